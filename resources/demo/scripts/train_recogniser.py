@@ -1,0 +1,191 @@
+"""Train the demo's recogniser from scratch with CTC, helped by the phones that the synthesiser says it spoke."""
+
+import json
+import logging
+import math
+import random
+from pathlib import Path
+
+import jiwer
+import soundfile
+import torch
+from torch import nn
+from tqdm import tqdm
+from transformers import (
+    HubertConfig,
+    HubertForCTC,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    get_cosine_schedule_with_warmup,
+)
+
+SAMPLE_RATE, HOP, WINDOW = 16_000, 320, 400  # samples per second, per frame, and seen by one frame
+LETTERS = "| E T A O N I H S R D L U M W C F G Y P B V K ' X J Q Z".split()  # fairseq's dict.ltr.txt
+VOCABULARY = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", *LETTERS])}
+
+
+def read_split(manifest: Path) -> list[dict]:
+    """Utterances of a manifest: ``samples`` (float32, unit variance), ``transcript``, ``phones`` ((name, end), ...)."""
+    root, *rows = manifest.read_text().splitlines()
+    transcripts = {}
+    for file in Path(root).rglob("*.trans.txt"):
+        transcripts |= dict(line.split(" ", 1) for line in file.read_text().splitlines())
+    phones_of = dict(line.split("\t") for line in (Path(root) / "phones.tsv").read_text().splitlines())
+    utterances = []
+    for path in tqdm([row.split("\t")[0] for row in rows], unit="utt", desc=manifest.stem):
+        samples = torch.from_numpy(soundfile.read(Path(root) / path, dtype="float32")[0])
+        phones = [(p.rsplit(":", 1)[0], float(p.rsplit(":", 1)[1])) for p in phones_of[path].split()]
+        utterances.append(
+            {
+                "samples": (samples - samples.mean()) / (samples.var(unbiased=False) + 1e-7).sqrt(),
+                "transcript": transcripts[Path(path).stem],
+                "phones": phones,
+            }
+        )
+    return utterances
+
+
+def make_batches(utterances: list[dict], seconds: float, draw: random.Random) -> list[list[int]]:
+    """Indices in batches of one length each: padding would change a group-norm model's output."""
+    lengths: dict[int, list[int]] = {}
+    for i, utterance in enumerate(utterances):
+        lengths.setdefault(len(utterance["samples"]), []).append(i)
+    batches = []
+    for length, members in lengths.items():
+        draw.shuffle(members)
+        size = max(1, int(seconds * SAMPLE_RATE / length))
+        batches += [members[i : i + size] for i in range(0, len(members), size)]
+    draw.shuffle(batches)
+    return batches
+
+
+def phone_targets(utterance: dict, phones: dict[str, int], frames: int) -> torch.Tensor:
+    """Phone index at the centre of each frame, ``(frames,)``."""
+    ends = torch.tensor([end for _, end in utterance["phones"][:-1]])
+    centres = (torch.arange(frames) * HOP + WINDOW / 2) / SAMPLE_RATE
+    names = torch.tensor([phones[name] for name, _ in utterance["phones"]])
+    return names[torch.searchsorted(ends, centres, right=True)]
+
+
+def ctc_loss(logits: torch.Tensor, targets: list[torch.Tensor]) -> torch.Tensor:
+    """Mean CTC loss per letter of ``logits`` ``(batch, frames, vocabulary)``, all frames valid."""
+    log_probs = logits.float().log_softmax(-1).transpose(0, 1)
+    frames = torch.full((len(targets),), len(log_probs), dtype=torch.long)
+    letters = torch.tensor([len(t) for t in targets])
+    return nn.functional.ctc_loss(log_probs, torch.cat(targets), frames, letters, blank=0, zero_infinity=True)
+
+
+@torch.inference_mode()
+def word_error_rate(model: HubertForCTC, utterances: list[dict], tokenizer: Wav2Vec2CTCTokenizer) -> float:
+    """Greedy WER in percent."""
+    model.eval()
+    hypotheses = [""] * len(utterances)
+    for batch in make_batches(utterances, 60, random.Random(0)):
+        samples = torch.stack([utterances[i]["samples"] for i in batch]).to(model.device)
+        for i, text in zip(batch, tokenizer.batch_decode(model(samples).logits.argmax(-1).cpu()), strict=True):
+            hypotheses[i] = text
+    return 100 * jiwer.wer([u["transcript"] for u in utterances], hypotheses)
+
+
+def train(model: HubertForCTC, training: list[dict], calibration: list[dict], tokenizer, settings: dict, state: Path):
+    """Train ``model`` in place; the state after each epoch lies in ``state``."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    phones = {name: i for i, name in enumerate(sorted({name for u in training for name, _ in u["phones"]}))}
+    width = model.config.hidden_size
+    helpers = nn.ModuleDict(
+        {"phones": nn.Linear(width, len(phones)), "letters": nn.Linear(width, model.config.vocab_size)}
+    )
+    model.to(device)
+    helpers.to(device)
+    parameters = [*model.parameters(), *helpers.parameters()]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings["peak_learning_rate"], betas=(0.9, 0.98), weight_decay=settings["weight_decay"]
+    )
+    per_epoch = len(make_batches(training, settings["batch_seconds"], random.Random(0)))
+    steps = settings["epochs"] * per_epoch
+    schedule = get_cosine_schedule_with_warmup(optimizer, settings["warmup_steps"], steps)
+    first = 0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        for part, name in ((model, "model"), (helpers, "helpers"), (optimizer, "optimizer"), (schedule, "schedule")):
+            part.load_state_dict(saved[name])
+        first = saved["epoch"]
+    middle = settings["intermediate_ctc"]
+    for epoch in range(first, settings["epochs"]):
+        model.train()
+        torch.manual_seed(epoch)
+        batches = make_batches(training, settings["batch_seconds"], random.Random(epoch))
+        progress = tqdm(batches, unit="batch", desc=f"epoch {epoch + 1}/{settings['epochs']}", mininterval=10)
+        for step, batch in enumerate(progress, start=epoch * per_epoch):
+            members = [training[i] for i in batch]
+            samples = torch.stack([u["samples"] for u in members]).to(device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                output = model(samples, output_hidden_states=True)
+                phone_logits = helpers["phones"](output.hidden_states[settings["phone_layer"]])
+                middle_logits = helpers["letters"](output.hidden_states[middle["layer"]])
+            targets = [torch.tensor([VOCABULARY[c] for c in u["transcript"].replace(" ", "|")]) for u in members]
+            wanted = torch.stack([phone_targets(u, phones, output.logits.shape[1]) for u in members]).to(device)
+            phone_loss = nn.functional.cross_entropy(phone_logits.float().transpose(1, 2), wanted)
+            letter_loss = ctc_loss(output.logits, targets)
+            phone_weight = 0.1 + 0.9 * (1 - step / steps)
+            loss = letter_loss + middle["weight"] * ctc_loss(middle_logits, targets) + phone_weight * phone_loss
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            progress.set_postfix(ctc=f"{letter_loss.item():.3f}", phones=f"{phone_loss.item():.3f}", refresh=False)
+        wer = word_error_rate(model, calibration, tokenizer)
+        logging.info("epoch %d: WER on the calibration split %.2f %%", epoch + 1, wer)
+        saved = {"model": model.state_dict(), "helpers": helpers.state_dict(), "epoch": epoch + 1}
+        saved |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+        torch.save(saved, state.with_suffix(".new"))
+        state.with_suffix(".new").rename(state)
+
+
+def main(manifests: tuple[Path, Path], folder: Path, settings: dict, shape: dict, seed: int, threads: int, state: Path):
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(VOCABULARY, indent=1) + "\n")
+    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), do_lower_case=False)
+    config = HubertConfig(
+        **shape,
+        feat_extract_norm="group",
+        do_stable_layer_norm=False,
+        vocab_size=math.ceil(len(VOCABULARY) / 8) * 8,
+        apply_spec_augment=False,
+        layerdrop=0.0,
+        hidden_dropout=0.05,
+        attention_dropout=0.05,
+        activation_dropout=0.05,
+        feat_proj_dropout=0.05,
+        final_dropout=0.0,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    model = HubertForCTC(config)
+    logging.info("%.2f million parameters, %d threads", sum(p.numel() for p in model.parameters()) / 1e6, threads)
+    training, calibration = (read_split(manifest) for manifest in manifests)
+    train(model, training, calibration, tokenizer, settings, state)
+    model.half().save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(message)s",
+        handlers=[logging.FileHandler(snakemake.log[0]), logging.StreamHandler()],
+    )
+    main(
+        (Path(snakemake.input.training), Path(snakemake.input.calibration)),
+        Path(snakemake.output[0]).parent,
+        snakemake.params.training,
+        snakemake.params.model,
+        snakemake.params.seed,
+        snakemake.threads,
+        Path(snakemake.params.state),
+    )

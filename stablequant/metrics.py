@@ -1,0 +1,53 @@
+"""Word errors, and how sure a difference of two word error rates is."""
+
+from dataclasses import dataclass
+
+import jiwer
+import numpy as np
+
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class WordErrors:
+    """Per utterance: ``errors`` and ``words`` of the reference, int64 ``(utterances,)``."""
+
+    errors: np.ndarray
+    words: np.ndarray
+
+    @property
+    def wer(self) -> float:
+        """Word error rate in percent."""
+        return 100 * float(self.errors.sum()) / float(self.words.sum())
+
+
+def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:
+    """Substitutions, insertions and deletions of each hypothesis (jiwer's alignment)."""
+    measured = jiwer.process_words(references, hypotheses)
+    errors = [
+        sum(
+            max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            for chunk in chunks
+            if chunk.type != "equal"
+        )
+        for chunks in measured.alignments
+    ]
+    return WordErrors(np.array(errors), np.array([len(words) for words in measured.references]))
+
+
+def degradation(quantized: WordErrors, reference: WordErrors) -> float:
+    """WER lost against the reference, in percentage points."""
+    return quantized.wer - reference.wer
+
+
+def degradation_interval(quantized: WordErrors, reference: WordErrors, seed: int) -> tuple[float, float]:
+    """95 % interval of the degradation, in points: paired bootstrap over utterances (Bisani and Ney, ICASSP 2004)."""
+    difference = quantized.errors - reference.errors
+    draws = np.random.default_rng(seed)
+    count = len(difference)
+    points = np.empty(RESAMPLES)
+    for i in range(RESAMPLES):
+        times = np.bincount(draws.integers(count, size=count), minlength=count)
+        points[i] = 100 * (times @ difference) / (times @ reference.words)
+    low, high = np.percentile(points, [2.5, 97.5])
+    return float(low), float(high)

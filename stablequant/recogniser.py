@@ -1,0 +1,50 @@
+"""The recogniser in torch: loaded for inference, every quantized module with a plain weight."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils import parametrize
+from transformers import AutoModelForCTC
+
+from stablequant.errors import StableQuantError
+from stablequant.files import read_table
+from stablequant.layers import QuantizedModule
+from stablequant.recognition import Infer
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is a GPU, else the CPU."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StableQuantError("config key 'device'", "CUDA is asked for but torch sees no GPU", "set 'auto' or 'cpu'")
+    return torch.device(device)
+
+
+def load_recogniser(folder: Path, device: str = "cpu", attention: str = "sdpa") -> torch.nn.Module:
+    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight norms folded."""
+    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    model.eval().requires_grad_(False)
+    for module in model.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+            module.weight.requires_grad_(False)
+    return model.to(resolve_device(device))
+
+
+def torch_infer(model: torch.nn.Module) -> Infer:
+    """``model`` as a function of a batch of audio, float32 ``(batch, samples)``."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def infer(audio: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(audio).to(device)).logits.float().cpu().numpy()
+
+    return infer
+
+
+def read_modules(path: Path) -> list[QuantizedModule]:
+    """The quantized modules of ``layers.tsv``."""
+    columns = list(QuantizedModule.__dataclass_fields__)
+    return [QuantizedModule(**row) for row in read_table(path)[columns].to_dict("records")]

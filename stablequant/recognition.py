@@ -1,0 +1,81 @@
+"""Recognising a split with anything that turns audio into CTC logits."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from stablequant.files import read_json
+from stablequant.metrics import WordErrors, word_errors
+from stablequant.utterances import Utterance, equal_length_batches, load_batch
+from stablequant.vocabulary import Vocabulary, read_vocabulary
+
+Infer = Callable[[np.ndarray], np.ndarray]  # float32 (batch, samples) -> logits, float32 (batch, frames, classes)
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What stands before and behind the network: sample rate, normalisation, vocabulary."""
+
+    sample_rate: int
+    do_normalize: bool
+    vocabulary: Vocabulary
+
+
+def read_front_end(folder: Path) -> FrontEnd:
+    """Read it from a checkpoint's or an engine's folder."""
+    preprocessor = read_json(folder / "preprocessor_config.json")
+    blank = read_json(folder / "config.json")["pad_token_id"]
+    vocabulary = read_vocabulary(folder / "vocab.json", blank)
+    return FrontEnd(preprocessor["sampling_rate"], preprocessor["do_normalize"], vocabulary)
+
+
+def infer_batches(
+    infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
+) -> Iterator[tuple[list[Utterance], np.ndarray]]:
+    """Each batch with its logits, shorter utterances first, showing progress in utterances per second."""
+    with tqdm(total=len(utterances), unit="it", desc=label, mininterval=0.5) as progress:
+        for batch in equal_length_batches(utterances, batch_seconds, front_end.sample_rate):
+            yield batch, infer(load_batch(batch, front_end.sample_rate, front_end.do_normalize))
+            progress.update(len(batch))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithm of the posteriors over the last axis."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """Hypotheses and log posteriors ``(frames, classes)`` by utterance."""
+
+    hypotheses: dict[str, str]
+    log_posteriors: dict[str, np.ndarray]
+
+    def score(self, utterances: list[Utterance]) -> WordErrors:
+        """Word errors in the order of ``utterances``."""
+        return word_errors([u.transcript for u in utterances], [self.hypotheses[u.path] for u in utterances])
+
+
+def recognise(
+    infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
+) -> Recognition:
+    """Recognise ``utterances`` by best path; results are keyed by the utterance's path."""
+    hypotheses, log_posteriors = {}, {}
+    for batch, logits in infer_batches(infer, utterances, front_end, batch_seconds, label):
+        for utterance, rows in zip(batch, log_softmax(logits), strict=True):
+            hypotheses[utterance.path] = front_end.vocabulary.decode(rows.argmax(axis=-1))
+            log_posteriors[utterance.path] = rows
+    return Recognition(hypotheses, log_posteriors)
+
+
+def divergence(reference: dict[str, np.ndarray], quantized: dict[str, np.ndarray]) -> float:
+    """Kullback-Leibler divergence of quantized from reference posteriors in nats, mean over all frames."""
+    total = frames = 0.0
+    for utterance, expected in reference.items():
+        total += float((np.exp(expected) * (expected - quantized[utterance])).sum())
+        frames += len(expected)
+    return total / frames

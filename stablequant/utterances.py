@@ -1,0 +1,130 @@
+"""The utterances of a split: what can be recognised and scored, in which batches."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stablequant.audio import AudioError, normalise, read_audio
+from stablequant.errors import StableQuantError
+from stablequant.files import read_table
+from stablequant.manifests import Manifest, ManifestEntry
+
+MIN_SAMPLES = 400  # the feature extractor's window: a shorter utterance has no frame
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """``utterance``: its name; ``path``: its audio; ``samples``: its length; ``transcript``: the reference words."""
+
+    utterance: str
+    path: str
+    samples: int
+    transcript: str
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A manifest's entry that cannot be used, and why."""
+
+    line: int
+    path: str
+    reason: str
+
+
+def list_utterances(manifest: Manifest, sample_rate: int) -> tuple[list[Utterance], list[Rejection]]:
+    """Decode every file once and join it with its transcript."""
+    utterances, rejections = [], []
+    transcripts: dict[Path, dict[str, str]] = {}
+    for entry in tqdm(manifest.entries, unit="utt", desc="checking audio", mininterval=1):
+        try:
+            utterances.append(_check(manifest.root, entry, sample_rate, transcripts))
+        except AudioError as error:
+            rejections.append(Rejection(entry.line, entry.path, str(error)))
+    return utterances, rejections
+
+
+def _check(root: Path, entry: ManifestEntry, sample_rate: int, transcripts: dict[Path, dict[str, str]]) -> Utterance:
+    path = root / entry.path
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise AudioError("a symbolic link leads out of the root")
+    samples = len(read_audio(path, sample_rate))
+    if samples != entry.samples:
+        raise AudioError(f"{samples} samples, the manifest says {entry.samples}")
+    if samples < MIN_SAMPLES:
+        raise AudioError(f"{samples} samples are too few, a frame needs {MIN_SAMPLES}")
+    if path.parent not in transcripts:
+        transcripts[path.parent] = read_transcripts(path.parent)
+    transcript = transcripts[path.parent].get(path.stem)
+    if not transcript:
+        raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
+    return Utterance(path.stem, str(path), samples, transcript)
+
+
+def read_transcripts(folder: Path) -> dict[str, str]:
+    """Transcripts by utterance from the folder's ``*.trans.txt`` files, LibriSpeech's form: ``utterance words ...``."""
+    transcripts = {}
+    for file in sorted(folder.glob("*.trans.txt")):
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StableQuantError(file, f"the transcripts cannot be read ({error})", "write them as UTF-8") from error
+        for line in lines:
+            utterance, _, words = line.partition(" ")
+            transcripts[utterance] = " ".join(words.split())
+    return transcripts
+
+
+def check_rejections(manifest: Path, rejections: list[Rejection], total: int, allowed: float, listed_in: Path) -> None:
+    """Raise `StableQuantError` when more than the share ``allowed`` of ``total`` utterances was rejected."""
+    if len(rejections) <= allowed * total and len(rejections) < total:
+        return
+    first = rejections[0]
+    raise StableQuantError(
+        f"{manifest}, line {first.line}",
+        f"'{first.path}': {first.reason} ({len(rejections)} of {total} utterances rejected, all in {listed_in})",
+        "repair or remove them, or raise 'max_rejected' in the config",
+    )
+
+
+def utterance_table(utterances: Iterable[Utterance | Rejection], kind: type) -> pd.DataFrame:
+    return pd.DataFrame([asdict(u) for u in utterances], columns=list(kind.__dataclass_fields__))
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """Read ``utterances/{split}.tsv``."""
+    table = read_table(path).astype({"utterance": str, "path": str, "transcript": str})
+    return [Utterance(**row) for row in table.to_dict("records")]
+
+
+def equal_length_batches(utterances: list[Utterance], seconds: float, sample_rate: int) -> list[list[Utterance]]:
+    """Batches of up to ``seconds`` of audio each; inside one, all utterances are equally long.
+
+    Nothing is padded: padding would change the output of recognisers with a group norm and leak into every histogram.
+    """
+    by_length: dict[int, list[Utterance]] = {}
+    for utterance in utterances:
+        by_length.setdefault(utterance.samples, []).append(utterance)
+    batches = []
+    for samples in sorted(by_length):
+        size = max(1, int(seconds * sample_rate / samples))
+        members = by_length[samples]
+        batches += [members[i : i + size] for i in range(0, len(members), size)]
+    return batches
+
+
+def load_batch(batch: list[Utterance], sample_rate: int, do_normalize: bool) -> np.ndarray:
+    """Audio of the batch, float32 ``(utterances, samples)``."""
+    rows = []
+    for utterance in batch:
+        try:
+            samples = read_audio(Path(utterance.path), sample_rate)
+        except AudioError as error:
+            raise StableQuantError(utterance.path, str(error), "restore the file, or list the split again") from error
+        if len(samples) != utterance.samples:
+            raise StableQuantError(utterance.path, "the audio changed since it was listed", "list the split again")
+        rows.append(normalise(samples) if do_normalize else samples)
+    return np.stack(rows)
