@@ -3,26 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 
 from stablequant.layers import QuantizedModule
-
-QMIN, QMAX = -128, 127
-
-
-def scale_of(amax: np.ndarray | float) -> np.ndarray:
-    """Step of one quantization level, float32: amax / 127, and 1 where nothing but zero was seen."""
-    scale = np.asarray(amax, dtype=np.float32) / np.float32(QMAX)
-    return np.where(scale > 0, scale, np.float32(1))
-
-
-def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """INT8 weight of the same shape and its float32 scales ``(outputs,)``; axis 0 holds the output channels."""
-    scales = scale_of(np.abs(weight).reshape(len(weight), -1).max(axis=1))
-    levels = np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1)))
-    return levels.clip(-QMAX, QMAX).astype(np.int8), scales
-
+from stablequant.quantization import QMAX, QMIN, quantize_weight, scale_of
 
 def fake_quantize_weight(weight: torch.Tensor) -> torch.Tensor:
     """``weight`` ``(outputs, ...)`` as INT8 would represent it."""

@@ -3,8 +3,8 @@
 import numpy as np
 
 from stablequant.histograms import Histogram
+from stablequant.quantization import QMAX
 
-QMAX = 127
 CHUNK = 256  # candidate ranges evaluated at once
 COARSE, FINALISTS = 8, 8
 

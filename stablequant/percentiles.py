@@ -1,5 +1,6 @@
 """The cut-off percentile of a layer whose outliers hurt."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from stablequant.histograms import Histogram
@@ -19,11 +20,17 @@ class Candidate:
         return {"percentile": self.percentile, "best": self.best, **asdict(self.probe)}
 
 
-def clipped_ranges(histograms: dict[str, Histogram], activations: list[str], percentile: float) -> dict[str, float]:
-    """Range of each activation when its histogram is clipped at ``percentile``."""
-    return {name: percentile_amax(histograms[name], percentile) for name in activations}
+def search(
+    histograms: dict[str, Histogram], percentiles: list[float], measure: Callable[[dict[str, float], str], Probe]
+) -> list[Candidate]:
+    """Measure one layer at each cut-off and mark the best.
 
-
-def choose(candidates: list[Candidate]) -> Candidate:
-    """Lowest WER; ties go to the lower divergence from fp32, then to the higher percentile."""
-    return min(candidates, key=lambda c: (c.probe.wer, c.probe.divergence, -c.percentile))
+    ``histograms`` are the layer's own; ``measure`` recognises the calibration set with the layer quantized to the given
+    ranges. Best is the lowest WER; ties go to the lower divergence from fp32, then to the higher percentile.
+    """
+    candidates = []
+    for percentile in percentiles:
+        ranges = {name: percentile_amax(histogram, percentile) for name, histogram in histograms.items()}
+        candidates.append(Candidate(percentile, measure(ranges, f"{percentile} %")))
+    best = min(candidates, key=lambda c: (c.probe.wer, c.probe.divergence, -c.percentile))
+    return [Candidate(c.percentile, c.probe, best=c is best) for c in candidates]

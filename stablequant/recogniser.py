@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC
+from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_table
-from stablequant.layers import QuantizedModule
 from stablequant.recognition import Infer
 
 
@@ -22,8 +21,10 @@ def resolve_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-def load_recogniser(folder: Path, device: str = "cpu", attention: str = "sdpa") -> torch.nn.Module:
+def load_recogniser(folder: Path, device: str = "cpu", threads: int = 1, attention: str = "sdpa") -> torch.nn.Module:
     """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight norms folded."""
+    torch.set_num_threads(threads)
+    disable_progress_bar()
     model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     model.eval().requires_grad_(False)
     for module in model.modules():
@@ -42,9 +43,3 @@ def torch_infer(model: torch.nn.Module) -> Infer:
         return model(torch.from_numpy(audio).to(device)).logits.float().cpu().numpy()
 
     return infer
-
-
-def read_modules(path: Path) -> list[QuantizedModule]:
-    """The quantized modules of ``layers.tsv``."""
-    columns = list(QuantizedModule.__dataclass_fields__)
-    return [QuantizedModule(**row) for row in read_table(path)[columns].to_dict("records")]

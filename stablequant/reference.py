@@ -8,8 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from stablequant.files import read_json, replacing, write_json
 from stablequant.metrics import WordErrors
-from stablequant.recognition import Recognition
-from stablequant.utterances import Utterance
+from stablequant.recognition import FrontEnd, Recognition, read_front_end
+from stablequant.utterances import Utterance, read_utterances
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,26 @@ def load_reference(summary: Path, posteriors: Path) -> Reference:
     rows = read_json(summary)["utterances"]
     errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
     return Reference(errors, load_file(posteriors))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibration set as a probe needs it; ``seed`` draws the bootstrap's utterances."""
+
+    utterances: list[Utterance]
+    front_end: FrontEnd
+    reference: Reference
+    batch_seconds: float
+    seed: int
+
+
+def read_calibration(
+    checkpoint: Path, utterances: Path, summary: Path, posteriors: Path, batch_seconds: float, seed: int
+) -> Calibration:
+    return Calibration(
+        read_utterances(utterances),
+        read_front_end(checkpoint),
+        load_reference(summary, posteriors),
+        batch_seconds,
+        seed,
+    )

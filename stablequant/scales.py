@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stablequant.fakequant import scale_of
+from stablequant.quantization import scale_of
 from stablequant.histograms import Histogram
 from stablequant.layers import layer_of_activation
 from stablequant.mse import clip, mse_amax

@@ -1,0 +1,29 @@
+# StableQuant: from a CTC speech checkpoint and a manifest of audio to INT8 engines and the evidence.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"  # config, layers, code digests
+include: "rules/checkpoint.smk"  # the recogniser in one layout
+include: "rules/utterances.smk"  # what can be recognised and scored
+include: "rules/reference.smk"  # fp32's words, posteriors and activations
+include: "rules/sensitivity.smk"  # each layer quantized alone
+include: "rules/percentiles.smk"  # cut-offs of the layers that suffer
+include: "rules/scales.smk"  # a range for every activation
+include: "rules/onnx.smk"  # one graph per method
+include: "rules/engines.smk"  # one engine per backend and method
+include: "rules/evaluation.smk"  # the engines judged
+include: "rules/report.smk"  # plots
+
+
+rule all:
+    """Everything for every model of the config."""
+    default_target: True
+    input:
+        expand("results/{model}/comparison.tsv", model=config["models"]),
+        expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),

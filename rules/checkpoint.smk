@@ -1,0 +1,26 @@
+# The checkpoint in the one layout that all later stages read.
+#
+# INPUTS   the checkpoint's folder
+# OUTPUTS  results/{model}/checkpoint/   config.json, model.safetensors (fp32), vocab.json, preprocessor_config.json
+#          results/{model}/layers.tsv    every quantized module and the layer it belongs to
+
+
+rule import_checkpoint:
+    """Import the checkpoint and list its layers."""
+    input:
+        checkpoint_files,
+    output:
+        checkpoint=directory("results/{model}/checkpoint"),
+        layers="results/{model}/layers.tsv",
+    log:
+        "logs/{model}/import_checkpoint.log",
+    benchmark:
+        "results/{model}/benchmarks/import_checkpoint.tsv"
+    params:
+        source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
+        layers=lambda wildcards: layers_of(wildcards.model),
+        code=code_digest("import_checkpoint"),
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/import_checkpoint.py"

@@ -1,0 +1,60 @@
+# Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+from stablequant import digest
+from stablequant.config import validate_config
+from stablequant.errors import StableQuantError
+from stablequant.layers import layer_names
+from stablequant.manifests import read_manifest
+
+try:
+    validate_config(config, ROOT / "config.schema.yaml")
+    for settings in config["models"].values():
+        for split in ("calibration", "evaluation"):
+            read_manifest(Path(settings[split]))
+except StableQuantError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    model="[A-Za-z0-9][A-Za-z0-9._-]*",
+    split="calibration|evaluation",
+    layer="[a-z]+[0-9]*",
+    method="fp32|max|percentile|entropy|mse|stablequant",
+    backend="openvino|tensorrt-rtx",
+
+
+def code_digest(script):
+    """Digest of a script and of all project modules it runs: as a parameter it reruns the stage when they change."""
+    return digest.code_digest(ROOT / "scripts" / f"{script}.py", ROOT)
+
+
+def checkpoint_files(wildcards):
+    """Files of a local checkpoint, so that a change of any reruns what follows."""
+    folder = Path(config["models"][wildcards.model]["checkpoint"])
+    return sorted(str(file) for file in folder.iterdir() if file.is_file())
+
+
+def layers_of(model):
+    """Names of a model's layers, from its local config.json or else from the config's `layers`."""
+    settings = config["models"][model]
+    file = Path(settings["checkpoint"]) / "config.json"
+    if not file.is_file():
+        if "layers" not in settings:
+            raise WorkflowError(f"{file}: the file does not exist; correct models: {model}: checkpoint in the config")
+        return layer_names(**settings["layers"])
+    try:
+        shape = json.loads(file.read_text())
+        return layer_names(len(shape["conv_dim"]), shape["num_hidden_layers"])
+    except (ValueError, KeyError, TypeError) as fault:
+        raise WorkflowError(f"{file}: not the config of a wav2vec 2.0 or HuBERT checkpoint ({fault!r}); restore it")

@@ -1,0 +1,50 @@
+# The engines judged on audio that decided nothing.
+#
+# INPUTS   results/{model}/engines/{backend}/{method}/, utterances/evaluation.tsv
+# OUTPUTS  results/{model}/evaluation/{backend}/{method}.json   status, WER, errors by utterance, seconds
+#          results/{model}/evaluation/{backend}/{method}.tsv    utterance, transcript, hypothesis
+#          results/{model}/comparison.tsv                       one row per backend and method
+
+
+rule evaluate_engine:
+    """Recognise the evaluation set with one engine, alone on the machine so that its speed can be compared."""
+    input:
+        engine="results/{model}/engines/{backend}/{method}",
+        utterances="results/{model}/utterances/evaluation.tsv",
+    output:
+        result="results/{model}/evaluation/{backend}/{method}.json",
+        hypotheses="results/{model}/evaluation/{backend}/{method}.tsv",
+    log:
+        "logs/{model}/evaluate_engine/{backend}/{method}.log",
+    benchmark:
+        "results/{model}/benchmarks/evaluate_engine/{backend}/{method}.tsv"
+    params:
+        batch_seconds=config["batch_seconds"],
+        repeats=config["evaluation_repeats"],
+        code=code_digest("evaluate_engine"),
+    threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
+    conda:
+        "../envs/engines.yaml"
+    script:
+        "../scripts/evaluate_engine.py"
+
+
+rule compare:
+    """Join all evaluations of a model into one table."""
+    input:
+        expand(
+            "results/{{model}}/evaluation/{backend}/{method}.json",
+            backend=config["engines"],
+            method=config["methods"],
+        ),
+    output:
+        "results/{model}/comparison.tsv",
+    log:
+        "logs/{model}/compare.log",
+    params:
+        seed=config["seed"],
+        code=code_digest("compare"),
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/compare.py"

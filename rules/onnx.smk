@@ -1,0 +1,46 @@
+# One ONNX graph per method; every engine is built from these files.
+#
+# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json
+# OUTPUTS  results/{model}/onnx/fp32.onnx       nodes named like the modules they compute
+#          results/{model}/onnx/{method}.onnx   the same graph with quantize/dequantize pairs and INT8 weights
+
+
+rule export_onnx:
+    """Export the recogniser as an fp32 ONNX graph."""
+    input:
+        checkpoint="results/{model}/checkpoint",
+        layers="results/{model}/layers.tsv",
+    output:
+        "results/{model}/onnx/fp32.onnx",
+    log:
+        "logs/{model}/export_onnx.log",
+    benchmark:
+        "results/{model}/benchmarks/export_onnx.tsv"
+    params:
+        code=code_digest("export_onnx"),
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/export_onnx.py"
+
+
+rule insert_qdq:
+    """Place one method's scales and the INT8 weights into the fp32 graph."""
+    wildcard_constraints:
+        method="(?!fp32).*",
+    input:
+        graph="results/{model}/onnx/fp32.onnx",
+        layers="results/{model}/layers.tsv",
+        scales="results/{model}/scales/{method}.json",
+    output:
+        "results/{model}/onnx/{method}.onnx",
+    log:
+        "logs/{model}/insert_qdq/{method}.log",
+    benchmark:
+        "results/{model}/benchmarks/insert_qdq/{method}.tsv"
+    params:
+        code=code_digest("insert_qdq"),
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/insert_qdq.py"

@@ -1,0 +1,42 @@
+# The cut-off percentile of each selected layer. A search depends on its own layer only, not on the selection, so
+# another threshold reruns none that was already made.
+#
+# INPUTS   as for the probes
+# OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, and the best
+
+
+rule search_percentile:
+    """Recognise the calibration set with one layer clipped at each percentile of the grid."""
+    input:
+        checkpoint="results/{model}/checkpoint",
+        layers="results/{model}/layers.tsv",
+        utterances="results/{model}/utterances/calibration.tsv",
+        summary="results/{model}/reference.json",
+        posteriors="results/{model}/reference.safetensors",
+        histograms="results/{model}/histograms.safetensors",
+    output:
+        "results/{model}/percentiles/{layer}.json",
+    log:
+        "logs/{model}/search_percentile/{layer}.log",
+    benchmark:
+        "results/{model}/benchmarks/search_percentile/{layer}.tsv"
+    params:
+        percentiles=config["percentiles"],
+        device=config["device"],
+        batch_seconds=config["batch_seconds"],
+        seed=config["seed"],
+        code=code_digest("search_percentile"),
+    priority: 40
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/search_percentile.py"
+
+
+def searched_percentiles(wildcards):
+    """Searches of the layers that the selection names."""
+    with checkpoints.select_layers.get(model=wildcards.model).output[0].open() as table:
+        header = table.readline().rstrip("\n").split("\t")
+        rows = [dict(zip(header, line.rstrip("\n").split("\t"))) for line in table]
+    selected = [row["layer"] for row in rows if row["selected"] == "True"]
+    return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected)

@@ -1,0 +1,29 @@
+# A range for every activation, by the method's own steps or by one of the plain calibrations.
+#
+# INPUTS   results/{model}/histograms.safetensors, percentiles/*.json of the selected layers
+# OUTPUTS  results/{model}/scales/{method}.json   layer, percentile, amax and scale by activation
+
+
+def percentiles_of_method(wildcards):
+    """The searches that a method builds on; the plain calibrations need none, so they never wait."""
+    return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []
+
+
+rule optimise_scales:
+    """Choose the range of every activation by one method."""
+    input:
+        histograms="results/{model}/histograms.safetensors",
+        percentiles=percentiles_of_method,
+    output:
+        "results/{model}/scales/{method}.json",
+    log:
+        "logs/{model}/optimise_scales/{method}.log",
+    benchmark:
+        "results/{model}/benchmarks/optimise_scales/{method}.tsv"
+    params:
+        uniform_percentile=config["uniform_percentile"],
+        code=code_digest("optimise_scales"),
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/optimise_scales.py"

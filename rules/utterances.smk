@@ -1,0 +1,27 @@
+# What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
+#
+# INPUTS   tsv/*.tsv, its audio and transcripts
+# OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript
+#          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
+
+
+rule list_utterances:
+    """Decode every utterance of the split and join it with its transcript."""
+    input:
+        manifest=lambda wildcards: config["models"][wildcards.model][wildcards.split],
+        checkpoint="results/{model}/checkpoint",
+    output:
+        utterances="results/{model}/utterances/{split}.tsv",
+    log:
+        messages="logs/{model}/list_utterances/{split}.log",
+        rejected="results/{model}/utterances/{split}.rejected.tsv",
+    benchmark:
+        "results/{model}/benchmarks/list_utterances/{split}.tsv"
+    params:
+        max_rejected=config["max_rejected"],
+        code=code_digest("list_utterances"),
+    priority: 100
+    conda:
+        "../envs/search.yaml"
+    script:
+        "../scripts/list_utterances.py"

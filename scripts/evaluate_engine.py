@@ -1,0 +1,40 @@
+"""Recognise the evaluation set with one engine, or say why it cannot run here."""
+
+from pathlib import Path
+
+from stablequant.engines.folder import read_engine
+from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
+from stablequant.files import write_json, write_table
+from stablequant.jobs import job
+from stablequant.recognition import read_front_end
+from stablequant.utterances import read_utterances
+
+with job(snakemake.log[0]) as log:
+    folder = Path(snakemake.input.engine)
+    utterances = read_utterances(Path(snakemake.input.utterances))
+    description = read_engine(folder)
+    kept = ("backend", "method", "version", "size_bytes", "onnx_bytes")
+    result = {**{key: description[key] for key in kept}, "arithmetic": None}
+    hypotheses = {}
+    if description["backend"] == "openvino":
+        from stablequant.engines import openvino
+
+        infer, result["arithmetic"] = openvino.load(folder, snakemake.threads)
+        evaluation = evaluate(
+            infer, utterances, read_front_end(folder), snakemake.params.batch_seconds, snakemake.params.repeats
+        )
+        hypotheses = evaluation.hypotheses
+        result |= {
+            "status": EVALUATED,
+            "wer": evaluation.scored.wer,
+            "errors": evaluation.scored.errors.tolist(),
+            "words": evaluation.scored.words.tolist(),
+            "audio_seconds": evaluation.audio_seconds,
+            "wall_seconds": evaluation.wall_seconds,
+        }
+        print(f"Word Error Rate (WER): {evaluation.scored.wer:.2f}")
+    else:
+        result["status"] = "built, not run: no supported GPU"
+    write_table(Path(snakemake.output.hypotheses), hypothesis_table(utterances, hypotheses))
+    write_json(Path(snakemake.output.result), result)
+    log.info("%s: %s", folder, result["status"])

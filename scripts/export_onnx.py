@@ -1,0 +1,14 @@
+"""Export the recogniser as an fp32 ONNX graph."""
+
+from pathlib import Path
+
+from stablequant.export import export_onnx
+from stablequant.jobs import job
+from stablequant.layer_table import read_modules
+from stablequant.recogniser import load_recogniser
+
+with job(snakemake.log[0]) as log:
+    model = load_recogniser(Path(snakemake.input.checkpoint), attention="eager", threads=snakemake.threads)
+    graph = Path(snakemake.output[0])
+    export_onnx(model, read_modules(Path(snakemake.input.layers)), graph)
+    log.info("%s: %.1f MB", graph, graph.stat().st_size / 1e6)

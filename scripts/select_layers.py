@@ -1,0 +1,15 @@
+"""Gather the probes and select the layers above the threshold."""
+
+from pathlib import Path
+
+from stablequant.files import read_json, write_table
+from stablequant.jobs import job
+from stablequant.selection import select_layers
+
+with job(snakemake.log[0]) as log:
+    threshold = snakemake.params.threshold
+    table = select_layers([read_json(Path(path)) for path in snakemake.input], threshold)
+    write_table(Path(snakemake.output[0]), table)
+    log.info("above %s points of WER: %s", threshold, ", ".join(table.loc[table["selected"], "layer"]) or "no layer")
+    for layer in table.loc[~table["sure"], "layer"]:
+        log.warning("%s: the threshold lies within the interval of its degradation", layer)

@@ -1,0 +1,63 @@
+"""OpenVINO on the CPU."""
+
+import functools
+import logging
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from stablequant.recognition import Infer
+
+FLOAT32 = "float32"
+INT8 = "int8"
+
+
+def version() -> str:
+    return ov.get_version()
+
+
+def build(onnx: Path, folder: Path) -> None:
+    """Convert ``onnx`` to ``folder/model.xml`` and ``model.bin``; INT8 weights stay INT8."""
+    ov.save_model(ov.Core().read_model(onnx), folder / "model.xml", compress_to_fp16=False)
+
+
+def load(folder: Path, threads: int) -> tuple[Infer, str]:
+    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU.
+
+    Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the quantized graph is run in floating point,
+    which is exact but not faster than fp32.
+    """
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    model = ov.Core().read_model(folder / "model.xml")
+    arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
+    if arithmetic == INT8 and not int8_kernels_are_exact():
+        logging.warning("%s: this CPU has no VNNI and its INT8 kernels saturate; running in float32 instead", folder)
+        settings["LP_TRANSFORMS_MODE"] = "NO"
+        arithmetic = FLOAT32
+    compiled = ov.compile_model(model, "CPU", settings)
+
+    def infer(audio: np.ndarray) -> np.ndarray:
+        return compiled([audio])[0]
+
+    return infer, arithmetic
+
+
+@functools.cache
+def int8_kernels_are_exact() -> bool:
+    """Whether a product of the largest INT8 numbers comes out right on this CPU.
+
+    Without VNNI, x86 CPUs add pairs of products in 16 bits, which large weights and activations overflow silently.
+    """
+    size = 64
+    level = np.float32(1 / 127)
+    audio = ops.parameter([1, size], ov.Type.f32)
+    bounds = [np.float32(-128) * level, np.float32(1)]
+    quantized = ops.fake_quantize(audio, *bounds, *bounds, 256)
+    integers = ops.convert(ops.constant(np.full((size, size), 127, dtype=np.int8)), ov.Type.f32)
+    weight = ops.multiply(integers, ops.constant(np.full((size, 1), level)))
+    product = ops.matmul(quantized, weight, False, True)
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.compile_model(ov.Model([product], [audio], "largest"), "CPU", settings)
+    return bool(np.allclose(compiled([np.ones((1, size), dtype=np.float32)])[0], size, rtol=0.01))

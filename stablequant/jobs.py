@@ -1,0 +1,30 @@
+"""What every job of the workflow does around its work: a log, and a clean end when the user's data is at fault."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stablequant.errors import StableQuantError
+
+
+@contextmanager
+def job(log: str) -> Iterator[logging.Logger]:
+    """Log to the file ``log`` and to stderr; a `StableQuantError` ends the process with its message, another error with its trace."""
+    path = Path(log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        handlers=[logging.FileHandler(path, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)],
+        force=True,
+    )
+    try:
+        yield logging.getLogger("stablequant")
+    except StableQuantError as error:
+        logging.error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logging.exception("the job failed")
+        sys.exit(1)

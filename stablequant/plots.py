@@ -1,0 +1,79 @@
+"""The report's plots. They read in black and white: what differs, differs in shape or filling too."""
+
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402  the backend must be chosen first
+
+from stablequant.files import replacing  # noqa: E402
+
+plt.rcParams.update({"svg.hashsalt": "stablequant", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def _save(figure: plt.Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="svg", bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
+
+
+def _error_bars(table: pd.DataFrame) -> list[pd.Series]:
+    return [
+        (table["degradation"] - table["ci_low"]).clip(lower=0),
+        (table["ci_high"] - table["degradation"]).clip(lower=0),
+    ]
+
+
+def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
+    """Bars of ``sensitivity.tsv``, selected layers dark."""
+    figure, axes = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
+    shades = ["#1f3b63" if selected else "#b8c7dc" for selected in table["selected"]]
+    axes.barh(table["layer"], table["degradation"], xerr=_error_bars(table), color=shades, ecolor="#555555", capsize=2)
+    axes.axvline(threshold, color="#c23b22", linestyle="--", label=f"threshold, {threshold} points")
+    axes.set_xscale("symlog", linthresh=1, linscale=1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("degradation, points of WER (logarithmic beyond 1)")
+    axes.invert_yaxis()
+    axes.legend(loc="lower right", frameon=False)
+    _save(figure, path)
+
+
+def plot_percentiles(searches: list[dict], path: Path) -> None:
+    """One line per searched layer: WER at each cut-off, the best one filled."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    styles = ["o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "*:"]
+    grid = sorted({c["percentile"] for search in searches for c in search["candidates"]})
+    for search, style in zip(searches, (styles[i % len(styles)] for i in range(len(searches))), strict=True):
+        candidates = sorted(search["candidates"], key=lambda c: c["percentile"])
+        places = [grid.index(c["percentile"]) for c in candidates]
+        line = axes.plot(
+            places, [c["wer"] for c in candidates], style, markerfacecolor="white", label=search["layer"], linewidth=1.4
+        )[0]
+        best = next(c for c in candidates if c["best"])
+        axes.plot(grid.index(best["percentile"]), best["wer"], style[0], color=line.get_color(), markersize=9)
+    axes.set_xticks(range(len(grid)), [f"{p:g}" for p in grid])
+    axes.set_xlabel("cut-off percentile of the layer's activations, %")
+    axes.set_ylabel("WER on the calibration set, %")
+    if searches:
+        axes.legend(frameon=False, ncols=2)
+    else:
+        axes.text(0.5, 0.5, "no layer was selected", transform=axes.transAxes, ha="center")
+    _save(figure, path)
+
+
+def plot_comparison(table: pd.DataFrame, path: Path) -> None:
+    """Degradation of each evaluated method of ``comparison.tsv``, size ratio written beside it."""
+    shown = table[table["degradation"].notna() & (table["method"] != "fp32")]
+    figure, axes = plt.subplots(figsize=(8, 0.45 * max(1, len(shown)) + 1.2))
+    names = [f"{row.method} ({row.backend})" for row in shown.itertuples()]
+    shades = ["#1f3b63" if method == "stablequant" else "#b8c7dc" for method in shown["method"]]
+    axes.barh(names, shown["degradation"], xerr=_error_bars(shown), color=shades, ecolor="#555555", capsize=3)
+    for place, row in enumerate(shown.itertuples()):
+        text = f"  {row.degradation:.2f} points, {row.onnx_ratio:.3f} of the size"
+        axes.text(max(row.ci_high, 0), place, text, va="center")
+    axes.set_xlabel("degradation against fp32 on the same backend, points of WER")
+    axes.margins(x=0.35)
+    axes.invert_yaxis()
+    _save(figure, path)
