@@ -16,11 +16,11 @@ rule import_checkpoint:
         "logs/{model}/import_checkpoint.log",
     benchmark:
         "results/{model}/benchmarks/import_checkpoint.tsv"
+    conda:
+        "../envs/search.yaml"
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
         layers=lambda wildcards: layers_of(wildcards.model),
         code=code_digest("import_checkpoint"),
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/import_checkpoint.py"

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
 from stablequant import digest
 from stablequant.config import validate_config
@@ -58,3 +58,17 @@ def layers_of(model):
         return layer_names(len(shape["conv_dim"]), shape["num_hidden_layers"])
     except (ValueError, KeyError, TypeError) as fault:
         raise WorkflowError(f"{file}: not the config of a wav2vec 2.0 or HuBERT checkpoint ({fault!r}); restore it")
+
+
+def searched_percentiles(wildcards):
+    """Searches of the layers that the selection names."""
+    with checkpoints.select_layers.get(model=wildcards.model).output[0].open() as table:
+        header = table.readline().rstrip("\n").split("\t")
+        rows = [dict(zip(header, line.rstrip("\n").split("\t"))) for line in table]
+    selected = [row["layer"] for row in rows if row["selected"] == "True"]
+    return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected)
+
+
+def percentiles_of_method(wildcards):
+    """The searches that a method builds on; the plain calibrations need none, so they never wait."""
+    return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []

@@ -16,10 +16,10 @@ rule build_engine:
         "logs/{model}/build_engine/{backend}/{method}.log",
     benchmark:
         "results/{model}/benchmarks/build_engine/{backend}/{method}.tsv"
+    conda:
+        "../envs/engines.yaml"
     params:
         tensorrt=config["tensorrt"],
         code=code_digest("build_engine"),
-    conda:
-        "../envs/engines.yaml"
     script:
         "../scripts/build_engine.py"

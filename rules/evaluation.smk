@@ -18,13 +18,13 @@ rule evaluate_engine:
         "logs/{model}/evaluate_engine/{backend}/{method}.log",
     benchmark:
         "results/{model}/benchmarks/evaluate_engine/{backend}/{method}.tsv"
+    conda:
+        "../envs/engines.yaml"
+    threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
     params:
         batch_seconds=config["batch_seconds"],
         repeats=config["evaluation_repeats"],
         code=code_digest("evaluate_engine"),
-    threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
-    conda:
-        "../envs/engines.yaml"
     script:
         "../scripts/evaluate_engine.py"
 
@@ -41,10 +41,10 @@ rule compare:
         "results/{model}/comparison.tsv",
     log:
         "logs/{model}/compare.log",
+    conda:
+        "../envs/search.yaml"
     params:
         seed=config["seed"],
         code=code_digest("compare"),
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/compare.py"

@@ -16,18 +16,15 @@ rule export_onnx:
         "logs/{model}/export_onnx.log",
     benchmark:
         "results/{model}/benchmarks/export_onnx.tsv"
-    params:
-        code=code_digest("export_onnx"),
     conda:
         "../envs/search.yaml"
+    params:
+        code=code_digest("export_onnx"),
     script:
         "../scripts/export_onnx.py"
 
 
 rule insert_qdq:
-    """Place one method's scales and the INT8 weights into the fp32 graph."""
-    wildcard_constraints:
-        method="(?!fp32).*",
     input:
         graph="results/{model}/onnx/fp32.onnx",
         layers="results/{model}/layers.tsv",
@@ -38,9 +35,12 @@ rule insert_qdq:
         "logs/{model}/insert_qdq/{method}.log",
     benchmark:
         "results/{model}/benchmarks/insert_qdq/{method}.tsv"
-    params:
-        code=code_digest("insert_qdq"),
+    """Place one method's scales and the INT8 weights into the fp32 graph."""
+    wildcard_constraints:
+        method="(?!fp32).*",
     conda:
         "../envs/search.yaml"
+    params:
+        code=code_digest("insert_qdq"),
     script:
         "../scripts/insert_qdq.py"

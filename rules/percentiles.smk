@@ -20,23 +20,14 @@ rule search_percentile:
         "logs/{model}/search_percentile/{layer}.log",
     benchmark:
         "results/{model}/benchmarks/search_percentile/{layer}.tsv"
+    priority: 40
+    conda:
+        "../envs/search.yaml"
     params:
         percentiles=config["percentiles"],
         device=config["device"],
         batch_seconds=config["batch_seconds"],
         seed=config["seed"],
         code=code_digest("search_percentile"),
-    priority: 40
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/search_percentile.py"
-
-
-def searched_percentiles(wildcards):
-    """Searches of the layers that the selection names."""
-    with checkpoints.select_layers.get(model=wildcards.model).output[0].open() as table:
-        header = table.readline().rstrip("\n").split("\t")
-        rows = [dict(zip(header, line.rstrip("\n").split("\t"))) for line in table]
-    selected = [row["layer"] for row in rows if row["selected"] == "True"]
-    return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected)

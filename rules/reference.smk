@@ -18,13 +18,13 @@ rule recognise_reference:
         "logs/{model}/recognise_reference.log",
     benchmark:
         "results/{model}/benchmarks/recognise_reference.tsv"
+    priority: 50
+    conda:
+        "../envs/search.yaml"
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],
         code=code_digest("recognise_reference"),
-    priority: 50
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/recognise_reference.py"
 
@@ -41,12 +41,12 @@ rule collect_histograms:
         "logs/{model}/collect_histograms.log",
     benchmark:
         "results/{model}/benchmarks/collect_histograms.tsv"
+    priority: 50
+    conda:
+        "../envs/search.yaml"
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],
         code=code_digest("collect_histograms"),
-    priority: 50
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/collect_histograms.py"

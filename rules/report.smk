@@ -19,11 +19,11 @@ rule plot_sensitivity:
         ),
     log:
         "logs/{model}/plot_sensitivity.log",
+    conda:
+        "../envs/search.yaml"
     params:
         threshold=config["threshold"],
         code=code_digest("plot_sensitivity"),
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/plot_sensitivity.py"
 
@@ -41,11 +41,11 @@ rule plot_percentiles:
         ),
     log:
         "logs/{model}/plot_percentiles.log",
+    conda:
+        "../envs/search.yaml"
     params:
         percentiles=config["percentiles"],
         code=code_digest("plot_percentiles"),
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/plot_percentiles.py"
 
@@ -63,9 +63,9 @@ rule plot_comparison:
         ),
     log:
         "logs/{model}/plot_comparison.log",
-    params:
-        code=code_digest("plot_comparison"),
     conda:
         "../envs/search.yaml"
+    params:
+        code=code_digest("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"

@@ -4,11 +4,6 @@
 # OUTPUTS  results/{model}/scales/{method}.json   layer, percentile, amax and scale by activation
 
 
-def percentiles_of_method(wildcards):
-    """The searches that a method builds on; the plain calibrations need none, so they never wait."""
-    return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []
-
-
 rule optimise_scales:
     """Choose the range of every activation by one method."""
     input:
@@ -20,10 +15,10 @@ rule optimise_scales:
         "logs/{model}/optimise_scales/{method}.log",
     benchmark:
         "results/{model}/benchmarks/optimise_scales/{method}.tsv"
+    conda:
+        "../envs/search.yaml"
     params:
         uniform_percentile=config["uniform_percentile"],
         code=code_digest("optimise_scales"),
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/optimise_scales.py"

@@ -20,14 +20,14 @@ rule probe_layer:
         "logs/{model}/probe_layer/{layer}.log",
     benchmark:
         "results/{model}/benchmarks/probe_layer/{layer}.tsv"
+    priority: 40
+    conda:
+        "../envs/search.yaml"
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],
         seed=config["seed"],
         code=code_digest("probe_layer"),
-    priority: 40
-    conda:
-        "../envs/search.yaml"
     script:
         "../scripts/probe_layer.py"
 
@@ -44,11 +44,11 @@ checkpoint select_layers:
         "results/{model}/sensitivity.tsv",
     log:
         "logs/{model}/select_layers.log",
-    params:
-        threshold=config["threshold"],
-        code=code_digest("select_layers"),
     priority: 40
     conda:
         "../envs/search.yaml"
+    params:
+        threshold=config["threshold"],
+        code=code_digest("select_layers"),
     script:
         "../scripts/select_layers.py"

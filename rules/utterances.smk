@@ -17,11 +17,11 @@ rule list_utterances:
         rejected="results/{model}/utterances/{split}.rejected.tsv",
     benchmark:
         "results/{model}/benchmarks/list_utterances/{split}.tsv"
-    params:
-        max_rejected=config["max_rejected"],
-        code=code_digest("list_utterances"),
     priority: 100
     conda:
         "../envs/search.yaml"
+    params:
+        max_rejected=config["max_rejected"],
+        code=code_digest("list_utterances"),
     script:
         "../scripts/list_utterances.py"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from stablequant.files import read_json
 from stablequant.jobs import job
-from stablequant.qdq import insert_qdq
 from stablequant.layer_table import read_modules
+from stablequant.qdq import insert_qdq
 
 with job(snakemake.log[0]) as log:
     activations = read_json(Path(snakemake.input.scales))["activations"]

@@ -5,8 +5,8 @@ from pathlib import Path
 from stablequant.files import write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.percentiles import search
 from stablequant.layer_table import read_modules
+from stablequant.percentiles import search
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import read_calibration
 from stablequant.sensitivity import probe

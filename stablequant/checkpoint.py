@@ -11,6 +11,7 @@ from transformers import AutoModelForCTC
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.layers import ENCODER_OF, quantized_modules
+from stablequant.operations import operation_of
 
 COPIED = ("vocab.json", "preprocessor_config.json")
 
@@ -21,7 +22,9 @@ def read_config(folder: Path) -> dict:
     try:
         config = read_json(path)
     except (OSError, json.JSONDecodeError) as error:
-        raise StableQuantError(path, f"not readable as JSON ({error})", "name a Hugging Face checkpoint's folder") from error
+        raise StableQuantError(
+            path, f"not readable as JSON ({error})", "name a Hugging Face checkpoint's folder"
+        ) from error
     found = config.get("architectures") or ["no architecture"]
     if config.get("model_type") not in ENCODER_OF or not found[0].endswith("ForCTC"):
         known = ", ".join(sorted(ENCODER_OF))
@@ -63,9 +66,8 @@ def import_checkpoint(source: Path, destination: Path) -> pd.DataFrame:
 def layer_table(model: torch.nn.Module, config: dict) -> pd.DataFrame:
     rows = []
     for module in quantized_modules(config["model_type"], len(config["conv_dim"]), config["num_hidden_layers"]):
-        operation = model.get_submodule(module.module)
-        weight = operation.weight
-        convolution = isinstance(operation, torch.nn.Conv1d)
+        operation = operation_of(model, module)
+        convolution = operation if isinstance(operation, torch.nn.Conv1d) else None
         rows.append(
             {
                 "layer": module.layer,
@@ -73,11 +75,11 @@ def layer_table(model: torch.nn.Module, config: dict) -> pd.DataFrame:
                 "module": module.module,
                 "activation": module.activation,
                 "type": "Conv1d" if convolution else "Linear",
-                "inputs": operation.in_channels if convolution else operation.in_features,
-                "outputs": weight.shape[0],
-                "kernel": operation.kernel_size[0] if convolution else 1,
-                "groups": operation.groups if convolution else 1,
-                "parameters": weight.numel(),
+                "inputs": convolution.in_channels if convolution else operation.weight.shape[1],
+                "outputs": operation.weight.shape[0],
+                "kernel": convolution.kernel_size[0] if convolution else 1,
+                "groups": convolution.groups if convolution else 1,
+                "parameters": operation.weight.numel(),
             }
         )
     return pd.DataFrame(rows)

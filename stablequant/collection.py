@@ -60,9 +60,7 @@ class HistogramCollector:
 
 
 @contextmanager
-def collecting(
-    model: torch.nn.Module, modules: Iterable[QuantizedModule]
-) -> Iterator[dict[str, HistogramCollector]]:
+def collecting(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> Iterator[dict[str, HistogramCollector]]:
     """Collectors by activation name, fed by every forward pass of ``model`` inside the block."""
     collectors: dict[str, HistogramCollector] = {}
     handles = []

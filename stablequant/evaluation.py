@@ -11,10 +11,11 @@ from stablequant.recognition import FrontEnd, Infer, recognise
 from stablequant.utterances import Utterance
 
 EVALUATED = "evaluated"
-COLUMNS = (
-    "backend method wer degradation ci_low ci_high words size_bytes size_ratio onnx_bytes onnx_ratio audio_seconds "
-    "wall_seconds rtfx speedup arithmetic status"
-).split()
+COLUMNS = [
+    *("backend", "method", "wer", "degradation", "ci_low", "ci_high", "words"),
+    *("size_bytes", "size_ratio", "onnx_bytes", "onnx_ratio"),
+    *("audio_seconds", "wall_seconds", "rtfx", "speedup", "arithmetic", "status"),
+]
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,7 @@ def compare(evaluations: list[dict], seed: int) -> pd.DataFrame:
 
     What was not measured stays empty.
     """
-    table = pd.DataFrame(
-        [_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=list(COLUMNS)
-    )
+    table = pd.DataFrame([_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=COLUMNS)
     return table.astype({"words": "Int64", "size_bytes": "Int64", "onnx_bytes": "Int64"})
 
 

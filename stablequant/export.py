@@ -8,10 +8,8 @@ import onnx_ir as ir
 import torch
 
 from stablequant.files import replacing
+from stablequant.graph import name_nodes, strip_metadata
 from stablequant.layers import QuantizedModule
-
-SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
-OPERATIONS = {"Conv", "MatMul", "Gemm"}
 
 
 class _Logits(torch.nn.Module):
@@ -43,45 +41,9 @@ def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Pa
             output_names=["logits"],
             dynamic_shapes=(sizes,),
         )
+    if program is None:
+        raise RuntimeError("torch exported nothing")
     name_nodes(program.model, {m.module for m in modules})
     strip_metadata(program.model)
     with replacing(path) as temporary:
         ir.save(program.model, temporary)
-
-
-def name_nodes(model: ir.Model, modules: set[str]) -> None:
-    """Rename the one product of every module in ``modules`` to the module's path."""
-    found = set()
-    for node in model.graph:
-        if node.op_type not in OPERATIONS or not node.inputs[1].is_initializer():
-            continue
-        scopes = ir_scopes(node)
-        for module in modules & set(scopes):
-            if module in found:
-                raise ValueError(f"two nodes compute {module}")
-            node.name = module
-            found.add(module)
-    if found != modules:
-        raise ValueError(f"no node computes {sorted(modules - found)}")
-
-
-def ir_scopes(node: ir.Node) -> list[str]:
-    """Module paths a node stems from, outermost first, as the checkpoint names them."""
-    text = node.metadata_props.get(SCOPES, "")
-    return [scope.strip("[]' \"").removeprefix("model.") for scope in text.split(",")]
-
-
-def strip_metadata(model: ir.Model) -> None:
-    """Drop stack traces, source names and inner shapes, which weigh megabytes and which no engine reads."""
-    model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
-    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
-        value.metadata_props.clear()
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        for value in node.outputs:
-            value.metadata_props.clear()
-            if id(value) not in kept:
-                value.shape = value.type = None

@@ -1,12 +1,15 @@
 """INT8 in floating point: what an engine computes, simulated in the torch model."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
 from stablequant.layers import QuantizedModule
+from stablequant.operations import operation_of
 from stablequant.quantization import QMAX, QMIN, quantize_weight, scale_of
+
 
 def fake_quantize_weight(weight: torch.Tensor) -> torch.Tensor:
     """``weight`` ``(outputs, ...)`` as INT8 would represent it."""
@@ -19,10 +22,10 @@ def fake_quantized(
     model: torch.nn.Module, modules: Iterable[QuantizedModule], amaxes: Mapping[str, float]
 ) -> Iterator[None]:
     """Inside the block the inputs and weights of ``modules`` are rounded to INT8; ``amaxes`` by activation name."""
-    undo = []
+    undo: list[Callable[[], None]] = []
     try:
         for module in modules:
-            operation = model.get_submodule(module.module)
+            operation = operation_of(model, module)
             scale = float(scale_of(amaxes[module.activation]))
 
             def hook(_module: torch.nn.Module, inputs: tuple, scale: float = scale) -> tuple:
@@ -30,7 +33,7 @@ def fake_quantized(
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             exact = operation.weight.data
-            undo.append(lambda operation=operation, exact=exact: setattr(operation.weight, "data", exact))
+            undo.append(partial(setattr, operation.weight, "data", exact))
             operation.weight.data = fake_quantize_weight(exact)
         yield
     finally:

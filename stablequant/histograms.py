@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from stablequant.files import replacing
 
+
 @dataclass(frozen=True)
 class Histogram:
     """How often each magnitude was seen.

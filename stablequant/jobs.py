@@ -11,7 +11,7 @@ from stablequant.errors import StableQuantError
 
 @contextmanager
 def job(log: str) -> Iterator[logging.Logger]:
-    """Log to the file ``log`` and to stderr; a `StableQuantError` ends the process with its message, another error with its trace."""
+    """Log to the file ``log`` and to stderr; an error ends the process, a `StableQuantError` with its message alone."""
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(

@@ -1,5 +1,6 @@
 """The table of quantized modules, ``layers.tsv``."""
 
+from dataclasses import fields
 from pathlib import Path
 
 from stablequant.files import read_table
@@ -8,5 +9,6 @@ from stablequant.layers import QuantizedModule
 
 def read_modules(path: Path) -> list[QuantizedModule]:
     """The quantized modules of ``layers.tsv``."""
-    columns = list(QuantizedModule.__dataclass_fields__)
-    return [QuantizedModule(**row) for row in read_table(path)[columns].to_dict("records")]
+    table = read_table(path)
+    columns = (table[field.name].astype(str) for field in fields(QuantizedModule))
+    return [QuantizedModule(*row) for row in zip(*columns, strict=True)]

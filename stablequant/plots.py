@@ -6,11 +6,13 @@ import matplotlib
 import pandas as pd
 
 matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402  the backend must be chosen first
+import matplotlib.pyplot as plt
 
-from stablequant.files import replacing  # noqa: E402
+from stablequant.files import replacing
 
-plt.rcParams.update({"svg.hashsalt": "stablequant", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update(
+    {"svg.hashsalt": "stablequant", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+)
 
 
 def _save(figure: plt.Figure, path: Path) -> None:
@@ -70,9 +72,9 @@ def plot_comparison(table: pd.DataFrame, path: Path) -> None:
     names = [f"{row.method} ({row.backend})" for row in shown.itertuples()]
     shades = ["#1f3b63" if method == "stablequant" else "#b8c7dc" for method in shown["method"]]
     axes.barh(names, shown["degradation"], xerr=_error_bars(shown), color=shades, ecolor="#555555", capsize=3)
-    for place, row in enumerate(shown.itertuples()):
-        text = f"  {row.degradation:.2f} points, {row.onnx_ratio:.3f} of the size"
-        axes.text(max(row.ci_high, 0), place, text, va="center")
+    columns = (shown[name].astype(float) for name in ("degradation", "ci_high", "onnx_ratio"))
+    for place, (lost, high, ratio) in enumerate(zip(*columns, strict=True)):
+        axes.text(max(high, 0), place, f"  {lost:.2f} points, {ratio:.3f} of the size", va="center")
     axes.set_xlabel("degradation against fp32 on the same backend, points of WER")
     axes.margins(x=0.35)
     axes.invert_yaxis()

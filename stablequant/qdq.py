@@ -1,14 +1,15 @@
 """Quantize/dequantize pairs and INT8 weights, placed into the fp32 graph."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
-from stablequant.quantization import quantize_weight
 from stablequant.files import replacing
+from stablequant.graph import input_of
 from stablequant.layers import QuantizedModule
+from stablequant.quantization import quantize_weight
 
 
 def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str, float], destination: Path) -> None:
@@ -25,9 +26,9 @@ def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str
     for module in modules:
         node = nodes[module.module]
         _quantize_weight(graph, node)
-        tensor, scale = node.inputs[0], scales[module.activation]
+        tensor, scale = input_of(node, 0), scales[module.activation]
         if (tensor, scale) not in pairs:
-            step = _constant(graph, f"{module.activation}/scale", np.float32(scale))
+            step = _constant(graph, f"{module.activation}/scale", np.array(scale, dtype=np.float32))
             quantized = _insert(graph, node, "QuantizeLinear", [tensor, step, zero], f"{module.activation}/q")
             pairs[tensor, scale] = _insert(
                 graph, node, "DequantizeLinear", [quantized, step, zero], f"{module.activation}/dq"
@@ -38,8 +39,8 @@ def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str
 
 
 def _quantize_weight(graph: ir.Graph, node: ir.Node) -> None:
-    value = node.inputs[1]
-    if value.const_value is None or len(value.uses()) != 1:
+    value = input_of(node, 1)
+    if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
     weight = value.const_value.numpy()
     outputs_last = node.op_type == "MatMul"  # (inputs, outputs); a convolution's is (outputs, inputs, kernel)
@@ -55,14 +56,19 @@ def _quantize_weight(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.shape, value.dtype = value.const_value.shape, value.const_value.dtype
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
     graph.register_initializer(value)
     return value
 
 
 def _insert(
-    graph: ir.Graph, before: ir.Node, operation: str, inputs: list[ir.Value], name: str, attributes: list[ir.Attr] = ()
+    graph: ir.Graph,
+    before: ir.Node,
+    operation: str,
+    inputs: list[ir.Value],
+    name: str,
+    attributes: Sequence[ir.Attr] = (),
 ) -> ir.Value:
     node = ir.Node("", operation, inputs, attributes, name=name)
     node.outputs[0].name = name

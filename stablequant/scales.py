@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from stablequant.quantization import scale_of
 from stablequant.histograms import Histogram
 from stablequant.layers import layer_of_activation
 from stablequant.mse import clip, mse_amax
+from stablequant.quantization import scale_of
 from stablequant.ranges import entropy_amax, percentile_amax
 
 

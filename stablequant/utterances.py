@@ -1,7 +1,6 @@
 """The utterances of a split: what can be recognised and scored, in which batches."""
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -90,14 +89,16 @@ def check_rejections(manifest: Path, rejections: list[Rejection], total: int, al
     )
 
 
-def utterance_table(utterances: Iterable[Utterance | Rejection], kind: type) -> pd.DataFrame:
-    return pd.DataFrame([asdict(u) for u in utterances], columns=list(kind.__dataclass_fields__))
+def table_of(rows: list[Utterance] | list[Rejection], columns: type[Utterance] | type[Rejection]) -> pd.DataFrame:
+    """One row per dataclass, with the header even where there is none."""
+    return pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(columns)])
 
 
 def read_utterances(path: Path) -> list[Utterance]:
     """Read ``utterances/{split}.tsv``."""
-    table = read_table(path).astype({"utterance": str, "path": str, "transcript": str})
-    return [Utterance(**row) for row in table.to_dict("records")]
+    table = read_table(path)
+    columns = (table[f.name] for f in fields(Utterance))
+    return [Utterance(str(u), str(p), int(n), str(t)) for u, p, n, t in zip(*columns, strict=True)]
 
 
 def equal_length_batches(utterances: list[Utterance], seconds: float, sample_rate: int) -> list[list[Utterance]]:

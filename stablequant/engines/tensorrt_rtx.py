@@ -17,22 +17,23 @@ except ImportError as missing:
 SHORTEST = 400  # samples; one frame
 
 
+LOG_LEVELS = {
+    trt.ILogger.INTERNAL_ERROR: logging.ERROR,
+    trt.ILogger.ERROR: logging.ERROR,
+    trt.ILogger.WARNING: logging.WARNING,
+    trt.ILogger.INFO: logging.DEBUG,
+    trt.ILogger.VERBOSE: logging.DEBUG,
+}
+
+
 class _Log(trt.ILogger):
     """Passes the builder's messages on to Python's log."""
-
-    LEVELS = {
-        trt.ILogger.INTERNAL_ERROR: logging.ERROR,
-        trt.ILogger.ERROR: logging.ERROR,
-        trt.ILogger.WARNING: logging.WARNING,
-        trt.ILogger.INFO: logging.DEBUG,
-        trt.ILogger.VERBOSE: logging.DEBUG,
-    }
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)
 
-    def log(self, severity: trt.ILogger.Severity, message: str) -> None:
-        logging.getLogger("tensorrt").log(self.LEVELS[severity], message)
+    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+        logging.getLogger("tensorrt").log(LOG_LEVELS[severity], msg)
 
 
 def version() -> str:

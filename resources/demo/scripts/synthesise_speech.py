@@ -17,7 +17,9 @@ UTTERANCES_PER_CHAPTER = 20
 MEAN_PITCH = {"slt": 170, "rms": 95, "awb": 120}  # hertz, the voices' own
 
 
-def speak(sentence: str, voice: str, stretch: float, pitch: float, wav: Path) -> tuple[np.ndarray, list[tuple[str, float]]]:
+def speak(
+    sentence: str, voice: str, stretch: float, pitch: float, wav: Path
+) -> tuple[np.ndarray, list[tuple[str, float]]]:
     """Samples in [-1, 1] at 16 kHz and (phone, end in seconds) as flite says them."""
     command = [
         "flite", "-voice", voice, "-psdur", "--setf", f"duration_stretch={stretch:.4f}",
@@ -49,7 +51,7 @@ def make_utterance(
 
 
 def write_split(sentences: list[str], folder: Path, manifest: Path, speech: dict, seed: int, threads: int) -> None:
-    """Write the split: ``folder/SPEAKER/CHAPTER/SPEAKER-CHAPTER-NNNN.flac``, ``.trans.txt``, ``phones.tsv``, manifest."""
+    """Write the audio in LibriSpeech's folders, the ``.trans.txt`` files, ``phones.tsv`` and the manifest."""
     speakers = [(voice, warp) for voice in speech["voices"] for warp in speech["warps"]]
 
     def record(number: int) -> tuple[str, int, str, str]:

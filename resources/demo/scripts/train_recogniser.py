@@ -2,8 +2,8 @@
 
 import json
 import logging
-import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import jiwer
@@ -20,7 +20,7 @@ from transformers import (
 )
 
 SAMPLE_RATE, HOP, WINDOW = 16_000, 320, 400  # samples per second, per frame, and seen by one frame
-LETTERS = "| E T A O N I H S R D L U M W C F G Y P B V K ' X J Q Z".split()  # fairseq's dict.ltr.txt
+LETTERS = list("|ETAONIHSRDLUMWCFGYPBVK'XJQZ")  # fairseq's dict.ltr.txt
 VOCABULARY = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", *LETTERS])}
 
 
@@ -87,73 +87,108 @@ def word_error_rate(model: HubertForCTC, utterances: list[dict], tokenizer: Wav2
     return 100 * jiwer.wer([u["transcript"] for u in utterances], hypotheses)
 
 
-def train(model: HubertForCTC, training: list[dict], calibration: list[dict], tokenizer, settings: dict, state: Path):
-    """Train ``model`` in place; the state after each epoch lies in ``state``."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    phones = {name: i for i, name in enumerate(sorted({name for u in training for name, _ in u["phones"]}))}
-    width = model.config.hidden_size
-    helpers = nn.ModuleDict(
-        {"phones": nn.Linear(width, len(phones)), "letters": nn.Linear(width, model.config.vocab_size)}
-    )
-    model.to(device)
-    helpers.to(device)
-    parameters = [*model.parameters(), *helpers.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=settings["peak_learning_rate"], betas=(0.9, 0.98), weight_decay=settings["weight_decay"]
-    )
-    per_epoch = len(make_batches(training, settings["batch_seconds"], random.Random(0)))
-    steps = settings["epochs"] * per_epoch
-    schedule = get_cosine_schedule_with_warmup(optimizer, settings["warmup_steps"], steps)
-    first = 0
-    if state.exists():
-        saved = torch.load(state, weights_only=True)
-        for part, name in ((model, "model"), (helpers, "helpers"), (optimizer, "optimizer"), (schedule, "schedule")):
-            part.load_state_dict(saved[name])
-        first = saved["epoch"]
-    middle = settings["intermediate_ctc"]
-    for epoch in range(first, settings["epochs"]):
-        model.train()
-        torch.manual_seed(epoch)
-        batches = make_batches(training, settings["batch_seconds"], random.Random(epoch))
-        progress = tqdm(batches, unit="batch", desc=f"epoch {epoch + 1}/{settings['epochs']}", mininterval=10)
-        for step, batch in enumerate(progress, start=epoch * per_epoch):
-            members = [training[i] for i in batch]
-            samples = torch.stack([u["samples"] for u in members]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                output = model(samples, output_hidden_states=True)
-                phone_logits = helpers["phones"](output.hidden_states[settings["phone_layer"]])
-                middle_logits = helpers["letters"](output.hidden_states[middle["layer"]])
-            targets = [torch.tensor([VOCABULARY[c] for c in u["transcript"].replace(" ", "|")]) for u in members]
-            wanted = torch.stack([phone_targets(u, phones, output.logits.shape[1]) for u in members]).to(device)
-            phone_loss = nn.functional.cross_entropy(phone_logits.float().transpose(1, 2), wanted)
-            letter_loss = ctc_loss(output.logits, targets)
-            phone_weight = 0.1 + 0.9 * (1 - step / steps)
-            loss = letter_loss + middle["weight"] * ctc_loss(middle_logits, targets) + phone_weight * phone_loss
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
-            progress.set_postfix(ctc=f"{letter_loss.item():.3f}", phones=f"{phone_loss.item():.3f}", refresh=False)
-        wer = word_error_rate(model, calibration, tokenizer)
-        logging.info("epoch %d: WER on the calibration split %.2f %%", epoch + 1, wer)
-        saved = {"model": model.state_dict(), "helpers": helpers.state_dict(), "epoch": epoch + 1}
-        saved |= {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-        torch.save(saved, state.with_suffix(".new"))
-        state.with_suffix(".new").rename(state)
+class Training:
+    """The recogniser in training, with the two heads that only help it, and its state on disk.
+
+    ``state`` holds everything after each epoch, so that an interrupted training goes on from there.
+    """
+
+    def __init__(self, model: HubertForCTC, phones: list[str], settings: dict, state: Path) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.settings, self.state = model.to(self.device), settings, state
+        self.phones = {name: i for i, name in enumerate(phones)}
+        width = model.config.hidden_size
+        heads = {"phones": nn.Linear(width, len(phones)), "letters": nn.Linear(width, model.config.vocab_size)}
+        self.helpers = nn.ModuleDict(heads).to(self.device)
+        self.parameters = [*self.model.parameters(), *self.helpers.parameters()]
+
+    def loss(self, members: list[dict], progress: float) -> torch.Tensor:
+        """CTC, intermediate CTC and phones of one batch; ``progress`` through the phase, 0 to 1."""
+        middle = self.settings["intermediate_ctc"]
+        samples = torch.stack([u["samples"] for u in members]).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            output = self.model(samples, output_hidden_states=True)
+            phone_logits = self.helpers["phones"](output.hidden_states[self.settings["phone_layer"]])
+            middle_logits = self.helpers["letters"](output.hidden_states[middle["layer"]])
+        targets = [torch.tensor([VOCABULARY[c] for c in u["transcript"].replace(" ", "|")]) for u in members]
+        frames = output.logits.shape[1]
+        wanted = torch.stack([phone_targets(u, self.phones, frames) for u in members]).to(self.device)
+        phone_loss = nn.functional.cross_entropy(phone_logits.float().transpose(1, 2), wanted)
+        letter_loss = ctc_loss(output.logits, targets) + middle["weight"] * ctc_loss(middle_logits, targets)
+        return letter_loss + (0.1 + 0.9 * (1 - progress)) * phone_loss
+
+    def run_phase(self, number: int, phase: dict, training: list[dict], after_epoch: Callable[[int], None]) -> None:
+        """Train one phase of the recipe, or what is left of it."""
+        optimizer = torch.optim.AdamW(
+            self.parameters,
+            lr=phase["peak_learning_rate"],
+            betas=(0.9, 0.98),
+            weight_decay=self.settings["weight_decay"],
+        )
+        per_epoch = len(make_batches(training, self.settings["batch_seconds"], random.Random(0)))
+        steps = phase["epochs"] * per_epoch
+        schedule = get_cosine_schedule_with_warmup(optimizer, phase["warmup_steps"], steps)
+        parts = {"model": self.model, "helpers": self.helpers, "optimizer": optimizer, "schedule": schedule}
+        first = 0
+        if self.state.exists():
+            saved = torch.load(self.state, weights_only=True)
+            if saved["phase"] > number:
+                return
+            self.model.load_state_dict(saved["model"])
+            self.helpers.load_state_dict(saved["helpers"])
+            if saved["phase"] == number:
+                first = saved["epoch"]
+                optimizer.load_state_dict(saved["optimizer"])
+                schedule.load_state_dict(saved["schedule"])
+        for epoch in range(first, phase["epochs"]):
+            self.model.train()
+            torch.manual_seed(100 * number + epoch)
+            batches = make_batches(training, self.settings["batch_seconds"], random.Random(100 * number + epoch))
+            label = f"{phase['split']}, epoch {epoch + 1} of {phase['epochs']}"
+            progress = tqdm(batches, unit="batch", desc=label, mininterval=10)
+            for step, batch in enumerate(progress, start=epoch * per_epoch):
+                loss = self.loss([training[i] for i in batch], step / steps)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.parameters, 1.0)
+                optimizer.step()
+                schedule.step()
+                progress.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            after_epoch(epoch)
+            saved = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({**saved, "phase": number, "epoch": epoch + 1}, self.state.with_suffix(".new"))
+            self.state.with_suffix(".new").rename(self.state)
 
 
-def main(manifests: tuple[Path, Path], folder: Path, settings: dict, shape: dict, seed: int, threads: int, state: Path):
+def main(manifests: dict[str, Path], folder: Path, settings: dict, shape: dict, seed: int, threads: int, state: Path):
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(VOCABULARY, indent=1) + "\n")
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), do_lower_case=False)
-    config = HubertConfig(
+    model = HubertForCTC(model_config(shape))
+    logging.info("%.2f million parameters, %d threads", sum(p.numel() for p in model.parameters()) / 1e6, threads)
+    splits = {split: read_split(manifest) for split, manifest in manifests.items()}
+    phones = sorted({name for phase in settings["phases"] for u in splits[phase["split"]] for name, _ in u["phones"]})
+    training = Training(model, phones, settings, state)
+
+    def report(epoch: int) -> None:
+        wer = word_error_rate(model, splits["calibration"], tokenizer)
+        logging.info("epoch %d: WER on the calibration split %.2f %%", epoch + 1, wer)
+
+    for number, phase in enumerate(settings["phases"]):
+        training.run_phase(number, phase, splits[phase["split"]], report)
+    model.cpu().half().save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+
+
+def model_config(shape: dict) -> HubertConfig:
+    """HuBERT base's architecture in the recipe's ``shape``."""
+    return HubertConfig(
         **shape,
         feat_extract_norm="group",
         do_stable_layer_norm=False,
-        vocab_size=math.ceil(len(VOCABULARY) / 8) * 8,
+        vocab_size=len(VOCABULARY),
         apply_spec_augment=False,
         layerdrop=0.0,
         hidden_dropout=0.05,
@@ -165,12 +200,6 @@ def main(manifests: tuple[Path, Path], folder: Path, settings: dict, shape: dict
         bos_token_id=1,
         eos_token_id=2,
     )
-    model = HubertForCTC(config)
-    logging.info("%.2f million parameters, %d threads", sum(p.numel() for p in model.parameters()) / 1e6, threads)
-    training, calibration = (read_split(manifest) for manifest in manifests)
-    train(model, training, calibration, tokenizer, settings, state)
-    model.half().save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
 
 
 if __name__ == "__main__":
@@ -181,7 +210,7 @@ if __name__ == "__main__":
         handlers=[logging.FileHandler(snakemake.log[0]), logging.StreamHandler()],
     )
     main(
-        (Path(snakemake.input.training), Path(snakemake.input.calibration)),
+        {split: Path(manifest) for split, manifest in snakemake.input.items()},
         Path(snakemake.output[0]).parent,
         snakemake.params.training,
         snakemake.params.model,

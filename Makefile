@@ -1,0 +1,45 @@
+# make run    the demo, from the checkpoint to the table
+# make test   the whole test suite
+# make lint   formatters, linters and the type checker
+# Each installs the pinned packages into .venv first, if that was not done yet.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: run test lint format lock
+
+run: $(INSTALLED)
+	@$(BIN)/snakemake --cores all
+	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules resources/demo/Snakefile
+	$(BIN)/snakemake --lint
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules resources/demo/Snakefile
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+# The newest versions that fit requirements.in, written down exactly.
+lock:
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --requirement requirements.in
+	{ echo "# Every package of the project, exactly; made from requirements.in by 'make lock'."; \
+	  echo "# CUDA's libraries are not listed: a CUDA build of torch pins its own."; \
+	  $(BIN)/python -m pip freeze --all | sed 's/+cpu$$//' | grep -vE '^(nvidia-|triton==|pip==)'; } > requirements.lock
+	touch $(INSTALLED)

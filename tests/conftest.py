@@ -1,0 +1,120 @@
+"""What several tests need: the embedded recogniser, a tiny random one, and a recogniser's parts."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import HubertConfig, HubertForCTC, Wav2Vec2FeatureExtractor
+
+from stablequant.layers import QuantizedModule, quantized_modules
+from stablequant.manifests import read_manifest
+from stablequant.recogniser import load_recogniser
+from stablequant.recognition import FrontEnd, read_front_end
+from stablequant.utterances import Utterance, list_utterances
+
+PROJECT = Path(__file__).parent.parent
+DEMO = PROJECT / "resources/demo/model"
+
+
+def write_tiny_checkpoint(folder: Path, **changes) -> None:
+    """A random HuBERT-CTC with group norm, 7 convolutions and 2 transformer layers, in Hugging Face layout."""
+    torch.manual_seed(0)
+    settings = {
+        "hidden_size": 48,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        "intermediate_size": 96,
+        "conv_dim": (16,) * 7,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+        "vocab_size": 32,
+        "pad_token_id": 0,
+        "apply_spec_augment": False,
+    }
+    HubertForCTC(HubertConfig(**settings | changes)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+    shutil.copyfile(DEMO / "vocab.json", folder / "vocab.json")
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    folder: Path
+    model: torch.nn.Module
+    modules: list[QuantizedModule]
+    front_end: FrontEnd
+
+    @classmethod
+    def load(cls, folder: Path) -> "Recogniser":
+        config = json.loads((folder / "config.json").read_text())
+        modules = quantized_modules(config["model_type"], len(config["conv_dim"]), config["num_hidden_layers"])
+        model = load_recogniser(folder, attention="eager", threads=2)
+        return cls(folder, model, modules, read_front_end(folder))
+
+
+@pytest.fixture(scope="session")
+def demo() -> Recogniser:
+    return Recogniser.load(DEMO)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory) -> Recogniser:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_tiny_checkpoint(folder)
+    return Recogniser.load(folder)
+
+
+@pytest.fixture(scope="session")
+def demo_utterances() -> list[Utterance]:
+    """Every third utterance of the demo's calibration split."""
+    manifest = read_manifest(PROJECT / "tsv/demo-calibration.tsv")
+    chosen = manifest.entries[::3]
+    utterances, rejections = list_utterances(type(manifest)(PROJECT / manifest.root, chosen), 16_000)
+    assert not rejections
+    return utterances
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _in_project():
+    os.chdir(PROJECT)
+
+
+def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
+    """Run snakemake in ``folder`` and return all it printed."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False)
+    printed = done.stdout + done.stderr
+    assert done.returncode == expect, printed
+    return printed
+
+
+def copy_project(folder: Path) -> Path:
+    """What the workflow needs of the project, without the demo's audio."""
+    for name in ("rules", "scripts", "stablequant", "envs", "profiles"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Snakefile", "config.yaml", "config.schema.yaml"):
+        shutil.copyfile(PROJECT / name, folder / name)
+    return folder
+
+
+def write_speech(root: Path, manifest: Path, count: int, split: str = "calibration") -> list[Path]:
+    """Lay ``count`` of the demo's utterances out under ``root`` with transcripts and a manifest; return the files."""
+    lines, files = [], []
+    listed = (PROJECT / f"tsv/demo-{split}.tsv").read_text().splitlines()
+    source = PROJECT / listed[0]
+    for line in listed[1 : count + 1]:
+        path, _ = line.split("\t")
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, root / path)
+        for transcript in (source / path).parent.glob("*.trans.txt"):
+            shutil.copyfile(transcript, (root / path).parent / transcript.name)
+        lines.append(line)
+        files.append(root / path)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text("\n".join([str(root), *lines]) + "\n")
+    return files

@@ -1,0 +1,181 @@
+"""The simulation, the QDQ graph and the engines compute the same."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino as ov
+import pytest
+import torch
+from conftest import Recogniser
+
+from stablequant.collection import collecting
+from stablequant.engines import openvino as engine
+from stablequant.export import export_onnx
+from stablequant.fakequant import fake_quantized
+from stablequant.histograms import Histogram
+from stablequant.qdq import insert_qdq
+from stablequant.quantization import quantize_weight, scale_of
+from stablequant.recogniser import torch_infer
+from stablequant.recognition import Recognition, recognise
+from stablequant.scales import optimise_ranges
+
+BATCH_SECONDS = 40
+
+
+@pytest.fixture(scope="module")
+def histograms(demo, demo_utterances) -> dict[str, Histogram]:
+    with collecting(demo.model, demo.modules) as collectors:
+        recognise(torch_infer(demo.model), demo_utterances, demo.front_end, BATCH_SECONDS, "histograms")
+    return {name: collector.histogram() for name, collector in collectors.items()}
+
+
+@pytest.fixture(scope="module")
+def fp32(demo, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("onnx") / "fp32.onnx"
+    export_onnx(demo.model, demo.modules, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ranges(histograms) -> dict[str, float]:
+    table = optimise_ranges(histograms, "stablequant", 99.9, {f"cnn{i:02d}": 99.9 for i in range(2, 6)})
+    return dict(zip(table["activation"], table["amax"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def int8(demo, fp32, ranges) -> Path:
+    path = fp32.with_name("int8.onnx")
+    insert_qdq(fp32, demo.modules, {name: float(scale_of(amax)) for name, amax in ranges.items()}, path)
+    return path
+
+
+def recognised(infer, demo: Recogniser, utterances) -> Recognition:
+    return recognise(infer, utterances, demo.front_end, BATCH_SECONDS, "engine")
+
+
+def relative_rms(found: Recognition, expected: Recognition) -> float:
+    difference = signal = 0.0
+    for path, rows in expected.log_posteriors.items():
+        difference += float(((found.log_posteriors[path] - rows) ** 2).sum())
+        signal += float(((rows - rows.mean()) ** 2).sum())
+    return (difference / signal) ** 0.5
+
+
+def load_engine(graph: Path):
+    folder = graph.with_suffix(".engine")
+    folder.mkdir(exist_ok=True)
+    engine.build(graph, folder)
+    return engine.load(folder, threads=2)
+
+
+def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
+    infer, arithmetic = load_engine(fp32)
+    expected = recognised(torch_infer(demo.model), demo, demo_utterances)
+    found = recognised(infer, demo, demo_utterances)
+    assert arithmetic == engine.FLOAT32
+    assert relative_rms(found, expected) < 1e-4
+    assert found.hypotheses == expected.hypotheses
+
+
+def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges):
+    with fake_quantized(demo.model, demo.modules, ranges):
+        expected = recognised(torch_infer(demo.model), demo, demo_utterances)
+    exact = recognised(torch_infer(demo.model), demo, demo_utterances)
+    infer, _ = load_engine(int8)
+    found = recognised(infer, demo, demo_utterances)
+    assert relative_rms(found, expected) < 0.02
+    assert relative_rms(exact, expected) > 0.05, "quantization changes nothing: the comparison would prove nothing"
+    different = [p for p, words in found.hypotheses.items() if words != expected.hypotheses[p]]
+    assert len(different) <= 0.1 * len(found.hypotheses), different
+    words = [w for u in demo_utterances for w in expected.hypotheses[u.path].split()]
+    same = [w for u in demo_utterances for w in found.hypotheses[u.path].split()]
+    assert abs(len(words) - len(same)) <= len(different)
+
+
+def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges):
+    """An independent runtime, in floating point, straight from the graph."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 2
+    session = onnxruntime.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
+    few = demo_utterances[:15]
+    with fake_quantized(demo.model, demo.modules, ranges):
+        expected = recognised(torch_infer(demo.model), demo, few)
+    found = recognised(lambda audio: session.run(None, {"input_values": audio})[0], demo, few)
+    assert relative_rms(found, expected) < 0.02
+
+
+def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges):
+    model = onnx.load(int8)
+    onnx.checker.check_model(model, full_check=True)
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
+    operations = {node.name: node for node in model.graph.node}
+    producers = {output: node for node in model.graph.node for output in node.output}
+    for module in demo.modules:
+        node = operations[module.module]
+        activation = producers[node.input[0]]
+        assert activation.op_type == "DequantizeLinear"
+        assert constants[activation.input[1]] == scale_of(ranges[module.activation])
+        levels, scales = quantize_weight(demo.model.get_submodule(module.module).weight.numpy())
+        weight = producers[node.input[1]]
+        stored = constants[weight.input[0]]
+        assert stored.dtype == np.int8
+        assert np.array_equal(stored.T if node.op_type == "MatMul" else stored, levels)
+        assert np.array_equal(constants[weight.input[1]], scales)
+        assert weight.attribute[0].i == (1 if node.op_type == "MatMul" else 0)
+    shared = [
+        producers[operations[m.module].input[0]].name for m in demo.modules if m.activation == "transformer01.qkv"
+    ]
+    assert len(shared) == 3
+    assert len(set(shared)) == 1, "one tensor, one pair"
+
+
+def test_no_float_weight_is_left_and_the_size_is_a_quarter(demo, fp32, int8):
+    assert int8.stat().st_size / fp32.stat().st_size <= 0.29
+    heavy = [c.name for c in onnx.load(int8).graph.initializer if c.data_type == 1 and np.prod(c.dims) > 5000]
+    assert heavy == []
+
+
+def test_the_engine_file_keeps_int8_weights(fp32, int8):
+    load_engine(fp32)
+    load_engine(int8)
+    sizes = [(g.with_suffix(".engine") / "model.bin").stat().st_size for g in (int8, fp32)]
+    assert sizes[0] / sizes[1] <= 0.29
+
+
+def test_saturating_kernels_are_found():
+    """VNNI, or its absence, as the operating system tells it."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        pytest.skip("no /proc/cpuinfo")
+    if "avx2" not in flags:
+        pytest.skip("not an x86 CPU with AVX2")
+    assert engine.int8_kernels_are_exact() == bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def test_without_vnni_the_quantized_graph_runs_in_floating_point(int8, monkeypatch):
+    used = {}
+    compile_model = ov.compile_model
+
+    def watched(model, device, settings):
+        used.update(settings)
+        return compile_model(model, device, settings)
+
+    monkeypatch.setattr(engine.ov, "compile_model", watched)
+    for exact, arithmetic in ((False, engine.FLOAT32), (True, engine.INT8)):
+        used.clear()
+        monkeypatch.setattr(engine, "int8_kernels_are_exact", lambda exact=exact: exact)
+        assert load_engine(int8)[1] == arithmetic
+        assert ("LP_TRANSFORMS_MODE" in used) == (not exact)
+
+
+def test_batch_and_length_are_free(demo, fp32):
+    infer, _ = load_engine(fp32)
+    for batch, samples in ((1, 400), (3, 16_123), (2, 50_000)):
+        audio = torch.randn(batch, samples)
+        with torch.inference_mode():
+            expected = demo.model(audio).logits.numpy()
+        assert np.allclose(infer(audio.numpy()), expected, atol=1e-3)

@@ -1,0 +1,160 @@
+"""Manifests, audio and transcripts: what is good passes, each fault is named with its place and its remedy."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import PROJECT, write_speech
+
+from stablequant.errors import StableQuantError
+from stablequant.manifests import read_manifest
+from stablequant.utterances import (
+    Rejection,
+    Utterance,
+    check_rejections,
+    equal_length_batches,
+    list_utterances,
+    load_batch,
+)
+
+
+def test_the_demos_splits_are_whole(demo_utterances):
+    splits = {}
+    for split in ("calibration", "evaluation"):
+        manifest = read_manifest(PROJECT / f"tsv/demo-{split}.tsv")
+        splits[split], rejections = list_utterances(manifest, 16_000)
+        assert not rejections
+    assert len(splits["calibration"]) >= 150
+    assert len(splits["evaluation"]) >= 300
+    assert sum(len(u.transcript.split()) for u in splits["evaluation"]) >= 2000
+    sentences = {split: {u.transcript for u in utterances} for split, utterances in splits.items()}
+    assert not sentences["calibration"] & sentences["evaluation"]
+    flac = sum(f.stat().st_size for f in (PROJECT / "resources/demo/speech").rglob("*.flac"))
+    weights = (PROJECT / "resources/demo/model/model.safetensors").stat().st_size
+    assert flac <= 25e6
+    assert weights <= 25e6
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "fault"),
+    [
+        ("", "line 1", "no root"),
+        ("/nowhere/at/all\na.flac\t1\n", "line 1", "not a directory"),
+        ("{root}\n", "manifest.tsv", "empty"),
+        ("{root}\na.flac 16000\n", "line 2", "path TAB samples"),
+        ("{root}\na.flac\t16000\na.flac\t16000\n", "line 3", "line 2 too"),
+        ("{root}\n../a.flac\t16000\n", "line 2", "leaves the root"),
+        ("{root}\n/etc/a.flac\t16000\n", "line 2", "leaves the root"),
+    ],
+)
+def test_faulty_manifests_are_refused(tmp_path, text, place, fault):
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text(text.format(root=tmp_path))
+    with pytest.raises(StableQuantError, match=fault) as refusal:
+        read_manifest(manifest)
+    assert str(manifest) in str(refusal.value)
+    assert place in str(refusal.value)
+    assert ";" in str(refusal.value), "no remedy"
+
+
+def test_a_missing_manifest_is_named(tmp_path):
+    with pytest.raises(StableQuantError, match=r"absent\.tsv"):
+        read_manifest(tmp_path / "absent.tsv")
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scramble(path: Path) -> None:
+    path.write_bytes(b"not audio at all" * 100)
+
+
+def resample(path: Path) -> None:
+    samples, _ = soundfile.read(path)
+    soundfile.write(path, samples, 8000)
+
+
+def widen(path: Path) -> None:
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, np.stack([samples, samples], axis=1), rate)
+
+
+def shorten(path: Path) -> None:
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[:-1000], rate)
+
+
+def silence_transcript(path: Path) -> None:
+    for file in path.parent.glob("*.trans.txt"):
+        kept = [line for line in file.read_text().splitlines() if not line.startswith(path.stem)]
+        file.write_text("\n".join(kept) + "\n")
+
+
+def link_outside(path: Path) -> None:
+    outside = path.parents[3] / "outside.flac"
+    path.rename(outside)
+    path.symlink_to(outside)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (delete, "does not exist"),
+        (truncate, "truncated|damaged"),
+        (scramble, "damaged or not audio"),
+        (resample, "8000 Hz.*16000 Hz"),
+        (widen, "2 channels"),
+        (shorten, "the manifest says"),
+        (silence_transcript, "no transcript"),
+        (link_outside, "out of the root"),
+    ],
+)
+def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reason):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    damage(files[2])
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "manifest.tsv"), 16_000)
+    assert len(utterances) == 3
+    assert [r.line for r in rejections] == [4]
+    with pytest.raises(StableQuantError, match=reason) as refusal:
+        check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0, tmp_path / "rejected.tsv")
+    assert files[2].name in str(refusal.value)
+    check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0.25, tmp_path / "rejected.tsv")
+
+
+def test_a_split_is_never_all_rejected():
+    rejections = [Rejection(2, "a.flac", "gone")]
+    with pytest.raises(StableQuantError):
+        check_rejections(Path("m.tsv"), rejections, 1, 1.0, Path("r.tsv"))
+
+
+def test_batches_hold_one_length_and_at_most_the_seconds():
+    utterances = [Utterance(str(i), str(i), 16_000 * (1 + i % 3), "x") for i in range(50)]
+    batches = equal_length_batches(utterances, 10, 16_000)
+    assert sorted(u.utterance for b in batches for u in b) == sorted(u.utterance for u in utterances)
+    assert all(len({u.samples for u in batch}) == 1 for batch in batches)
+    assert max(sum(u.samples for u in batch) for batch in batches) <= 10 * 16_000
+    assert len(equal_length_batches([Utterance("long", "long", 10**7, "x")], 10, 16_000)) == 1
+
+
+def test_normalised_like_transformers(demo, demo_utterances):
+    from transformers import Wav2Vec2FeatureExtractor
+
+    batch = [u for u in demo_utterances if u.samples == demo_utterances[0].samples][:3]
+    raw = load_batch(batch, 16_000, do_normalize=False)
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(demo.folder)
+    expected = extractor(list(raw), sampling_rate=16_000, return_tensors="np").input_values
+    assert np.allclose(load_batch(batch, 16_000, do_normalize=True), expected, atol=1e-4)
+
+
+def test_audio_that_changed_after_listing_is_refused(tmp_path):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 2)
+    utterances, _ = list_utterances(read_manifest(tmp_path / "manifest.tsv"), 16_000)
+    shorten(files[0])
+    with pytest.raises(StableQuantError, match="changed since"):
+        load_batch(utterances[:1], 16_000, do_normalize=True)

@@ -1,0 +1,44 @@
+"""The code digest follows imports, so that an edit touches just the stages that use it."""
+
+import pytest
+from conftest import PROJECT, copy_project
+
+from stablequant.digest import code_digest
+
+SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    ("edited", "touched"),
+    [
+        ("scales.py", {"optimise_scales"}),
+        ("percentiles.py", {"search_percentile"}),
+        ("sensitivity.py", {"probe_layer", "search_percentile"}),
+        ("selection.py", {"select_layers"}),
+        ("mse.py", {"optimise_scales"}),
+        ("collection.py", {"collect_histograms"}),
+        ("qdq.py", {"insert_qdq"}),
+        ("engines/openvino.py", {"build_engine", "evaluate_engine"}),
+        ("plots.py", {"plot_sensitivity", "plot_percentiles", "plot_comparison"}),
+    ],
+)
+def test_an_edit_changes_the_digests_of_its_users_only(tmp_path, edited, touched):
+    project = copy_project(tmp_path)
+    before = {s: code_digest(project / "scripts" / f"{s}.py", project) for s in SCRIPTS}
+    file = project / "stablequant" / edited
+    file.write_text(file.read_text() + "\n# edited\n")
+    after = {s: code_digest(project / "scripts" / f"{s}.py", project) for s in SCRIPTS}
+    assert {s for s in SCRIPTS if before[s] != after[s]} == touched
+
+
+def test_every_rule_carries_the_digest_of_its_own_script():
+    for file in (PROJECT / "rules").glob("*.smk"):
+        text = file.read_text()
+        scripts = [
+            line.split("/")[-1].strip(' "').removesuffix(".py") for line in text.splitlines() if "scripts/" in line
+        ]
+        if file.name == "common.smk":
+            continue
+        assert scripts, file
+        for script in scripts:
+            assert f'code_digest("{script}")' in text, script

@@ -1,0 +1,67 @@
+"""INT8 arithmetic and its simulation in torch."""
+
+import numpy as np
+import torch
+
+from stablequant.fakequant import fake_quantized
+from stablequant.quantization import quantize_weight, scale_of
+
+
+def test_one_scale_per_output_channel():
+    weight = np.array([[1.0, -2.0, 0.5], [100.0, 50.0, -127.0]], dtype=np.float32)
+    levels, scales = quantize_weight(weight)
+    assert np.allclose(scales, [2 / 127, 1])
+    assert levels.tolist() == [[64, -127, 32], [100, 50, -127]]
+
+
+def test_convolution_weights_scale_along_axis_0():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(5, 7, 3)).astype(np.float32) * np.arange(1, 6)[:, None, None]
+    levels, scales = quantize_weight(weight)
+    for channel in range(5):
+        expected = torch.fake_quantize_per_tensor_affine(
+            torch.from_numpy(weight[channel]), float(np.abs(weight[channel]).max() / 127), 0, -127, 127
+        )
+        assert np.allclose(levels[channel] * scales[channel], expected.numpy(), atol=1e-6)
+
+
+def test_dead_weight_stays_zero():
+    levels, scales = quantize_weight(np.zeros((2, 3), dtype=np.float32))
+    assert not levels.any()
+    assert scales.tolist() == [1, 1]
+    assert scale_of(0.0) == 1
+
+
+def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):
+    audio = torch.randn(1, 8000)
+    chosen = [m for m in tiny.modules if m.layer == "transformer01"]
+    other = tiny.model.get_submodule("hubert.encoder.layers.1.attention.q_proj")
+    weights = {m.module: tiny.model.get_submodule(m.module).weight.clone() for m in chosen}
+    untouched = other.weight.clone()
+    with torch.inference_mode():
+        exact = tiny.model(audio).logits
+        with fake_quantized(tiny.model, chosen, dict.fromkeys({m.activation for m in chosen}, 3.0)):
+            rough = tiny.model(audio).logits
+            assert torch.equal(other.weight, untouched)
+            inside = tiny.model.get_submodule(chosen[0].module).weight
+            assert len(torch.unique(inside[0])) <= 255
+            assert not torch.equal(inside, weights[chosen[0].module])
+        assert not torch.equal(rough, exact)
+        assert torch.equal(tiny.model(audio).logits, exact)
+    for name, weight in weights.items():
+        assert torch.equal(tiny.model.get_submodule(name).weight, weight)
+
+
+def test_input_is_rounded_and_clamped_as_an_engine_does(tiny):
+    """The projection's input has levels from -128 to 127 of its scale."""
+    module = next(m for m in tiny.modules if m.layer == "projection")
+    seen = []
+    with fake_quantized(tiny.model, [module], {"projection": 1.27}):
+        handle = tiny.model.get_submodule(module.module).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        with torch.inference_mode():
+            tiny.model(torch.randn(1, 8000))
+        handle.remove()
+    levels = seen[0] / 0.01
+    assert torch.allclose(levels, levels.round(), atol=1e-3)
+    assert levels.min() >= -128.001
+    assert levels.max() <= 127.001

@@ -1,0 +1,56 @@
+"""Maximum, percentile and entropy against NVIDIA's pytorch-quantization on the same histograms."""
+
+import numpy as np
+import pytest
+import torch
+from pytorch_quantization.calib import MaxCalibrator
+from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
+from test_mse import draw, histogram_of
+
+from stablequant.ranges import entropy_amax, percentile_amax
+
+NAMES = ["normal", "laplace", "heavy-tailed", "post-gelu"]
+
+
+def coarse(values: np.ndarray):
+    """A histogram small enough for the oracle's nested Python loops."""
+    histogram = histogram_of(values)
+    merge = max(1, len(histogram.counts) // 500)
+    kept = len(histogram.counts) // merge * merge
+    counts = histogram.counts[:kept].reshape(-1, merge).sum(axis=1)
+    return type(histogram)(counts, histogram.width * merge, histogram.width * kept)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_entropy(name):
+    histogram = coarse(draw(name))
+    expected = _compute_amax_entropy(histogram.counts.copy(), histogram.edges, 8, False, 1, 128)
+    assert entropy_amax(histogram) == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("percentile", [99.999, 99.99, 99.9, 99.0, 90.0])
+def test_percentile(name, percentile):
+    histogram = histogram_of(draw(name))
+    expected = _compute_amax_percentile(histogram.counts, histogram.edges, percentile)
+    assert percentile_amax(histogram, percentile) == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_percentile_of_the_samples_themselves(name):
+    """The oracle is NumPy's percentile, to one bin."""
+    values = draw(name)
+    histogram = histogram_of(values)
+    for percentile in (99.9, 99.0):
+        exact = np.percentile(np.abs(values), percentile)
+        assert abs(percentile_amax(histogram, percentile) - exact) <= 1.01 * histogram.width
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_maximum(name):
+    values = draw(name)
+    oracle = MaxCalibrator(8, None, False)
+    for part in np.array_split(values, 3):
+        oracle.collect(torch.from_numpy(part))
+    assert histogram_of(values).amax == oracle.compute_amax().item()
+    assert percentile_amax(histogram_of(values), 100) == oracle.compute_amax().item()

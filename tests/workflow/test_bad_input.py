@@ -1,0 +1,110 @@
+"""Each fault stops the run with one clear error before any long work starts."""
+
+import re
+from pathlib import Path
+
+import pytest
+import soundfile
+import yaml
+from conftest import copy_project, snakemake, write_speech, write_tiny_checkpoint
+
+LONG_WORK = ("rule recognise_reference", "rule collect_histograms", "rule probe_layer")
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    folder = copy_project(tmp_path)
+    write_tiny_checkpoint(folder / "model")
+    for split in ("calibration", "evaluation"):
+        write_speech(folder / "speech" / split, folder / "tsv" / f"{split}.tsv", 3, split)
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings["models"] = {
+        "tiny": {"checkpoint": "model", "calibration": "tsv/calibration.tsv", "evaluation": "tsv/evaluation.tsv"}
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def edit_config(folder: Path, old: str, new: str) -> None:
+    text = (folder / "config.yaml").read_text()
+    assert old in text
+    (folder / "config.yaml").write_text(text.replace(old, new))
+
+
+def fails(folder: Path) -> str:
+    printed = snakemake(folder, expect=1)
+    assert not [work for work in LONG_WORK if work in printed], printed
+    return printed
+
+
+def test_a_typo_in_the_config(project):
+    edit_config(project, "threshold:", "treshold:")
+    printed = fails(project)
+    assert "config key 'treshold': there is no such key; did you mean 'threshold'?" in printed
+    assert "Traceback" not in printed
+
+
+def test_a_root_that_does_not_exist(project):
+    (project / "tsv/evaluation.tsv").write_text("/no/such/root\na.flac\t16000\n")
+    printed = fails(project)
+    assert "tsv/evaluation.tsv, line 1: the root '/no/such/root' is not a directory; correct it" in printed
+
+
+def test_an_empty_split(project):
+    (project / "tsv/calibration.tsv").write_text(f"{project / 'speech/calibration'}\n")
+    assert "tsv/calibration.tsv: the split is empty; list at least one utterance" in fails(project)
+
+
+def test_a_checkpoint_that_does_not_exist(project):
+    edit_config(project, "checkpoint: model", "checkpoint: modle")
+    assert "modle/config.json: the file does not exist; correct models: tiny: checkpoint" in fails(project)
+
+
+def first_audio(folder: Path, split: str) -> Path:
+    return sorted((folder / "speech" / split).rglob("*.flac"))[0]
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def resample(path: Path) -> None:
+    samples, _ = soundfile.read(path)
+    soundfile.write(path, samples, 8000)
+
+
+def drop_transcript(path: Path) -> None:
+    for file in path.parent.glob("*.trans.txt"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (Path.unlink, "the file does not exist"),
+        (truncate, "could be read|damaged"),
+        (resample, "the sample rate is 8000 Hz, the recogniser's is 16000 Hz"),
+        (drop_transcript, "no transcript for"),
+    ],
+)
+def test_unusable_audio_in_the_evaluation_split_stops_the_run_early(project, damage, reason):
+    audio = first_audio(project, "evaluation")
+    damage(audio)
+    printed = fails(project)
+    relative = audio.relative_to(project / "speech/evaluation")
+    assert f"'{relative}': " in printed
+    assert "tsv/evaluation.tsv, line 2" in printed
+    assert re.search(reason, printed)
+    assert "or raise 'max_rejected' in the config" in printed
+    rejected = (project / "results/tiny/utterances/evaluation.rejected.tsv").read_text().splitlines()
+    assert rejected[0] == "line\tpath\treason"
+    assert rejected[1].startswith(f"2\t{relative}\t")
+
+
+def test_a_tolerated_share_is_listed_and_counted(project):
+    first_audio(project, "evaluation").unlink()
+    edit_config(project, "max_rejected: 0", "max_rejected: 0.4")
+    snakemake(project, "results/tiny/utterances/evaluation.tsv")
+    log = (project / "logs/tiny/list_utterances/evaluation.log").read_text()
+    assert "2 utterances, 1 rejected" in log
+    assert len((project / "results/tiny/utterances/evaluation.tsv").read_text().splitlines()) == 3
