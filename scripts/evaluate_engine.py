@@ -9,7 +9,7 @@ from stablequant.jobs import job
 from stablequant.recognition import read_front_end
 from stablequant.utterances import read_utterances
 
-with job(snakemake.log[0]) as log:
+with job(snakemake.log[0], snakemake.threads) as log:
     folder = Path(snakemake.input.engine)
     utterances = read_utterances(Path(snakemake.input.utterances))
     description = read_engine(folder)

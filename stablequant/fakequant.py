@@ -17,6 +17,14 @@ def fake_quantize_weight(weight: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(levels * scales.reshape(-1, *[1] * (levels.ndim - 1))).to(weight.device)
 
 
+def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
+    """``values`` of any shape as INT8 would represent them, rounded half to even and clamped to -128 .. 127 steps.
+
+    The same numbers as ``torch.fake_quantize_per_tensor_affine`` without its gradient mask, several times faster.
+    """
+    return values.mul(1 / scale).round_().clamp_(QMIN, QMAX).mul_(scale)
+
+
 @contextmanager
 def fake_quantized(
     model: torch.nn.Module, modules: Iterable[QuantizedModule], amaxes: Mapping[str, float]
@@ -29,7 +37,7 @@ def fake_quantized(
             scale = float(scale_of(amaxes[module.activation]))
 
             def hook(_module: torch.nn.Module, inputs: tuple, scale: float = scale) -> tuple:
-                return (torch.fake_quantize_per_tensor_affine(inputs[0], scale, 0, QMIN, QMAX), *inputs[1:])
+                return (fake_quantize_activation(inputs[0], scale), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             exact = operation.weight.data

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,11 @@ from stablequant.errors import StableQuantError
 
 
 @contextmanager
-def job(log: str) -> Iterator[logging.Logger]:
-    """Log to the file ``log`` and to stderr; an error ends the process, a `StableQuantError` with its message alone."""
+def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
+    """Log to the file ``log`` and to stderr; an error ends the process, a `StableQuantError` with its message alone.
+
+    The last line says how long the work took, start-up not counted, with how many ``threads``.
+    """
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -20,8 +24,10 @@ def job(log: str) -> Iterator[logging.Logger]:
         handlers=[logging.FileHandler(path, mode="w", encoding="utf-8"), logging.StreamHandler(sys.stderr)],
         force=True,
     )
+    start = time.perf_counter()
     try:
         yield logging.getLogger("stablequant")
+        logging.info("done in %.2f s, threads: %d", time.perf_counter() - start, threads)
     except StableQuantError as error:
         logging.error("%s", error)
         sys.exit(1)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stablequant.fakequant import fake_quantized
+from stablequant.fakequant import fake_quantize_activation, fake_quantized
 from stablequant.quantization import quantize_weight, scale_of
 
 
@@ -65,3 +65,14 @@ def test_input_is_rounded_and_clamped_as_an_engine_does(tiny):
     assert torch.allclose(levels, levels.round(), atol=1e-3)
     assert levels.min() >= -128.001
     assert levels.max() <= 127.001
+
+
+def test_activations_are_quantized_as_torch_does():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 3
+    before = values.clone()
+    for scale in (0.01, 0.0371, 1.0):
+        expected = torch.fake_quantize_per_tensor_affine(values, scale, 0, -128, 127)
+        assert torch.allclose(fake_quantize_activation(values, scale), expected, atol=1e-6)
+    halves = torch.tensor([0.5, 1.5, -0.5, -2.5])
+    assert fake_quantize_activation(halves, 1.0).tolist() == [0, 2, 0, -2]
+    assert torch.equal(values, before), "the input was changed in place"
