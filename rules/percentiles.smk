@@ -1,7 +1,7 @@
-# The cut-off percentile of each selected layer. A search depends on its own layer only, not on the selection, so
-# another threshold reruns none that was already made.
+# The cut-off percentile of each selected layer. The selection decides which layers are searched but not what is found, so
+# it is ancient here: another threshold reruns no search that was already made.
 #
-# INPUTS   as for the probes
+# INPUTS   as for the probes, and results/{model}/sensitivity.tsv
 # OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, and the best
 
 
@@ -14,6 +14,7 @@ rule search_percentile:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/reference.safetensors",
         histograms="results/{model}/histograms.safetensors",
+        selection=ancient("results/{model}/sensitivity.tsv"),
     output:
         "results/{model}/percentiles/{layer}.json",
     log:

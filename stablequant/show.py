@@ -1,20 +1,37 @@
-"""Print a comparison table for a terminal: ``python -m stablequant.show results/demo/comparison.tsv``."""
+"""Print a comparison for people: ``python -m stablequant.show [--markdown] results/demo/comparison.tsv``."""
 
-import sys
+import argparse
 from pathlib import Path
+
+import pandas as pd
 
 from stablequant.files import read_table
 
-SHOWN = ["backend", "method", "wer", "degradation", "ci_low", "ci_high", "size_ratio", "onnx_ratio", "rtfx", "status"]
-DIGITS = {"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2, "size_ratio": 3, "onnx_ratio": 3, "rtfx": 0}
+DIGITS = {"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2, "size_ratio": 3, "onnx_ratio": 3, "speedup": 2}
+SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
+
+
+def rounded(path: Path) -> pd.DataFrame:
+    """The table's main columns as text, WER and degradation in points; an empty cell was not measured."""
+    table = read_table(path)[SHOWN].astype(object).fillna({"arithmetic": ""})
+    for column, digits in DIGITS.items():
+        table[column] = [f"{value:.{digits}f}" if pd.notna(value) else "" for value in table[column]]
+    return table
 
 
 def show(path: Path) -> str:
-    """The table's main columns as text; WER and degradation in points, an empty cell was not measured."""
-    table = read_table(path)[SHOWN]
-    formats = {column: f"{{:.{digits}f}}".format for column, digits in DIGITS.items()}
-    return table.to_string(index=False, na_rep="", formatters=formats)
+    return rounded(path).to_string(index=False)
+
+
+def markdown(path: Path) -> str:
+    table = rounded(path)
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":
-    print(show(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in the README")
+    parser.add_argument("table", type=Path, help="a comparison.tsv")
+    arguments = parser.parse_args()
+    print((markdown if arguments.markdown else show)(arguments.table))

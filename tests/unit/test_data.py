@@ -158,3 +158,10 @@ def test_audio_that_changed_after_listing_is_refused(tmp_path):
     shorten(files[0])
     with pytest.raises(StableQuantError, match="changed since"):
         load_batch(utterances[:1], 16_000, do_normalize=True)
+
+
+def test_the_manifest_of_a_folder_is_fairseqs():
+    from stablequant.write_manifest import manifest_of
+
+    written = manifest_of(Path("resources/demo/speech/evaluation"))
+    assert written == (PROJECT / "tsv/demo-evaluation.tsv").read_text()
