@@ -1,7 +1,7 @@
 """Where the time of a finished run went: ``python benchmarks/dag.py [MODEL] [--cores N]``.
 
-Reads the jobs' logs. *Work* is what a job did after its start-up; what is left of the cores' time is start-up of processes,
-Snakemake itself and cores that had nothing to do.
+Reads the jobs' logs. *Work* is what a job did after its start-up; what is left of the cores' time is start-up of
+processes, Snakemake itself and cores that had nothing to do.
 """
 
 import argparse

@@ -32,9 +32,10 @@ with job(snakemake.log[0], snakemake.threads) as log:
             "audio_seconds": evaluation.audio_seconds,
             "wall_seconds": evaluation.wall_seconds,
         }
-        print(f"Word Error Rate (WER): {evaluation.scored.wer:.2f}")
     else:
         result["status"] = "built, not run: no supported GPU"
     write_table(Path(snakemake.output.hypotheses), hypothesis_table(utterances, hypotheses))
     write_json(Path(snakemake.output.result), result)
-    log.info("%s: %s", folder, result["status"])
+    log.info("%s: %s, WER %s", folder, result["status"], result.get("wer", "not measured"))
+if "wer" in result:
+    print(f"Word Error Rate (WER): {result['wer']:.2f}")

@@ -1,6 +1,5 @@
 """Bringing a checkpoint into the one layout the pipeline reads."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.layers import ENCODER_OF, quantized_modules
 from stablequant.operations import operation_of
+from stablequant.recognition import read_front_end
 
 COPIED = ("vocab.json", "preprocessor_config.json")
 
@@ -19,12 +19,7 @@ COPIED = ("vocab.json", "preprocessor_config.json")
 def read_config(folder: Path) -> dict:
     """The checkpoint's ``config.json``, checked to be a CTC recogniser whose layers are known."""
     path = folder / "config.json"
-    try:
-        config = read_json(path)
-    except (OSError, json.JSONDecodeError) as error:
-        raise StableQuantError(
-            path, f"not readable as JSON ({error})", "name a Hugging Face checkpoint's folder"
-        ) from error
+    config = read_json(path)
     found = config.get("architectures") or ["no architecture"]
     if config.get("model_type") not in ENCODER_OF or not found[0].endswith("ForCTC"):
         known = ", ".join(sorted(ENCODER_OF))
@@ -60,6 +55,7 @@ def import_checkpoint(source: Path, destination: Path) -> pd.DataFrame:
     model.save_pretrained(destination)
     for name in COPIED:
         shutil.copyfile(source / name, destination / name)
+    read_front_end(destination)
     return layer_table(model, config)
 
 

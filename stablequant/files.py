@@ -2,12 +2,14 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from stablequant.errors import StableQuantError
 
 
 @contextmanager
@@ -34,7 +36,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StableQuantError(path, f"not readable as JSON ({error})", "restore the file") from error
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -42,6 +47,6 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The inverse of `write_table`; the text ``null`` or ``nan`` in a cell stays text."""
-    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], quoting=0)
+def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
+    """The inverse of `write_table`. Columns named in ``text`` stay text even where they look like numbers."""
+    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))

@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
+from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.metrics import WordErrors, word_errors
+from stablequant.progress import progress
 from stablequant.utterances import Utterance, equal_length_batches, load_batch
 from stablequant.vocabulary import Vocabulary, read_vocabulary
 
+Entry = TypeVar("Entry", int, bool)
 Infer = Callable[[np.ndarray], np.ndarray]  # float32 (batch, samples) -> logits, float32 (batch, frames, classes)
 
 
@@ -26,20 +29,26 @@ class FrontEnd:
 
 def read_front_end(folder: Path) -> FrontEnd:
     """Read it from a checkpoint's or an engine's folder."""
-    preprocessor = read_json(folder / "preprocessor_config.json")
-    blank = read_json(folder / "config.json")["pad_token_id"]
-    vocabulary = read_vocabulary(folder / "vocab.json", blank)
-    return FrontEnd(preprocessor["sampling_rate"], preprocessor["do_normalize"], vocabulary)
+    preprocessor = folder / "preprocessor_config.json"
+    vocabulary = read_vocabulary(folder / "vocab.json", _entry(folder / "config.json", "pad_token_id", int))
+    return FrontEnd(_entry(preprocessor, "sampling_rate", int), _entry(preprocessor, "do_normalize", bool), vocabulary)
+
+
+def _entry(file: Path, key: str, kind: type[Entry]) -> Entry:
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+        raise StableQuantError(file, f"no {kind.__name__} '{key}'", "complete the checkpoint's folder")
+    return content[key]
 
 
 def infer_batches(
     infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
 ) -> Iterator[tuple[list[Utterance], np.ndarray]]:
     """Each batch with its logits, shorter utterances first, showing progress in utterances per second."""
-    with tqdm(total=len(utterances), unit="it", desc=label, mininterval=0.5) as progress:
+    with progress(total=len(utterances), label=label) as recognised:
         for batch in equal_length_batches(utterances, batch_seconds, front_end.sample_rate):
             yield batch, infer(load_batch(batch, front_end.sample_rate, front_end.do_normalize))
-            progress.update(len(batch))
+            recognised.update(len(batch))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

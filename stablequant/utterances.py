@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.errors import StableQuantError
 from stablequant.files import read_table
 from stablequant.manifests import Manifest, ManifestEntry
+from stablequant.progress import progress
 
 MIN_SAMPLES = 400  # the feature extractor's window: a shorter utterance has no frame
 
@@ -38,7 +38,7 @@ def list_utterances(manifest: Manifest, sample_rate: int) -> tuple[list[Utteranc
     """Decode every file once and join it with its transcript."""
     utterances, rejections = [], []
     transcripts: dict[Path, dict[str, str]] = {}
-    for entry in tqdm(manifest.entries, unit="utt", desc="checking audio", mininterval=1):
+    for entry in progress(manifest.entries, label="checking audio"):
         try:
             utterances.append(_check(manifest.root, entry, sample_rate, transcripts))
         except AudioError as error:
@@ -96,9 +96,9 @@ def table_of(rows: list[Utterance] | list[Rejection], columns: type[Utterance] |
 
 def read_utterances(path: Path) -> list[Utterance]:
     """Read ``utterances/{split}.tsv``."""
-    table = read_table(path)
-    columns = (table[f.name] for f in fields(Utterance))
-    return [Utterance(str(u), str(p), int(n), str(t)) for u, p, n, t in zip(*columns, strict=True)]
+    table = read_table(path, text=("utterance", "path", "transcript"))
+    columns = (table[f.name].tolist() for f in fields(Utterance))
+    return [Utterance(*row) for row in zip(*columns, strict=True)]
 
 
 def equal_length_batches(utterances: list[Utterance], seconds: float, sample_rate: int) -> list[list[Utterance]]:

@@ -7,14 +7,15 @@ import argparse
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
+
+from stablequant.progress import progress
 
 
 def manifest_of(root: Path) -> str:
     """Root on the first line, then ``path TAB samples``, sorted by path."""
     files = sorted(file for file in root.rglob("*") if file.suffix in (".flac", ".wav"))
     lines = [
-        f"{file.relative_to(root)}\t{soundfile.info(file).frames}" for file in tqdm(files, unit="file", mininterval=1)
+        f"{file.relative_to(root)}\t{soundfile.info(file).frames}" for file in progress(files, label="reading lengths")
     ]
     return "\n".join([str(root), *lines]) + "\n"
 
