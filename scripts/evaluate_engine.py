@@ -33,7 +33,9 @@ with job(snakemake.log[0], snakemake.threads) as log:
             "wall_seconds": evaluation.wall_seconds,
         }
     else:
-        result["status"] = "built, not run: no supported GPU"
+        from stablequant.engines import tensorrt_rtx
+
+        result["status"] = f"built, not run: {tensorrt_rtx.reason_not_run()}"
     write_table(Path(snakemake.output.hypotheses), hypothesis_table(utterances, hypotheses))
     write_json(Path(snakemake.output.result), result)
     log.info("%s: %s, WER %s", folder, result["status"], result.get("wer", "not measured"))

@@ -40,6 +40,11 @@ def version() -> str:
     return trt.__version__
 
 
+def reason_not_run() -> str:
+    """Why a built plan is not judged here."""
+    return "running plans is not implemented" if Path("/dev/nvidia0").exists() else "no supported GPU"
+
+
 def build(
     onnx: Path, folder: Path, compute_capabilities: list[str], typical_samples: int, max_samples: int, max_batch: int
 ) -> None:

@@ -18,7 +18,7 @@ from stablequant.histograms import Histogram
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import quantize_weight, scale_of
 from stablequant.recogniser import torch_infer
-from stablequant.recognition import Recognition, recognise
+from stablequant.recognition import infer_batches, recognise
 from stablequant.scales import optimise_ranges
 
 BATCH_SECONDS = 40
@@ -51,16 +51,20 @@ def int8(demo, fp32, ranges) -> Path:
     return path
 
 
-def recognised(infer, demo: Recogniser, utterances) -> Recognition:
-    return recognise(infer, utterances, demo.front_end, BATCH_SECONDS, "engine")
+def recognised(infer, demo: Recogniser, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Logits and hypotheses by path."""
+    logits, hypotheses = {}, {}
+    for batch, rows in infer_batches(infer, utterances, demo.front_end, BATCH_SECONDS, "engine"):
+        for utterance, row in zip(batch, rows, strict=True):
+            logits[utterance.path] = row.copy()
+            hypotheses[utterance.path] = demo.front_end.vocabulary.decode(row.argmax(axis=-1))
+    return logits, hypotheses
 
 
-def relative_rms(found: Recognition, expected: Recognition) -> float:
-    difference = signal = 0.0
-    for path, rows in expected.log_posteriors.items():
-        difference += float(((found.log_posteriors[path] - rows) ** 2).sum())
-        signal += float(((rows - rows.mean()) ** 2).sum())
-    return (difference / signal) ** 0.5
+def relative_rms(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    difference = np.concatenate([found[path] - rows for path, rows in expected.items()])
+    signal = np.concatenate(list(expected.values()))
+    return float(np.sqrt((difference**2).mean() / signal.var()))
 
 
 def load_engine(graph: Path):
@@ -75,8 +79,8 @@ def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
     expected = recognised(torch_infer(demo.model), demo, demo_utterances)
     found = recognised(infer, demo, demo_utterances)
     assert arithmetic == engine.FLOAT32
-    assert relative_rms(found, expected) < 1e-4
-    assert found.hypotheses == expected.hypotheses
+    assert relative_rms(found[0], expected[0]) < 1e-4
+    assert found[1] == expected[1]
 
 
 def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges):
@@ -85,13 +89,20 @@ def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges):
     exact = recognised(torch_infer(demo.model), demo, demo_utterances)
     infer, _ = load_engine(int8)
     found = recognised(infer, demo, demo_utterances)
-    assert relative_rms(found, expected) < 0.02
-    assert relative_rms(exact, expected) > 0.05, "quantization changes nothing: the comparison would prove nothing"
-    different = [p for p, words in found.hypotheses.items() if words != expected.hypotheses[p]]
-    assert len(different) <= 0.1 * len(found.hypotheses), different
-    words = [w for u in demo_utterances for w in expected.hypotheses[u.path].split()]
-    same = [w for u in demo_utterances for w in found.hypotheses[u.path].split()]
-    assert abs(len(words) - len(same)) <= len(different)
+    assert relative_rms(found[0], expected[0]) < 0.02
+    assert relative_rms(exact[0], expected[0]) > 0.05, (
+        "quantization changes nothing: the comparison would prove nothing"
+    )
+    for path, hypothesis in found[1].items():
+        if hypothesis != expected[1][path]:
+            assert nearly_tied(found[0][path], expected[0][path]), path
+
+
+def nearly_tied(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether every frame whose best class differs has its two best classes within the engines' difference."""
+    frames = np.flatnonzero(found.argmax(axis=-1) != expected.argmax(axis=-1))
+    best = np.sort(expected[frames], axis=-1)
+    return bool((best[:, -1] - best[:, -2] < 0.05 * expected.std()).all())
 
 
 def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges):
@@ -104,7 +115,7 @@ def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, i
     with fake_quantized(demo.model, demo.modules, ranges):
         expected = recognised(torch_infer(demo.model), demo, few)
     found = recognised(lambda audio: session.run(None, {"input_values": audio})[0], demo, few)
-    assert relative_rms(found, expected) < 0.02
+    assert relative_rms(found[0], expected[0]) < 0.02
 
 
 def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges):

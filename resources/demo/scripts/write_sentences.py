@@ -25,13 +25,18 @@ def draw_sentences(grammar: dict, count: int, draw: random.Random, taken: set[st
     return shuffled
 
 
+def draw_splits(grammar: dict, sizes: dict[str, int], seed: int) -> dict[str, list[str]]:
+    """The sentences of every split; ``refinement`` is drawn after all others and shares none with them."""
+    first = {split: size for split, size in sizes.items() if split != "refinement"}
+    sentences = draw_sentences(grammar, sum(first.values()), random.Random(seed), set())
+    splits = {"refinement": draw_sentences(grammar, sizes["refinement"], random.Random(seed + 1), set(sentences))}
+    for split, size in first.items():
+        splits[split], sentences = sentences[:size], sentences[size:]
+    return splits
+
+
 if __name__ == "__main__":
     grammar = yaml.safe_load(Path(snakemake.input.grammar).read_text())
-    splits, seed = dict(snakemake.params.splits), snakemake.params.seed
-    refinement = splits.pop("refinement")
-    sentences = draw_sentences(grammar, sum(splits.values()), random.Random(seed), set())
-    chosen = {"refinement": draw_sentences(grammar, refinement, random.Random(seed + 1), set(sentences))}
-    for split, count in splits.items():
-        chosen[split], sentences = sentences[:count], sentences[count:]
-    for split, members in chosen.items():
-        Path(snakemake.output[split]).write_text("".join(f"{sentence}\n" for sentence in members))
+    splits = draw_splits(grammar, snakemake.params.splits, snakemake.params.seed)
+    for split, sentences in splits.items():
+        Path(snakemake.output[split]).write_text("".join(f"{sentence}\n" for sentence in sentences))

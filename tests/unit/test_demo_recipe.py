@@ -1,0 +1,59 @@
+"""The recipe that made the demo: its sentences are those committed, and the whole of it runs."""
+
+import random
+import shutil
+import sys
+
+import pytest
+import yaml
+from conftest import PROJECT, snakemake
+
+RECIPE = PROJECT / "resources/demo"
+
+
+def test_no_sentence_of_the_recipe_is_in_two_splits_and_the_committed_speech_is_the_recipes():
+    sys.path.insert(0, str(RECIPE / "scripts"))
+    from write_sentences import draw_splits
+
+    recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
+    grammar = yaml.safe_load((RECIPE / "sentences.yaml").read_text())
+    splits = draw_splits(grammar, recipe["splits"], recipe["seed"])
+    assert {split: len(sentences) for split, sentences in splits.items()} == recipe["splits"]
+    everything = [sentence for sentences in splits.values() for sentence in sentences]
+    assert len(set(everything)) == len(everything)
+    for split in ("calibration", "evaluation"):
+        spoken = set()
+        for file in (RECIPE / "speech" / split).rglob("*.trans.txt"):
+            spoken |= {line.split(" ", 1)[1].lower() for line in file.read_text().splitlines()}
+        assert spoken == set(splits[split])
+
+
+def test_sentences_are_the_templates_filled():
+    sys.path.insert(0, str(RECIPE / "scripts"))
+    from write_sentences import draw_sentences
+
+    grammar = {"templates": ["a {b}", "c d"], "words": {"b": ["x", "y"]}}
+    drawn = draw_sentences(grammar, 2, random.Random(0), taken={"a x"})
+    assert sorted(drawn) == ["a y", "c d"]
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="the recipe speaks with flite, which is not installed")
+def test_the_whole_recipe_runs_on_a_few_sentences(tmp_path):
+    shutil.copytree(RECIPE, tmp_path / "resources/demo", ignore=shutil.ignore_patterns("speech", "model"))
+    recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
+    recipe["splits"] = {"training": 9, "refinement": 9, "calibration": 9, "evaluation": 9}
+    for phase in recipe["training"]["phases"]:
+        phase |= {"epochs": 1, "warmup_steps": 1}
+    recipe["model"] |= {"conv_dim": [8] * 7, "hidden_size": 16, "intermediate_size": 16}
+    recipe["model"] |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    (tmp_path / "resources/demo/recipe.yaml").write_text(yaml.safe_dump(recipe))
+    snakemake(tmp_path, "--snakefile", "resources/demo/Snakefile")
+    assert (tmp_path / "resources/demo/model/model.safetensors").is_file()
+    assert "WER on the calibration split" in (tmp_path / "logs/recipe/train_recogniser.log").read_text()
+    manifest = (tmp_path / "tsv/demo-evaluation.tsv").read_text().splitlines()
+    assert len(manifest) == 10
+    (tmp_path / "resources/demo/model/model.safetensors").unlink()
+    snakemake(tmp_path, "--snakefile", "resources/demo/Snakefile")
+    assert "epoch" not in (tmp_path / "logs/recipe/train_recogniser.log").read_text(), (
+        "finished epochs were trained again"
+    )

@@ -1,0 +1,45 @@
+"""What the documents and the environments say is what the project does."""
+
+import re
+
+import yaml
+from conftest import PROJECT
+
+LOCK = dict(
+    line.split("==") for line in (PROJECT / "requirements.lock").read_text().lower().splitlines() if "==" in line
+)
+
+
+def test_environments_pin_what_the_lock_pins():
+    for file in (PROJECT / "envs").glob("*.yaml"):
+        pins = yaml.safe_load(file.read_text())["dependencies"][-1]["pip"]
+        assert pins
+        for pin in pins:
+            name, version = pin.lower().split("==")
+            assert LOCK[name] == version, f"{file.name}: {pin}"
+
+
+def test_direct_requirements_are_locked():
+    for line in (PROJECT / "requirements.in").read_text().splitlines():
+        name = re.split(r"[=\s#]", line.strip())[0].lower()
+        if name:
+            assert name.replace("_", "-") in {key.replace("_", "-") for key in LOCK}, name
+
+
+def test_every_config_key_is_in_the_readme():
+    readme = (PROJECT / "README.md").read_text()
+    for key in yaml.safe_load((PROJECT / "config.yaml").read_text()):
+        assert f"| `{key}` |" in readme, key
+
+
+def test_every_link_of_the_documents_leads_somewhere():
+    for file in [PROJECT / "README.md", PROJECT / "resources/demo/README.md"]:
+        for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text()):
+            assert (file.parent / target).exists(), target
+
+
+def test_rules_run_the_script_of_their_own_name():
+    for file in (PROJECT / "rules").glob("*.smk"):
+        for name, body in re.findall(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S):
+            assert f"../scripts/{name}.py" in body, name
+            assert "logs/{model}/" + name in body, name
