@@ -17,6 +17,8 @@ from stablequant.errors import StableQuantError
 from stablequant.layers import layer_names
 from stablequant.manifests import read_manifest
 
+if " " in sys.executable:
+    raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
 try:
     validate_config(config, ROOT / "config.schema.yaml")
     for settings in config["models"].values():

@@ -7,19 +7,18 @@ from stablequant.histograms import save_histograms
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import infer_batches, read_front_end
+from stablequant.recognition import audio_batches, read_front_end
 from stablequant.utterances import read_utterances
 
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)
     utterances = read_utterances(Path(snakemake.input.utterances))
     model = load_recogniser(checkpoint, snakemake.params.device, threads=snakemake.threads)
-    batches = infer_batches(
-        torch_infer(model), utterances, read_front_end(checkpoint), snakemake.params.batch_seconds, "histograms"
-    )
+    infer = torch_infer(model)
+    batches = audio_batches(utterances, read_front_end(checkpoint), snakemake.params.batch_seconds, "histograms")
     with collecting(model, read_modules(Path(snakemake.input.layers))) as collectors:
-        for _ in batches:
-            pass
+        for _, audio in batches:
+            infer(audio)
     histograms = {name: collector.histogram() for name, collector in collectors.items()}
     save_histograms(Path(snakemake.output[0]), histograms)
     log.info("%d activations over %d utterances", len(histograms), len(utterances))

@@ -25,6 +25,6 @@ with job(snakemake.log[0]) as log:
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer == layer]
     ranges = {name: histogram.amax for name, histogram in load_histograms(Path(snakemake.input.histograms)).items()}
     model = load_recogniser(checkpoint, snakemake.params.device, threads=snakemake.threads)
-    result = probe(model, modules, ranges, calibration, layer)
+    (result,) = probe(model, modules, [ranges], calibration, layer)
     write_json(Path(snakemake.output[0]), {"layer": layer, "kind": modules[0].kind, **asdict(result)})
     log.info("%s: %+.2f points of WER (95 %%: %.2f to %.2f)", layer, result.degradation, result.ci_low, result.ci_high)

@@ -28,7 +28,7 @@ with job(snakemake.log[0]) as log:
     candidates = search(
         {m.activation: histograms[m.activation] for m in modules},
         snakemake.params.percentiles,
-        lambda ranges, label: probe(model, modules, ranges, calibration, f"{layer} at {label}"),
+        lambda ranges: probe(model, modules, ranges, calibration, layer),
     )
     best = next(c for c in candidates if c.best)
     write_json(

@@ -27,17 +27,19 @@ def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor
 
 @contextmanager
 def fake_quantized(
-    model: torch.nn.Module, modules: Iterable[QuantizedModule], amaxes: Mapping[str, float]
+    model: torch.nn.Module, modules: Iterable[QuantizedModule], ranges: Mapping[str, float]
 ) -> Iterator[None]:
-    """Inside the block the inputs and weights of ``modules`` are rounded to INT8; ``amaxes`` by activation name."""
+    """Inside the block the inputs and weights of ``modules`` are rounded to INT8.
+
+    ``ranges``, by activation name, is looked up at every forward pass, so that it may change inside the block.
+    """
     undo: list[Callable[[], None]] = []
     try:
         for module in modules:
             operation = operation_of(model, module)
-            scale = float(scale_of(amaxes[module.activation]))
 
-            def hook(_module: torch.nn.Module, inputs: tuple, scale: float = scale) -> tuple:
-                return (fake_quantize_activation(inputs[0], scale), *inputs[1:])
+            def hook(_module: torch.nn.Module, inputs: tuple, activation: str = module.activation) -> tuple:
+                return (fake_quantize_activation(inputs[0], float(scale_of(ranges[activation]))), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             exact = operation.weight.data

@@ -21,16 +21,16 @@ class Candidate:
 
 
 def search(
-    histograms: dict[str, Histogram], percentiles: list[float], measure: Callable[[dict[str, float], str], Probe]
+    histograms: dict[str, Histogram],
+    percentiles: list[float],
+    measure: Callable[[list[dict[str, float]]], list[Probe]],
 ) -> list[Candidate]:
     """Measure one layer at each cut-off and mark the best.
 
-    ``histograms`` are the layer's own; ``measure`` recognises the calibration set with the layer quantized to the given
-    ranges. Best is the lowest WER; ties go to the lower divergence from fp32, then to the higher percentile.
+    ``histograms`` are the layer's own; ``measure`` recognises the calibration set with the layer quantized to each of
+    the given ranges. Best is the lowest WER; ties go to the lower divergence from fp32, then to the higher percentile.
     """
-    candidates = []
-    for percentile in percentiles:
-        ranges = {name: percentile_amax(histogram, percentile) for name, histogram in histograms.items()}
-        candidates.append(Candidate(percentile, measure(ranges, f"{percentile} %")))
+    ranges = [{name: percentile_amax(h, percentile) for name, h in histograms.items()} for percentile in percentiles]
+    candidates = [Candidate(p, probe) for p, probe in zip(percentiles, measure(ranges), strict=True)]
     best = min(candidates, key=lambda c: (c.probe.wer, c.probe.divergence, -c.percentile))
     return [Candidate(c.percentile, c.probe, best=c is best) for c in candidates]

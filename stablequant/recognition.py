@@ -1,7 +1,7 @@
 """Recognising a split with anything that turns audio into CTC logits."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,13 +41,13 @@ def _entry(file: Path, key: str, kind: type[Entry]) -> Entry:
     return content[key]
 
 
-def infer_batches(
-    infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
+def audio_batches(
+    utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
 ) -> Iterator[tuple[list[Utterance], np.ndarray]]:
-    """Each batch with its logits, shorter utterances first, showing progress in utterances per second."""
+    """Each batch with its audio ``(utterances, samples)``, short ones first, showing progress as it is consumed."""
     with progress(total=len(utterances), label=label) as recognised:
         for batch in equal_length_batches(utterances, batch_seconds, front_end.sample_rate):
-            yield batch, infer(load_batch(batch, front_end.sample_rate, front_end.do_normalize))
+            yield batch, load_batch(batch, front_end.sample_rate, front_end.do_normalize)
             recognised.update(len(batch))
 
 
@@ -57,12 +57,19 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recognition:
-    """Hypotheses and log posteriors ``(frames, classes)`` by utterance."""
+    """Hypotheses and log posteriors ``(frames, classes)`` by the utterance's path, as batches come in."""
 
-    hypotheses: dict[str, str]
-    log_posteriors: dict[str, np.ndarray]
+    vocabulary: Vocabulary
+    hypotheses: dict[str, str] = field(default_factory=dict)
+    log_posteriors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, batch: list[Utterance], logits: np.ndarray) -> None:
+        """Decode the best path of ``logits`` ``(utterances, frames, classes)``."""
+        for utterance, rows in zip(batch, log_softmax(logits), strict=True):
+            self.hypotheses[utterance.path] = self.vocabulary.decode(rows.argmax(axis=-1))
+            self.log_posteriors[utterance.path] = rows
 
     def score(self, utterances: list[Utterance]) -> WordErrors:
         """Word errors in the order of ``utterances``."""
@@ -72,13 +79,11 @@ class Recognition:
 def recognise(
     infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, label: str
 ) -> Recognition:
-    """Recognise ``utterances`` by best path; results are keyed by the utterance's path."""
-    hypotheses, log_posteriors = {}, {}
-    for batch, logits in infer_batches(infer, utterances, front_end, batch_seconds, label):
-        for utterance, rows in zip(batch, log_softmax(logits), strict=True):
-            hypotheses[utterance.path] = front_end.vocabulary.decode(rows.argmax(axis=-1))
-            log_posteriors[utterance.path] = rows
-    return Recognition(hypotheses, log_posteriors)
+    """Recognise ``utterances`` by best path."""
+    recognition = Recognition(front_end.vocabulary)
+    for batch, audio in audio_batches(utterances, front_end, batch_seconds, label):
+        recognition.add(batch, infer(audio))
+    return recognition
 
 
 def divergence(reference: dict[str, np.ndarray], quantized: dict[str, np.ndarray]) -> float:

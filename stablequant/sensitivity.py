@@ -7,8 +7,9 @@ import torch
 from stablequant.fakequant import fake_quantized
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import degradation, degradation_interval
+from stablequant.prefix import convolution_prefix
 from stablequant.recogniser import torch_infer
-from stablequant.recognition import divergence, recognise
+from stablequant.recognition import Recognition, audio_batches, divergence
 from stablequant.reference import Calibration
 
 
@@ -35,15 +36,28 @@ class Probe:
 def probe(
     model: torch.nn.Module,
     modules: list[QuantizedModule],
-    ranges: dict[str, float],
+    candidates: list[dict[str, float]],
     calibration: Calibration,
     label: str,
-) -> Probe:
-    """Recognise the calibration set with ``modules`` quantized to ``ranges`` (by activation), all else in fp32."""
-    with fake_quantized(model, modules, ranges):
-        recognition = recognise(
-            torch_infer(model), calibration.utterances, calibration.front_end, calibration.batch_seconds, label
-        )
+) -> list[Probe]:
+    """Recognise the calibration set with the ``modules`` of one layer quantized and all else in fp32.
+
+    One result for each of ``candidates``, which are ranges by activation name.
+    """
+    infer = torch_infer(model)
+    recognitions = [Recognition(calibration.front_end.vocabulary) for _ in candidates]
+    ranges: dict[str, float] = {}
+    batches = audio_batches(calibration.utterances, calibration.front_end, calibration.batch_seconds, label)
+    with fake_quantized(model, modules, ranges), convolution_prefix(model, modules[0].layer) as prefix:
+        for batch, audio in batches:
+            prefix.forget()
+            for candidate, recognition in zip(candidates, recognitions, strict=True):
+                ranges.update(candidate)
+                recognition.add(batch, infer(audio))
+    return [_measure(recognition, calibration) for recognition in recognitions]
+
+
+def _measure(recognition: Recognition, calibration: Calibration) -> Probe:
     measured = recognition.score(calibration.utterances)
     reference = calibration.reference
     low, high = degradation_interval(measured, reference.errors, calibration.seed)

@@ -18,7 +18,7 @@ from stablequant.histograms import Histogram
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import quantize_weight, scale_of
 from stablequant.recogniser import torch_infer
-from stablequant.recognition import infer_batches, recognise
+from stablequant.recognition import audio_batches, recognise
 from stablequant.scales import optimise_ranges
 
 BATCH_SECONDS = 40
@@ -54,8 +54,8 @@ def int8(demo, fp32, ranges) -> Path:
 def recognised(infer, demo: Recogniser, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Logits and hypotheses by path."""
     logits, hypotheses = {}, {}
-    for batch, rows in infer_batches(infer, utterances, demo.front_end, BATCH_SECONDS, "engine"):
-        for utterance, row in zip(batch, rows, strict=True):
+    for batch, audio in audio_batches(utterances, demo.front_end, BATCH_SECONDS, "engine"):
+        for utterance, row in zip(batch, infer(audio), strict=True):
             logits[utterance.path] = row.copy()
             hypotheses[utterance.path] = demo.front_end.vocabulary.decode(row.argmax(axis=-1))
     return logits, hypotheses

@@ -16,7 +16,7 @@ from stablequant.recogniser import torch_infer
 from stablequant.recognition import recognise
 from stablequant.reference import Calibration, Reference
 from stablequant.selection import select_layers
-from stablequant.sensitivity import probe
+from stablequant.sensitivity import Probe, probe
 
 THRESHOLD = 0.25
 CHANNEL = 7
@@ -35,13 +35,13 @@ class Experiment:
         reference = Reference(recognition.score(utterances), recognition.log_posteriors)
         self.calibration = Calibration(utterances, recogniser.front_end, reference, 40, seed=0)
 
-    def measure(self, layer: str, ranges: dict[str, float]):
+    def measure(self, layer: str, candidates: list[dict[str, float]]) -> list[Probe]:
         modules = [m for m in self.modules if m.layer == layer]
-        return probe(self.model, modules, ranges, self.calibration, layer)
+        return probe(self.model, modules, candidates, self.calibration, layer)
 
     def selected(self) -> set[str]:
         ranges = {name: h.amax for name, h in self.histograms.items()}
-        probes = [{"layer": n, "kind": "", **vars(self.measure(n, ranges))} for n in LAYERS]
+        probes = [{"layer": n, "kind": "", **vars(self.measure(n, [ranges])[0])} for n in LAYERS]
         table = select_layers(probes, THRESHOLD)
         return set(table.loc[table["selected"], "layer"])
 
@@ -76,13 +76,13 @@ def test_the_selection_gains_exactly_the_layer_behind_it_and_the_search_heals_it
     before, after = plain.selected(), spiked.selected()
     assert after - before == {VICTIM}
     assert before <= after
-    maximum = spiked.measure(VICTIM, {VICTIM: spiked.histograms[VICTIM].amax})
+    (maximum,) = spiked.measure(VICTIM, [{VICTIM: spiked.histograms[VICTIM].amax}])
     assert maximum.degradation > 10, "MAX calibration did not fail"
     candidates = search(
         {VICTIM: spiked.histograms[VICTIM]},
         [99.99, 99.9, 99.5, 99.0, 98.0],
-        lambda ranges, _: spiked.measure(VICTIM, ranges),
+        lambda ranges: spiked.measure(VICTIM, ranges),
     )
     best = next(c for c in candidates if c.best)
-    unspiked = plain.measure(VICTIM, {VICTIM: plain.histograms[VICTIM].amax})
+    (unspiked,) = plain.measure(VICTIM, [{VICTIM: plain.histograms[VICTIM].amax}])
     assert best.probe.degradation <= max(unspiked.degradation, 0) + THRESHOLD
