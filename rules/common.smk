@@ -74,3 +74,7 @@ def searched_percentiles(wildcards):
 def percentiles_of_method(wildcards):
     """The searches that a method builds on; the plain calibrations need none, so they never wait."""
     return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []
+
+
+for model in config["models"]:
+    layers_of(model)  # a checkpoint that is not there stops the run here

@@ -25,19 +25,17 @@ rule export_onnx:
 
 
 rule insert_qdq:
+    """Place one method's scales and the INT8 weights into the fp32 graph."""
     input:
         graph="results/{model}/onnx/fp32.onnx",
         layers="results/{model}/layers.tsv",
         scales="results/{model}/scales/{method}.json",
     output:
-        "results/{model}/onnx/{method}.onnx",
+        "results/{model}/onnx/{method,(?!fp32).*}.onnx",
     log:
         "logs/{model}/insert_qdq/{method}.log",
     benchmark:
         "results/{model}/benchmarks/insert_qdq/{method}.tsv"
-    """Place one method's scales and the INT8 weights into the fp32 graph."""
-    wildcard_constraints:
-        method="(?!fp32).*",
     conda:
         "../envs/search.yaml"
     params:

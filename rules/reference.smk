@@ -1,6 +1,7 @@
 # What fp32 makes of the calibration set.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv; the evaluation split only has to be known
+#          good before long work starts, so it is ancient here
 # OUTPUTS  results/{model}/reference.json          WER, words and hypotheses
 #          results/{model}/reference.safetensors   log posteriors by utterance
 #          results/{model}/histograms.safetensors  magnitudes of every quantized module's input
@@ -11,6 +12,7 @@ rule recognise_reference:
     input:
         checkpoint="results/{model}/checkpoint",
         utterances="results/{model}/utterances/calibration.tsv",
+        checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/reference.safetensors",
@@ -35,6 +37,7 @@ rule collect_histograms:
         checkpoint="results/{model}/checkpoint",
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
+        checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         "results/{model}/histograms.safetensors",
     log:

@@ -93,16 +93,17 @@ def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges):
     assert relative_rms(exact[0], expected[0]) > 0.05, (
         "quantization changes nothing: the comparison would prove nothing"
     )
-    for path, hypothesis in found[1].items():
-        if hypothesis != expected[1][path]:
-            assert nearly_tied(found[0][path], expected[0][path]), path
+    different = [path for path, hypothesis in found[1].items() if hypothesis != expected[1][path]]
+    assert len(different) <= 0.1 * len(demo_utterances)
+    for path in different:
+        assert nearly_tied(found[0][path], expected[0][path]), path
 
 
 def nearly_tied(found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether every frame whose best class differs has its two best classes within the engines' difference."""
+    """Whether the two best classes of every frame whose best class differs are within a tenth of the logits' spread."""
     frames = np.flatnonzero(found.argmax(axis=-1) != expected.argmax(axis=-1))
     best = np.sort(expected[frames], axis=-1)
-    return bool((best[:, -1] - best[:, -2] < 0.05 * expected.std()).all())
+    return bool((best[:, -1] - best[:, -2] < 0.1 * expected.std()).all())
 
 
 def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges):
