@@ -7,7 +7,8 @@ from stablequant.histograms import save_histograms
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import audio_batches, read_front_end
+from stablequant.front_end import read_front_end
+from stablequant.recognition import audio_batches
 from stablequant.utterances import read_utterances
 
 with job(snakemake.log[0]) as log:

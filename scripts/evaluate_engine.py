@@ -6,7 +6,7 @@ from stablequant.engines.folder import read_engine
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
 from stablequant.files import write_json, write_table
 from stablequant.jobs import job
-from stablequant.recognition import read_front_end
+from stablequant.front_end import read_front_end
 from stablequant.utterances import read_utterances
 
 with job(snakemake.log[0], snakemake.threads) as log:

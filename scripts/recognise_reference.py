@@ -4,7 +4,8 @@ from pathlib import Path
 
 from stablequant.jobs import job
 from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import read_front_end, recognise
+from stablequant.front_end import read_front_end
+from stablequant.recognition import recognise
 from stablequant.reference import save_reference
 from stablequant.utterances import read_utterances
 

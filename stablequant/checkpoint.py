@@ -1,67 +1,42 @@
-"""Bringing a checkpoint into the one layout the pipeline reads."""
+"""Bringing a checkpoint, wherever it comes from, into the one layout the pipeline reads."""
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import AutoModelForCTC
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_json
-from stablequant.layers import ENCODER_OF, quantized_modules
+from stablequant.fairseq import read_fairseq
+from stablequant.front_end import read_front_end, write_front_end
+from stablequant.huggingface import download, read_huggingface
+from stablequant.layers import quantized_modules
 from stablequant.operations import operation_of
-from stablequant.recognition import read_front_end
-
-COPIED = ("vocab.json", "preprocessor_config.json")
+from stablequant.sources import is_fairseq_file, is_hub_identifier
 
 
-def read_config(folder: Path) -> dict:
-    """The checkpoint's ``config.json``, checked to be a CTC recogniser whose layers are known."""
-    path = folder / "config.json"
-    config = read_json(path)
-    found = config.get("architectures") or ["no architecture"]
-    if config.get("model_type") not in ENCODER_OF or not found[0].endswith("ForCTC"):
-        known = ", ".join(sorted(ENCODER_OF))
-        raise StableQuantError(
-            path, f"{found[0]} ({config.get('model_type')}) is not supported", f"take a ...ForCTC checkpoint of {known}"
-        )
-    if config.get("add_adapter"):
-        raise StableQuantError(path, "checkpoints with an adapter are not supported", "take one without 'add_adapter'")
-    return config
+def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
+    """Write ``source`` to ``destination`` in Hugging Face layout, float32; return the layer table.
 
-
-def import_checkpoint(source: Path, destination: Path) -> pd.DataFrame:
-    """Write ``source`` (Hugging Face layout, safetensors) to ``destination`` in float32; return the layer table.
-
-    The table has one row per quantized module: ``layer kind module activation type inputs outputs kernel groups
-    parameters``.
+    ``source`` is a fairseq file, a folder in Hugging Face layout, or ``owner/name[@revision]`` on the hub. The table has
+    one row per quantized module: ``layer kind module activation type inputs outputs kernel groups parameters``.
     """
-    config = read_config(source)
-    for name in COPIED:
-        if not (source / name).is_file():
-            raise StableQuantError(source / name, "the file does not exist", "complete the checkpoint's folder")
-    try:
-        model, loading = AutoModelForCTC.from_pretrained(
-            source, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise StableQuantError(source, f"the weights cannot be read ({error})", "restore model.safetensors") from error
-    missing = sorted(loading["missing_keys"])
-    if missing:
-        raise StableQuantError(source, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
+    if is_hub_identifier(source):
+        model, front_end = read_huggingface(download(source))
+    elif is_fairseq_file(Path(source)):
+        model, front_end = read_fairseq(Path(source))
+    else:
+        model, front_end = read_huggingface(Path(source))
     if not all(torch.isfinite(p).all() for p in model.parameters()):
         raise StableQuantError(source, "weights that are not finite numbers", "take an intact checkpoint")
     model.save_pretrained(destination)
-    for name in COPIED:
-        shutil.copyfile(source / name, destination / name)
+    write_front_end(destination, front_end)
     read_front_end(destination)
-    return layer_table(model, config)
+    return layer_table(model)
 
 
-def layer_table(model: torch.nn.Module, config: dict) -> pd.DataFrame:
+def layer_table(model: torch.nn.Module) -> pd.DataFrame:
     rows = []
-    for module in quantized_modules(config["model_type"], len(config["conv_dim"]), config["num_hidden_layers"]):
+    for module in quantized_modules(model.config.to_dict()):
         operation = operation_of(model, module)
         convolution = operation if isinstance(operation, torch.nn.Conv1d) else None
         rows.append(

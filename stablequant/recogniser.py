@@ -9,7 +9,9 @@ from transformers import AutoModelForCTC
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
+from stablequant.files import read_json
 from stablequant.recognition import Infer
+from stablequant.wavlm import attend_by_modules
 
 
 def resolve_device(device: str) -> torch.device:
@@ -25,7 +27,12 @@ def load_recogniser(folder: Path, device: str = "cpu", threads: int = 1, attenti
     """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight norms folded."""
     torch.set_num_threads(threads)
     disable_progress_bar()
-    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+    wavlm = read_json(folder / "config.json").get("model_type") == "wavlm"
+    model = AutoModelForCTC.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager" if wavlm else attention
+    )
+    if wavlm:
+        attend_by_modules(model)
     model.eval().requires_grad_(False)
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):

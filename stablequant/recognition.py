@@ -2,43 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
-from stablequant.errors import StableQuantError
-from stablequant.files import read_json
+from stablequant.front_end import FrontEnd
 from stablequant.metrics import WordErrors, word_errors
 from stablequant.progress import progress
 from stablequant.utterances import Utterance, equal_length_batches, load_batch
-from stablequant.vocabulary import Vocabulary, read_vocabulary
+from stablequant.vocabulary import Vocabulary
 
-Entry = TypeVar("Entry", int, bool)
 Infer = Callable[[np.ndarray], np.ndarray]  # float32 (batch, samples) -> logits, float32 (batch, frames, classes)
-
-
-@dataclass(frozen=True)
-class FrontEnd:
-    """What stands before and behind the network: sample rate, normalisation, vocabulary."""
-
-    sample_rate: int
-    do_normalize: bool
-    vocabulary: Vocabulary
-
-
-def read_front_end(folder: Path) -> FrontEnd:
-    """Read it from a checkpoint's or an engine's folder."""
-    preprocessor = folder / "preprocessor_config.json"
-    vocabulary = read_vocabulary(folder / "vocab.json", _entry(folder / "config.json", "pad_token_id", int))
-    return FrontEnd(_entry(preprocessor, "sampling_rate", int), _entry(preprocessor, "do_normalize", bool), vocabulary)
-
-
-def _entry(file: Path, key: str, kind: type[Entry]) -> Entry:
-    content = read_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
-        raise StableQuantError(file, f"no {kind.__name__} '{key}'", "complete the checkpoint's folder")
-    return content[key]
 
 
 def audio_batches(

@@ -8,7 +8,8 @@ from safetensors.numpy import load_file, save_file
 
 from stablequant.files import read_json, replacing, write_json
 from stablequant.metrics import WordErrors
-from stablequant.recognition import FrontEnd, Recognition, read_front_end
+from stablequant.front_end import FrontEnd, read_front_end
+from stablequant.recognition import Recognition
 from stablequant.utterances import Utterance, read_utterances
 
 

@@ -15,7 +15,7 @@ from transformers import HubertConfig, HubertForCTC, Wav2Vec2FeatureExtractor
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.recogniser import load_recogniser
-from stablequant.recognition import FrontEnd, read_front_end
+from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.utterances import Utterance, list_utterances
 
 PROJECT = Path(__file__).parent.parent

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from stablequant import front_end
 from stablequant.files import read_json, write_json
 
-FRONT_END = ("config.json", "preprocessor_config.json", "vocab.json")
 
 
 def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], description: dict) -> int:
@@ -21,7 +21,7 @@ def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], 
         building.mkdir()
         build(building)
         size = sum(file.stat().st_size for file in building.iterdir())
-        for name in FRONT_END:
+        for name in front_end.FILES:
             shutil.copyfile(checkpoint / name, building / name)
         write_json(building / "engine.json", {**description, "size_bytes": size})
         if folder.exists():

@@ -1,0 +1,307 @@
+"""fairseq's CTC checkpoints, read without fairseq and without running anything that is in them."""
+
+import ast
+import pickle
+import re
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
+
+from stablequant.errors import StableQuantError
+from stablequant.front_end import FrontEnd
+from stablequant.vocabulary import Vocabulary
+
+SAMPLE_RATE = 16_000  # of every published checkpoint; the file does not always say
+LAYER_NORM_EPSILON = 1e-5  # fairseq normalises audio by torch's layer norm
+MAX_CONVOLUTIONS = 64
+RECOGNISERS = {"wav2vec_ctc", "hubert_ctc"}
+ENCODERS = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2ForCTC), "hubert": (HubertConfig, HubertForCTC)}
+DEFAULTS = {  # of fairseq's Wav2Vec2Config and HubertConfig, for what an old file leaves out
+    "extractor_mode": "default",
+    "layer_norm_first": False,
+    "conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2",
+    "encoder_attention_heads": 12,
+    "conv_pos": 128,
+    "conv_pos_groups": 16,
+    "activation_fn": "gelu",
+    "layer_type": "transformer",
+    "pos_conv_depth": 1,
+    "conv_pos_batch_norm": False,
+}
+PRETRAINING = re.compile(r"mask_emb|label_embs_concat|(quantizer|input_quantizer|project_q|project_inp|final_proj)\..*")
+NAMES = [  # fairseq's parameters below w2v_encoder.w2v_model -> those below Hugging Face's encoder
+    (r"feature_extractor\.conv_layers\.(\d+)\.0\.(weight|bias)", r"feature_extractor.conv_layers.\1.conv.\2"),
+    (r"feature_extractor\.conv_layers\.(\d+)\.2\.(?:1\.)?(weight|bias)", r"feature_extractor.conv_layers.\1.layer_norm.\2"),
+    (r"layer_norm\.(weight|bias)", r"feature_projection.layer_norm.\1"),
+    (r"post_extract_proj\.(weight|bias)", r"feature_projection.projection.\1"),
+    (r"encoder\.pos_conv\.0\.bias", r"encoder.pos_conv_embed.conv.bias"),
+    (r"encoder\.pos_conv\.0\.weight_g", r"encoder.pos_conv_embed.conv.parametrizations.weight.original0"),
+    (r"encoder\.pos_conv\.0\.weight_v", r"encoder.pos_conv_embed.conv.parametrizations.weight.original1"),
+    (r"encoder\.layers\.(\d+)\.self_attn\.([qkv]|out)_proj\.(weight|bias)", r"encoder.layers.\1.attention.\2_proj.\3"),
+    (r"encoder\.layers\.(\d+)\.self_attn_layer_norm\.(weight|bias)", r"encoder.layers.\1.layer_norm.\2"),
+    (r"encoder\.layers\.(\d+)\.fc1\.(weight|bias)", r"encoder.layers.\1.feed_forward.intermediate_dense.\2"),
+    (r"encoder\.layers\.(\d+)\.fc2\.(weight|bias)", r"encoder.layers.\1.feed_forward.output_dense.\2"),
+    (r"encoder\.layers\.(\d+)\.final_layer_norm\.(weight|bias)", r"encoder.layers.\1.final_layer_norm.\2"),
+    (r"encoder\.layer_norm\.(weight|bias)", r"encoder.layer_norm.\1"),
+]  # fmt: skip
+
+
+class Inert:
+    """Stands for an object of a class that is not here: keeps what was stored, does nothing."""
+
+    def __new__(cls, *_arguments: Any) -> "Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+# Classes that fairseq's checkpoints name and that hold nothing but values.
+INERT = {
+    name: type(name.rpartition(".")[2], (Inert,), {})
+    for name in (
+        "fairseq.data.dictionary.Dictionary",
+        "fairseq.meters.AverageMeter",
+        "fairseq.meters.StopwatchMeter",
+        "fairseq.meters.TimeMeter",
+        "fairseq.logging.meters.AverageMeter",
+        "fairseq.logging.meters.StopwatchMeter",
+        "fairseq.logging.meters.TimeMeter",
+        "fairseq.dataclass.constants.Choices",
+        "omegaconf.dictconfig.DictConfig",
+        "omegaconf.listconfig.ListConfig",
+        "omegaconf.base.ContainerMetadata",
+        "omegaconf.base.Metadata",
+        "omegaconf.nodes.AnyNode",
+        "omegaconf.nodes.BooleanNode",
+        "omegaconf.nodes.EnumNode",
+        "omegaconf.nodes.FloatNode",
+        "omegaconf.nodes.IntegerNode",
+        "omegaconf.nodes.StringNode",
+        "typing.Any",
+        "builtins.bool",
+        "builtins.dict",
+        "builtins.float",
+        "builtins.int",
+        "builtins.list",
+        "builtins.str",
+        "builtins.tuple",
+        "__builtin__.dict",
+        "__builtin__.list",
+        "__builtin__.long",
+        "collections.defaultdict",
+        "numpy.dtype",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+    )
+}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The file's content: tensors, plain values and `Inert` stand-ins.
+
+    torch's restricted unpickler builds only tensors and the classes named in `INERT`; a file that asks for any other is
+    refused by that name.
+    """
+    allowed: list[Any] = [Namespace, *((stand_in, name) for name, stand_in in INERT.items())]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        wanted = re.search(r"(?:GLOBAL|function|class) ([\w.]+)", str(error).rpartition("WeightsUnpickler error:")[2])
+        fault = f"it asks for {wanted[1]}, which could run code" if wanted else f"not readable ({error})"
+        raise StableQuantError(path, fault, "take a checkpoint as fairseq publishes it") from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
+        raise StableQuantError(path, f"not a readable torch file ({error})", "restore the file") from error
+    if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
+        raise StableQuantError(path, "no fairseq checkpoint (it has no 'model')", "take a CTC fine-tuned checkpoint")
+    return state
+
+
+def plain(value: Any) -> Any:
+    """``value`` with namespaces and omegaconf's nodes, as `read_state` gives them, turned into dicts and lists."""
+    if isinstance(value, Namespace):
+        return {key: plain(item) for key, item in vars(value).items()}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Inert):
+        if isinstance(value.state, dict):
+            return plain(value.state.get("_content", value.state.get("_val")))
+        return plain(value.arguments[0]) if value.arguments else None
+    return value
+
+
+def read_fairseq(path: Path) -> tuple[torch.nn.Module, FrontEnd]:
+    """The recogniser of a CTC fine-tuned checkpoint as a Hugging Face model in float32, and what goes around it."""
+    state = read_state(path)
+    settings = _settings(path, state)
+    classes, build = ENCODERS[settings["kind"]]
+    weights = _weights(path, state["model"], settings["kind"])
+    vocabulary = _vocabulary(path, state, settings["labels"], len(weights["lm_head.weight"]))
+    config = classes(**_hugging_face_config(path, settings["encoder"], weights, settings["kind"]))
+    model = build(config)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StableQuantError(path, f"the weights do not fit its configuration ({error})", "restore it") from error
+    return model, FrontEnd(SAMPLE_RATE, settings["normalize"], vocabulary, LAYER_NORM_EPSILON)
+
+
+def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Kind of encoder, its settings, and the task's, from ``cfg`` (2021 on) or ``args`` (before)."""
+    whole = plain(state.get("cfg")) or plain(state.get("args"))
+    if not isinstance(whole, dict):
+        raise StableQuantError(path, "neither 'cfg' nor 'args' is in it", "take the checkpoint as fairseq saved it")
+    recogniser = whole["model"] if isinstance(whole.get("model"), dict) else whole
+    task = whole["task"] if isinstance(whole.get("task"), dict) else whole
+    found = recogniser.get("_name") or recogniser.get("arch")
+    if found not in RECOGNISERS:
+        raise StableQuantError(
+            path, f"it holds a model of the kind '{found}', without a CTC head", f"take one of {sorted(RECOGNISERS)}"
+        )
+    encoder = recogniser.get("w2v_args")
+    while isinstance(encoder, dict) and isinstance(encoder.get("model"), dict):
+        encoder = encoder["model"]
+    if not isinstance(encoder, dict):
+        raise StableQuantError(path, "the settings of its encoder (w2v_args) are missing", "take another checkpoint")
+    kind = encoder.get("_name") or encoder.get("arch") or ("hubert" if found == "hubert_ctc" else "wav2vec2")
+    encoder = DEFAULTS | encoder
+    kinds = {"layer_type": "transformer", "pos_conv_depth": 1, "conv_pos_batch_norm": False}
+    unsupported = [f"{key}: {encoder[key]}" for key, value in kinds.items() if encoder[key] != value]
+    if recogniser.get("blank_weight"):
+        unsupported.append(f"blank_weight: {recogniser['blank_weight']}")
+    if kind not in ENCODERS or unsupported:
+        fault = f"its encoder is '{kind}' with {', '.join(unsupported) or 'other layers'}, which is not supported"
+        raise StableQuantError(path, fault, f"take one with an encoder of {sorted(ENCODERS)}")
+    labels = task.get("labels") or "ltr"
+    return {
+        "kind": kind,
+        "encoder": encoder,
+        "normalize": bool(task.get("normalize", False)),
+        "labels": labels[0] if isinstance(labels, list) else labels,
+    }
+
+
+def _weights(path: Path, model: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
+    """The parameters under Hugging Face's names, in float32; those that only pre-training uses are left out."""
+    weights = {}
+    for name, tensor in model.items():
+        inner = name.removeprefix("w2v_encoder.w2v_model.")
+        if PRETRAINING.fullmatch(inner):
+            continue
+        if name.startswith("w2v_encoder.proj."):
+            weights[name.replace("w2v_encoder.proj", "lm_head")] = tensor.float()
+            continue
+        renamed = [re.sub(pattern, new, inner) for pattern, new in NAMES if re.fullmatch(pattern, inner)]
+        if not renamed or inner == name:
+            raise StableQuantError(path, f"its parameter '{name}' has no place in a {kind} CTC model", "take another")
+        weights[f"{kind}.{renamed[0]}"] = tensor.float()
+    for needed in ("lm_head.weight", "lm_head.bias", f"{kind}.feature_projection.projection.weight"):
+        if needed not in weights:
+            raise StableQuantError(path, f"it has no {needed}", "take a CTC fine-tuned wav2vec 2.0 or HuBERT")
+    return weights
+
+
+def _hugging_face_config(path: Path, encoder: dict[str, Any], weights: dict[str, torch.Tensor], kind: str) -> dict:
+    """Widths and depths come from the weights, which cannot be wrong; the rest from the encoder's settings."""
+    convolutions = parse_convolutions(path, encoder["conv_feature_layers"])
+    layers = {int(m[1]) for name in weights if (m := re.search(r"encoder\.layers\.(\d+)\.", name))}
+    hidden = weights["lm_head.weight"].shape[1]
+    first = weights.get(f"{kind}.encoder.layers.0.feed_forward.intermediate_dense.weight")
+    if first is None or layers != set(range(len(layers))) or hidden % encoder["encoder_attention_heads"]:
+        raise StableQuantError(path, "its transformer layers are not whole", "restore the file")
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": encoder["encoder_attention_heads"],
+        "intermediate_size": first.shape[0],
+        "hidden_act": encoder["activation_fn"],
+        "conv_dim": [outputs for outputs, _, _ in convolutions],
+        "conv_kernel": [kernel for _, kernel, _ in convolutions],
+        "conv_stride": [stride for _, _, stride in convolutions],
+        "conv_bias": f"{kind}.feature_extractor.conv_layers.0.conv.bias" in weights,
+        "feat_extract_norm": "layer" if encoder["extractor_mode"] == "layer_norm" else "group",
+        "do_stable_layer_norm": bool(encoder["layer_norm_first"]),
+        "num_conv_pos_embeddings": encoder["conv_pos"],
+        "num_conv_pos_embedding_groups": encoder["conv_pos_groups"],
+        "vocab_size": len(weights["lm_head.weight"]),
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "mask_time_prob": 0.0,
+        "mask_feature_prob": 0.0,
+        "apply_spec_augment": False,
+    }
+
+
+def parse_convolutions(path: Path, text: str) -> list[tuple[int, int, int]]:
+    """``(outputs, kernel, stride)`` of each convolution from Python's notation of lists, added and multiplied."""
+
+    def value(node: ast.AST) -> Any:
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return node.value
+        if isinstance(node, ast.List | ast.Tuple):
+            return [value(item) for item in node.elts]
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return value(node.left) + value(node.right)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            layers, times = value(node.left), value(node.right)
+            return layers * min(times, MAX_CONVOLUTIONS + 1)
+        raise ValueError(text)
+
+    try:
+        layers = value(ast.parse(text, mode="eval").body)
+        convolutions = [(int(outputs), int(kernel), int(stride)) for outputs, kernel, stride in layers]
+        if not 0 < len(convolutions) <= MAX_CONVOLUTIONS or min(n for layer in convolutions for n in layer) < 1:
+            raise ValueError(text)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise StableQuantError(path, f"conv_feature_layers '{text}' is not a list of layers", "restore it") from error
+    return convolutions
+
+
+def _vocabulary(path: Path, state: dict[str, Any], labels: str, classes: int) -> Vocabulary:
+    """From the dictionary in the file, else from ``dict.{labels}.txt`` beside it; class 0, fairseq's <s>, is the blank."""
+    tasks = state.get("task_state")
+    inside = tasks.get("target_dictionary") if isinstance(tasks, dict) else None
+    inside = inside[0] if isinstance(inside, list) and inside else inside
+    if isinstance(inside, Inert) and isinstance(inside.state, dict) and isinstance(inside.state.get("symbols"), list):
+        place, symbols = path, [str(symbol) for symbol in inside.state["symbols"]]
+    else:
+        place = path.with_name(f"dict.{Path(labels).name}.txt")
+        if not place.is_file():
+            raise StableQuantError(
+                place, f"the file does not exist, and {path.name} holds no dictionary", "put fairseq's dictionary there"
+            )
+        symbols = ["<s>", "<pad>", "</s>", "<unk>", *_dictionary(place)]
+    if len(symbols) != classes or len(set(symbols)) != classes:
+        raise StableQuantError(
+            place, f"{len(set(symbols))} symbols for the {classes} classes of the CTC head", "take the right dictionary"
+        )
+    renamed = {"<s>": "<pad>", "<pad>": "<s>"}  # what fairseq calls <s> is CTC's blank, Hugging Face's <pad>
+    tokens = [renamed.get(symbol, symbol) for symbol in symbols]
+    return Vocabulary(tokens, blank=0, delimiter="|" if "|" in tokens else None)
+
+
+def _dictionary(file: Path) -> list[str]:
+    """Symbols of a ``dict.*.txt``: ``symbol count`` on each line, with an optional flag behind."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StableQuantError(file, f"the dictionary cannot be read ({error})", "restore it") from error
+    symbols = []
+    for number, line in enumerate(lines, start=1):
+        match = re.fullmatch(r"(\S+) \d+( #fairseq:overwrite)?\s*", line)
+        if match is None:
+            raise StableQuantError(f"{file}, line {number}", f"'{line[:80]}' is not 'symbol count'", "restore it")
+        symbols.append(match[1])
+    return symbols
