@@ -1,5 +1,6 @@
 # make run    the demo, from the checkpoint to the table
 # make test   the whole test suite
+# make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -7,20 +8,31 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test lint format lock
+.PHONY: run test test-fairseq lint format lock
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
 	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not fairseq"
+
+test-fairseq: $(INSTALLED) .venv-fairseq/installed
+	$(BIN)/python -m pytest -m fairseq
+
+.venv-fairseq/installed: envs/fairseq.txt
+	$(PYTHON) -m venv .venv-fairseq
+	grep -vE '^(fairseq|torchaudio|antlr)' envs/fairseq.txt > .venv-fairseq/build.txt
+	.venv-fairseq/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv-fairseq/build.txt wheel
+	.venv-fairseq/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --requirement envs/fairseq.txt
+	@touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules resources/demo/Snakefile
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/mypy
 
 format: $(INSTALLED)

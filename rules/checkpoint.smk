@@ -1,7 +1,8 @@
 # The checkpoint in the one layout that all later stages read.
 #
-# INPUTS   the checkpoint's folder
-# OUTPUTS  results/{model}/checkpoint/   config.json, model.safetensors (fp32), vocab.json, preprocessor_config.json
+# INPUTS   the checkpoint: a folder in Hugging Face layout, a fairseq file, or nothing local for one on the hub
+# OUTPUTS  results/{model}/checkpoint/   config.json, model.safetensors (fp32), vocab.json, tokenizer_config.json,
+#                                        preprocessor_config.json
 #          results/{model}/layers.tsv    every quantized module and the layer it belongs to
 
 
@@ -20,7 +21,7 @@ rule import_checkpoint:
         "../envs/search.yaml"
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
-        layers=lambda wildcards: layers_of(wildcards.model),
+        layers=lambda wildcards: LAYERS[wildcards.model],
         code=code_digest("import_checkpoint"),
     script:
         "../scripts/import_checkpoint.py"

@@ -1,6 +1,5 @@
 # Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -11,19 +10,25 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant import digest
-from stablequant.config import validate_config
+from stablequant import digest, sources
+from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
-from stablequant.layers import layer_names
-from stablequant.manifests import read_manifest
+from stablequant.manifests import read_manifest, siblings
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
 try:
-    validate_config(config, ROOT / "config.schema.yaml")
+    resolve_config(config, ROOT / "config.schema.yaml")
+    LAYERS = {
+        name: sources.checkpoint_layers(
+            settings["checkpoint"], settings.get("layers"), f"models: {name}: checkpoint"
+        )
+        for name, settings in config["models"].items()
+    }
     for settings in config["models"].values():
         for split in ("calibration", "evaluation"):
-            read_manifest(Path(settings[split]))
+            if not Path(settings[split]).is_dir():
+                read_manifest(Path(settings[split]), settings.get("audio_root") and Path(settings["audio_root"]))
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
 
@@ -43,23 +48,15 @@ def code_digest(script):
 
 def checkpoint_files(wildcards):
     """Files of a local checkpoint, so that a change of any reruns what follows."""
-    folder = Path(config["models"][wildcards.model]["checkpoint"])
-    return sorted(str(file) for file in folder.iterdir() if file.is_file())
+    return sources.checkpoint_files(config["models"][wildcards.model]["checkpoint"])
 
 
-def layers_of(model):
-    """Names of a model's layers, from its local config.json or else from the config's `layers`."""
-    settings = config["models"][model]
-    file = Path(settings["checkpoint"]) / "config.json"
-    if not file.is_file():
-        if "layers" not in settings:
-            raise WorkflowError(f"{file}: the file does not exist; correct models: {model}: checkpoint in the config")
-        return layer_names(**settings["layers"])
-    try:
-        shape = json.loads(file.read_text())
-        return layer_names(len(shape["conv_dim"]), shape["num_hidden_layers"])
-    except (ValueError, KeyError, TypeError) as fault:
-        raise WorkflowError(f"{file}: not the config of a wav2vec 2.0 or HuBERT checkpoint ({fault!r}); restore it")
+def manifest_files(wildcards):
+    """A split's manifest, made by `write_manifest` where the config names a folder, and the transcripts beside it."""
+    manifest = Path(config["models"][wildcards.model][wildcards.split])
+    if manifest.is_dir():
+        return f"results/{wildcards.model}/manifests/{wildcards.split}.tsv"
+    return [str(file) for file in (manifest, *siblings(manifest))]
 
 
 def searched_percentiles(wildcards):
@@ -74,7 +71,3 @@ def searched_percentiles(wildcards):
 def percentiles_of_method(wildcards):
     """The searches that a method builds on; the plain calibrations need none, so they never wait."""
     return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []
-
-
-for model in config["models"]:
-    layers_of(model)  # a checkpoint that is not there stops the run here

@@ -38,7 +38,7 @@ checkpoint select_layers:
         lambda wildcards: expand(
             "results/{model}/sensitivity/{layer}.json",
             model=wildcards.model,
-            layer=layers_of(wildcards.model),
+            layer=LAYERS[wildcards.model],
         ),
     output:
         "results/{model}/sensitivity.tsv",

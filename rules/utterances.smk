@@ -1,6 +1,6 @@
 # What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
 #
-# INPUTS   tsv/*.tsv, its audio and transcripts
+# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts
 # OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript
 #          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
 
@@ -8,7 +8,7 @@
 rule list_utterances:
     """Decode every utterance of the split and join it with its transcript."""
     input:
-        manifest=lambda wildcards: config["models"][wildcards.model][wildcards.split],
+        manifest=manifest_files,
         checkpoint="results/{model}/checkpoint",
     output:
         utterances="results/{model}/utterances/{split}.tsv",
@@ -21,6 +21,7 @@ rule list_utterances:
     conda:
         "../envs/search.yaml"
     params:
+        audio_root=lambda wildcards: config["models"][wildcards.model].get("audio_root"),
         max_rejected=config["max_rejected"],
         code=code_digest("list_utterances"),
     script:

@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import median
 
 from stablequant.engines.folder import write_engine
+from stablequant.graph import graph_bytes
 from stablequant.jobs import job
 from stablequant.utterances import read_utterances
 
@@ -28,7 +29,7 @@ with job(snakemake.log[0]) as log:
         "backend": backend,
         "method": method,
         "version": engine.version(),
-        "onnx_bytes": graph.stat().st_size,
+        "onnx_bytes": graph_bytes(graph),
         **settings,
     }
     folder = Path(snakemake.output[0])

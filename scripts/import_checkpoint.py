@@ -8,7 +8,7 @@ from stablequant.files import write_table
 from stablequant.jobs import job
 
 with job(snakemake.log[0]) as log:
-    source = Path(snakemake.params.source)
+    source = snakemake.params.source
     layers = import_checkpoint(source, Path(snakemake.output.checkpoint))
     found = layers["layer"].unique().tolist()
     if found != snakemake.params.layers:

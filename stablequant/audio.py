@@ -1,42 +1,53 @@
 """Reading audio as a recogniser takes it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
+import soxr
 
 
 class AudioError(Exception):
     """The audio of one utterance cannot be used; the message says why."""
 
 
-def read_audio(path: Path, sample_rate: int) -> np.ndarray:
-    """Mono samples, float32 ``(samples,)`` in [-1, 1].
+@dataclass(frozen=True)
+class Audio:
+    """Mono ``samples``, float32 in [-1, 1], at the rate asked for; ``file_samples`` at ``file_rate`` lie in the file."""
+
+    samples: np.ndarray
+    file_samples: int
+    file_rate: int
+
+
+def read_audio(path: Path, sample_rate: int) -> Audio:
+    """Read ``path``, resampled to ``sample_rate`` where it has another.
 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, shorter than its header says, not mono, or has another sample rate.
+        when the file is missing, damaged, shorter than its header says, or not mono.
     """
     if not path.is_file():
         raise AudioError("the file does not exist")
     try:
         with soundfile.SoundFile(path) as file:
-            if file.samplerate != sample_rate:
-                raise AudioError(f"the sample rate is {file.samplerate} Hz, the recogniser's is {sample_rate} Hz")
             if file.channels != 1:
                 raise AudioError(f"{file.channels} channels, not one")
             samples = file.read(dtype="float32")
             if len(samples) != file.frames:
                 raise AudioError(f"truncated: {len(samples)} samples of {file.frames} could be read")
+            rate = file.samplerate
     except soundfile.LibsndfileError as error:
         raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
     if not np.isfinite(samples).all():
         raise AudioError("samples that are not finite numbers")
-    return samples
+    resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
+    return Audio(resampled, len(samples), rate)
 
 
-def normalise(samples: np.ndarray) -> np.ndarray:
-    """Zero mean and unit variance over the utterance, as wav2vec 2.0's preprocessing with ``do_normalize``."""
+def normalise(samples: np.ndarray, epsilon: float) -> np.ndarray:
+    """Zero mean and unit variance over the utterance; ``epsilon`` is added to the variance."""
     centred = samples - samples.mean()
-    return centred / np.sqrt(centred.var() + 1e-7)
+    return centred / np.sqrt(centred.var() + epsilon)

@@ -9,6 +9,30 @@ import yaml
 
 from stablequant.errors import StableQuantError
 
+PATHS = ("checkpoint", "calibration", "evaluation", "audio_root")
+
+
+def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
+    """Check ``config`` and bring it, in place, to the form that rules read.
+
+    Models that an overlay set to null are dropped, and ``{librispeech}`` in a path becomes the folder of that name.
+    """
+    if isinstance(config.get("models"), dict):
+        config["models"] = {name: settings for name, settings in config["models"].items() if settings is not None}
+    validate_config(config, schema_file)
+    folder = config["librispeech"]
+    for settings in config["models"].values():
+        for key in PATHS:
+            if "{librispeech}" in settings.get(key, ""):
+                if not Path(folder).is_dir():
+                    raise StableQuantError(
+                        "config key 'librispeech'",
+                        f"the folder '{folder}' does not exist",
+                        "say where LibriSpeech lies, --config librispeech=/data/LibriSpeech, or fetch its parts "
+                        "dev-clean and test-clean into resources/LibriSpeech: snakemake --cores 2 librispeech",
+                    )
+                settings[key] = settings[key].replace("{librispeech}", folder)
+
 
 def validate_config(config: dict[str, Any], schema_file: Path) -> None:
     """Raise `StableQuantError`, naming the key and the remedy, unless ``config`` follows the schema."""

@@ -4,11 +4,9 @@ import logging
 import warnings
 from pathlib import Path
 
-import onnx_ir as ir
 import torch
 
-from stablequant.files import replacing
-from stablequant.graph import name_nodes, strip_metadata
+from stablequant.graph import name_nodes, save_graph, strip_metadata
 from stablequant.layers import QuantizedModule
 
 
@@ -45,5 +43,4 @@ def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Pa
         raise RuntimeError("torch exported nothing")
     name_nodes(program.model, {m.module for m in modules})
     strip_metadata(program.model)
-    with replacing(path) as temporary:
-        ir.save(program.model, temporary)
+    save_graph(program.model, path)

@@ -1,9 +1,35 @@
-"""Finding and tidying nodes of an exported graph."""
+"""Graphs on disk, and finding and tidying their nodes."""
+
+from pathlib import Path
 
 import onnx_ir as ir
 
+from stablequant.files import replacing
+
 SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
 OPERATIONS = {"Conv", "MatMul", "Gemm"}
+MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)  # of a file, less what is no weight; HuBERT extra large exceeds it in fp32
+
+
+def load_graph(path: Path) -> ir.Model:
+    """The graph with all its weights in memory."""
+    return ir.external_data.load_to_model(ir.load(path))
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write one file, or, where its weights exceed what one file may hold, the weights beside it in ``{name}.data``."""
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    with replacing(path) as temporary:
+        ir.save(model, temporary, external_data=_data(path).name if weights > MAX_PROTOBUF_BYTES else None)
+
+
+def graph_bytes(path: Path) -> int:
+    """Size of the graph's file or files."""
+    return sum(file.stat().st_size for file in (path, _data(path)) if file.is_file())
+
+
+def _data(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:

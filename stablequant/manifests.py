@@ -1,18 +1,37 @@
-"""fairseq's manifests: the root on the first line, then one ``path TAB samples`` per utterance."""
+"""What a split consists of: fairseq's manifest, or a table with a path and a text on each row."""
 
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from stablequant.errors import StableQuantError
+
+PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "filename", "wav")
+TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
+AUDIO = {".flac", ".wav", ".ogg", ".opus", ".mp3"}
 
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One utterance as listed: line in the manifest, path below the root, length in samples."""
+    """One utterance as listed.
+
+    Attributes
+    ----------
+    line: in the manifest
+    path: below the root
+    samples: its length in the file, where the manifest says it
+    transcript: where the manifest, or a file beside it, holds it
+    """
 
     line: int
     path: str
-    samples: int
+    samples: int | None = None
+    transcript: str | None = None
 
 
 @dataclass(frozen=True)
@@ -21,8 +40,13 @@ class Manifest:
     entries: list[ManifestEntry]
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Read a manifest; a relative root is taken from the working directory.
+def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
+    """Read a manifest; relative roots are taken from the working directory.
+
+    The format follows from the file: ``.jsonl`` and ``.json`` hold one JSON object on each line (NeMo), ``.csv`` and
+    tab-separated files with a header naming a path column are tables (Common Voice), all else is fairseq's: the root on
+    the first line that is not blank, then ``path TAB samples``; of a table the root is ``clips`` beside it where that
+    exists, else its own folder. ``audio_root`` takes the place of either root.
 
     Raises
     ------
@@ -30,20 +54,15 @@ def read_manifest(path: Path) -> Manifest:
         naming file and line, when the manifest or its root is missing, a line is malformed, a path leaves the root or
         stands twice, or no utterance is listed.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise StableQuantError(path, f"the manifest cannot be read ({error.strerror})", "correct the path") from error
-    except UnicodeDecodeError as error:
-        raise StableQuantError(path, "the manifest is not UTF-8 text", "write it as UTF-8") from error
-    if not lines or not lines[0].strip():
-        raise StableQuantError(f"{path}, line 1", "no root directory", "put the audio's root on the first line")
-    root = Path(lines[0].strip())
-    if not root.is_dir():
-        raise StableQuantError(
-            f"{path}, line 1", f"the root '{root}' is not a directory", "correct it, or run from the project's folder"
-        )
-    entries = [_entry(path, number, line) for number, line in enumerate(lines[1:], start=2) if line.strip()]
+    lines = _read_lines(path)
+    rows = _json_rows(path, lines) if path.suffix in (".jsonl", ".json") else _delimited_rows(path, lines)
+    if rows is None:
+        root, entries = _read_fairseq(path, lines, audio_root)
+    else:
+        clips = path.parent / "clips"
+        root = audio_root or (clips if clips.is_dir() else path.parent)
+        _check_root(path, root, "config key 'audio_root'" if audio_root else str(path))
+        entries = [_table_entry(path, root, number, row) for number, row in rows]
     if not entries:
         raise StableQuantError(path, "the split is empty", "list at least one utterance below the root")
     seen: dict[str, int] = {}
@@ -56,12 +75,130 @@ def read_manifest(path: Path) -> Manifest:
     return Manifest(root, entries)
 
 
-def _entry(manifest: Path, number: int, line: str) -> ManifestEntry:
+def siblings(manifest: Path) -> list[Path]:
+    """Transcripts that fairseq keeps beside a manifest, one line per utterance: ``.wrd`` (words), ``.ltr`` (letters)."""
+    return [file for suffix in (".wrd", ".ltr") if (file := manifest.with_suffix(suffix)).is_file()]
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise StableQuantError(path, f"the manifest cannot be read ({error.strerror})", "correct the path") from error
+    except UnicodeDecodeError as error:
+        raise StableQuantError(path, "the manifest is not UTF-8 text", "write it as UTF-8") from error
+
+
+def _check_root(path: Path, root: Path, place: str) -> None:
+    if not root.is_dir():
+        raise StableQuantError(
+            place, f"the root '{root}' is not a directory", "correct it, or run from the project's folder"
+        )
+
+
+def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tuple[Path, list[ManifestEntry]]:
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered or re.fullmatch(r".*\t\d+", numbered[0][1]):
+        raise StableQuantError(f"{path}, line 1", "no root directory", "put the audio's root on the first line")
+    (number, first), *listed = numbered
+    root = Path(first.strip())
+    if not root.is_dir():
+        root = Path(first.partition(" #")[0].strip())  # StableQuant's own manifest is shown with a remark there
+    if audio_root is None:
+        _check_root(path, root, f"{path}, line {number}")
+    else:
+        _check_root(path, audio_root, "config key 'audio_root'")
+    transcripts = _sibling_transcripts(path, len(listed))
+    return audio_root or root, [
+        _fairseq_entry(path, number, line, transcript)
+        for (number, line), transcript in zip(listed, transcripts, strict=True)
+    ]
+
+
+def _fairseq_entry(manifest: Path, number: int, line: str, transcript: str | None) -> ManifestEntry:
     place = f"{manifest}, line {number}"
-    fields = line.split("\t")
-    if len(fields) != 2 or not fields[1].strip().isdecimal():
+    match = re.fullmatch(r"(.*\S)\s+(\d+)\s*", line)
+    if match is None:
         raise StableQuantError(place, f"'{line[:80]}' is not 'path TAB samples'", "write it in fairseq's format")
-    relative = PurePosixPath(fields[0])
-    if relative.is_absolute() or ".." in relative.parts or "\0" in fields[0]:
-        raise StableQuantError(place, f"'{fields[0][:80]}' leaves the root", "list paths below the root only")
-    return ManifestEntry(number, fields[0], int(fields[1]))
+    return ManifestEntry(number, _below_root(place, match[1]), int(match[2]), transcript)
+
+
+def _below_root(place: str, path: str) -> str:
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in path:
+        raise StableQuantError(place, f"'{path[:80]}' leaves the root", "list paths below the root only")
+    return path
+
+
+def _sibling_transcripts(manifest: Path, count: int) -> list[Any]:
+    """One transcript per utterance, or as many None where no file lies beside the manifest."""
+    found = siblings(manifest)
+    if not found:
+        return [None] * count
+    lines = _read_lines(found[0])
+    if len(lines) != count:
+        raise StableQuantError(
+            found[0], f"{len(lines)} lines for the {count} utterances of {manifest}", "write one line for each"
+        )
+    if found[0].suffix == ".ltr":
+        return [line.replace(" ", "").replace("|", " ").strip() for line in lines]
+    return lines
+
+
+def _json_rows(path: Path, lines: list[str]) -> list[tuple[int, dict]]:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise StableQuantError(
+                f"{path}, line {number}", f"not JSON ({error})", "write one object per line"
+            ) from error
+        if not isinstance(row, dict):
+            raise StableQuantError(f"{path}, line {number}", "not a JSON object", "write one object per line")
+        rows.append((number, row))
+    return rows
+
+
+def _delimited_rows(path: Path, lines: list[str]) -> list[tuple[int, dict]] | None:
+    """Rows of a table with a header, or None where the file is no table."""
+    comma = path.suffix == ".csv"
+    header = (lines[0] if lines else "").split("," if comma else "\t")
+    names = {name.strip().strip('"') for name in header}
+    if not comma and (len(names) < 2 or not names & {*PATH_COLUMNS}):
+        return None
+    settings: dict[str, Any] = {} if comma else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    reader = csv.DictReader(lines, **settings)
+    try:
+        return [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise StableQuantError(f"{path}, line {reader.line_num}", f"not a table ({error})", "repair it") from error
+
+
+def _table_entry(manifest: Path, root: Path, number: int, row: dict) -> ManifestEntry:
+    place = f"{manifest}, line {number}"
+    path, text = _column(place, row, PATH_COLUMNS), _column(place, row, TEXT_COLUMNS)
+    if row.get("offset") not in (None, "", 0, 0.0, "0"):
+        raise StableQuantError(place, "a segment of a longer recording (offset)", "cut the audio into one file each")
+    if Path(path).is_absolute():
+        inside = Path(os.path.normpath(path))
+        if not inside.is_relative_to(root.absolute()):
+            raise StableQuantError(
+                place, f"'{path[:80]}' is not below '{root}'", "set 'audio_root' of the model to the audio's folder"
+            )
+        path = str(inside.relative_to(root.absolute()))
+    return ManifestEntry(number, _below_root(place, path), None, text)
+
+
+def _column(place: str, row: dict, names: tuple[str, ...]) -> str:
+    for name in names:
+        if isinstance(row.get(name), str) and row[name].strip():
+            return row[name].strip()
+    raise StableQuantError(place, f"no value in a column named {' or '.join(names)}", "add it, or remove the line")
+
+
+def audio_files(root: Path) -> Iterator[Path]:
+    """Audio files below ``root``, sorted by path."""
+    yield from sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from stablequant.files import replacing
-from stablequant.graph import input_of
+from stablequant.graph import input_of, load_graph, save_graph
 from stablequant.layers import QuantizedModule
 from stablequant.quantization import quantize_weight
 
@@ -18,7 +17,7 @@ def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
     become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0.
     """
-    model = ir.load(source)
+    model = load_graph(source)
     graph = model.graph
     nodes = {node.name: node for node in graph}
     pairs: dict[tuple[ir.Value, float], ir.Value] = {}
@@ -34,8 +33,7 @@ def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str
                 graph, node, "DequantizeLinear", [quantized, step, zero], f"{module.activation}/dq"
             )
         node.replace_input_with(0, pairs[tensor, scale])
-    with replacing(destination) as temporary:
-        ir.save(model, temporary)
+    save_graph(model, destination)
 
 
 def _quantize_weight(graph: ir.Graph, node: ir.Node) -> None:

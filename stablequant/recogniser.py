@@ -8,10 +8,10 @@ from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC
 from transformers.utils.logging import disable_progress_bar
 
+from stablequant import conformer, wavlm
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.recognition import Infer
-from stablequant.wavlm import attend_by_modules
 
 
 def resolve_device(device: str) -> torch.device:
@@ -24,16 +24,18 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_recogniser(folder: Path, device: str = "cpu", threads: int = 1, attention: str = "sdpa") -> torch.nn.Module:
-    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight norms folded."""
+    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight and batch norms folded."""
     torch.set_num_threads(threads)
     disable_progress_bar()
-    wavlm = read_json(folder / "config.json").get("model_type") == "wavlm"
-    model = AutoModelForCTC.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager" if wavlm else attention
-    )
-    if wavlm:
-        attend_by_modules(model)
+    kind = read_json(folder / "config.json")["model_type"]
+    if kind == "wavlm":
+        attention = "eager"  # the only one that transformers has; replaced below
+    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     model.eval().requires_grad_(False)
+    if kind == "wavlm":
+        wavlm.attend_by_modules(model)
+    if kind == "wav2vec2-conformer":
+        conformer.prepare(model)
     for module in model.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")

@@ -20,7 +20,7 @@ def audio_batches(
     """Each batch with its audio ``(utterances, samples)``, short ones first, showing progress as it is consumed."""
     with progress(total=len(utterances), label=label) as recognised:
         for batch in equal_length_batches(utterances, batch_seconds, front_end.sample_rate):
-            yield batch, load_batch(batch, front_end.sample_rate, front_end.do_normalize)
+            yield batch, load_batch(batch, front_end)
             recognised.update(len(batch))
 
 

@@ -1,5 +1,6 @@
 """Where a checkpoint comes from, and how many layers it has, without opening it with anything heavy."""
 
+import json
 import pickletools
 import re
 import zipfile
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_json
 from stablequant.layers import layer_names, layer_names_of
 
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
@@ -61,10 +61,9 @@ def checkpoint_layers(source: str, counts: Mapping[str, Any] | None, key: str) -
 def _config_layers(file: Path, key: str) -> list[str]:
     if not file.is_file():
         raise StableQuantError(file, "the file does not exist", f"correct {key} in the config")
-    config = read_json(file)
     try:
-        return layer_names_of(config)
-    except (KeyError, TypeError, AttributeError) as error:
+        return layer_names_of(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StableQuantError(
             file, f"not the config of a wav2vec 2.0 or HuBERT checkpoint ({error!r})", "restore it"
         ) from error

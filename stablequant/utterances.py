@@ -1,5 +1,7 @@
 """The utterances of a split: what can be recognised and scored, in which batches."""
 
+import logging
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pandas as pd
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.errors import StableQuantError
 from stablequant.files import read_table
+from stablequant.front_end import FrontEnd
 from stablequant.manifests import Manifest, ManifestEntry
 from stablequant.progress import progress
 
@@ -34,33 +37,56 @@ class Rejection:
     reason: str
 
 
-def list_utterances(manifest: Manifest, sample_rate: int) -> tuple[list[Utterance], list[Rejection]]:
-    """Decode every file once and join it with its transcript."""
+def list_utterances(manifest: Manifest, front_end: FrontEnd) -> tuple[list[Utterance], list[Rejection]]:
+    """Decode every file once and join it with its transcript, spelled as the recogniser writes.
+
+    Audio at another rate than the recogniser's and transcripts that it can never write get one warning each.
+    """
     utterances, rejections = [], []
+    rates: Counter[int] = Counter()
     transcripts: dict[Path, dict[str, str]] = {}
     for entry in progress(manifest.entries, label="checking audio"):
         try:
-            utterances.append(_check(manifest.root, entry, sample_rate, transcripts))
+            utterance, rate = _check(manifest.root, entry, front_end, transcripts)
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
+        else:
+            utterances.append(utterance)
+            rates[rate] += rate != front_end.sample_rate
+    if rates.total():
+        found = ", ".join(f"{rate} Hz" for rate in sorted(+rates))
+        logging.warning("%d files at %s are resampled to %d Hz", rates.total(), found, front_end.sample_rate)
+    unknown = front_end.vocabulary.unknown(u.transcript for u in utterances)
+    if unknown:
+        listed = " ".join(f"{unit} ({count})" for unit, count in unknown.most_common(20))
+        logging.warning("the recogniser can never write these of the transcripts, each counts as an error: %s", listed)
     return utterances, rejections
 
 
-def _check(root: Path, entry: ManifestEntry, sample_rate: int, transcripts: dict[Path, dict[str, str]]) -> Utterance:
+def _check(
+    root: Path, entry: ManifestEntry, front_end: FrontEnd, transcripts: dict[Path, dict[str, str]]
+) -> tuple[Utterance, int]:
+    """The utterance and its file's sample rate."""
     path = root / entry.path
     if not path.resolve().is_relative_to(root.resolve()):
         raise AudioError("a symbolic link leads out of the root")
-    samples = len(read_audio(path, sample_rate))
-    if samples != entry.samples:
-        raise AudioError(f"{samples} samples, the manifest says {entry.samples}")
+    audio = read_audio(path, front_end.sample_rate)
+    if entry.samples not in (None, audio.file_samples):
+        raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
+    samples = len(audio.samples)
     if samples < MIN_SAMPLES:
         raise AudioError(f"{samples} samples are too few, a frame needs {MIN_SAMPLES}")
-    if path.parent not in transcripts:
-        transcripts[path.parent] = read_transcripts(path.parent)
-    transcript = transcripts[path.parent].get(path.stem)
-    if not transcript:
-        raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
-    return Utterance(path.stem, str(path), samples, transcript)
+    transcript = entry.transcript
+    if transcript is None:
+        if path.parent not in transcripts:
+            transcripts[path.parent] = read_transcripts(path.parent)
+        transcript = transcripts[path.parent].get(path.stem)
+        if transcript is None:
+            raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
+    spelled = front_end.vocabulary.spell(transcript)
+    if not spelled:
+        raise AudioError("the transcript is empty")
+    return Utterance(path.stem, str(path), samples, spelled), audio.file_rate
 
 
 def read_transcripts(folder: Path) -> dict[str, str]:
@@ -73,7 +99,7 @@ def read_transcripts(folder: Path) -> dict[str, str]:
             raise StableQuantError(file, f"the transcripts cannot be read ({error})", "write them as UTF-8") from error
         for line in lines:
             utterance, _, words = line.partition(" ")
-            transcripts[utterance] = " ".join(words.split())
+            transcripts[utterance] = words
     return transcripts
 
 
@@ -117,15 +143,15 @@ def equal_length_batches(utterances: list[Utterance], seconds: float, sample_rat
     return batches
 
 
-def load_batch(batch: list[Utterance], sample_rate: int, do_normalize: bool) -> np.ndarray:
-    """Audio of the batch, float32 ``(utterances, samples)``."""
+def load_batch(batch: list[Utterance], front_end: FrontEnd) -> np.ndarray:
+    """Audio of the batch as the network takes it, float32 ``(utterances, samples)``."""
     rows = []
     for utterance in batch:
         try:
-            samples = read_audio(Path(utterance.path), sample_rate)
+            samples = read_audio(Path(utterance.path), front_end.sample_rate).samples
         except AudioError as error:
             raise StableQuantError(utterance.path, str(error), "restore the file, or list the split again") from error
         if len(samples) != utterance.samples:
             raise StableQuantError(utterance.path, "the audio changed since it was listed", "list the split again")
-        rows.append(normalise(samples) if do_normalize else samples)
+        rows.append(normalise(samples, front_end.epsilon) if front_end.do_normalize else samples)
     return np.stack(rows)

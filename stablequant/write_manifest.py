@@ -1,26 +1,66 @@
-"""Print fairseq's manifest of all FLAC and WAV files below a folder.
+"""Write fairseq's manifests of a corpus: the root on the first line, then ``path TAB samples``.
 
-For LibriSpeech: ``python -m stablequant.write_manifest /data/LibriSpeech/dev-clean > tsv/dev-clean.tsv``
+python -m stablequant.write_manifest /data/LibriSpeech             tsv/dev-clean.tsv, tsv/test-clean.tsv, ...
+python -m stablequant.write_manifest /data/LibriSpeech/dev-clean   tsv/dev-clean.tsv
 """
 
 import argparse
+import re
 from pathlib import Path
 
 import soundfile
 
+from stablequant.errors import StableQuantError
+from stablequant.files import write_text
+from stablequant.manifests import audio_files
 from stablequant.progress import progress
+
+PART = re.compile(r"(dev|test|train)-(clean|other)(-\d+)?")  # LibriSpeech's parts
 
 
 def manifest_of(root: Path) -> str:
-    """Root on the first line, then ``path TAB samples``, sorted by path."""
-    files = sorted(file for file in root.rglob("*") if file.suffix in (".flac", ".wav"))
-    lines = [
-        f"{file.relative_to(root)}\t{soundfile.info(file).frames}" for file in progress(files, label="reading lengths")
-    ]
+    """All audio files below ``root``, sorted by path.
+
+    Raises
+    ------
+    StableQuantError
+        when the folder is not there, holds no audio, or a file in it cannot be read.
+    """
+    if not root.is_dir():
+        raise StableQuantError(root, "not a directory", "give the folder of the audio")
+    lines = [f"{file.relative_to(root)}\t{_samples(file)}" for file in progress([*audio_files(root)], label=root.name)]
+    if not lines:
+        raise StableQuantError(root, "no audio (FLAC, WAV, OGG, MP3) below it", "give the folder of the audio")
     return "\n".join([str(root), *lines]) + "\n"
 
 
-if __name__ == "__main__":
+def _samples(file: Path) -> int:
+    try:
+        return soundfile.info(file).frames
+    except soundfile.LibsndfileError as error:
+        raise StableQuantError(file, f"damaged or not audio ({error.error_string})", "repair or remove it") from error
+
+
+def parts_of(root: Path) -> list[Path]:
+    """LibriSpeech's parts in ``root``, or ``root`` itself where there are none."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [folder for folder in folders if folder.is_dir() and PART.fullmatch(folder.name)] or [root]
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="folder of the audio, with LibriSpeech's .trans.txt files in it")
-    print(manifest_of(parser.parse_args().root), end="")
+    parser.add_argument("root", type=Path, help="LibriSpeech's folder, one of its parts, or any folder of audio")
+    parser.add_argument("--into", type=Path, default=Path("tsv"), help="folder of the manifests (tsv)")
+    arguments = parser.parse_args()
+    try:
+        for part in parts_of(arguments.root):
+            manifest = arguments.into / f"{part.resolve().name}.tsv"
+            text = manifest_of(part)
+            write_text(manifest, text)
+            print(f"{manifest}: {text.count(chr(10)) - 1} utterances")
+    except StableQuantError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,5 @@
 """What several tests need: the embedded recogniser, a tiny random one, and a recogniser's parts."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,7 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import HubertConfig, HubertForCTC, Wav2Vec2FeatureExtractor
+from transformers import (
+    Data2VecAudioConfig,
+    Data2VecAudioForCTC,
+    HubertConfig,
+    HubertForCTC,
+    Wav2Vec2Config,
+    Wav2Vec2ConformerConfig,
+    Wav2Vec2ConformerForCTC,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    WavLMConfig,
+    WavLMForCTC,
+)
 
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
@@ -22,9 +33,28 @@ PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "resources/demo/model"
 
 
-def write_tiny_checkpoint(folder: Path, **changes) -> None:
-    """A random HuBERT-CTC with group norm, 7 convolutions and 2 transformer layers, in Hugging Face layout."""
+ARCHITECTURES = {
+    "hubert": (HubertForCTC, HubertConfig, {}),
+    "wav2vec2": (Wav2Vec2ForCTC, Wav2Vec2Config, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "wavlm": (WavLMForCTC, WavLMConfig, {}),
+    "data2vec": (
+        Data2VecAudioForCTC,
+        Data2VecAudioConfig,
+        {"num_conv_pos_embeddings": 3, "conv_pos_kernel_size": 5},
+    ),
+    "conformer-relative": (
+        Wav2Vec2ConformerForCTC,
+        Wav2Vec2ConformerConfig,
+        {"position_embeddings_type": "relative"},
+    ),
+    "conformer-rotary": (Wav2Vec2ConformerForCTC, Wav2Vec2ConformerConfig, {"position_embeddings_type": "rotary"}),
+}
+
+
+def tiny_model(architecture: str = "hubert", **changes) -> torch.nn.Module:
+    """A random CTC model with 7 convolutions and 2 transformer layers, its norms and biases random too."""
     torch.manual_seed(0)
+    build, configure, own = ARCHITECTURES[architecture]
     settings = {
         "hidden_size": 48,
         "num_attention_heads": 4,
@@ -36,8 +66,21 @@ def write_tiny_checkpoint(folder: Path, **changes) -> None:
         "vocab_size": 32,
         "pad_token_id": 0,
         "apply_spec_augment": False,
+        "mask_time_prob": 0.0,
     }
-    HubertForCTC(HubertConfig(**settings | changes)).save_pretrained(folder)
+    model = build(configure(**settings | own | changes)).eval()
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.data = 0.1 * torch.randn_like(parameter) + (1 if name.endswith("norm.weight") else 0)
+    for name, buffer in model.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    return model
+
+
+def write_tiny_checkpoint(folder: Path, architecture: str = "hubert", **changes) -> None:
+    """`tiny_model` in Hugging Face layout."""
+    tiny_model(architecture, **changes).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
     shutil.copyfile(DEMO / "vocab.json", folder / "vocab.json")
 
@@ -51,10 +94,8 @@ class Recogniser:
 
     @classmethod
     def load(cls, folder: Path) -> "Recogniser":
-        config = json.loads((folder / "config.json").read_text())
-        modules = quantized_modules(config["model_type"], len(config["conv_dim"]), config["num_hidden_layers"])
         model = load_recogniser(folder, attention="eager", threads=2)
-        return cls(folder, model, modules, read_front_end(folder))
+        return cls(folder, model, quantized_modules(model.config.to_dict()), read_front_end(folder))
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +115,7 @@ def demo_utterances() -> list[Utterance]:
     """Every third utterance of the demo's calibration split."""
     manifest = read_manifest(PROJECT / "tsv/demo-calibration.tsv")
     chosen = manifest.entries[::3]
-    utterances, rejections = list_utterances(type(manifest)(PROJECT / manifest.root, chosen), 16_000)
+    utterances, rejections = list_utterances(type(manifest)(PROJECT / manifest.root, chosen), read_front_end(DEMO))
     assert not rejections
     return utterances
 

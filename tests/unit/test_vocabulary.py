@@ -28,4 +28,4 @@ def test_a_blank_separates_doubled_letters(demo):
 def test_a_vocabulary_with_gaps_is_refused(tmp_path):
     (tmp_path / "vocab.json").write_text(json.dumps({"<pad>": 0, "A": 2}))
     with pytest.raises(StableQuantError, match=r"vocab\.json"):
-        read_vocabulary(tmp_path / "vocab.json", 0)
+        read_vocabulary(tmp_path, 0)

@@ -1,0 +1,286 @@
+"""Checkpoints in Hugging Face layout: what people publish is read, what cannot be read is refused by name."""
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import ARCHITECTURES, DEMO, tiny_model, write_tiny_checkpoint
+from hub import serving
+from transformers import AutoModelForCTC, HubertModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.errors import StableQuantError
+from stablequant.front_end import read_front_end
+from stablequant.layers import layer_names_of, quantized_modules
+from stablequant.recogniser import load_recogniser
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    folder = tmp_path / "source"
+    write_tiny_checkpoint(folder)
+    return folder
+
+
+def edit(file: Path, **changes) -> None:
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in content.items() if value != "absent"}))
+
+
+def logits(model: torch.nn.Module) -> np.ndarray:
+    audio = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return model(audio).logits.numpy()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_each_architecture_is_imported_unchanged(tmp_path, architecture):
+    write_tiny_checkpoint(tmp_path / "source", architecture)
+    table = import_checkpoint(str(tmp_path / "source"), tmp_path / "imported")
+    config = json.loads((tmp_path / "source/config.json").read_text())
+    assert table["layer"].unique().tolist() == layer_names_of(config)
+    assert ("positional" in set(table["layer"])) == ("conformer" not in architecture)
+
+    expected = logits(AutoModelForCTC.from_pretrained(tmp_path / "source", attn_implementation="eager").eval())
+    model = load_recogniser(tmp_path / "imported")
+    assert np.abs(logits(model) - expected).max() < 1e-5
+
+    called = set()
+    for module in quantized_modules(model.config.to_dict()):
+        model.get_submodule(module.module).register_forward_pre_hook(lambda *_, name=module.module: called.add(name))
+    logits(model)
+    assert called == set(table["module"]), "a module that is never called can be neither observed nor quantized"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_no_large_weight_escapes_the_table(architecture):
+    """All but WavLM's gates of a position bias, which are a few hundred numbers."""
+    model = tiny_model(architecture)
+    listed = {module.module for module in quantized_modules(model.config.to_dict())}
+    left = {
+        name: tuple(module.weight.shape)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv1d) and name not in listed
+    }
+    expected = {name: shape for name, shape in left.items() if "gru_rel_pos_linear" in name}
+    unused = {name for name in left if "pos_conv_embed" in name and "conformer" in architecture}
+    assert left.keys() == expected.keys() | unused
+    assert all(shape[0] == 8 for shape in expected.values())
+
+
+def test_pickled_weights(source, tmp_path):
+    model = AutoModelForCTC.from_pretrained(source)
+    (source / "model.safetensors").unlink()
+    torch.save(model.state_dict(), source / "pytorch_model.bin")
+    import_checkpoint(str(source), tmp_path / "imported")
+    assert np.abs(logits(load_recogniser(tmp_path / "imported")) - logits(model.eval())).max() < 1e-5
+
+
+def test_weights_in_shards(source, tmp_path):
+    model = AutoModelForCTC.from_pretrained(source).eval()
+    (source / "model.safetensors").unlink()
+    model.save_pretrained(source, max_shard_size="100KB")
+    assert len(list(source.glob("model-*.safetensors"))) > 1
+    import_checkpoint(str(source), tmp_path / "imported")
+    assert np.abs(logits(load_recogniser(tmp_path / "imported")) - logits(model)).max() < 1e-5
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_pickled_weights_never_run_code(source, tmp_path):
+    (source / "model.safetensors").unlink()
+    torch.save({"lm_head.weight": Bomb(tmp_path / "exploded")}, source / "pytorch_model.bin")
+    with pytest.raises(StableQuantError, match="cannot be read"):
+        import_checkpoint(str(source), tmp_path / "imported")
+    assert not (tmp_path / "exploded").exists()
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "exploded")))
+    assert (tmp_path / "exploded").exists(), "the bomb is a dud and proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"architectures": ["HubertForSequenceClassification"]}, "HubertForSequenceClassification.*no CTC head"),
+        ({"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}, "Whisper.*not supported"),
+        ({"add_adapter": True}, "add_adapter"),
+        ({"adapter_attn_dim": 16}, "adapter_attn_dim"),
+        ({"hidden_size": 64}, "weights"),
+    ],
+)
+def test_other_models_are_refused(source, tmp_path, changes, named):
+    edit(source / "config.json", **changes)
+    with pytest.raises(StableQuantError, match=named):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def test_a_model_without_a_head_is_refused_even_where_it_does_not_say_so(source, tmp_path):
+    HubertModel.from_pretrained(source).save_pretrained(source)
+    edit(source / "config.json", architectures="absent")
+    with pytest.raises(StableQuantError, match="no CTC head"):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "missing"])
+def test_damaged_weights_are_refused(source, tmp_path, damage):
+    weights = source / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2] if damage == "truncated" else b"")
+    if damage == "missing":
+        weights.unlink()
+    with pytest.raises(StableQuantError, match=r"cannot be read.*; restore"):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def test_weights_that_are_no_numbers_are_refused(source, tmp_path):
+    model = AutoModelForCTC.from_pretrained(source)
+    model.lm_head.weight.data[3, 5] = torch.nan
+    model.save_pretrained(source)
+    with pytest.raises(StableQuantError, match="not finite"):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def front_end_of(source: Path, tmp_path: Path):
+    import_checkpoint(str(source), tmp_path / "imported")
+    return read_front_end(tmp_path / "imported")
+
+
+def test_normalisation_is_the_checkpoints(source, tmp_path):
+    edit(source / "preprocessor_config.json", do_normalize=False, sampling_rate=8000)
+    front_end = front_end_of(source, tmp_path)
+    assert (front_end.do_normalize, front_end.sample_rate) == (False, 8000)
+
+
+def test_a_processor_saved_as_one_file(source, tmp_path):
+    """What transformers 5 writes."""
+    (source / "preprocessor_config.json").unlink()
+    Wav2Vec2Processor(
+        Wav2Vec2FeatureExtractor(do_normalize=False), Wav2Vec2CTCTokenizer(str(source / "vocab.json"))
+    ).save_pretrained(source)
+    assert not (source / "preprocessor_config.json").exists()
+    front_end = front_end_of(source, tmp_path)
+    assert not front_end.do_normalize
+    assert front_end.vocabulary.delimiter == "|"
+
+
+def test_a_missing_preprocessor_is_named(source, tmp_path):
+    (source / "preprocessor_config.json").unlink()
+    with pytest.raises(StableQuantError, match=r"preprocessor_config\.json: the file does not exist"):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def test_features_other_than_the_waveform_are_refused(source, tmp_path):
+    edit(source / "preprocessor_config.json", feature_extractor_type="SeamlessM4TFeatureExtractor")
+    with pytest.raises(StableQuantError, match="SeamlessM4T.*raw audio"):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def write_vocabulary(folder: Path, tokens: list[str], **tokenizer) -> None:
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+
+
+LETTERS = [chr(ord("a") + i) for i in range(26)]
+
+
+def test_a_lower_case_vocabulary_with_its_blank_last(source, tmp_path):
+    """The form of most checkpoints fine-tuned by transformers' recipe: tokens added behind the letters."""
+    write_vocabulary(source, ["|", *LETTERS, "'"], pad_token="[PAD]", unk_token="[UNK]", word_delimiter_token="|")
+    (source / "added_tokens.json").write_text(json.dumps({"[UNK]": 28, "[PAD]": 29, "<s>": 30, "</s>": 31}))
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.blank == 29
+    assert json.loads((tmp_path / "imported/config.json").read_text())["pad_token_id"] == 29
+    classes = [vocabulary.tokens.index(t) for t in ["h", "h", "[PAD]", "i", "|", "<s>", "y", "[UNK]", "o"]]
+    assert vocabulary.decode(np.array(classes)) == "hi yo"
+    assert vocabulary.spell("Don\u2019t \u2014 stop, Zo\u00eb!") == "don't stop zo\u00eb"
+    assert vocabulary.unknown(["don't stop zo\u00eb"]) == {"\u00eb": 1}
+
+
+def test_tokens_added_in_the_tokenizers_own_file(source, tmp_path):
+    added = {str(index): {"content": token} for index, token in ((28, "<unk>"), (29, "<pad>"))}
+    write_vocabulary(source, ["|", *LETTERS, "'"], pad_token={"content": "<pad>"}, added_tokens_decoder=added)
+    edit(source / "config.json", vocab_size=32)
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.blank == 29
+    assert vocabulary.tokens[30:] == ["<unused30>", "<unused31>"]
+    assert vocabulary.decode(np.array([1, 30, 31, 2])) == "ab"
+
+
+def test_phonemes_count_as_words(source, tmp_path):
+    phonemes = ["<pad>", "<s>", "</s>", "<unk>", "t\u0283", "a\u026a", "n", "\u0259", *(f"x{i}" for i in range(24))]
+    write_vocabulary(source, phonemes, pad_token="<pad>", word_delimiter_token=None)
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.delimiter is None
+    assert vocabulary.decode(np.array([4, 4, 0, 5, 6, 3, 7])) == "t\u0283 a\u026a n \u0259"
+    assert vocabulary.spell(" t\u0283  a\u026a n, ") == "t\u0283 a\u026a n,"
+    assert vocabulary.unknown(["t\u0283 a\u026a n,"]) == {"n,": 1}
+
+
+def test_characters_without_a_delimiter_stand_apart(source, tmp_path):
+    characters = ["<pad>", "<unk>", *(chr(0x4E00 + i) for i in range(30))]
+    write_vocabulary(source, characters, pad_token="<pad>", word_delimiter_token="|")
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.delimiter is None
+    assert vocabulary.decode(np.array([2, 0, 3, 1, 4])) == "\u4e00 \u4e01 \u4e02"
+    assert vocabulary.spell("\u4e00\u4e01 \u4e02\u3002") == "\u4e00 \u4e01 \u4e02"
+
+
+def test_a_space_as_delimiter(source, tmp_path):
+    write_vocabulary(source, ["<pad>", " ", *LETTERS, "<unk>", "'", "-", "_"], pad_token="<pad>")
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.decode(np.array([2, 1, 1, 3])) == "a b"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "tokenizer", "named"),
+    [
+        ({"eng": {"a": 0}, "fra": {"a": 0}}, {}, "2 languages"),
+        ({}, {}, "does not exist or is empty"),
+        ({"a": "0"}, {}, "classes 0, 1"),
+        ({"a": 0, "<pad>": 99}, {"pad_token": "<pad>"}, "blank"),
+    ],
+)
+def test_faulty_vocabularies_are_refused(source, tmp_path, vocabulary, tokenizer, named):
+    (source / "vocab.json").write_text(json.dumps(vocabulary))
+    (source / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(StableQuantError, match=named):
+        import_checkpoint(str(source), tmp_path / "imported")
+
+
+def test_what_was_imported_can_be_imported_again(tmp_path):
+    import_checkpoint(str(DEMO), tmp_path / "once")
+    import_checkpoint(str(tmp_path / "once"), tmp_path / "twice")
+    for file in (tmp_path / "once").iterdir():
+        assert file.read_bytes() == (tmp_path / "twice" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_checkpoint_on_the_hub(source, tmp_path, weights):
+    """Downloaded over HTTP, by a subprocess, because the hub's address is read when its library is imported."""
+    if weights.endswith(".bin"):
+        torch.save(AutoModelForCTC.from_pretrained(source).state_dict(), source / weights)
+        (source / "model.safetensors").unlink()
+    (source / "tf_model.h5").write_bytes(b"of no use here")
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(
+            "import sys; from pathlib import Path; from stablequant.checkpoint import import_checkpoint;"
+            "import_checkpoint('owner/tiny', Path(sys.argv[1]))",
+            tmp_path / "imported",
+        )
+        assert done.returncode == 0, done.stderr
+        assert f"/owner/tiny/resolve/{hub.revision}/{weights}" in hub.requested
+        assert not [path for path in hub.requested if path.endswith(".h5")]
+        absent = hub.python("from stablequant.huggingface import download; download('owner/absent')")
+    assert "StableQuantError: owner/absent: the hub does not give it" in absent.stderr
+    expected = logits(AutoModelForCTC.from_pretrained(source).eval())
+    assert np.abs(logits(load_recogniser(tmp_path / "imported")) - expected).max() < 1e-5
+    shutil.rmtree(tmp_path / "imported")
