@@ -13,6 +13,7 @@ from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2For
 
 from stablequant.errors import StableQuantError
 from stablequant.front_end import FrontEnd
+from stablequant.unpickling import refusal
 from stablequant.vocabulary import Vocabulary
 
 SAMPLE_RATE = 16_000  # of every published checkpoint; the file does not always say
@@ -116,11 +117,9 @@ def read_state(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(allowed):
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        wanted = re.search(r"(?:GLOBAL|function|class) ([\w.]+)", str(error).rpartition("WeightsUnpickler error:")[2])
-        fault = f"it asks for {wanted[1]}, which could run code" if wanted else f"not readable ({error})"
-        raise StableQuantError(path, fault, "take a checkpoint as fairseq publishes it") from None
+        raise StableQuantError(path, refusal(error), "take a checkpoint as fairseq publishes it") from None
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        raise StableQuantError(path, f"not a readable torch file ({error})", "restore the file") from error
+        raise StableQuantError(path, f"not a readable torch file ({error!r})", "restore the file") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise StableQuantError(path, "no fairseq checkpoint (it has no 'model')", "take a CTC fine-tuned checkpoint")
     return state

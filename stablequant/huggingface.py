@@ -14,6 +14,7 @@ from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.front_end import FrontEnd
 from stablequant.layers import ENCODER_OF
+from stablequant.unpickling import refusal
 from stablequant.vocabulary import SPECIAL, Vocabulary
 
 TEXTS = ["*.json"]
@@ -50,8 +51,8 @@ def read_huggingface(folder: Path) -> tuple[torch.nn.Module, FrontEnd]:
         model, loading = AutoModelForCTC.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True
         )
-    except Exception as error:  # transformers raises what its readers raise, pickle's errors among them
-        raise StableQuantError(folder, f"the weights cannot be read ({_line(error)})", "restore them") from error
+    except Exception as error:  # transformers raises what its readers raise
+        raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
     missing = sorted(loading["missing_keys"])
     if missing and all(name.startswith("lm_head.") for name in missing):
         raise StableQuantError(folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC")
@@ -62,10 +63,6 @@ def read_huggingface(folder: Path) -> tuple[torch.nn.Module, FrontEnd]:
         raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
     model.config.pad_token_id = front_end.vocabulary.blank
     return model, front_end
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -125,10 +125,18 @@ def _in_project():
     os.chdir(PROJECT)
 
 
-def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
+def snakemake(folder: Path, *arguments: str, expect: int = 0, environment: dict[str, str] | None = None) -> str:
     """Run snakemake in ``folder`` and return all it printed."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
     printed = done.stdout + done.stderr
     assert done.returncode == expect, printed
     return printed
@@ -136,7 +144,7 @@ def snakemake(folder: Path, *arguments: str, expect: int = 0) -> str:
 
 def copy_project(folder: Path) -> Path:
     """What the workflow needs of the project, without the demo's audio."""
-    for name in ("rules", "scripts", "stablequant", "envs", "profiles"):
+    for name in ("rules", "scripts", "stablequant", "envs", "profiles", "presets"):
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "config.yaml", "config.schema.yaml"):
         shutil.copyfile(PROJECT / name, folder / name)

@@ -1,0 +1,213 @@
+"""Corpora in the forms in which they lie on disk: LibriSpeech, fairseq's, Common Voice's, NeMo's."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+import soxr
+from conftest import DEMO, PROJECT, write_speech
+
+from stablequant.errors import StableQuantError
+from stablequant.front_end import read_front_end
+from stablequant.manifests import read_manifest
+from stablequant.utterances import list_utterances, load_batch, read_transcripts
+
+FRONT_END = read_front_end(DEMO)
+
+
+@pytest.fixture
+def speech(tmp_path) -> list[Path]:
+    """Four utterances laid out as LibriSpeech, ``dev-clean/speaker/chapter/utterance.flac``, and tsv/dev-clean.tsv."""
+    return write_speech(tmp_path / "LibriSpeech/dev-clean", tmp_path / "tsv/dev-clean.tsv", 4)
+
+
+def expected(files: list[Path]) -> list[str]:
+    return [read_transcripts(file.parent)[file.stem] for file in files]
+
+
+def listed(manifest: Path, **settings) -> list[str]:
+    """Transcripts of a manifest of which nothing may be rejected."""
+    utterances, rejections = list_utterances(read_manifest(manifest, **settings), FRONT_END)
+    assert not rejections, rejections
+    return [u.transcript for u in utterances]
+
+
+def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "stablequant.write_manifest", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_one_command_makes_the_manifests_of_librispeech(tmp_path, speech):
+    write_speech(tmp_path / "LibriSpeech/test-clean", tmp_path / "unused.tsv", 3, "evaluation")
+    (tmp_path / "LibriSpeech/README.TXT").write_text("as in the real one")
+    done = write_manifests(tmp_path / "LibriSpeech", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "tsv/dev-clean.tsv: 4 utterances\ntsv/test-clean.tsv: 3 utterances\n"
+    assert sorted(listed(tmp_path / "tsv/dev-clean.tsv")) == sorted(expected(speech))
+    assert (tmp_path / "tsv/test-clean.tsv").read_text().startswith(f"{tmp_path}/LibriSpeech/test-clean\n")
+    done = write_manifests(tmp_path / "LibriSpeech/dev-clean", "--into", "elsewhere", folder=tmp_path)
+    assert (tmp_path / "elsewhere/dev-clean.tsv").read_text() == (tmp_path / "tsv/dev-clean.tsv").read_text()
+
+
+def test_a_faulty_corpus_is_named_and_nothing_is_written(tmp_path, speech):
+    speech[1].write_bytes(b"not audio")
+    done = write_manifests(tmp_path / "LibriSpeech", "--into", "new", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"{speech[1]}: damaged or not audio")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+    assert "no audio" in write_manifests(tmp_path / "tsv", folder=tmp_path).stderr
+    assert "not a directory" in write_manifests(tmp_path / "absent", folder=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["{root}\n", "\n{root}\n", "\n\n{root} # Modify this path\n", "{root}/\n", "\ufeff{root}\n"],
+    ids=["plain", "blank first line", "with a remark", "slash", "byte order mark"],
+)
+@pytest.mark.parametrize("separator", ["\t", " "], ids=["tab", "as printed"])
+def test_stablequants_own_manifest_works_as_it_is(tmp_path, speech, first, separator):
+    root = tmp_path / "LibriSpeech/dev-clean"
+    lines = [f"{file.relative_to(root)}{separator}{soundfile.info(file).frames}" for file in speech]
+    (tmp_path / "test.tsv").write_text(first.format(root=root) + "\n".join(lines) + "\n")
+    assert listed(tmp_path / "test.tsv") == expected(speech)
+
+
+def test_a_manifest_made_elsewhere_finds_its_audio_here(tmp_path, speech):
+    manifest = tmp_path / "tsv/dev-clean.tsv"
+    manifest.write_text(manifest.read_text().replace(str(tmp_path), "/data/somebody"))
+    with pytest.raises(StableQuantError, match=r"line 1: the root '/data/somebody.*' is not a directory"):
+        read_manifest(manifest)
+    assert listed(manifest, audio_root=tmp_path / "LibriSpeech/dev-clean") == expected(speech)
+    with pytest.raises(StableQuantError, match="'audio_root': the root '/nowhere' is not a directory"):
+        read_manifest(manifest, audio_root=Path("/nowhere"))
+
+
+@pytest.mark.parametrize("suffix", [".wrd", ".ltr"])
+def test_transcripts_beside_a_fairseq_manifest(tmp_path, speech, suffix):
+    texts = expected(speech)
+    for file in {f for s in speech for f in s.parent.glob("*.trans.txt")}:
+        file.unlink()
+    letters = [" ".join(text.replace(" ", "|")) + " |" for text in texts]
+    (tmp_path / f"tsv/dev-clean{suffix}").write_text("\n".join(letters if suffix == ".ltr" else texts) + "\n")
+    assert listed(tmp_path / "tsv/dev-clean.tsv") == texts
+    (tmp_path / f"tsv/dev-clean{suffix}").write_text("\n".join(texts[:-1]) + "\n")
+    with pytest.raises(StableQuantError, match=rf"dev-clean\{suffix}: 3 lines for the 4 utterances"):
+        read_manifest(tmp_path / "tsv/dev-clean.tsv")
+
+
+def common_voice(tmp_path: Path, speech: list[Path], **changes: str) -> Path:
+    """Common Voice's release: a TSV of many columns, the audio in clips/, sentences in ordinary writing."""
+    clips = tmp_path / "cv/clips"
+    clips.mkdir(parents=True)
+    header = ["client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes", "age", "locale"]
+    rows = []
+    for file, text in zip(speech, expected(speech), strict=True):
+        samples, _ = soundfile.read(file)
+        name = f"common_voice_en_{file.stem}.mp3"
+        soundfile.write(clips / name, soxr.resample(samples, 16_000, 32_000), 32_000)
+        words = text.capitalize().split()
+        sentence = f"\u201c{words[0]}, {' '.join(words[1:])}.\u201d"
+        rows.append(["c0ffee", name, "1", sentence, "", "2", "", "en"])
+    manifest = tmp_path / "cv/validated.tsv"
+    manifest.write_text("\n".join("\t".join(row) for row in [header, *rows]) + "\n", encoding="utf-8")
+    return manifest
+
+
+def test_common_voice(tmp_path, speech, caplog):
+    manifest = common_voice(tmp_path, speech)
+    assert read_manifest(manifest).root == tmp_path / "cv/clips"
+    assert listed(manifest) == expected(speech)
+    assert [r.getMessage() for r in caplog.records] == ["4 files at 32000 Hz are resampled to 16000 Hz"]
+
+
+def write_csv(folder: Path, speech: list[Path]) -> Path:
+    rows = [f'{file},"{text}",x' for file, text in zip(speech, expected(speech), strict=True)]
+    (folder / "split.csv").write_text("\n".join(["file,transcript,other", *rows]) + "\n")
+    return folder / "split.csv"
+
+
+def write_jsonl(folder: Path, speech: list[Path]) -> Path:
+    """NeMo's manifest."""
+    pairs = zip(speech, expected(speech), strict=True)
+    rows = [json.dumps({"audio_filepath": str(f), "duration": 1.5, "offset": 0, "text": t.lower()}) for f, t in pairs]
+    (folder / "split.jsonl").write_text("\n".join(rows) + "\n")
+    return folder / "split.jsonl"
+
+
+@pytest.mark.parametrize("write", [write_csv, write_jsonl])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_tables_with_a_path_and_a_text(tmp_path, speech, write, absolute):
+    manifest = write(tmp_path, speech)
+    if not absolute:
+        manifest.write_text(manifest.read_text().replace(f"{tmp_path}/", ""))
+    assert listed(manifest) == expected(speech)
+
+
+def test_absolute_paths_need_a_declared_root(tmp_path, speech):
+    (tmp_path / "tables").mkdir()
+    manifest = write_jsonl(tmp_path / "tables", speech)
+    with pytest.raises(StableQuantError, match=r"line 1: '/.*' is not below '.*tables'; set 'audio_root'"):
+        read_manifest(manifest)
+    assert listed(manifest, audio_root=tmp_path / "LibriSpeech") == expected(speech)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("a.jsonl", '{"audio_filepath": "a.flac"}', "line 1: no value in a column named sentence or text"),
+        ("a.jsonl", '{"text": "A"}', "line 1: no value in a column named path or audio_filepath"),
+        ("a.jsonl", '{"audio_filepath": "a.flac", "text": "A"}\n{"a', "line 2: not JSON"),
+        ("a.jsonl", '["a.flac", "A"]', "line 1: not a JSON object"),
+        ("a.jsonl", '{"audio_filepath": "../a.flac", "text": "A"}', "leaves the root"),
+        ("a.jsonl", '{"audio_filepath": "{root}/../a.flac", "text": "A"}', "is not below"),
+        ("a.jsonl", '{"audio_filepath": "a.flac", "text": "A", "offset": 3.5}', "segment of a longer recording"),
+        ("a.jsonl", "\n", "the split is empty"),
+        ("a.csv", "path,text\na.flac,A\na.flac,A\n", "line 3: 'a.flac' is on line 2 too"),
+        ("a.csv", "path,text\n", "the split is empty"),
+        ("a.csv", "path,text\n/etc/passwd,A\n", "is not below"),
+        ("a.csv", "path,text\na.flac,\n", "line 2: no value in a column named sentence"),
+        ("a.tsv", "path\tsentence\n../../a.flac\tA\n", "leaves the root"),
+        ("a.tsv", "path\tsentence\na\0.flac\tA\n", "leaves the root"),
+        ("a.csv", "path,text\n" + "a" * 200_000 + ",A\n", "not a table"),
+    ],
+)
+def test_faulty_tables_are_refused(tmp_path, name, content, named):
+    (tmp_path / name).write_text(content.replace("{root}", str(tmp_path)))
+    with pytest.raises(StableQuantError, match=named) as refusal:
+        read_manifest(tmp_path / name)
+    assert str(tmp_path / name) in str(refusal.value)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "ogg", "mp3"])
+def test_other_formats_and_rates_are_heard_alike(tmp_path, speech, suffix, caplog):
+    """Against the audio before it went through another rate and a lossy format."""
+    original, _ = list_utterances(read_manifest(tmp_path / "tsv/dev-clean.tsv"), FRONT_END)
+    lines = []
+    for file in speech:
+        samples, _ = soundfile.read(file)
+        other = file.with_suffix(f".{suffix}")
+        soundfile.write(other, soxr.resample(samples, 16_000, 48_000), 48_000)
+        lines.append(f"{other.relative_to(tmp_path)}\t{soundfile.info(other).frames}")
+    (tmp_path / "other.tsv").write_text("\n".join([str(tmp_path), *lines]) + "\n")
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "other.tsv"), FRONT_END)
+    assert not rejections
+    assert [r.getMessage() for r in caplog.records] == ["4 files at 48000 Hz are resampled to 16000 Hz"]
+    for heard, first in zip(utterances, original, strict=True):
+        assert abs(heard.samples - first.samples) <= (0.1 * 16_000 if suffix == "mp3" else 1)
+        if suffix == "wav":
+            difference = load_batch([heard], FRONT_END)[0] - load_batch([first], FRONT_END)[0]
+            assert difference.std() < 0.05, "the signal's own deviation is 1"
+
+
+def test_letters_that_the_recogniser_cannot_write_are_named_once(tmp_path, speech, caplog):
+    manifest = write_jsonl(tmp_path, speech)
+    manifest.write_text(manifest.read_text().replace('"text": "', '"text": "4 \\u00e9t\\u00e9s '))
+    listed(manifest)
+    assert [r.getMessage() for r in caplog.records] == [
+        "the recogniser can never write these of the transcripts, each counts as an error: \u00c9 (8) 4 (4)"
+    ]

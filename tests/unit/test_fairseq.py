@@ -1,0 +1,228 @@
+"""fairseq's file format: read without fairseq, never executed, refused by name. Parity is tests/fairseq's."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_model
+from fairseq_files import TOKENS, fairseq_state, named_class, save, write_dictionary
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.errors import StableQuantError
+from stablequant.fairseq import parse_convolutions, read_fairseq
+from stablequant.layers import layer_names
+from stablequant.sources import checkpoint_files, checkpoint_layers
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    write_dictionary(tmp_path / "dict.ltr.txt")
+    return tmp_path
+
+
+@pytest.mark.parametrize("architecture", ["hubert", "wav2vec2"])
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_weights_and_settings_are_the_models(folder, architecture, zipped):
+    file = save(fairseq_state(architecture), folder / "checkpoint.pt", zipped)
+    model, front_end = read_fairseq(file)
+    audio = torch.randn(2, 16_000)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(audio).logits, tiny_model(architecture)(audio).logits)
+    assert front_end.vocabulary.tokens == ["<pad>", "<s>", "</s>", "<unk>", *TOKENS]
+    assert front_end.do_normalize == (architecture == "wav2vec2")
+    assert checkpoint_layers(str(file), None, "key") == layer_names(7, 2)
+    assert checkpoint_files(str(file)) == [str(file), str(folder / "dict.ltr.txt")]
+
+
+def test_settings_as_fairseq_writes_them_since_2021(folder):
+    state = fairseq_state()
+    args = state.pop("args")
+    encoder = {**vars(args["w2v_args"]), "_name": "hubert"}
+    state["args"] = None
+    state["cfg"] = {
+        "model": {"_name": "hubert_ctc", "w2v_args": {"model": encoder, "task": {"_name": "hubert_pretraining"}}},
+        "task": {"_name": "hubert_pretraining", "labels": ["ltr"], "normalize": True},
+    }
+    _, front_end = read_fairseq(save(state, folder / "checkpoint.pt"))
+    assert front_end.do_normalize
+
+
+def test_half_precision_becomes_float32(folder, tmp_path):
+    state = fairseq_state()
+    state["model"] = {name: tensor.half() for name, tensor in state["model"].items()}
+    import_checkpoint(str(save(state, folder / "checkpoint.pt")), tmp_path / "imported")
+    model, _ = read_fairseq(folder / "checkpoint.pt")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_the_dictionary_inside_is_preferred(folder):
+    dictionary = named_class("fairseq.data.dictionary.Dictionary")()
+    dictionary.symbols = ["<s>", "<pad>", "</s>", "<unk>", *reversed(TOKENS)]
+    state = fairseq_state() | {"task_state": {"target_dictionary": dictionary}}
+    _, front_end = read_fairseq(save(state, folder / "checkpoint.pt"))
+    assert front_end.vocabulary.tokens[4:] == TOKENS[::-1]
+
+
+class Bomb:
+    def __init__(self, function, *arguments) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [(os.system, r"\w+\.system"), (eval, r"(builtins\.)?eval"), (os.mkdir, r"\w+\.mkdir")],
+)
+def test_a_malicious_checkpoint_is_refused_and_not_executed(folder, zipped, function, named):
+    target = folder / "exploded"
+    argument = {os.system: f"touch {target}", eval: f"open({str(target)!r}, 'w')", os.mkdir: str(target)}[function]
+    file = save(fairseq_state() | {"extra_state": Bomb(function, argument)}, folder / "checkpoint.pt", zipped)
+    checkpoint_layers(str(file), None, "key")
+    with pytest.raises(StableQuantError, match=rf"checkpoint\.pt: it asks for {named}, which could run code"):
+        read_fairseq(file)
+    assert not target.exists()
+    torch.load(file, weights_only=False)
+    assert target.exists(), "the bomb is a dud and proves nothing"
+
+
+def test_a_class_that_is_not_known_to_be_inert_is_refused_by_name(folder):
+    state = fairseq_state() | {"extra_state": named_class("somebody.elses.Thing")()}
+    with pytest.raises(StableQuantError, match=r"it asks for somebody\.elses\.Thing"):
+        read_fairseq(save(state, folder / "checkpoint.pt"))
+
+
+def changed(**settings) -> dict:
+    state = fairseq_state()
+    for key, value in settings.items():
+        if key in vars(state["args"]["w2v_args"]) | {"layer_type": 0, "pos_conv_depth": 0, "_name": 0}:
+            setattr(state["args"]["w2v_args"], key, value)
+        else:
+            state["args"][key] = value
+    return state
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"arch": "wav2vec_seq2seq"}, "kind 'wav2vec_seq2seq', without a CTC head"),
+        ({"arch": "hubert"}, "kind 'hubert', without a CTC head"),
+        ({"_name": "data2vec_audio"}, "encoder is 'data2vec_audio'"),
+        ({"layer_type": "conformer"}, "layer_type: conformer"),
+        ({"pos_conv_depth": 5}, "pos_conv_depth: 5"),
+        ({"blank_weight": 2.0}, "blank_weight: 2.0"),
+        ({"w2v_args": None}, "w2v_args"),
+        ({"conv_feature_layers": "[(16, 10, 5)]"}, "do not fit"),
+        ({"encoder_attention_heads": 5}, "not whole"),
+    ],
+)
+def test_other_models_are_refused_by_name(folder, settings, named):
+    state = changed(**settings)
+    if "arch" in settings:
+        state["args"]["arch"] = settings["arch"]
+    with pytest.raises(StableQuantError, match=named):
+        read_fairseq(save(state, folder / "checkpoint.pt"))
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda weights: weights.pop("w2v_encoder.proj.weight"), "lm_head.weight"),
+        (lambda weights: weights.pop("w2v_encoder.w2v_model.encoder.layers.1.fc2.bias"), "do not fit"),
+        (lambda weights: weights.update({"w2v_encoder.w2v_model.adapter.0": torch.ones(1)}), r"adapter\.0"),
+        (lambda weights: weights.update({"decoder.embed.weight": torch.ones(1)}), r"decoder\.embed"),
+        (lambda weights: weights.clear(), "lm_head.weight"),
+    ],
+)
+def test_weights_of_another_shape_are_refused(folder, edit, named):
+    state = fairseq_state()
+    edit(state["model"])
+    with pytest.raises(StableQuantError, match=named):
+        read_fairseq(save(state, folder / "checkpoint.pt"))
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (None, r"dict\.ltr\.txt: the file does not exist, and checkpoint\.pt holds no dictionary; put fairseq's"),
+        ("A 1\nB 2\n", "6 symbols for the 32 classes"),
+        ("A 1\nB\n", "line 2: 'B' is not 'symbol count'"),
+        ("A 1\n" * 28, "5 symbols for the 32 classes"),
+    ],
+)
+def test_faulty_dictionaries_are_refused(folder, text, named):
+    file = save(fairseq_state(), folder / "checkpoint.pt")
+    (folder / "dict.ltr.txt").unlink()
+    if text is not None:
+        (folder / "dict.ltr.txt").write_text(text)
+    with pytest.raises(StableQuantError, match=named):
+        read_fairseq(file)
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def text(file: Path) -> None:
+    file.write_text("not a checkpoint\n" * 100)
+
+
+def archive(file: Path) -> None:
+    with zipfile.ZipFile(file, "w") as written:
+        written.writestr("readme.txt", "not a checkpoint")
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+@pytest.mark.parametrize("damage", [truncate, empty, text, archive])
+def test_damaged_files_are_refused_before_and_at_the_import(folder, zipped, damage):
+    file = save(fairseq_state(), folder / "checkpoint.pt", zipped)
+    damage(file)
+    if not (damage is truncate and not zipped):  # its names stand before its weights and are still whole
+        with pytest.raises(StableQuantError, match=r"checkpoint\.pt: .*; (restore|take)"):
+            checkpoint_layers(str(file), None, "key")
+    with pytest.raises(StableQuantError, match=r"checkpoint\.pt: .*; (restore|take)"):
+        read_fairseq(file)
+
+
+def test_convolutions_are_parsed_and_not_evaluated(tmp_path):
+    published = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
+    layers = parse_convolutions(tmp_path, published)
+    assert layers == eval(published)
+    assert np.prod([stride for _, _, stride in layers]) == 320
+    for hostile in (
+        "__import__('os').mkdir('exploded')",
+        "[(512, 3, 2)] * 1000000000000",
+        "[(512, 3, 2)] * 10 ** 9",
+        "[(512, 3)]",
+        "[]",
+        "[(0, 1, 1)]",
+        "(" * 5000,
+        "[" * 90 + "]" * 90,
+    ):
+        with pytest.raises(StableQuantError, match="not a list of layers"):
+            parse_convolutions(tmp_path, hostile)
+
+
+def test_layers_of_a_checkpoint_on_the_hub_come_from_the_config():
+    assert checkpoint_layers("owner/name", {"cnn": 7, "transformer": 24}, "key") == layer_names(7, 24)
+    conformer = {"cnn": 7, "transformer": 2, "positional": False}
+    assert "positional" not in checkpoint_layers("owner/name@main", conformer, "key")
+    assert checkpoint_files("owner/name") == []
+    with pytest.raises(StableQuantError, match="'models: a: checkpoint'.*layers: {cnn: 7, transformer: 24}"):
+        checkpoint_layers("owner/name", None, "models: a: checkpoint")
+
+
+def test_layers_stated_for_a_local_checkpoint_must_be_its_own(folder):
+    file = str(save(fairseq_state(), folder / "checkpoint.pt"))
+    assert checkpoint_layers(file, {"cnn": 7, "transformer": 2}, "key") == layer_names(7, 2)
+    with pytest.raises(StableQuantError, match="'layers' disagrees"):
+        checkpoint_layers(file, {"cnn": 7, "transformer": 3}, "key")

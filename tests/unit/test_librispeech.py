@@ -1,0 +1,96 @@
+"""The download of LibriSpeech against a server on loopback: verified, unpacked safely, all or nothing."""
+
+import hashlib
+import io
+import tarfile
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import write_speech
+
+from stablequant.errors import StableQuantError
+from stablequant.librispeech import MD5, fetch
+from stablequant.write_manifest import manifest_of
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """A folder and the address it is served at."""
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def publish(folder: Path, tmp_path: Path) -> str:
+    """An archive as OpenSLR packs it; returns its MD5."""
+    write_speech(tmp_path / "made/LibriSpeech/dev-clean", tmp_path / "unused.tsv", 3)
+    with tarfile.open(folder / "dev-clean.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "made/LibriSpeech", "LibriSpeech")
+    return md5_of(folder)
+
+
+def md5_of(folder: Path) -> str:
+    return hashlib.md5((folder / "dev-clean.tar.gz").read_bytes()).hexdigest()
+
+
+def test_a_part_is_fetched_verified_and_listed(tmp_path, mirror):
+    folder, url = mirror
+    md5 = publish(folder, tmp_path)
+    part = fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
+    assert part == tmp_path / "LibriSpeech/dev-clean"
+    assert manifest_of(part).count("\n") == 4
+    assert [file.name for file in (tmp_path / "LibriSpeech").iterdir()] == ["dev-clean"], "left something behind"
+    fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
+
+
+def refused(tmp_path: Path, url: str, md5: str, named: str) -> None:
+    with pytest.raises(StableQuantError, match=named) as refusal:
+        fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
+    assert "dev-clean.tar.gz" in str(refusal.value)
+    assert list((tmp_path / "LibriSpeech").iterdir()) == [], "left something behind"
+
+
+def test_what_is_not_the_published_archive_is_refused(tmp_path, mirror):
+    folder, url = mirror
+    refused(tmp_path, url, MD5["dev-clean"], "cannot be downloaded.*404")
+    publish(folder, tmp_path)
+    refused(tmp_path, url, MD5["dev-clean"], "its MD5 is .*, not 42e2234ba48799c1f50f24a7926300a1")
+    archive = folder / "dev-clean.tar.gz"
+    archive.write_bytes(archive.read_bytes()[:1000])
+    refused(tmp_path, url, md5_of(folder), "cannot be unpacked")
+    refused(tmp_path, "http://127.0.0.1:9", MD5["dev-clean"], "cannot be downloaded")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped-from-an-archive", "LibriSpeech/dev-clean/link"])
+def test_an_archive_cannot_write_elsewhere(tmp_path, mirror, name):
+    folder, url = mirror
+    with tarfile.open(folder / "dev-clean.tar.gz", "w:gz") as tar:
+        entry = tarfile.TarInfo(name)
+        if name.endswith("link"):
+            entry.type, entry.linkname = tarfile.SYMTYPE, "../../../../outside"
+            tar.addfile(entry)
+        else:
+            entry.size = 4
+            tar.addfile(entry, io.BytesIO(b"evil"))
+    refused(tmp_path, url, md5_of(folder), "cannot be unpacked|no LibriSpeech/dev-clean")
+    assert not (tmp_path / "escaped").exists()
+    assert not Path("/tmp/escaped-from-an-archive").exists()
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path, mirror):
+    folder, url = mirror
+    with tarfile.open(folder / "dev-clean.tar.gz", "w:gz") as tar:
+        tar.add(__file__, "LibriSpeech/test-clean/file.py")
+    refused(tmp_path, url, md5_of(folder), "no LibriSpeech/dev-clean in it")

@@ -1,0 +1,136 @@
+"""Recognisers and corpora of every kind, side by side in one DAG, by the commands that users type."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import PROJECT, copy_project, snakemake, write_speech, write_tiny_checkpoint
+from fairseq_files import fairseq_state, save, write_dictionary
+from hub import serving
+
+from stablequant.utterances import read_transcripts
+
+PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
+FAST = {"methods": ["fp32", "stablequant"], "engines": ["openvino"], "percentiles": [99.9, 99.0]}
+
+
+def configure(folder: Path, **changes) -> None:
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
+
+
+def write_librispeech(folder: Path, utterances: int) -> Path:
+    for part, split in (("dev-clean", "calibration"), ("test-clean", "evaluation")):
+        write_speech(folder / part, folder / f"{split}-unused.tsv", utterances, split)
+    return folder
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.stem)
+def test_each_preset_is_one_command(tmp_path, preset):
+    folder = copy_project(tmp_path / "project")
+    write_librispeech(tmp_path / "LibriSpeech", 1)
+    command = ["--dry-run", "--configfile", f"presets/{preset.name}"]
+    printed = snakemake(folder, *command, "--config", f"librispeech={tmp_path / 'LibriSpeech'}")
+    (name,) = {line.split("/")[1] for line in printed.splitlines() if "comparison.tsv" in line and "results/" in line}
+    assert name in preset.stem, "a preset runs its own model and no other"
+    transformers = 24 if "large" in name else 12
+    assert printed.count("rule probe_layer:") == 7 + 1 + 1 + transformers + 1
+    printed = snakemake(folder, *command, expect=1)
+    assert "config key 'librispeech': the folder 'resources/LibriSpeech' does not exist" in printed
+    assert "--config librispeech=/data/LibriSpeech" in printed
+
+
+def test_a_preset_with_its_checkpoint_on_the_hub_runs(tmp_path):
+    """The whole DAG from a preset's command; the hub serves a tiny recogniser under the published one's name."""
+    folder = copy_project(tmp_path / "project")
+    configure(folder, **FAST)
+    preset = folder / "presets/wav2vec2-base-librispeech.yaml"
+    identifier = yaml.safe_load(preset.read_text())["models"]["wav2vec2-base"]["checkpoint"]
+    published = {"num_hidden_layers": 12, "feat_extract_norm": "group", "do_stable_layer_norm": False}
+    write_tiny_checkpoint(tmp_path / "published", "wav2vec2", **published)
+    librispeech = write_librispeech(tmp_path / "LibriSpeech", 3)
+    command = ["--configfile", f"presets/{preset.name}", "--config", f"librispeech={librispeech}"]
+    with serving(tmp_path / "published", identifier) as hub:
+        snakemake(folder, *command, environment=hub.environment)
+        assert "Nothing to be done" in snakemake(folder, *command, environment=hub.environment)
+    results = folder / "results/wav2vec2-base"
+    assert [path.name for path in (folder / "results").iterdir()] == ["wav2vec2-base"]
+    assert len(list((results / "sensitivity").glob("*.json"))) == 22
+    comparison = pd.read_csv(results / "comparison.tsv", sep="\t")
+    assert comparison["status"].tolist() == ["evaluated", "evaluated"]
+    assert len(pd.read_csv(results / "utterances/evaluation.tsv", sep="\t")) == 3
+
+
+def test_a_preset_of_another_shape_than_the_checkpoint_is_refused(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_tiny_checkpoint(tmp_path / "published", "wav2vec2")
+    librispeech = write_librispeech(tmp_path / "LibriSpeech", 1)
+    preset = folder / "presets/wav2vec2-base-librispeech.yaml"
+    target = "results/wav2vec2-base/layers.tsv"
+    with serving(tmp_path / "published", "facebook/wav2vec2-base-960h") as hub:
+        printed = snakemake(
+            folder,
+            *(target, "--configfile", f"presets/{preset.name}", "--config", f"librispeech={librispeech}"),
+            expect=1,
+            environment=hub.environment,
+        )
+    assert "config key 'layers': facebook/wav2vec2-base-960h has 12 layers, not 22; correct it" in printed
+
+
+def test_several_models_and_corpora_side_by_side(tmp_path):
+    """A fairseq file with a folder and a table, a conformer with tables only, in one run."""
+    folder = copy_project(tmp_path / "project")
+    save(fairseq_state("wav2vec2"), folder / "models/wav2vec_tiny.pt", zipped=False)
+    write_dictionary(folder / "models/dict.ltr.txt")
+    write_tiny_checkpoint(folder / "models/conformer", "conformer-relative")
+    calibration = write_speech(folder / "corpus/calibration", folder / "tsv/fairseq.tsv", 3)
+    evaluation = write_speech(folder / "corpus/evaluation", folder / "unused.tsv", 3, "evaluation")
+    pairs = [(file.relative_to(folder), read_transcripts(file.parent)[file.stem]) for file in evaluation]
+    rows = [json.dumps({"audio_filepath": str(folder / file), "text": text}) for file, text in pairs]
+    (folder / "nemo.jsonl").write_text("\n".join(rows) + "\n")
+    (folder / "corpus.csv").write_text("\n".join(["path,sentence", *(f"{file},{text}" for file, text in pairs)]) + "\n")
+    (folder / "tsv/fairseq.wrd").write_text(
+        "".join(read_transcripts(file.parent)[file.stem] + "\n" for file in calibration)
+    )
+    models = {
+        "fairseq": {
+            "checkpoint": "models/wav2vec_tiny.pt",
+            "calibration": "corpus/calibration",
+            "evaluation": "nemo.jsonl",
+        },
+        "conformer": {
+            "checkpoint": "models/conformer",
+            "calibration": "tsv/fairseq.tsv",
+            "evaluation": "corpus.csv",
+        },
+    }
+    configure(folder, models=models, threshold=1000, **FAST)
+    snakemake(folder)
+    for model in models:
+        comparison = pd.read_csv(folder / f"results/{model}/comparison.tsv", sep="\t")
+        assert comparison["status"].tolist() == ["evaluated", "evaluated"]
+        layers = pd.read_csv(folder / f"results/{model}/sensitivity.tsv", sep="\t")["layer"].tolist()
+        assert ("positional" in layers) == (model == "fairseq")
+        for split in ("calibration", "evaluation"):
+            assert len(pd.read_csv(folder / f"results/{model}/utterances/{split}.tsv", sep="\t")) == 3
+    assert "Nothing to be done" in snakemake(folder)
+    (folder / "tsv/fairseq.wrd").write_text("ANOTHER WORD\n" * 3)
+    printed = snakemake(folder, "--dry-run")
+    assert "results/conformer/utterances/calibration.tsv" in printed
+    assert "wildcards: model=conformer" in printed
+    assert "wildcards: model=fairseq" not in printed, "another model's results are touched"
+
+
+def test_librispeech_is_only_fetched_when_asked_for_and_three_times_retried(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_tiny_checkpoint(folder / "model")
+    write_speech(folder / "speech", folder / "tsv/a.tsv", 1)
+    splits = {"calibration": "tsv/a.tsv", "evaluation": "tsv/a.tsv"}
+    configure(folder, models={"tiny": {"checkpoint": "model", **splits}}, librispeech_mirror="http://127.0.0.1:9")
+    assert "librispeech" not in snakemake(folder, "--dry-run")
+    printed = snakemake(folder, "librispeech", expect=1)
+    assert printed.count("http://127.0.0.1:9/dev-clean.tar.gz: it cannot be downloaded") >= 4
+    assert "set 'librispeech_mirror' in the config" in printed
+    assert not list((folder / "resources/LibriSpeech").iterdir())
