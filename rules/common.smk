@@ -20,9 +20,7 @@ if " " in sys.executable:
 try:
     resolve_config(config, ROOT / "config.schema.yaml")
     LAYERS = {
-        name: sources.checkpoint_layers(
-            settings["checkpoint"], settings.get("layers"), f"models: {name}: checkpoint"
-        )
+        name: sources.checkpoint_layers(settings["checkpoint"], settings.get("layers"), f"models: {name}: checkpoint")
         for name, settings in config["models"].items()
     }
     for settings in config["models"].values():

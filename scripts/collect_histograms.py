@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from stablequant.collection import collecting
+from stablequant.front_end import read_front_end
 from stablequant.histograms import save_histograms
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.front_end import read_front_end
 from stablequant.recognition import audio_batches
 from stablequant.utterances import read_utterances
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from stablequant.engines.folder import read_engine
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
 from stablequant.files import write_json, write_table
-from stablequant.jobs import job
 from stablequant.front_end import read_front_end
+from stablequant.jobs import job
 from stablequant.utterances import read_utterances
 
 with job(snakemake.log[0], snakemake.threads) as log:

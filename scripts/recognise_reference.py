@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from stablequant.front_end import read_front_end
 from stablequant.jobs import job
 from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.front_end import read_front_end
 from stablequant.recognition import recognise
 from stablequant.reference import save_reference
 from stablequant.utterances import read_utterances

@@ -14,7 +14,7 @@ class AudioError(Exception):
 
 @dataclass(frozen=True)
 class Audio:
-    """Mono ``samples``, float32 in [-1, 1], at the rate asked for; ``file_samples`` at ``file_rate`` lie in the file."""
+    """Mono ``samples``, float32 in [-1, 1], at the rate asked for; the file holds ``file_samples`` at ``file_rate``."""
 
     samples: np.ndarray
     file_samples: int

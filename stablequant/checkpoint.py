@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.fairseq import read_fairseq
@@ -17,8 +18,8 @@ from stablequant.sources import is_fairseq_file, is_hub_identifier
 def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
     """Write ``source`` to ``destination`` in Hugging Face layout, float32; return the layer table.
 
-    ``source`` is a fairseq file, a folder in Hugging Face layout, or ``owner/name[@revision]`` on the hub. The table has
-    one row per quantized module: ``layer kind module activation type inputs outputs kernel groups parameters``.
+    ``source`` is a fairseq file, a folder in Hugging Face layout, or ``owner/name[@revision]`` on the hub. The table
+    has one row per quantized module: ``layer kind module activation type inputs outputs kernel groups parameters``.
     """
     if is_hub_identifier(source):
         model, front_end = read_huggingface(download(source))
@@ -34,7 +35,7 @@ def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
     return layer_table(model)
 
 
-def layer_table(model: torch.nn.Module) -> pd.DataFrame:
+def layer_table(model: PreTrainedModel) -> pd.DataFrame:
     rows = []
     for module in quantized_modules(model.config.to_dict()):
         operation = operation_of(model, module)

@@ -17,7 +17,7 @@ def prepare(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, modeling.Wav2Vec2ConformerConvolutionModule):
             module.depthwise_conv = fuse_conv_bn_eval(module.depthwise_conv, module.batch_norm)
-            module.batch_norm = torch.nn.Identity()
+            module.register_module("batch_norm", torch.nn.Identity())
 
 
 def _attend_to_relative_positions(

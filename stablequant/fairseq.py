@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import HubertConfig, HubertForCTC, Wav2Vec2Config, Wav2Vec2ForCTC
+from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Config, Wav2Vec2ForCTC
 
 from stablequant.errors import StableQuantError
 from stablequant.front_end import FrontEnd
@@ -35,8 +35,8 @@ DEFAULTS = {  # of fairseq's Wav2Vec2Config and HubertConfig, for what an old fi
 }
 PRETRAINING = re.compile(r"mask_emb|label_embs_concat|(quantizer|input_quantizer|project_q|project_inp|final_proj)\..*")
 NAMES = [  # fairseq's parameters below w2v_encoder.w2v_model -> those below Hugging Face's encoder
-    (r"feature_extractor\.conv_layers\.(\d+)\.0\.(weight|bias)", r"feature_extractor.conv_layers.\1.conv.\2"),
-    (r"feature_extractor\.conv_layers\.(\d+)\.2\.(?:1\.)?(weight|bias)", r"feature_extractor.conv_layers.\1.layer_norm.\2"),
+    (r"(feature_extractor\.conv_layers\.\d+)\.0\.(weight|bias)", r"\1.conv.\2"),
+    (r"(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?(weight|bias)", r"\1.layer_norm.\2"),
     (r"layer_norm\.(weight|bias)", r"feature_projection.layer_norm.\1"),
     (r"post_extract_proj\.(weight|bias)", r"feature_projection.projection.\1"),
     (r"encoder\.pos_conv\.0\.bias", r"encoder.pos_conv_embed.conv.bias"),
@@ -140,7 +140,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def read_fairseq(path: Path) -> tuple[torch.nn.Module, FrontEnd]:
+def read_fairseq(path: Path) -> tuple[PreTrainedModel, FrontEnd]:
     """The recogniser of a CTC fine-tuned checkpoint as a Hugging Face model in float32, and what goes around it."""
     state = read_state(path)
     settings = _settings(path, state)
@@ -269,7 +269,7 @@ def parse_convolutions(path: Path, text: str) -> list[tuple[int, int, int]]:
 
 
 def _vocabulary(path: Path, state: dict[str, Any], labels: str, classes: int) -> Vocabulary:
-    """From the dictionary in the file, else from ``dict.{labels}.txt`` beside it; class 0, fairseq's <s>, is the blank."""
+    """From the dictionary in the file, else from ``dict.{labels}.txt`` beside it; class 0, fairseq's <s>, is blank."""
     tasks = state.get("task_state")
     inside = tasks.get("target_dictionary") if isinstance(tasks, dict) else None
     inside = inside[0] if isinstance(inside, list) and inside else inside

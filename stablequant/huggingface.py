@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from transformers import AutoModelForCTC
+from transformers import AutoModelForCTC, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
@@ -42,7 +42,7 @@ def download(identifier: str) -> Path:
     return folder
 
 
-def read_huggingface(folder: Path) -> tuple[torch.nn.Module, FrontEnd]:
+def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
     """The CTC model in float32 and what goes around it."""
     config = _read_config(folder)
     front_end = _read_front_end(folder, config)
@@ -55,7 +55,9 @@ def read_huggingface(folder: Path) -> tuple[torch.nn.Module, FrontEnd]:
         raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
     missing = sorted(loading["missing_keys"])
     if missing and all(name.startswith("lm_head.") for name in missing):
-        raise StableQuantError(folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC")
+        raise StableQuantError(
+            folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC"
+        )
     if missing:
         raise StableQuantError(folder, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
     mismatched = loading.get("mismatched_keys")
@@ -123,14 +125,16 @@ def _read_tokens(folder: Path, config: dict[str, Any]) -> Vocabulary:
     for index, token in tokenizer.get("added_tokens_decoder", {}).items():
         classes.setdefault(_content(token), int(index))
     by_class = {index: token for token, index in classes.items()}
-    if not all(type(index) is int and 0 <= index for index in by_class):
+    if not all(type(index) is int and index >= 0 for index in by_class):
         raise StableQuantError(path, "not a mapping of tokens to the classes 0, 1, ...", "restore the vocabulary")
     named = {key: _content(tokenizer.get(key)) for key in ("pad_token", "unk_token", "bos_token", "eos_token")}
     count = config.get("vocab_size", len(classes))
     tokens = [by_class.get(index, f"<unused{index}>") for index in range(count)]
     blank = classes.get(named["pad_token"], config.get("pad_token_id"))
     if type(blank) is not int or not 0 <= blank < count:
-        raise StableQuantError(path, f"the blank (pad token) is no class below {count}", "correct the tokenizer's files")
+        raise StableQuantError(
+            path, f"the blank (pad token) is no class below {count}", "correct the tokenizer's files"
+        )
     special = {token for token in [*named.values(), *SPECIAL] if token in classes}
     special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
     choices = (_content(tokenizer.get("word_delimiter_token", "|")), "|", " ")

@@ -76,7 +76,7 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
 
 
 def siblings(manifest: Path) -> list[Path]:
-    """Transcripts that fairseq keeps beside a manifest, one line per utterance: ``.wrd`` (words), ``.ltr`` (letters)."""
+    """Transcripts that fairseq keeps beside a manifest, a line per utterance: ``.wrd`` (words), ``.ltr`` (letters)."""
     return [file for suffix in (".wrd", ".ltr") if (file := manifest.with_suffix(suffix)).is_file()]
 
 

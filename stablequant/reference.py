@@ -7,8 +7,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from stablequant.files import read_json, replacing, write_json
-from stablequant.metrics import WordErrors
 from stablequant.front_end import FrontEnd, read_front_end
+from stablequant.metrics import WordErrors
 from stablequant.recognition import Recognition
 from stablequant.utterances import Utterance, read_utterances
 

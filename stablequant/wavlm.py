@@ -9,10 +9,10 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
 def attend_by_modules(model: torch.nn.Module) -> None:
-    """Replace the product of attention in every layer of ``model`` by the same through q_proj, k_proj, v_proj, out_proj."""
+    """Replace the attention of every layer of ``model`` by the same through q_proj, k_proj, v_proj and out_proj."""
     for module in model.modules():
         if isinstance(module, WavLMAttention):
-            module.torch_multi_head_self_attention = MethodType(_attend, module)
+            vars(module)["torch_multi_head_self_attention"] = MethodType(_attend, module)
 
 
 def _attend(attention: Any, hidden: torch.Tensor, _mask: None, bias: torch.Tensor) -> tuple[torch.Tensor, None]:

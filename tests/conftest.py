@@ -23,10 +23,10 @@ from transformers import (
     WavLMForCTC,
 )
 
+from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.recogniser import load_recogniser
-from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.utterances import Utterance, list_utterances
 
 PROJECT = Path(__file__).parent.parent

@@ -9,7 +9,6 @@ from stablequant import front_end
 from stablequant.files import read_json, write_json
 
 
-
 def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], description: dict) -> int:
     """Let ``build`` fill a folder, add the front end and ``engine.json``, then put it in ``folder``'s place.
 

@@ -1,6 +1,7 @@
 """What fairseq itself saved is what this project reads: the same logits for the same audio."""
 
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ pytestmark = pytest.mark.fairseq
 
 FAIRSEQ = PROJECT / ".venv-fairseq/bin/python"
 NAMES = [
-    *(f"{kind}-{mode}-{order}" for kind in ("hubert", "wav2vec2") for mode in ("default", "layer_norm") for order in ("post", "pre")),
+    *("-".join(parts) for parts in product(("hubert", "wav2vec2"), ("default", "layer_norm"), ("post", "pre"))),
     "wav2vec2-default-args",
     "wav2vec2-layer_norm-args",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

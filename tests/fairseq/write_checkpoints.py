@@ -1,8 +1,8 @@
 """Small random CTC recognisers made, saved and run by fairseq itself.
 
-Run with an interpreter that has fairseq: ``python write_checkpoints.py FOLDER``. Each checkpoint gets a folder of its own
-with the checkpoint, the dictionary beside it where the checkpoint holds none, and ``logits.npz`` with what fairseq makes of
-a second and a half of noise.
+Run with an interpreter that has fairseq: ``python write_checkpoints.py FOLDER``. Each checkpoint gets a folder of its
+own, with the dictionary beside it where the checkpoint holds none, and ``logits-*.npz`` with what fairseq makes of a
+second and a half of noise.
 """
 
 import argparse
@@ -39,7 +39,36 @@ ENCODER = {
     "final_dim": 24,
     "latent_vars": 8,
 }
-LETTERS = "| E T A O N I H S R D L U M W C F G Y P B V K ' X J Q Z".split()
+LETTERS = [
+    "|",
+    "E",
+    "T",
+    "A",
+    "O",
+    "N",
+    "I",
+    "H",
+    "S",
+    "R",
+    "D",
+    "L",
+    "U",
+    "M",
+    "W",
+    "C",
+    "F",
+    "G",
+    "Y",
+    "P",
+    "B",
+    "V",
+    "K",
+    "'",
+    "X",
+    "J",
+    "Q",
+    "Z",
+]
 
 
 @dataclass

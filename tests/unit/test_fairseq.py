@@ -217,7 +217,7 @@ def test_layers_of_a_checkpoint_on_the_hub_come_from_the_config():
     conformer = {"cnn": 7, "transformer": 2, "positional": False}
     assert "positional" not in checkpoint_layers("owner/name@main", conformer, "key")
     assert checkpoint_files("owner/name") == []
-    with pytest.raises(StableQuantError, match="'models: a: checkpoint'.*layers: {cnn: 7, transformer: 24}"):
+    with pytest.raises(StableQuantError, match=r"'models: a: checkpoint'.*layers: {cnn: 7, transformer: 24}"):
         checkpoint_layers("owner/name", None, "models: a: checkpoint")
 
 

@@ -16,6 +16,7 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
 from stablequant.front_end import read_front_end
 from stablequant.layers import layer_names_of, quantized_modules
+from stablequant.prefix import convolution_prefix
 from stablequant.recogniser import load_recogniser
 
 
@@ -54,6 +55,19 @@ def test_each_architecture_is_imported_unchanged(tmp_path, architecture):
         model.get_submodule(module.module).register_forward_pre_hook(lambda *_, name=module.module: called.add(name))
     logits(model)
     assert called == set(table["module"]), "a module that is never called can be neither observed nor quantized"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("layer", ["cnn03", "head"])
+def test_a_search_reuses_the_convolutions_before_its_layer(architecture, layer):
+    model = tiny_model(architecture)
+    expected = logits(model)
+    with convolution_prefix(model, layer) as prefix:
+        prefix.forget()
+        assert np.array_equal(logits(model), expected)
+        with torch.no_grad():
+            model.base_model.feature_extractor.conv_layers[0].conv.weight.zero_()
+        assert np.array_equal(logits(model), expected), "the first convolution ran again"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -100,7 +114,7 @@ class Bomb:
 def test_pickled_weights_never_run_code(source, tmp_path):
     (source / "model.safetensors").unlink()
     torch.save({"lm_head.weight": Bomb(tmp_path / "exploded")}, source / "pytorch_model.bin")
-    with pytest.raises(StableQuantError, match="cannot be read: it asks for .*which could run code") as refusal:
+    with pytest.raises(StableQuantError, match=r"cannot be read: it asks for .*which could run code") as refusal:
         import_checkpoint(str(source), tmp_path / "imported")
     assert "weights_only" not in str(refusal.value), "advises to read it unrestricted"
     assert not (tmp_path / "exploded").exists()
@@ -181,7 +195,7 @@ def test_a_missing_preprocessor_is_named(source, tmp_path):
 
 def test_features_other_than_the_waveform_are_refused(source, tmp_path):
     edit(source / "preprocessor_config.json", feature_extractor_type="SeamlessM4TFeatureExtractor")
-    with pytest.raises(StableQuantError, match="SeamlessM4T.*raw audio"):
+    with pytest.raises(StableQuantError, match=r"SeamlessM4T.*raw audio"):
         import_checkpoint(str(source), tmp_path / "imported")
 
 
