@@ -26,14 +26,14 @@ DEFAULTS = {  # of fairseq's Wav2Vec2Config and HubertConfig, for what an old fi
     "layer_norm_first": False,
     "conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2",
     "encoder_attention_heads": 12,
-    "conv_pos": 128,
-    "conv_pos_groups": 16,
     "activation_fn": "gelu",
     "layer_type": "transformer",
     "pos_conv_depth": 1,
     "conv_pos_batch_norm": False,
+    "quantize_input": False,
 }
-PRETRAINING = re.compile(r"mask_emb|label_embs_concat|(quantizer|input_quantizer|project_q|project_inp|final_proj)\..*")
+SUPPORTED = ("layer_type", "pos_conv_depth", "conv_pos_batch_norm", "quantize_input")  # at their defaults only
+PRETRAINING = re.compile(r"mask_emb|label_embs_concat|(quantizer|project_q|final_proj|target_glu)\..*")
 NAMES = [  # fairseq's parameters below w2v_encoder.w2v_model -> those below Hugging Face's encoder
     (r"(feature_extractor\.conv_layers\.\d+)\.0\.(weight|bias)", r"\1.conv.\2"),
     (r"(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?(weight|bias)", r"\1.layer_norm.\2"),
@@ -147,18 +147,22 @@ def read_fairseq(path: Path) -> tuple[PreTrainedModel, FrontEnd]:
     classes, build = ENCODERS[settings["kind"]]
     weights = _weights(path, state["model"], settings["kind"])
     vocabulary = _vocabulary(path, state, settings["labels"], len(weights["lm_head.weight"]))
-    config = classes(**_hugging_face_config(path, settings["encoder"], weights, settings["kind"]))
-    model = build(config)
+    config = _hugging_face_config(path, settings["encoder"], weights, settings["kind"])
     try:
+        model = build(classes(**config))
         model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise StableQuantError(path, f"the weights do not fit its configuration ({error})", "restore it") from error
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise StableQuantError(path, f"the weights do not fit its settings ({reason})", "restore it") from error
     return model, FrontEnd(SAMPLE_RATE, settings["normalize"], vocabulary, LAYER_NORM_EPSILON)
 
 
 def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
     """Kind of encoder, its settings, and the task's, from ``cfg`` (2021 on) or ``args`` (before)."""
-    whole = plain(state.get("cfg")) or plain(state.get("args"))
+    try:
+        whole = plain(state.get("cfg")) or plain(state.get("args"))
+    except RecursionError:
+        whole = None
     if not isinstance(whole, dict):
         raise StableQuantError(path, "neither 'cfg' nor 'args' is in it", "take the checkpoint as fairseq saved it")
     recogniser = whole["model"] if isinstance(whole.get("model"), dict) else whole
@@ -175,8 +179,12 @@ def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         raise StableQuantError(path, "the settings of its encoder (w2v_args) are missing", "take another checkpoint")
     kind = encoder.get("_name") or encoder.get("arch") or ("hubert" if found == "hubert_ctc" else "wav2vec2")
     encoder = DEFAULTS | encoder
-    kinds = {"layer_type": "transformer", "pos_conv_depth": 1, "conv_pos_batch_norm": False}
-    unsupported = [f"{key}: {encoder[key]}" for key, value in kinds.items() if encoder[key] != value]
+    for key, default in DEFAULTS.items():
+        if type(encoder[key]) is not type(default):
+            raise StableQuantError(
+                path, f"its '{key}' is {encoder[key]!r}, not of the kind of {default!r}", "restore it"
+            )
+    unsupported = [f"{key}: {encoder[key]}" for key in SUPPORTED if encoder[key] != DEFAULTS[key]]
     if recogniser.get("blank_weight"):
         unsupported.append(f"blank_weight: {recogniser['blank_weight']}")
     if kind not in ENCODERS or unsupported:
@@ -195,6 +203,8 @@ def _weights(path: Path, model: dict[str, torch.Tensor], kind: str) -> dict[str,
     """The parameters under Hugging Face's names, in float32; those that only pre-training uses are left out."""
     weights = {}
     for name, tensor in model.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise StableQuantError(path, f"its parameter '{name}' is no tensor", "restore the file")
         inner = name.removeprefix("w2v_encoder.w2v_model.")
         if PRETRAINING.fullmatch(inner):
             continue
@@ -212,27 +222,40 @@ def _weights(path: Path, model: dict[str, torch.Tensor], kind: str) -> dict[str,
 
 
 def _hugging_face_config(path: Path, encoder: dict[str, Any], weights: dict[str, torch.Tensor], kind: str) -> dict:
-    """Widths and depths come from the weights, which cannot be wrong; the rest from the encoder's settings."""
+    """Widths, kernels and depths come from the weights; what they cannot show, from the encoder's settings."""
     convolutions = parse_convolutions(path, encoder["conv_feature_layers"])
     layers = {int(m[1]) for name in weights if (m := re.search(r"encoder\.layers\.(\d+)\.", name))}
-    hidden = weights["lm_head.weight"].shape[1]
-    first = weights.get(f"{kind}.encoder.layers.0.feed_forward.intermediate_dense.weight")
-    if first is None or layers != set(range(len(layers))) or hidden % encoder["encoder_attention_heads"]:
-        raise StableQuantError(path, "its transformer layers are not whole", "restore the file")
+    hidden = weights["lm_head.weight"].shape[-1]
+    shapes = [
+        tuple(weights.get(f"{kind}.{name}", torch.empty(0)).shape)
+        for name in (
+            *(f"feature_extractor.conv_layers.{i}.conv.weight" for i in range(len(convolutions))),
+            "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
+            "encoder.layers.0.feed_forward.intermediate_dense.weight",
+        )
+    ]
+    stated = [(outputs, kernel) for outputs, kernel, _ in convolutions]
+    found = [(shape[0], shape[-1]) for shape in shapes[:-2]]
+    (_, group, positions), (feed_forward, _) = (
+        shapes[-2:] if [*map(len, shapes[-2:])] == [3, 2] else ((0, 0, 0), (0, 0))
+    )
+    heads = encoder["encoder_attention_heads"]
+    if stated != found or not group or hidden % group or heads < 1 or hidden % heads or layers != {*range(len(layers))}:
+        raise StableQuantError(path, "the weights do not fit its settings, or are not whole", "restore the file")
     return {
         "hidden_size": hidden,
         "num_hidden_layers": len(layers),
-        "num_attention_heads": encoder["encoder_attention_heads"],
-        "intermediate_size": first.shape[0],
+        "num_attention_heads": heads,
+        "intermediate_size": feed_forward,
         "hidden_act": encoder["activation_fn"],
         "conv_dim": [outputs for outputs, _, _ in convolutions],
         "conv_kernel": [kernel for _, kernel, _ in convolutions],
         "conv_stride": [stride for _, _, stride in convolutions],
         "conv_bias": f"{kind}.feature_extractor.conv_layers.0.conv.bias" in weights,
         "feat_extract_norm": "layer" if encoder["extractor_mode"] == "layer_norm" else "group",
-        "do_stable_layer_norm": bool(encoder["layer_norm_first"]),
-        "num_conv_pos_embeddings": encoder["conv_pos"],
-        "num_conv_pos_embedding_groups": encoder["conv_pos_groups"],
+        "do_stable_layer_norm": encoder["layer_norm_first"],
+        "num_conv_pos_embeddings": positions,
+        "num_conv_pos_embedding_groups": hidden // group,
         "vocab_size": len(weights["lm_head.weight"]),
         "pad_token_id": 0,
         "bos_token_id": 1,

@@ -45,8 +45,9 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
 
     The format follows from the file: ``.jsonl`` and ``.json`` hold one JSON object on each line (NeMo), ``.csv`` and
     tab-separated files with a header naming a path column are tables (Common Voice), all else is fairseq's: the root on
-    the first line that is not blank, then ``path TAB samples``; of a table the root is ``clips`` beside it where that
-    exists, else its own folder. ``audio_root`` takes the place of either root.
+    the first line that is not blank, then ``path TAB samples``. A table's root is the folder that all its paths share
+    where they are absolute, else ``clips`` beside it where that exists, else its own folder. ``audio_root`` takes the
+    place of any of these.
 
     Raises
     ------
@@ -59,9 +60,8 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
     if rows is None:
         root, entries = _read_fairseq(path, lines, audio_root)
     else:
-        clips = path.parent / "clips"
-        root = audio_root or (clips if clips.is_dir() else path.parent)
-        _check_root(path, root, "config key 'audio_root'" if audio_root else str(path))
+        root = audio_root or _root_of_table(path, rows)
+        _check_root(root, "config key 'audio_root'" if audio_root else str(path))
         entries = [_table_entry(path, root, number, row) for number, row in rows]
     if not entries:
         raise StableQuantError(path, "the split is empty", "list at least one utterance below the root")
@@ -89,7 +89,15 @@ def _read_lines(path: Path) -> list[str]:
         raise StableQuantError(path, "the manifest is not UTF-8 text", "write it as UTF-8") from error
 
 
-def _check_root(path: Path, root: Path, place: str) -> None:
+def _root_of_table(path: Path, rows: list[tuple[int, dict]]) -> Path:
+    listed = [_column(f"{path}, line {number}", row, PATH_COLUMNS) for number, row in rows]
+    if listed and all(Path(name).is_absolute() for name in listed):
+        return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
+    clips = path.parent / "clips"
+    return clips if clips.is_dir() else path.parent
+
+
+def _check_root(root: Path, place: str) -> None:
     if not root.is_dir():
         raise StableQuantError(
             place, f"the root '{root}' is not a directory", "correct it, or run from the project's folder"
@@ -105,9 +113,9 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
     if not root.is_dir():
         root = Path(first.partition(" #")[0].strip())  # StableQuant's own manifest is shown with a remark there
     if audio_root is None:
-        _check_root(path, root, f"{path}, line {number}")
+        _check_root(root, f"{path}, line {number}")
     else:
-        _check_root(path, audio_root, "config key 'audio_root'")
+        _check_root(audio_root, "config key 'audio_root'")
     transcripts = _sibling_transcripts(path, len(listed))
     return audio_root or root, [
         _fairseq_entry(path, number, line, transcript)

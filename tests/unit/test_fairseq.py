@@ -100,7 +100,12 @@ def test_a_class_that_is_not_known_to_be_inert_is_refused_by_name(folder):
 def changed(**settings) -> dict:
     state = fairseq_state()
     for key, value in settings.items():
-        if key in vars(state["args"]["w2v_args"]) | {"layer_type": 0, "pos_conv_depth": 0, "_name": 0}:
+        if key in vars(state["args"]["w2v_args"]) | {
+            "layer_type": 0,
+            "pos_conv_depth": 0,
+            "_name": 0,
+            "quantize_input": 0,
+        }:
             setattr(state["args"]["w2v_args"], key, value)
         else:
             state["args"][key] = value
@@ -118,7 +123,12 @@ def changed(**settings) -> dict:
         ({"blank_weight": 2.0}, "blank_weight: 2.0"),
         ({"w2v_args": None}, "w2v_args"),
         ({"conv_feature_layers": "[(16, 10, 5)]"}, "do not fit"),
-        ({"encoder_attention_heads": 5}, "not whole"),
+        ({"encoder_attention_heads": 5}, "do not fit"),
+        ({"encoder_attention_heads": 0}, "do not fit"),
+        ({"encoder_attention_heads": "4"}, "'encoder_attention_heads' is '4'"),
+        ({"conv_feature_layers": "[(16, 10, 5)] + [(16, 3, 2)] * 4 + [(99999999, 2, 2)] * 2"}, "do not fit"),
+        ({"extractor_mode": "layer_norm"}, "do not fit"),
+        ({"quantize_input": True}, "quantize_input: True"),
     ],
 )
 def test_other_models_are_refused_by_name(folder, settings, named):
@@ -137,6 +147,9 @@ def test_other_models_are_refused_by_name(folder, settings, named):
         (lambda weights: weights.update({"w2v_encoder.w2v_model.adapter.0": torch.ones(1)}), r"adapter\.0"),
         (lambda weights: weights.update({"decoder.embed.weight": torch.ones(1)}), r"decoder\.embed"),
         (lambda weights: weights.clear(), "lm_head.weight"),
+        (lambda weights: weights.update({"w2v_encoder.proj.bias": "text"}), "is no tensor"),
+        (lambda weights: weights.pop("w2v_encoder.w2v_model.feature_extractor.conv_layers.3.0.weight"), "not whole"),
+        (lambda weights: weights.pop("w2v_encoder.w2v_model.encoder.pos_conv.0.weight_v"), "not whole"),
     ],
 )
 def test_weights_of_another_shape_are_refused(folder, edit, named):
