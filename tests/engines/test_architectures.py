@@ -79,7 +79,8 @@ def test_the_quantized_graph_and_engine_are_the_simulation(exported):
     folder.mkdir()
     openvino.build(int8, folder)
     infer, _ = openvino.load(folder, threads=2)
-    assert relative_rms(infer(heard), simulated) < effect / 2, "a random network amplifies every value on an edge"
+    # a random network amplifies every value that lies on an edge; an engine left in floating point is off by the effect
+    assert relative_rms(infer(heard), simulated) < 0.8 * effect
 
 
 @pytest.mark.parametrize("exported", ["wavlm", "conformer-relative"], indirect=True)
