@@ -74,8 +74,11 @@ def _fairseq_layers(path: Path) -> list[str]:
     convolutions = {int(match[1]) for name in names if (match := CONVOLUTION.fullmatch(name))}
     transformers = {int(match[1]) for name in names if (match := TRANSFORMER.fullmatch(name))}
     if not convolutions or not transformers:
+        found = sorted({name.partition(".")[0] for name in names if name.endswith((".weight", ".bias"))})
         raise StableQuantError(
-            path, "no fine-tuned wav2vec 2.0 or HuBERT is in it (no w2v_encoder.w2v_model)", "take another checkpoint"
+            path,
+            f"it holds {', '.join(found[:6]) or 'no tensors'}, no wav2vec 2.0 or HuBERT with a CTC head (w2v_encoder)",
+            "take a CTC fine-tuned checkpoint",
         )
     return layer_names(len(convolutions), len(transformers))
 

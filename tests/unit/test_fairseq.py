@@ -139,6 +139,19 @@ def test_other_models_are_refused_by_name(folder, settings, named):
         read_fairseq(save(state, folder / "checkpoint.pt"))
 
 
+def test_a_pretrained_model_is_refused_by_what_is_in_it(folder):
+    state = fairseq_state()
+    prefix = "w2v_encoder.w2v_model."
+    state["model"] = {name.removeprefix(prefix): t for name, t in state["model"].items() if name.startswith(prefix)}
+    file = save(state, folder / "checkpoint.pt")
+    with pytest.raises(
+        StableQuantError, match=r"encoder, feature_extractor, layer_norm.*no wav2vec 2\.0 or HuBERT with a CTC"
+    ):
+        checkpoint_layers(str(file), None, "key")
+    with pytest.raises(StableQuantError, match=r"parameter .* has no place in a hubert CTC model"):
+        read_fairseq(file)
+
+
 @pytest.mark.parametrize(
     ("edit", "named"),
     [
