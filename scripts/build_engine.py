@@ -4,7 +4,7 @@ from pathlib import Path
 from statistics import median
 
 from stablequant.engines.folder import write_engine
-from stablequant.graph import graph_bytes
+from stablequant.files import graph_bytes
 from stablequant.jobs import job
 from stablequant.utterances import read_utterances
 

@@ -26,6 +26,16 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def data_beside(graph: Path) -> Path:
+    """Where the weights of an ONNX graph lie that is too large for one file."""
+    return graph.with_name(f"{graph.name}.data")
+
+
+def graph_bytes(graph: Path) -> int:
+    """Size of an ONNX graph's file or files."""
+    return sum(file.stat().st_size for file in (graph, data_beside(graph)) if file.is_file())
+
+
 def write_text(path: Path, text: str) -> None:
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from stablequant.files import replacing
+from stablequant.files import data_beside, replacing
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
 OPERATIONS = {"Conv", "MatMul", "Gemm"}
@@ -20,16 +20,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
     """Write one file, or, where its weights exceed what one file may hold, the weights beside it in ``{name}.data``."""
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     with replacing(path) as temporary:
-        ir.save(model, temporary, external_data=_data(path).name if weights > MAX_PROTOBUF_BYTES else None)
-
-
-def graph_bytes(path: Path) -> int:
-    """Size of the graph's file or files."""
-    return sum(file.stat().st_size for file in (path, _data(path)) if file.is_file())
-
-
-def _data(path: Path) -> Path:
-    return path.with_name(f"{path.name}.data")
+        ir.save(model, temporary, external_data=data_beside(path).name if weights > MAX_PROTOBUF_BYTES else None)
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:

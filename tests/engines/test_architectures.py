@@ -15,6 +15,7 @@ from stablequant.collection import collecting
 from stablequant.engines import openvino, tensorrt_rtx
 from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
+from stablequant.files import graph_bytes
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import scale_of
 from stablequant.recogniser import load_recogniser, torch_infer
@@ -104,7 +105,7 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
     divided, whole = paths["divided"], paths["whole"]
     assert divided[0].with_name("fp32.onnx.data").is_file()
     assert divided[0].stat().st_size < whole[0].stat().st_size / 2
-    assert graph.graph_bytes(divided[0]) == pytest.approx(graph.graph_bytes(whole[0]), rel=0.05)
+    assert graph_bytes(divided[0]) == pytest.approx(graph_bytes(whole[0]), rel=0.05)
     assert divided[1].read_bytes() == whole[1].read_bytes()
     assert not [t.name for t in onnx.load(divided[1], load_external_data=False).graph.initializer if t.external_data]
     heard = audio(1, 16_000)
