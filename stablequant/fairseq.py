@@ -134,21 +134,16 @@ def _hugging_face_config(path: Path, encoder: dict[str, Any], weights: dict[str,
     convolutions = parse_convolutions(path, encoder["conv_feature_layers"])
     layers = {int(m[1]) for name in weights if (m := re.search(r"encoder\.layers\.(\d+)\.", name))}
     hidden = weights["lm_head.weight"].shape[-1]
-    shapes = [
-        tuple(weights.get(f"{kind}.{name}", torch.empty(0)).shape)
-        for name in (
-            *(f"feature_extractor.conv_layers.{i}.conv.weight" for i in range(len(convolutions))),
-            "encoder.pos_conv_embed.conv.parametrizations.weight.original1",
-            "encoder.layers.0.feed_forward.intermediate_dense.weight",
-        )
-    ]
-    stated = [(outputs, kernel) for outputs, kernel, _ in convolutions]
-    found = [(shape[0], shape[-1]) for shape in shapes[:-2]]
-    (_, group, positions), (feed_forward, _) = (
-        shapes[-2:] if [*map(len, shapes[-2:])] == [3, 2] else ((0, 0, 0), (0, 0))
-    )
     heads = encoder["encoder_attention_heads"]
-    if stated != found or not group or hidden % group or heads < 1 or hidden % heads or layers != {*range(len(layers))}:
+    try:
+        filters = [weights[f"{kind}.feature_extractor.conv_layers.{i}.conv.weight"] for i in range(len(convolutions))]
+        _, group, positions = weights[f"{kind}.encoder.pos_conv_embed.conv.parametrizations.weight.original1"].shape
+        feed_forward, _ = weights[f"{kind}.encoder.layers.0.feed_forward.intermediate_dense.weight"].shape
+        fits = [(len(w), w.shape[-1]) for w in filters] == [(outputs, kernel) for outputs, kernel, _ in convolutions]
+        fits &= layers == {*range(len(layers))} and hidden % group == 0 and heads > 0 and hidden % heads == 0
+    except (KeyError, ValueError, ZeroDivisionError):
+        fits = False
+    if not fits:
         raise StableQuantError(path, "the weights do not fit its settings, or are not whole", "restore the file")
     return {
         "hidden_size": hidden,

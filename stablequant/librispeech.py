@@ -1,7 +1,6 @@
 """LibriSpeech from OpenSLR: downloaded, verified against the published checksum, unpacked safely."""
 
 import hashlib
-import shutil
 import tarfile
 import urllib.request
 from http.client import HTTPException
@@ -28,8 +27,12 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
     Raises
     ------
     StableQuantError
-        when the archive cannot be had, has another checksum than ``md5``, or holds more than files of that part.
+        when that folder exists already, or the archive cannot be had, has another checksum than ``md5``, or holds more
+        than files of that part.
     """
+    destination = folder / part
+    if destination.exists():
+        raise StableQuantError(destination, "the folder is there already", "use it, or remove it to fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".downloading-") as temporary:
         archive = Path(temporary) / f"{part}.tar.gz"
@@ -39,9 +42,6 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
                 f"{mirror}/{archive.name}", f"its MD5 is {found}, not {md5}", "try again or take another mirror"
             )
         unpacked = _unpack(archive, Path(temporary), part)
-        destination = folder / part
-        if destination.exists():
-            shutil.rmtree(destination)
         unpacked.rename(destination)
     return destination
 

@@ -89,7 +89,7 @@ def pickled_strings(path: Path) -> Iterable[str]:
         with path.open("rb") as file:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as archive:
-                    yield from _strings_of_archive(path, archive)
+                    yield from _strings_of_archive(archive)
             else:
                 file.seek(0)
                 for _ in range(4):  # magic number, protocol, system and, at last, the object itself
@@ -98,7 +98,7 @@ def pickled_strings(path: Path) -> Iterable[str]:
         raise StableQuantError(path, f"not a torch checkpoint ({error})", "restore the file") from error
 
 
-def _strings_of_archive(path: Path, archive: zipfile.ZipFile) -> Iterable[str]:
+def _strings_of_archive(archive: zipfile.ZipFile) -> Iterable[str]:
     members = [info for info in archive.infolist() if info.filename.rpartition("/")[2] == "data.pkl"]
     if len(members) != 1 or members[0].file_size > MAX_PICKLE_BYTES:
         raise ValueError("no data.pkl of a sensible size")

@@ -47,6 +47,11 @@ class Vocabulary:
     def _letters(self) -> frozenset[str]:
         return frozenset(self.tokens) - self.special - {self.delimiter, self.tokens[self.blank]}
 
+    @property
+    def _phonemic(self) -> bool:
+        """Whether tokens are more than letters; beside a word delimiter, the longer ones are but marks."""
+        return self.delimiter is None and any(len(token) > 1 for token in self._letters)
+
     def spell(self, transcript: str) -> str:
         """The transcript as the recogniser would write it, so that only what was heard can be an error.
 
@@ -54,12 +59,13 @@ class Vocabulary:
         is left out, and without a word delimiter the characters stand apart. Tokens of several letters (phonemes) are
         taken as they stand, separated by spaces.
         """
-        if any(len(token) > 1 for token in self._letters):
+        if self._phonemic:
             return " ".join(transcript.split())
         text = unicodedata.normalize("NFC", transcript)
-        if not any(letter.islower() for letter in self._letters):
+        letters = [token for token in self._letters if len(token) == 1]
+        if not any(letter.islower() for letter in letters):
             text = text.upper()
-        elif not any(letter.isupper() for letter in self._letters):
+        elif not any(letter.isupper() for letter in letters):
             text = text.lower()
         characters = "".join(self._written(character) for character in text).split()
         return " ".join(characters if self.delimiter is not None else "".join(characters))
@@ -73,8 +79,8 @@ class Vocabulary:
 
     def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
         """How often spelled ``transcripts`` hold what the recogniser can never write."""
-        whole = self.delimiter is None or any(len(token) > 1 for token in self._letters)
-        units = (unit for text in transcripts for unit in (text.split() if whole else text.replace(" ", "")))
+        apart = self.delimiter is None
+        units = (unit for text in transcripts for unit in (text.split() if apart else text.replace(" ", "")))
         return Counter(unit for unit in units if unit not in self._letters)
 
 

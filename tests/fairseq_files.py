@@ -10,36 +10,7 @@ from typing import Any
 import torch
 from conftest import tiny_model
 
-TOKENS = [
-    "|",
-    "E",
-    "T",
-    "A",
-    "O",
-    "N",
-    "I",
-    "H",
-    "S",
-    "R",
-    "D",
-    "L",
-    "U",
-    "M",
-    "W",
-    "C",
-    "F",
-    "G",
-    "Y",
-    "P",
-    "B",
-    "V",
-    "K",
-    "'",
-    "X",
-    "J",
-    "Q",
-    "Z",
-]
+TOKENS = list("|ETAONIHSRDLUMWCFGYPBVK'XJQZ")
 NAMES = [
     (r"^(hubert|wav2vec2)\.", "w2v_encoder.w2v_model."),
     (r"^lm_head\.", "w2v_encoder.proj."),

@@ -39,36 +39,7 @@ ENCODER = {
     "final_dim": 24,
     "latent_vars": 8,
 }
-LETTERS = [
-    "|",
-    "E",
-    "T",
-    "A",
-    "O",
-    "N",
-    "I",
-    "H",
-    "S",
-    "R",
-    "D",
-    "L",
-    "U",
-    "M",
-    "W",
-    "C",
-    "F",
-    "G",
-    "Y",
-    "P",
-    "B",
-    "V",
-    "K",
-    "'",
-    "X",
-    "J",
-    "Q",
-    "Z",
-]
+LETTERS = list("|ETAONIHSRDLUMWCFGYPBVK'XJQZ")
 
 
 @dataclass

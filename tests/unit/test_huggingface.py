@@ -220,6 +220,13 @@ def test_a_lower_case_vocabulary_with_its_blank_last(source, tmp_path):
     assert vocabulary.unknown(["don't stop zo\u00eb"]) == {"\u00eb": 1}
 
 
+def test_a_stray_mark_in_a_vocabulary_of_letters_changes_nothing(source, tmp_path):
+    write_vocabulary(source, ["<pad>", "|", *LETTERS, "<unk>", "'", "<MASK>", "_"], pad_token="<pad>")
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.spell("HELLO, WORLD") == "hello world"
+    assert not vocabulary.unknown(["hello world"])
+
+
 def test_tokens_added_in_the_tokenizers_own_file(source, tmp_path):
     added = {str(index): {"content": token} for index, token in ((28, "<unk>"), (29, "<pad>"))}
     write_vocabulary(source, ["|", *LETTERS, "'"], pad_token={"content": "<pad>"}, added_tokens_decoder=added)
