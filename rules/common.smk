@@ -13,6 +13,7 @@ os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv(
 from stablequant import digest, sources
 from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
+from stablequant.layers import jobs_of_layers
 from stablequant.manifests import read_manifest, siblings
 
 if " " in sys.executable:
@@ -29,12 +30,14 @@ try:
                 read_manifest(Path(settings[split]), settings.get("audio_root") and Path(settings["audio_root"]))
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
+PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
 
 
 wildcard_constraints:
     model="[A-Za-z0-9][A-Za-z0-9._-]*",
     split="calibration|evaluation",
     layer="[a-z]+[0-9]*",
+    layers="[a-z]+[0-9]*(-[a-z]+[0-9]*)?",
     method="fp32|max|percentile|entropy|mse|stablequant",
     backend="openvino|tensorrt-rtx",
 
@@ -67,5 +70,5 @@ def searched_percentiles(wildcards):
 
 
 def percentiles_of_method(wildcards):
-    """The searches that a method builds on; the plain calibrations need none, so they never wait."""
-    return searched_percentiles(wildcards) if wildcards.method == "stablequant" else []
+    """The percentiles that a method builds on; the plain calibrations need none, so they never wait."""
+    return {"percentiles": f"results/{wildcards.model}/percentiles.tsv"} if wildcards.method == "stablequant" else {}

@@ -22,7 +22,7 @@ rule evaluate_engine:
         "../envs/engines.yaml"
     threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
     params:
-        batch_seconds=config["batch_seconds"],
+        batch_mb=config["batch_mb"],
         repeats=config["evaluation_repeats"],
         code=code_digest("evaluate_engine"),
     script:

@@ -3,6 +3,7 @@
 #
 # INPUTS   as for the probes, and results/{model}/sensitivity.tsv
 # OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, and the best
+#          results/{model}/percentiles.tsv            one row per searched layer and candidate
 
 
 rule search_percentile:
@@ -12,8 +13,9 @@ rule search_percentile:
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
         summary="results/{model}/reference.json",
-        posteriors="results/{model}/reference.safetensors",
+        posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/histograms.safetensors",
+        activations="results/{model}/activations.json",
         selection=ancient("results/{model}/sensitivity.tsv"),
     output:
         "results/{model}/percentiles/{layer}.json",
@@ -27,8 +29,27 @@ rule search_percentile:
     params:
         percentiles=config["percentiles"],
         device=config["device"],
-        batch_seconds=config["batch_seconds"],
+        batch_mb=config["batch_mb"],
+        racing=config["racing"],
         seed=config["seed"],
         code=code_digest("search_percentile"),
     script:
         "../scripts/search_percentile.py"
+
+
+rule gather_percentiles:
+    """Gather what all searches found, and remove the activations that they resumed from."""
+    input:
+        searches=searched_percentiles,
+        activations="results/{model}/activations.json",
+    output:
+        "results/{model}/percentiles.tsv",
+    log:
+        "logs/{model}/gather_percentiles.log",
+    priority: 40
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("gather_percentiles"),
+    script:
+        "../scripts/gather_percentiles.py"

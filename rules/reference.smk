@@ -1,21 +1,26 @@
-# What fp32 makes of the calibration set.
+# What fp32 makes of the calibration set, in one pass.
 #
 # INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv; the evaluation split only has to be known
 #          good before long work starts, so it is ancient here
-# OUTPUTS  results/{model}/reference.json          WER, words and hypotheses
-#          results/{model}/reference.safetensors   log posteriors by utterance
-#          results/{model}/histograms.safetensors  magnitudes of every quantized module's input
+# OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
+#          results/{model}/posteriors.safetensors   log posteriors by utterance
+#          results/{model}/histograms.safetensors   magnitudes of every quantized module's input
+#          results/{model}/activations.json         what activations/ beside it holds: hidden values that probes and
+#                                                   searches resume from, until gather_percentiles removes them
 
 
 rule recognise_reference:
-    """Recognise the calibration set in fp32."""
+    """Recognise the calibration set in fp32, once for all that is measured against it."""
     input:
         checkpoint="results/{model}/checkpoint",
+        layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
         checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         summary="results/{model}/reference.json",
-        posteriors="results/{model}/reference.safetensors",
+        posteriors="results/{model}/posteriors.safetensors",
+        histograms="results/{model}/histograms.safetensors",
+        activations="results/{model}/activations.json",
     log:
         "logs/{model}/recognise_reference.log",
     benchmark:
@@ -23,33 +28,14 @@ rule recognise_reference:
     priority: 50
     conda:
         "../envs/search.yaml"
+    resources:
+        disk_mb=config["cache"]["disk_mb"],  # a resource, so that another budget reruns nothing: results do not depend on it
     params:
         device=config["device"],
-        batch_seconds=config["batch_seconds"],
+        precision=config["precision"],
+        batch_mb=config["batch_mb"],
+        half=config["cache"]["half"],
+        seed=config["seed"],
         code=code_digest("recognise_reference"),
     script:
         "../scripts/recognise_reference.py"
-
-
-rule collect_histograms:
-    """Gather the histograms of all layers in one pass."""
-    input:
-        checkpoint="results/{model}/checkpoint",
-        layers="results/{model}/layers.tsv",
-        utterances="results/{model}/utterances/calibration.tsv",
-        checked=ancient("results/{model}/utterances/evaluation.tsv"),
-    output:
-        "results/{model}/histograms.safetensors",
-    log:
-        "logs/{model}/collect_histograms.log",
-    benchmark:
-        "results/{model}/benchmarks/collect_histograms.tsv"
-    priority: 50
-    conda:
-        "../envs/search.yaml"
-    params:
-        device=config["device"],
-        batch_seconds=config["batch_seconds"],
-        code=code_digest("collect_histograms"),
-    script:
-        "../scripts/collect_histograms.py"

@@ -1,6 +1,6 @@
 # Plots of what was found; `snakemake --report FILE.html` binds them into one page.
 #
-# INPUTS   results/{model}/sensitivity.tsv, percentiles/*.json, comparison.tsv
+# INPUTS   results/{model}/sensitivity.tsv, percentiles.tsv, comparison.tsv
 # OUTPUTS  results/{model}/plots/{plot}.svg
 
 PLOTS = ["sensitivity", "percentiles", "comparison"]
@@ -31,7 +31,7 @@ rule plot_sensitivity:
 rule plot_percentiles:
     """WER against the cut-off percentile of each searched layer."""
     input:
-        searched_percentiles,
+        "results/{model}/percentiles.tsv",
     output:
         report(
             "results/{model}/plots/percentiles.svg",

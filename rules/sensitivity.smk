@@ -1,31 +1,36 @@
 # Which layers lose too many words when quantized alone: one job per layer, then a gathering that decides what follows.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, reference.*, histograms.safetensors
-# OUTPUTS  results/{model}/sensitivity/{layer}.json   WER, degradation with its interval, errors by utterance
-#          results/{model}/sensitivity.tsv            one row per layer; `selected` where above the threshold
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, what recognise_reference wrote
+# OUTPUTS  results/{model}/sensitivity/{layers}.json   WER, degradation with its interval, errors by utterance, of the one
+#                                                      layer it is named by, or of all from one to another
+#          results/{model}/sensitivity.tsv             one row per layer; `selected` where above the threshold
 
 
 rule probe_layer:
-    """Recognise the calibration set with one layer alone quantized to its largest values."""
+    """Recognise the calibration set with a layer quantized to its largest values, one layer after the other."""
     input:
         checkpoint="results/{model}/checkpoint",
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
         summary="results/{model}/reference.json",
-        posteriors="results/{model}/reference.safetensors",
+        posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/histograms.safetensors",
+        activations="results/{model}/activations.json",
     output:
-        "results/{model}/sensitivity/{layer}.json",
+        "results/{model}/sensitivity/{layers}.json",
     log:
-        "logs/{model}/probe_layer/{layer}.log",
+        "logs/{model}/probe_layer/{layers}.log",
     benchmark:
-        "results/{model}/benchmarks/probe_layer/{layer}.tsv"
+        "results/{model}/benchmarks/probe_layer/{layers}.tsv"
     priority: 40
     conda:
         "../envs/search.yaml"
     params:
         device=config["device"],
-        batch_seconds=config["batch_seconds"],
+        batch_mb=config["batch_mb"],
+        layers=lambda wildcards: PROBES[wildcards.model][wildcards.layers],
+        threshold=config["threshold"] if config["racing"]["enabled"] else None,  # only racing stops at it
+        racing=config["racing"],
         seed=config["seed"],
         code=code_digest("probe_layer"),
     script:
@@ -36,9 +41,9 @@ checkpoint select_layers:
     """Gather the degradations and select the layers above the threshold."""
     input:
         lambda wildcards: expand(
-            "results/{model}/sensitivity/{layer}.json",
+            "results/{model}/sensitivity/{layers}.json",
             model=wildcards.model,
-            layer=LAYERS[wildcards.model],
+            layers=PROBES[wildcards.model],
         ),
     output:
         "results/{model}/sensitivity.tsv",

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from stablequant.batches import MEGABYTE, footprint, make_batches
 from stablequant.engines.folder import read_engine
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
-from stablequant.files import write_json, write_table
+from stablequant.files import read_json, write_json, write_table
 from stablequant.front_end import read_front_end
 from stablequant.jobs import job
 from stablequant.utterances import read_utterances
@@ -20,9 +21,9 @@ with job(snakemake.log[0], snakemake.threads) as log:
         from stablequant.engines import openvino
 
         infer, result["arithmetic"] = openvino.load(folder, snakemake.threads)
-        evaluation = evaluate(
-            infer, utterances, read_front_end(folder), snakemake.params.batch_seconds, snakemake.params.repeats
-        )
+        memory = footprint(read_json(folder / "config.json"))
+        batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE)
+        evaluation = evaluate(infer, utterances, batches, read_front_end(folder), snakemake.params.repeats)
         hypotheses = evaluation.hypotheses
         result |= {
             "status": EVALUATED,

@@ -2,19 +2,20 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, write_json
+from stablequant.files import read_table, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
+from stablequant.percentiles import best_percentiles
 from stablequant.scales import optimise_ranges
 
 with job(snakemake.log[0]) as log:
     method = snakemake.wildcards.method
-    searches = [read_json(Path(path)) for path in snakemake.input.percentiles]
+    searches = snakemake.input.get("percentiles")
     table = optimise_ranges(
         load_histograms(Path(snakemake.input.histograms)),
         method,
         snakemake.params.uniform_percentile,
-        {search["layer"]: search["percentile"] for search in searches},
+        best_percentiles(read_table(Path(searches))) if searches else {},
     )
     activations = table.set_index("activation").to_dict("index")
     write_json(Path(snakemake.output[0]), {"method": method, "activations": activations})

@@ -1,4 +1,4 @@
-"""Recognise the calibration set with one layer quantized to its largest values."""
+"""Recognise the calibration set with a layer quantized to its largest values, one layer after the other."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,25 +6,20 @@ from pathlib import Path
 from stablequant.files import write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import read_calibration
-from stablequant.sensitivity import probe
+from stablequant.searching import read_search
+from stablequant.sensitivity import probe_layers
 
 with job(snakemake.log[0]) as log:
-    layer = snakemake.wildcards.layer
-    checkpoint = Path(snakemake.input.checkpoint)
-    calibration = read_calibration(
-        checkpoint,
-        Path(snakemake.input.utterances),
-        Path(snakemake.input.summary),
-        Path(snakemake.input.posteriors),
-        snakemake.params.batch_seconds,
-        snakemake.params.seed,
+    params = snakemake.params
+    search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.racing, params.seed)
+    ranges = {name: h.amax for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
+    outcomes = probe_layers(
+        search.stages, search.modules, params.layers, ranges, search.calibration, params.threshold, search.racing
     )
-    modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer == layer]
-    ranges = {name: histogram.amax for name, histogram in load_histograms(Path(snakemake.input.histograms)).items()}
-    model = load_recogniser(checkpoint, snakemake.params.device, threads=snakemake.threads)
-    (result,) = probe(model, modules, [ranges], calibration, layer)
-    write_json(Path(snakemake.output[0]), {"layer": layer, "kind": modules[0].kind, **asdict(result)})
-    log.info("%s: %+.2f points of WER (95 %%: %.2f to %.2f)", layer, result.degradation, result.ci_low, result.ci_high)
+    kinds = {m.layer: m.kind for m in search.modules}
+    rows = [
+        {"layer": layer, "kind": kinds[layer], **asdict(o)} for layer, o in zip(params.layers, outcomes, strict=True)
+    ]
+    write_json(Path(snakemake.output[0]), rows)
+    for row in rows:
+        log.info("%(layer)s: %(degradation)+.2f points of WER (95 %%: %(ci_low).2f to %(ci_high).2f)", row)

@@ -1,20 +1,25 @@
-"""Recognise the calibration set in fp32."""
+"""Recognise the calibration set in fp32, once for all that is measured against it."""
 
 from pathlib import Path
 
-from stablequant.front_end import read_front_end
+from stablequant.histograms import save_histograms
 from stablequant.jobs import job
-from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import recognise
-from stablequant.reference import save_reference
-from stablequant.utterances import read_utterances
+from stablequant.layer_table import read_modules
+from stablequant.recogniser import load_recogniser
+from stablequant.reference import Files, read_split, recognise_reference
+from stablequant.stages import Stages
 
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)
-    utterances = read_utterances(Path(snakemake.input.utterances))
-    model = load_recogniser(checkpoint, snakemake.params.device, threads=snakemake.threads)
-    recognition = recognise(
-        torch_infer(model), utterances, read_front_end(checkpoint), snakemake.params.batch_seconds, "fp32"
+    params, output = snakemake.params, snakemake.output
+    errors, histograms = recognise_reference(
+        Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
+        read_modules(Path(snakemake.input.layers)),
+        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed),
+        Files(Path(output.summary), Path(output.posteriors), Path(output.activations)),
+        snakemake.resources.disk_mb,
+        params.half,
+        params.precision,
     )
-    save_reference(Path(snakemake.output.summary), Path(snakemake.output.posteriors), recognition, utterances)
-    log.info("WER of fp32 on the calibration set: %.2f %%", recognition.score(utterances).wer)
+    save_histograms(Path(output.histograms), histograms)
+    log.info("WER of fp32 on the calibration set: %.2f %%", errors.wer)

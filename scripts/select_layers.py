@@ -8,7 +8,8 @@ from stablequant.selection import select_layers
 
 with job(snakemake.log[0]) as log:
     threshold = snakemake.params.threshold
-    table = select_layers([read_json(Path(path)) for path in snakemake.input], threshold)
+    probes = [row for path in snakemake.input for row in read_json(Path(path))]
+    table = select_layers(probes, threshold)
     write_table(Path(snakemake.output[0]), table)
     log.info("above %s points of WER: %s", threshold, ", ".join(table.loc[table["selected"], "layer"]) or "no layer")
     for layer in table.loc[~table["sure"], "layer"]:

@@ -10,6 +10,8 @@ import torch
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
+from stablequant.operations import operation_of
+from stablequant.stages import Frames
 
 BINS = 4096
 EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to here
@@ -59,22 +61,41 @@ class HistogramCollector:
         return Histogram(self.counts[:used].copy(), self.limit / BINS, self.amax)
 
 
+class Collectors(dict[str, HistogramCollector]):
+    """Collectors by activation name. ``frames``, where set, says what of a batch is padding and does not count."""
+
+    frames: Frames | None = None
+
+
 @contextmanager
-def collecting(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> Iterator[dict[str, HistogramCollector]]:
-    """Collectors by activation name, fed by every forward pass of ``model`` inside the block."""
-    collectors: dict[str, HistogramCollector] = {}
+def collecting(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> Iterator[Collectors]:
+    """Collectors fed by every forward pass of ``model`` inside the block."""
+    collectors = Collectors()
     handles = []
     for module in modules:
         if module.activation in collectors:
             continue
-        collector = collectors[module.activation] = HistogramCollector()
+        collectors[module.activation] = HistogramCollector()
+        operation = operation_of(model, module)
+        time_axis = -1 if isinstance(operation, torch.nn.Conv1d) else 1
 
-        def hook(_module: torch.nn.Module, inputs: tuple, collector: HistogramCollector = collector) -> None:
-            collector.collect(inputs[0])
+        def hook(
+            _module: torch.nn.Module, inputs: tuple, module: QuantizedModule = module, axis: int = time_axis
+        ) -> None:
+            for part in _audio(inputs[0], module.layer, axis, collectors.frames):
+                collectors[module.activation].collect(part)
 
-        handles.append(model.get_submodule(module.module).register_forward_pre_hook(hook))
+        handles.append(operation.register_forward_pre_hook(hook))
     try:
         yield collectors
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _audio(values: torch.Tensor, layer: str, time_axis: int, frames: Frames | None) -> Iterable[torch.Tensor]:
+    """``values`` ``(utterances, ...)`` without padding."""
+    if frames is None or not frames.padded:
+        return [values]
+    lengths = frames.entering(layer)
+    return [row.narrow(time_axis - (time_axis > 0), 0, length) for row, length in zip(values, lengths, strict=True)]

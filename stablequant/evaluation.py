@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from stablequant.batches import Batch, loaded
+from stablequant.front_end import FrontEnd
 from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.recognition import FrontEnd, Infer, recognise
+from stablequant.recognition import Infer, recognise
 from stablequant.utterances import Utterance
 
 EVALUATED = "evaluated"
@@ -36,9 +38,9 @@ class Evaluation:
 
 
 def evaluate(
-    infer: Infer, utterances: list[Utterance], front_end: FrontEnd, batch_seconds: float, repeats: int
+    infer: Infer, utterances: list[Utterance], batches: list[Batch], front_end: FrontEnd, repeats: int
 ) -> Evaluation:
-    """Recognise ``utterances`` ``repeats`` times; every repeat must give the same hypotheses."""
+    """Recognise ``batches`` of ``utterances`` ``repeats`` times; every repeat must give the same hypotheses."""
     seconds = 0.0
 
     def timed(audio: np.ndarray) -> np.ndarray:
@@ -52,7 +54,7 @@ def evaluate(
     for repeat in range(repeats):
         seconds = 0.0
         label = "recognising" if repeats == 1 else f"recognising {repeat + 1}/{repeats}"
-        recognition = recognise(timed, utterances, front_end, batch_seconds, label)
+        recognition = recognise(timed, loaded(batches, front_end, label), front_end.vocabulary)
         runs.append((seconds, recognition))
     if any(run.hypotheses != runs[0][1].hypotheses for _, run in runs):
         raise RuntimeError("the engine recognised the same audio differently in two runs")

@@ -1,6 +1,6 @@
 """The units that are quantized together, and the names of everything that belongs to them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,12 @@ def layer_names_of(config: Mapping[str, Any]) -> list[str]:
     """Names of all layers of the checkpoint whose ``config.json`` is ``config``."""
     positional = config.get("model_type") != "wav2vec2-conformer"  # positions enter a conformer's attention instead
     return layer_names(len(config["conv_dim"]), config["num_hidden_layers"], positional)
+
+
+def jobs_of_layers(layers: Sequence[str], size: int) -> dict[str, list[str]]:
+    """``layers`` in groups of ``size``, by a name: that of the one layer, or those of the first and the last."""
+    groups = [list(layers[start : start + size]) for start in range(0, len(layers), size)]
+    return {"-".join(dict.fromkeys([group[0], group[-1]])): group for group in groups}
 
 
 def quantized_modules(config: Mapping[str, Any]) -> list[QuantizedModule]:

@@ -1,36 +1,94 @@
 """The cut-off percentile of a layer whose outliers hurt."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
 
 from stablequant.histograms import Histogram
+from stablequant.layers import QuantizedModule
+from stablequant.racing import Racing
 from stablequant.ranges import percentile_amax
-from stablequant.sensitivity import Probe
+from stablequant.stages import Stages
+from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
+
+COLUMNS = [
+    *("layer", "percentile", "best", "stopped", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"),
+]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One cut-off tried: ``percentile`` in percent, what was measured with it, and whether it won."""
+    """One cut-off tried.
+
+    Attributes
+    ----------
+    percentile: in percent
+    outcome: what was measured with it
+    stopped: whether it was given up, being sure to lose, before all audio was recognised
+    best: whether it won
+    """
 
     percentile: float
-    probe: Probe
+    outcome: Outcome
+    stopped: bool = False
     best: bool = False
 
     def row(self) -> dict:
-        return {"percentile": self.percentile, "best": self.best, **asdict(self.probe)}
+        return {"percentile": self.percentile, "best": self.best, "stopped": self.stopped, **asdict(self.outcome)}
 
 
-def search(
-    histograms: dict[str, Histogram],
-    percentiles: list[float],
-    measure: Callable[[list[dict[str, float]]], list[Probe]],
+def search_percentile(
+    stages: Stages,
+    modules: list[QuantizedModule],
+    histograms: Mapping[str, Histogram],
+    percentiles: Sequence[float],
+    calibration: Calibration,
+    racing: Racing | None = None,
 ) -> list[Candidate]:
-    """Measure one layer at each cut-off and mark the best.
+    """Measure the layer of ``modules`` clipped at each of ``percentiles``, and mark the best.
 
-    ``histograms`` are the layer's own; ``measure`` recognises the calibration set with the layer quantized to each of
-    the given ranges. Best is the lowest WER; ties go to the lower divergence from fp32, then to the higher percentile.
+    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one is left.
     """
-    ranges = [{name: percentile_amax(h, percentile) for name, h in histograms.items()} for percentile in percentiles]
-    candidates = [Candidate(p, probe) for p, probe in zip(percentiles, measure(ranges), strict=True)]
-    best = min(candidates, key=lambda c: (c.probe.wer, c.probe.divergence, -c.percentile))
-    return [Candidate(c.percentile, c.probe, best=c is best) for c in candidates]
+
+    def race(racing: Racing, trials: list[Trial]) -> bool:
+        errors = np.stack([trial.errors.errors for trial in trials])
+        unseen = len(calibration.split.utterances) - errors.shape[1]
+        lost = racing.losers(errors, np.array([trial.divergence for trial in trials]), unseen)
+        for trial, loses in zip(trials, lost.tolist(), strict=True):
+            trial.stopped = loses
+        return int(lost.sum()) == len(trials) - 1
+
+    trials = [Trial(clipped(modules, histograms, percentile), calibration) for percentile in percentiles]
+    run_trials(stages, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
+    candidates = [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
+    return mark_best(candidates)
+
+
+def clipped(
+    modules: Sequence[QuantizedModule], histograms: Mapping[str, Histogram], percentile: float
+) -> dict[str, float]:
+    """Range of each activation that the layer's modules read, at one cut-off."""
+    return {m.activation: percentile_amax(histograms[m.activation], percentile) for m in modules}
+
+
+def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Of the candidates that were not given up the lowest WER; ties go to the lower divergence from fp32, then to the
+    higher percentile."""
+    running = [c for c in candidates if not c.stopped]
+    best = min(running, key=lambda c: (c.outcome.wer, c.outcome.divergence, -c.percentile))
+    return [replace(c, best=c is best) for c in candidates]
+
+
+def gather_percentiles(searches: Sequence[Mapping]) -> pd.DataFrame:
+    """One row per searched layer and cut-off: ``layer percentile best stopped wer ... utterances``."""
+    rows = [{"layer": search["layer"], **candidate} for search in searches for candidate in search["candidates"]]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def best_percentiles(table: pd.DataFrame) -> dict[str, float]:
+    """Best cut-off by layer."""
+    best = table[table["best"]]
+    return dict(zip(best["layer"], best["percentile"], strict=True))

@@ -1,5 +1,6 @@
 """The report's plots. They read in black and white: what differs, differs in shape or filling too."""
 
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
@@ -42,23 +43,21 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     _save(figure, path)
 
 
-def plot_percentiles(searches: list[dict], path: Path) -> None:
-    """One line per searched layer: WER at each cut-off, the best one filled."""
+def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
+    """One line per layer of ``percentiles.tsv``: WER at each cut-off, the best one filled, one given up a dot."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    styles = ["o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "*:"]
-    grid = sorted({c["percentile"] for search in searches for c in search["candidates"]})
-    for search, style in zip(searches, (styles[i % len(styles)] for i in range(len(searches))), strict=True):
-        candidates = sorted(search["candidates"], key=lambda c: c["percentile"])
-        places = [grid.index(c["percentile"]) for c in candidates]
-        line = axes.plot(
-            places, [c["wer"] for c in candidates], style, markerfacecolor="white", label=search["layer"], linewidth=1.4
-        )[0]
-        best = next(c for c in candidates if c["best"])
-        axes.plot(grid.index(best["percentile"]), best["wer"], style[0], color=line.get_color(), markersize=9)
+    styles = cycle(["o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "*:"])
+    grid = sorted(table["percentile"].unique())
+    for (layer, rows), style in zip(table.groupby("layer", sort=False), styles, strict=False):
+        places = rows["percentile"].map(grid.index)
+        line = axes.plot(places, rows["wer"], style, markerfacecolor="white", label=layer, linewidth=1.4)[0]
+        for chosen, marker, size in (("best", style[0], 9), ("stopped", ".", 5)):
+            marked = rows[chosen].astype(bool)
+            axes.plot(places[marked], rows["wer"][marked], marker, color=line.get_color(), markersize=size)
     axes.set_xticks(range(len(grid)), [f"{p:g}" for p in grid])
     axes.set_xlabel("cut-off percentile of the layer's activations, %")
     axes.set_ylabel("WER on the calibration set, %")
-    if searches:
+    if len(table):
         axes.legend(frameon=False, ncols=2)
     else:
         axes.text(0.5, 0.5, "no layer was selected", transform=axes.transAxes, ha="center")

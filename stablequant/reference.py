@@ -1,62 +1,147 @@
 """The fp32 recognition of the calibration set, against which every layer is measured."""
 
+import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
 
-from stablequant.files import read_json, replacing, write_json
+from stablequant.activations import choose_layers, identity, keeping
+from stablequant.arrays import ArrayReader, writing_arrays
+from stablequant.batches import FLOAT_BYTES, MEGABYTE, Batch, footprint, loaded, make_batches, tolerates_padding
+from stablequant.collection import collecting
+from stablequant.costs import layer_costs
+from stablequant.errors import StableQuantError
+from stablequant.files import read_json, write_json
 from stablequant.front_end import FrontEnd, read_front_end
+from stablequant.histograms import Histogram
+from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors
+from stablequant.proofs import prove_half, prove_precision
 from stablequant.recognition import Recognition
+from stablequant.stages import Stages
 from stablequant.utterances import Utterance, read_utterances
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Word errors in the order of the utterance table, log posteriors ``(frames, classes)`` by path."""
+class Split:
+    """The calibration set as the search recognises it: in batches that come in a fixed random order."""
 
-    errors: WordErrors
-    log_posteriors: dict[str, np.ndarray]
+    utterances: list[Utterance]
+    batches: list[Batch]
+    front_end: FrontEnd
+    belongs: dict[str, str]
 
-
-def save_reference(summary: Path, posteriors: Path, recognition: Recognition, utterances: list[Utterance]) -> None:
-    """Write WER, words and hypotheses as JSON and the log posteriors as safetensors."""
-    measured = recognition.score(utterances)
-    rows = [
-        {"path": u.path, "words": words, "errors": errors, "hypothesis": recognition.hypotheses[u.path]}
-        for u, words, errors in zip(utterances, measured.words.tolist(), measured.errors.tolist(), strict=True)
-    ]
-    write_json(summary, {"wer": measured.wer, "words": int(measured.words.sum()), "utterances": rows})
-    with replacing(posteriors) as temporary:
-        save_file({path: np.ascontiguousarray(rows) for path, rows in recognition.log_posteriors.items()}, temporary)
+    @property
+    def samples(self) -> int:
+        """Of audio in all batches, padding included."""
+        return sum(len(batch) * max(u.samples for u in batch) for batch in self.batches)
 
 
-def load_reference(summary: Path, posteriors: Path) -> Reference:
-    rows = read_json(summary)["utterances"]
-    errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
-    return Reference(errors, load_file(posteriors))
+def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int) -> Split:
+    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes."""
+    listed = read_utterances(utterances)
+    config = read_json(checkpoint / "config.json")
+    batches = make_batches(listed, footprint(config), batch_mb * MEGABYTE, tolerates_padding(config), seed)
+    return Split(listed, batches, read_front_end(checkpoint), identity(checkpoint, batches))
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """The calibration set as a probe needs it; ``seed`` draws the bootstrap's utterances."""
+class Reference:
+    """What fp32 recognised.
 
-    utterances: list[Utterance]
-    front_end: FrontEnd
-    reference: Reference
-    batch_seconds: float
-    seed: int
+    Attributes
+    ----------
+    errors: word errors in the order of the utterance table
+    log_posteriors: ``(frames, classes)`` by the utterance's path
+    precision: of the floating point that the search may use, as `recognise_reference` found
+    """
+
+    errors: WordErrors
+    log_posteriors: ArrayReader
+    precision: str
 
 
-def read_calibration(
-    checkpoint: Path, utterances: Path, summary: Path, posteriors: Path, batch_seconds: float, seed: int
-) -> Calibration:
-    return Calibration(
-        read_utterances(utterances),
-        read_front_end(checkpoint),
-        load_reference(summary, posteriors),
-        batch_seconds,
-        seed,
-    )
+def load_reference(summary: Path, posteriors: Path) -> Reference:
+    content = read_json(summary)
+    rows = content["utterances"]
+    errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
+    return Reference(errors, ArrayReader(posteriors), content["precision"])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where `recognise_reference` writes to; ``activations`` is the index of the hidden values."""
+
+    summary: Path
+    posteriors: Path
+    activations: Path
+
+
+def recognise_reference(
+    stages: Stages,
+    modules: list[QuantizedModule],
+    split: Split,
+    files: Files,
+    cache_mb: float,
+    half: bool = False,
+    precision: str = "float32",
+) -> tuple[WordErrors, dict[str, Histogram]]:
+    """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
+
+    Hidden values are kept of as many layers as ``cache_mb`` megabytes hold. ``half`` keeps them in half precision, and
+    ``precision`` lets the search compute in bfloat16 or float16; each only where no hypothesis changes by it.
+    """
+    paths = [u.path for u in split.utterances]
+    dtype = np.dtype(np.float16 if half else np.float32)
+    chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
+    recognition = Recognition(split.front_end.vocabulary)
+    with (
+        writing_arrays(files.posteriors, paths) as posteriors,
+        keeping(files.activations, split.belongs, stages.names, chosen, len(split.batches), dtype) as writer,
+        collecting(stages.model, modules) as collectors,
+    ):
+        for number, (batch, audio) in enumerate(loaded(split.batches, split.front_end, "fp32")):
+            frames = collectors.frames = stages.frames([u.samples for u in batch])
+            hidden = stages.enter(audio)
+            for layer in range(len(stages.names)):
+                if layer in chosen:
+                    writer.keep(layer, number, hidden)
+                hidden = stages.run(hidden, layer, layer + 1, frames)
+            log_posteriors = frames.rows(torch.log_softmax(hidden, dim=-1))
+            recognition.add(batch, log_posteriors)
+            for utterance, row in zip(batch, log_posteriors, strict=True):
+                posteriors.write(utterance.path, row)
+        histograms = {name: collector.histogram() for name, collector in collectors.items()}
+    if half:
+        prove_half(stages, split.batches, recognition, files.activations, split.belongs)
+    if precision != "float32":
+        precision = prove_precision(stages, split.batches, split.front_end, recognition, precision)
+    measured = recognition.score(split.utterances)
+    rows = [
+        {"path": path, "words": words, "errors": errors, "hypothesis": recognition.hypotheses[path]}
+        for path, words, errors in zip(paths, measured.words.tolist(), measured.errors.tolist(), strict=True)
+    ]
+    summary = {"wer": measured.wer, "words": int(measured.words.sum()), "precision": precision, "utterances": rows}
+    write_json(files.summary, summary)
+    return measured, histograms
+
+
+def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, dtype: np.dtype) -> list[int]:
+    costs = list(layer_costs(stages).values())
+    chosen = choose_layers(costs, cache_mb * MEGABYTE / split.samples, dtype)
+    if cache_mb and not chosen:
+        logging.warning("config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache_mb)
+    planned = sum(costs[k].bytes for k in chosen) * split.samples * dtype.itemsize / FLOAT_BYTES
+    free = shutil.disk_usage(index.parent).free
+    if planned > free:
+        raise StableQuantError(
+            index.parent,
+            f"{free / MEGABYTE:.0f} MB are free, the hidden values to keep take {planned / MEGABYTE:.0f} MB",
+            "free some, or lower 'disk_mb' of 'cache' in the config",
+        )
+    names = ", ".join(stages.names[k] for k in chosen)
+    logging.info("keeping what enters %s: %.0f MB", names or "no layer", planned / MEGABYTE)
+    return chosen

@@ -2,13 +2,15 @@
 
 import pandas as pd
 
+COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"]
+
 
 def select_layers(probes: list[dict], threshold: float) -> pd.DataFrame:
     """One row per probed layer; ``selected`` where the degradation exceeds ``threshold`` points.
 
     ``sure`` is false where the degradation's interval holds the threshold, so that other audio might decide otherwise.
     """
-    table = pd.DataFrame(probes)[["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "divergence"]]
+    table = pd.DataFrame(probes)[COLUMNS]
     table["selected"] = table["degradation"] > threshold
     table["sure"] = (table["ci_low"] > threshold) | (table["ci_high"] <= threshold)
     return table

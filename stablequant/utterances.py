@@ -1,14 +1,13 @@
-"""The utterances of a split: what can be recognised and scored, in which batches."""
+"""The utterances of a split: what can be recognised and scored."""
 
 import logging
 from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from stablequant.audio import AudioError, normalise, read_audio
+from stablequant.audio import AudioError, read_audio
 from stablequant.errors import StableQuantError
 from stablequant.files import read_table
 from stablequant.front_end import FrontEnd
@@ -125,33 +124,3 @@ def read_utterances(path: Path) -> list[Utterance]:
     table = read_table(path, text=("utterance", "path", "transcript"))
     columns = (table[f.name].tolist() for f in fields(Utterance))
     return [Utterance(*row) for row in zip(*columns, strict=True)]
-
-
-def equal_length_batches(utterances: list[Utterance], seconds: float, sample_rate: int) -> list[list[Utterance]]:
-    """Batches of up to ``seconds`` of audio each; inside one, all utterances are equally long.
-
-    Nothing is padded: padding would change the output of recognisers with a group norm and leak into every histogram.
-    """
-    by_length: dict[int, list[Utterance]] = {}
-    for utterance in utterances:
-        by_length.setdefault(utterance.samples, []).append(utterance)
-    batches = []
-    for samples in sorted(by_length):
-        size = max(1, int(seconds * sample_rate / samples))
-        members = by_length[samples]
-        batches += [members[i : i + size] for i in range(0, len(members), size)]
-    return batches
-
-
-def load_batch(batch: list[Utterance], front_end: FrontEnd) -> np.ndarray:
-    """Audio of the batch as the network takes it, float32 ``(utterances, samples)``."""
-    rows = []
-    for utterance in batch:
-        try:
-            samples = read_audio(Path(utterance.path), front_end.sample_rate).samples
-        except AudioError as error:
-            raise StableQuantError(utterance.path, str(error), "restore the file, or list the split again") from error
-        if len(samples) != utterance.samples:
-            raise StableQuantError(utterance.path, "the audio changed since it was listed", "list the split again")
-        rows.append(normalise(samples, front_end.epsilon) if front_end.do_normalize else samples)
-    return np.stack(rows)

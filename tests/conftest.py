@@ -23,11 +23,18 @@ from transformers import (
     WavLMForCTC,
 )
 
+from stablequant.activations import Activations
+from stablequant.batches import Batch, footprint, loaded, make_batches
 from stablequant.checkpoint import import_checkpoint
 from stablequant.front_end import FrontEnd, read_front_end
+from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.recogniser import load_recogniser
+from stablequant.recognition import Infer, recognise
+from stablequant.reference import Files, Split, load_reference, recognise_reference
+from stablequant.stages import Stages
+from stablequant.trials import Calibration
 from stablequant.utterances import Utterance, list_utterances
 
 PROJECT = Path(__file__).parent.parent
@@ -111,6 +118,46 @@ def tiny(tmp_path_factory) -> Recogniser:
     write_tiny_checkpoint(folder / "source")
     import_checkpoint(str(folder / "source"), folder / "checkpoint")
     return Recogniser.load(folder / "checkpoint")
+
+
+def batches_of(recogniser: Recogniser, utterances: list[Utterance], budget: float = 1e8) -> list[Batch]:
+    """Batches of equally long utterances, as an engine recognises them."""
+    return make_batches(utterances, footprint(recogniser.model.config.to_dict()), budget)
+
+
+def heard(recogniser: Recogniser, infer: Infer, utterances: list[Utterance]) -> dict[str, str]:
+    """Hypotheses by path."""
+    batches = loaded(batches_of(recogniser, utterances), recogniser.front_end, "test")
+    return recognise(infer, batches, recogniser.front_end.vocabulary).hypotheses
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A recogniser after its fp32 pass over some utterances."""
+
+    stages: Stages
+    modules: list[QuantizedModule]
+    histograms: dict[str, Histogram]
+    calibration: Calibration
+
+    def of(self, layer: str) -> list[QuantizedModule]:
+        return [m for m in self.modules if m.layer == layer]
+
+    @property
+    def largest(self) -> dict[str, float]:
+        return {name: h.amax for name, h in self.histograms.items()}
+
+
+def calibrate(
+    recogniser: Recogniser, model: torch.nn.Module, split: Split, folder: Path, cache_mb: float = 0, **options
+) -> Calibrated:
+    """Run the pipeline's fp32 pass, its files in ``folder``."""
+    files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+    stages = Stages(model)
+    _, histograms = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
+    reference = load_reference(files.summary, files.posteriors)
+    activations = Activations(files.activations, split.belongs, stages.names) if cache_mb else None
+    return Calibrated(stages, recogniser.modules, histograms, Calibration(split, reference, activations, seed=0))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,9 @@ import onnxruntime
 import openvino as ov
 import pytest
 import torch
-from conftest import Recogniser
+from conftest import Recogniser, batches_of, heard
 
+from stablequant.batches import loaded
 from stablequant.collection import collecting
 from stablequant.engines import openvino as engine
 from stablequant.export import export_onnx
@@ -18,16 +19,13 @@ from stablequant.histograms import Histogram
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import quantize_weight, scale_of
 from stablequant.recogniser import torch_infer
-from stablequant.recognition import audio_batches, recognise
 from stablequant.scales import optimise_ranges
-
-BATCH_SECONDS = 40
 
 
 @pytest.fixture(scope="module")
 def histograms(demo, demo_utterances) -> dict[str, Histogram]:
     with collecting(demo.model, demo.modules) as collectors:
-        recognise(torch_infer(demo.model), demo_utterances, demo.front_end, BATCH_SECONDS, "histograms")
+        heard(demo, torch_infer(demo.model), demo_utterances)
     return {name: collector.histogram() for name, collector in collectors.items()}
 
 
@@ -56,7 +54,7 @@ def int8(demo, fp32, ranges) -> Path:
 def recognised(infer, demo: Recogniser, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Logits and hypotheses by path."""
     logits, hypotheses = {}, {}
-    for batch, audio in audio_batches(utterances, demo.front_end, BATCH_SECONDS, "engine"):
+    for batch, audio in loaded(batches_of(demo, utterances), demo.front_end, "engine"):
         for utterance, row in zip(batch, infer(audio), strict=True):
             logits[utterance.path] = row.copy()
             hypotheses[utterance.path] = demo.front_end.vocabulary.decode(row.argmax(axis=-1))

@@ -10,10 +10,11 @@ import soundfile
 import soxr
 from conftest import DEMO, PROJECT, write_speech
 
+from stablequant.batches import load_batch
 from stablequant.errors import StableQuantError
 from stablequant.front_end import read_front_end
 from stablequant.manifests import read_manifest
-from stablequant.utterances import list_utterances, load_batch, read_transcripts
+from stablequant.utterances import list_utterances, read_transcripts
 
 FRONT_END = read_front_end(DEMO)
 

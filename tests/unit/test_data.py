@@ -7,17 +7,11 @@ import pytest
 import soundfile
 from conftest import DEMO, PROJECT, write_speech
 
+from stablequant.batches import load_batch
 from stablequant.errors import StableQuantError
 from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.manifests import read_manifest
-from stablequant.utterances import (
-    Rejection,
-    Utterance,
-    check_rejections,
-    equal_length_batches,
-    list_utterances,
-    load_batch,
-)
+from stablequant.utterances import Rejection, check_rejections, list_utterances
 
 
 def test_the_demos_splits_are_whole(demo_utterances):
@@ -127,15 +121,6 @@ def test_a_split_is_never_all_rejected():
     rejections = [Rejection(2, "a.flac", "gone")]
     with pytest.raises(StableQuantError):
         check_rejections(Path("m.tsv"), rejections, 1, 1.0, Path("r.tsv"))
-
-
-def test_batches_hold_one_length_and_at_most_the_seconds():
-    utterances = [Utterance(str(i), str(i), 16_000 * (1 + i % 3), "x") for i in range(50)]
-    batches = equal_length_batches(utterances, 10, 16_000)
-    assert sorted(u.utterance for b in batches for u in b) == sorted(u.utterance for u in utterances)
-    assert all(len({u.samples for u in batch}) == 1 for batch in batches)
-    assert max(sum(u.samples for u in batch) for batch in batches) <= 10 * 16_000
-    assert len(equal_length_batches([Utterance("long", "long", 10**7, "x")], 10, 16_000)) == 1
 
 
 def test_normalised_like_transformers(demo, demo_utterances):

@@ -16,7 +16,6 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
 from stablequant.front_end import read_front_end
 from stablequant.layers import layer_names_of, quantized_modules
-from stablequant.prefix import convolution_prefix
 from stablequant.recogniser import load_recogniser
 
 
@@ -55,19 +54,6 @@ def test_each_architecture_is_imported_unchanged(tmp_path, architecture):
         model.get_submodule(module.module).register_forward_pre_hook(lambda *_, name=module.module: called.add(name))
     logits(model)
     assert called == set(table["module"]), "a module that is never called can be neither observed nor quantized"
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("layer", ["cnn03", "head"])
-def test_a_search_reuses_the_convolutions_before_its_layer(architecture, layer):
-    model = tiny_model(architecture)
-    expected = logits(model)
-    with convolution_prefix(model, layer) as prefix:
-        prefix.forget()
-        assert np.array_equal(logits(model), expected)
-        with torch.no_grad():
-            model.base_model.feature_extractor.conv_layers[0].conv.weight.zero_()
-        assert np.array_equal(logits(model), expected), "the first convolution ran again"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

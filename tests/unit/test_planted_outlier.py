@@ -13,15 +13,13 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import PROJECT, Recogniser, write_tiny_checkpoint
+from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
 
-from stablequant.collection import collecting
-from stablequant.percentiles import search
-from stablequant.recogniser import torch_infer
-from stablequant.recognition import recognise
-from stablequant.reference import Calibration, Reference
+from stablequant.percentiles import search_percentile
+from stablequant.reference import Split
 from stablequant.selection import select_layers
-from stablequant.sensitivity import Probe, probe
+from stablequant.sensitivity import probe_layers
+from stablequant.trials import Outcome
 from stablequant.utterances import Utterance
 
 THRESHOLD = 0.25
@@ -91,27 +89,18 @@ def utterances(tmp_path_factory) -> list[Utterance]:
     return songs
 
 
-class Experiment:
-    """The calibration set as the pipeline sees it, for one recogniser."""
+def probe(calibrated: Calibrated, layers: list[str]) -> list[Outcome]:
+    """Each layer quantized to its largest values."""
+    return probe_layers(
+        calibrated.stages, calibrated.modules, layers, calibrated.largest, calibrated.calibration, THRESHOLD
+    )
 
-    def __init__(self, recogniser: Recogniser, model: torch.nn.Module, utterances: list[Utterance]) -> None:
-        self.model, self.modules = model, recogniser.modules
-        with collecting(model, self.modules) as collectors:
-            recognition = recognise(torch_infer(model), utterances, recogniser.front_end, 40, "fp32")
-        self.histograms = {name: c.histogram() for name, c in collectors.items()}
-        reference = Reference(recognition.score(utterances), recognition.log_posteriors)
-        self.calibration = Calibration(utterances, recogniser.front_end, reference, 40, seed=0)
 
-    def measure(self, layer: str, candidates: list[dict[str, float]]) -> list[Probe]:
-        modules = [m for m in self.modules if m.layer == layer]
-        return probe(self.model, modules, candidates, self.calibration, layer)
-
-    def selected(self) -> set[str]:
-        ranges = {name: h.amax for name, h in self.histograms.items()}
-        layers = dict.fromkeys(m.layer for m in self.modules)
-        probes = [{"layer": n, "kind": "", **vars(self.measure(n, [ranges])[0])} for n in layers]
-        table = select_layers(probes, THRESHOLD)
-        return set(table.loc[table["selected"], "layer"])
+def selected(calibrated: Calibrated) -> set[str]:
+    layers = calibrated.stages.names
+    rows = [{"layer": n, "kind": "", **vars(o)} for n, o in zip(layers, probe(calibrated, layers), strict=True)]
+    table = select_layers(rows, THRESHOLD)
+    return set(table.loc[table["selected"], "layer"])
 
 
 def planted(model: torch.nn.Module, height: float) -> torch.nn.Module:
@@ -135,9 +124,13 @@ def planted(model: torch.nn.Module, height: float) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def experiments(recogniser, utterances) -> dict[str, Experiment]:
+def experiments(recogniser, utterances, tmp_path_factory) -> dict[str, Calibrated]:
     spikes = {"plain": 0, "spiked": 200, "spiked more": 400}
-    return {n: Experiment(recogniser, planted(recogniser.model, s), utterances) for n, s in spikes.items()}
+    split = Split(utterances, batches_of(recogniser, utterances, 1e7), recogniser.front_end, {})
+    return {
+        name: calibrate(recogniser, planted(recogniser.model, height), split, tmp_path_factory.mktemp("planted"))
+        for name, height in spikes.items()
+    }
 
 
 def test_fp32_recognises_and_does_not_see_the_spike(experiments):
@@ -146,23 +139,20 @@ def test_fp32_recognises_and_does_not_see_the_spike(experiments):
     for name in ("spiked", "spiked more"):
         spiked = experiments[name].calibration.reference
         assert spiked.errors.wer == plain.errors.wer
-        for path, rows in plain.log_posteriors.items():
-            assert abs(rows - spiked.log_posteriors[path]).max() < 1e-3
+        for utterance in experiments[name].calibration.split.utterances:
+            rows = plain.log_posteriors[utterance.path]
+            assert abs(rows - spiked.log_posteriors[utterance.path]).max() < 1e-3
         assert experiments[name].histograms[VICTIM].amax > 50 * experiments["plain"].histograms[VICTIM].amax
 
 
 def test_the_selection_gains_exactly_the_layer_behind_it_and_the_search_heals_it(experiments):
     plain, spiked = experiments["plain"], experiments["spiked"]
-    before, after = plain.selected(), spiked.selected()
+    before, after = selected(plain), selected(spiked)
     assert VICTIM not in before
     assert after == before | {VICTIM}
-    (maximum,) = spiked.measure(VICTIM, [{VICTIM: spiked.histograms[VICTIM].amax}])
+    (maximum,) = probe(spiked, [VICTIM])
     assert maximum.degradation > 10, "MAX calibration did not fail"
-    candidates = search(
-        {VICTIM: spiked.histograms[VICTIM]},
-        GRID,
-        lambda ranges: spiked.measure(VICTIM, ranges),
-    )
+    candidates = search_percentile(spiked.stages, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
     best = next(c for c in candidates if c.best)
-    (unspiked,) = plain.measure(VICTIM, [{VICTIM: plain.histograms[VICTIM].amax}])
-    assert best.probe.degradation <= max(unspiked.degradation, 0) + THRESHOLD
+    (unspiked,) = probe(plain, [VICTIM])
+    assert best.outcome.degradation <= max(unspiked.degradation, 0) + THRESHOLD

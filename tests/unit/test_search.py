@@ -2,14 +2,15 @@
 
 import pytest
 
-from stablequant.percentiles import search
+from stablequant.layers import QuantizedModule
+from stablequant.percentiles import Candidate, clipped, mark_best
 from stablequant.scales import optimise_ranges
 from stablequant.selection import select_layers
-from stablequant.sensitivity import Probe
+from stablequant.trials import Outcome
 
 
-def outcome(wer: float, divergence: float = 0.0) -> Probe:
-    return Probe(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, [])
+def outcome(wer: float, divergence: float = 0.0) -> Outcome:
+    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, 10, [])
 
 
 @pytest.mark.parametrize(
@@ -20,9 +21,14 @@ def outcome(wer: float, divergence: float = 0.0) -> Probe:
         ({98.0: outcome(8.5, 0.1), 99.9: outcome(8.5, 0.1), 99.0: outcome(8.5, 0.1)}, 99.9),
     ],
 )
-def test_lowest_wer_then_lowest_divergence_then_highest_percentile(outcomes, best, histograms):
-    candidates = search(histograms, list(outcomes), lambda ranges: list(outcomes.values()))
-    assert [c.percentile for c in candidates if c.best] == [best]
+def test_lowest_wer_then_lowest_divergence_then_highest_percentile(outcomes, best):
+    marked = mark_best([Candidate(percentile, found) for percentile, found in outcomes.items()])
+    assert [c.percentile for c in marked if c.best] == [best]
+
+
+def test_a_candidate_that_was_given_up_never_wins():
+    candidates = [Candidate(99.9, outcome(8.0), stopped=True), Candidate(99.0, outcome(8.5))]
+    assert [c.best for c in mark_best(candidates)] == [False, True]
 
 
 @pytest.fixture
@@ -32,18 +38,18 @@ def histograms():
     return {"cnn02": histogram_of(draw("heavy-tailed")), "head": histogram_of(draw("normal"))}
 
 
-def test_each_candidate_is_measured_at_its_own_clipped_range(histograms):
-    seen = []
-    search({"cnn02": histograms["cnn02"]}, [99.9, 98.0], lambda ranges: seen.extend(ranges) or [outcome(9.0)] * 2)
-    assert histograms["cnn02"].amax > seen[0]["cnn02"] > seen[1]["cnn02"] > 0
+def test_each_candidate_clips_the_layers_own_activations(histograms):
+    modules = [QuantizedModule("cnn02", "cnn", "conv", "cnn02")]
+    ranges = [clipped(modules, histograms, percentile) for percentile in (100, 99.9, 98.0)]
+    assert [set(r) for r in ranges] == [{"cnn02"}] * 3
+    assert histograms["cnn02"].amax == ranges[0]["cnn02"] > ranges[1]["cnn02"] > ranges[2]["cnn02"] > 0
 
 
 def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
+    intervals = {"a": (0.25, 0.1, 0.4), "b": (0.26, 0.1, 0.4), "c": (5.0, 4.0, 6.0), "d": (0.0, 0.0, 0.1)}
     probes = [
-        {"layer": "a", "kind": "cnn", "wer": 9, "degradation": 0.25, "ci_low": 0.1, "ci_high": 0.4, "divergence": 0},
-        {"layer": "b", "kind": "cnn", "wer": 9, "degradation": 0.26, "ci_low": 0.1, "ci_high": 0.4, "divergence": 0},
-        {"layer": "c", "kind": "cnn", "wer": 9, "degradation": 5.0, "ci_low": 4.0, "ci_high": 6.0, "divergence": 0},
-        {"layer": "d", "kind": "cnn", "wer": 9, "degradation": 0.0, "ci_low": 0.0, "ci_high": 0.1, "divergence": 0},
+        {"layer": layer, "kind": "cnn", **vars(outcome(9)), "degradation": lost, "ci_low": low, "ci_high": high}
+        for layer, (lost, low, high) in intervals.items()
     ]
     table = select_layers(probes, 0.25).set_index("layer")
     assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False}

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Recogniser, copy_project, snakemake, write_speech, write_tiny_checkpoint
+from conftest import Recogniser, copy_project, heard, snakemake, write_speech, write_tiny_checkpoint
 
 from stablequant.manifests import read_manifest
 from stablequant.recogniser import torch_infer
-from stablequant.recognition import recognise
 from stablequant.utterances import list_utterances
 
 CONFIG = {
@@ -43,8 +42,8 @@ def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:
     """Make a random recogniser perfect, so that every word that quantization changes is one lost."""
     recogniser = Recogniser.load(checkpoint)
     utterances, _ = list_utterances(read_manifest(manifest), recogniser.front_end)
-    heard = recognise(torch_infer(recogniser.model), utterances, recogniser.front_end, 40, "fp32").hypotheses
-    manifest.with_suffix(".wrd").write_text("".join(f"{heard[u.path]}\n" for u in utterances))
+    hypotheses = heard(recogniser, torch_infer(recogniser.model), utterances)
+    manifest.with_suffix(".wrd").write_text("".join(f"{hypotheses[u.path]}\n" for u in utterances))
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:

@@ -1,0 +1,16 @@
+"""Gather what all searches found; nothing resumes from the stored activations any more."""
+
+from pathlib import Path
+
+from stablequant.activations import release
+from stablequant.files import read_json, write_table
+from stablequant.jobs import job
+from stablequant.percentiles import gather_percentiles
+
+with job(snakemake.log[0]) as log:
+    table = gather_percentiles([read_json(Path(path)) for path in snakemake.input.searches])
+    write_table(Path(snakemake.output[0]), table)
+    for row in table[table["best"]].itertuples():
+        log.info("%s: %s %%, %+.2f points of WER", row.layer, row.percentile, row.degradation)
+    size = release(Path(snakemake.input.activations))
+    log.info("removed %.0f MB of stored activations", size / 1e6)

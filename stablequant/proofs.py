@@ -1,0 +1,51 @@
+"""Reduced precision only where it is proven to change no hypothesis."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from stablequant.activations import Activations, forget
+from stablequant.batches import Batch, loaded
+from stablequant.front_end import FrontEnd
+from stablequant.progress import progress
+from stablequant.recognition import Recognition
+from stablequant.stages import Stages
+
+
+def prove_half(
+    stages: Stages, batches: Sequence[Batch], expected: Recognition, index: Path, belongs: dict[str, str]
+) -> None:
+    """Recognise from every layer's stored values; those from which a hypothesis comes out otherwise are dropped."""
+    activations = Activations(index, belongs, stages.names)
+    kept = activations.layers
+    for number, batch in enumerate(progress(batches, label="half precision")):
+        frames = stages.frames([u.samples for u in batch])
+        for layer in list(kept):
+            found = Recognition(expected.vocabulary)
+            logits = stages.logits(stages.enter(activations.load(layer, number)), layer, frames)
+            found.add(batch, frames.rows(logits))
+            if _differs(found, expected):
+                logging.warning("half precision of what enters %s changes a hypothesis: not kept", stages.names[layer])
+                kept.remove(layer)
+                forget(index, stages.names[layer])
+
+
+def prove_precision(
+    stages: Stages, batches: Sequence[Batch], front_end: FrontEnd, expected: Recognition, precision: str
+) -> str:
+    """``precision`` if no hypothesis comes out otherwise in it, else ``float32``."""
+    reduced = Stages(stages.model, getattr(torch, precision))
+    found = Recognition(expected.vocabulary)
+    for batch, audio in loaded(batches, front_end, precision):
+        frames = reduced.frames([u.samples for u in batch])
+        found.add(batch, frames.rows(reduced.logits(reduced.enter(audio), 0, frames)))
+        if _differs(found, expected):
+            logging.warning("%s changes a hypothesis: the search computes in float32", precision)
+            return "float32"
+    return precision
+
+
+def _differs(found: Recognition, expected: Recognition) -> bool:
+    return any(expected.hypotheses[path] != hypothesis for path, hypothesis in found.hypotheses.items())

@@ -1,0 +1,113 @@
+"""The recogniser as a chain of layers: the same numbers, whatever a pass starts from and whatever shares its batch."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
+
+from stablequant.batches import tolerates_padding
+from stablequant.checkpoint import import_checkpoint
+from stablequant.collection import collecting
+from stablequant.costs import layer_costs, passes
+from stablequant.fakequant import fake_quantized
+from stablequant.stages import Stages
+
+LENGTHS = [16_000, 12_345, 9_000]
+VARIANTS = [(name, {}) for name in ARCHITECTURES] + [
+    ("hubert", {"feat_extract_norm": "layer"}),
+    ("hubert", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    ("hubert", {"feat_extract_norm": "layer", "conv_pos_batch_norm": True}),
+    ("wavlm", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+]
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join([v[0], *v[1]]))
+def recogniser(request, tmp_path_factory) -> Recogniser:
+    folder = tmp_path_factory.mktemp("variant")
+    architecture, changes = request.param
+    write_tiny_checkpoint(folder / "source", architecture, **changes)
+    import_checkpoint(str(folder / "source"), folder / "checkpoint")
+    return Recogniser.load(folder / "checkpoint")
+
+
+def noise(samples: int) -> torch.Tensor:
+    return torch.randn(samples, generator=torch.Generator().manual_seed(samples))
+
+
+def padded() -> torch.Tensor:
+    return torch.nn.utils.rnn.pad_sequence([noise(n) for n in LENGTHS], batch_first=True)
+
+
+@torch.inference_mode()
+def test_all_layers_in_turn_are_the_model(recogniser):
+    stages = Stages(recogniser.model)
+    audio = noise(16_000).reshape(2, 8_000)
+    frames = stages.frames([8_000] * 2)
+    expected = recogniser.model(audio).logits
+    assert torch.equal(stages.logits(stages.enter(audio), 0, frames), expected)
+    hidden = stages.enter(audio)
+    for number in range(len(stages.names)):
+        resumed = stages.logits(stages.enter(hidden.numpy()), number, stages.frames([8_000] * 2))
+        assert torch.equal(resumed, expected), stages.names[number]
+        hidden = stages.run(hidden, number, number + 1, frames)
+
+
+@torch.inference_mode()
+def test_a_quantized_layer_computes_the_same_after_a_resumed_prefix(recogniser):
+    stages = Stages(recogniser.model)
+    audio = noise(16_000).reshape(2, 8_000)
+    frames = stages.frames([8_000] * 2)
+    for number, layer in enumerate(stages.names):
+        modules = [m for m in recogniser.modules if m.layer == layer]
+        before = stages.run(stages.enter(audio), 0, number, frames)
+        with fake_quantized(recogniser.model, modules, dict.fromkeys((m.activation for m in modules), 1.0)):
+            assert torch.equal(stages.logits(before, number, frames), recogniser.model(audio).logits), layer
+
+
+@torch.inference_mode()
+def test_padding_is_harmless_exactly_where_it_is_said_to_be(recogniser):
+    stages = Stages(recogniser.model)
+    frames = stages.frames(LENGTHS)
+    rows = frames.rows(stages.logits(stages.enter(padded()), 0, frames))
+    off = []
+    for row, samples in zip(rows, LENGTHS, strict=True):
+        alone = recogniser.model(noise(samples)[None]).logits[0].numpy()
+        assert row.shape == alone.shape
+        off.append(np.abs(row - alone).max())
+    if tolerates_padding(recogniser.model.config.to_dict()):
+        assert max(off) < 1e-5
+    else:
+        assert max(off) > 1e-3, "this recogniser could be padded after all"
+
+
+@torch.inference_mode()
+def test_padding_stays_out_of_the_histograms(recogniser):
+    if not tolerates_padding(recogniser.model.config.to_dict()):
+        pytest.skip("never padded")
+    stages = Stages(recogniser.model)
+    with collecting(recogniser.model, recogniser.modules) as together:
+        together.frames = stages.frames(LENGTHS)
+        stages.logits(stages.enter(padded()), 0, together.frames)
+    with collecting(recogniser.model, recogniser.modules) as alone:
+        for samples in LENGTHS:
+            stages.logits(stages.enter(noise(samples)[None]), 0, stages.frames([samples]))
+    for activation, collector in alone.items():
+        assert together[activation].counts.sum() == collector.counts.sum(), activation
+        assert together[activation].amax == pytest.approx(collector.amax, rel=1e-4), activation
+
+
+def test_costs_are_those_of_the_layers_weights(tiny):
+    """Worked by hand: weights times outputs per second of audio; 3199 frames leave the first convolution."""
+    stages = Stages(tiny.model)
+    costs = layer_costs(stages)
+    assert costs["cnn01"].macs == pytest.approx(16 * 10 * 3199 / 16_000)
+    assert costs["cnn02"].bytes == pytest.approx(16 * 3199 * 4 / 16_000)
+    assert costs["transformer01"].macs == pytest.approx((4 * 48 * 48 + 2 * 48 * 96) * 49 / 16_000)
+    assert costs["head"].macs == pytest.approx(48 * 32 * 49 / 16_000)
+    assert not stages.samples, "measuring counts as work"
+    stages.logits(stages.enter(torch.zeros(1, 8_000)), 0, stages.frames([8_000]))
+    assert passes(stages.samples, costs, 8_000) == pytest.approx(1)
+    frames = stages.frames([8_000])
+    stages.run(stages.enter(torch.zeros(1, 8_000)), 0, 2, frames)
+    first = (costs["cnn01"].macs + costs["cnn02"].macs) / sum(c.macs for c in costs.values())
+    assert passes(stages.samples, costs, 8_000) == pytest.approx(1 + first)
