@@ -69,18 +69,18 @@ def make_batches(
 ) -> list[Batch]:
     """Batches whose hidden values take at most ``budget`` bytes, and of one utterance where that alone takes more.
 
-    Short utterances come first; with ``seed`` the batches come in a random order instead. Inside one all utterances are
-    equally long, or, if ``padded``, as long as leaves at most a tenth of the batch to padding.
+    Inside one all utterances are equally long, or, if ``padded``, as long as leaves at most a tenth of the batch to
+    padding. Short ones come first; with ``seed`` the batches come in a random order instead, and who shares one with
+    whom is random among equally long utterances, so that the first batches are no speaker's alone.
     """
+    draw = None if seed is None else np.random.default_rng(seed)
+    drawn = utterances if draw is None else [utterances[i] for i in draw.permutation(len(utterances))]
     batches: list[Batch] = []
-    for utterance in sorted(utterances, key=lambda u: u.samples):
+    for utterance in sorted(drawn, key=lambda u: u.samples):
         if not batches or not _fits(batches[-1], utterance, memory, budget, padded):
             batches.append([])
         batches[-1].append(utterance)
-    if seed is not None:
-        order = np.random.default_rng(seed).permutation(len(batches))
-        batches = [batches[i] for i in order]
-    return batches
+    return batches if draw is None else [batches[i] for i in draw.permutation(len(batches))]
 
 
 def _fits(batch: Batch, longest: Utterance, memory: Footprint, budget: float, padded: bool) -> bool:

@@ -11,8 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 4000
-FEWEST = 8  # utterances before the first decision
+FIRST_LOOK, GROWTH = 0.1, 1.5  # share of the utterances before the first decision, and how many times as many for the next
 UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # utterances that each difference, in words, counts as having been seen in
+
+
+def due(before: int, seen: int, total: int) -> bool:
+    """Whether to decide now that ``seen`` of ``total`` utterances are known, after ``before`` of them.
+
+    Few looks, each at half as many again: with every further look it grows more likely that chance decides.
+    """
+    look = FIRST_LOOK * total
+    while look <= before:
+        look *= GROWTH
+    return look <= seen < total
 
 
 @dataclass(frozen=True)
@@ -27,8 +38,6 @@ class Racing:
 
         None while it is not sure.
         """
-        if len(difference) < FEWEST:
-            return None
         probability = float((self._totals(difference, unseen) > limit).mean())
         if probability >= self.confidence:
             return True
@@ -40,8 +49,6 @@ class Racing:
         ``errors`` are words ``(candidates, seen utterances)``. The lowest total wins, of equals the lowest divergence.
         """
         lost = np.zeros(len(errors), dtype=bool)
-        if errors.shape[1] < FEWEST:
-            return lost
         leader = np.lexsort((divergences, errors.sum(axis=1)))[0]
         for candidate in np.delete(np.arange(len(errors)), leader):
             totals = self._totals(errors[candidate] - errors[leader], unseen)

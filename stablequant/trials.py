@@ -12,6 +12,7 @@ from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.progress import progress
+from stablequant.racing import due
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Reference, Split
 from stablequant.stages import Frames, Stages
@@ -113,7 +114,7 @@ class Trial:
 class Experiment:
     """Trials of one layer.
 
-    ``decide`` is given the running trials after each batch, may stop some, and says whether all is decided.
+    ``decide`` is given the running trials now and then, may stop some, and says whether all is decided.
     """
 
     modules: list[QuantizedModule]
@@ -145,9 +146,9 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
             if not running:
                 break
             _run_batch(stages, running, weights, calibration, number)
-            seen += len(batch)
+            before, seen = seen, seen + len(batch)
             recognised.update(len(batch))
-            if seen < len(split.utterances):
+            if due(before, seen, len(split.utterances)):
                 for experiment in running:
                     experiment.decided = experiment.decide is not None and experiment.decide(experiment.running)
 

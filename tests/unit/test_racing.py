@@ -1,0 +1,81 @@
+"""Stopping early: right about as often as promised, and never before anything was heard."""
+
+import numpy as np
+import pytest
+
+from stablequant.racing import Racing, due
+
+RACING = Racing(confidence=0.95, seed=0)
+
+
+def decide(difference: np.ndarray, limit: float) -> tuple[bool | None, int]:
+    """The decision and how many utterances it took."""
+    for seen in range(1, len(difference)):
+        if due(seen - 1, seen, len(difference)):
+            found = RACING.above(difference[:seen], len(difference) - seen, limit)
+            if found is not None:
+                return found, seen
+    return bool(difference.sum() > limit), len(difference)
+
+
+def test_looks_are_few_and_never_at_the_end():
+    looks = [seen for seen in range(1, 1001) if due(seen - 1, seen, 1000)]
+    assert looks == [100, 150, 225, 338, 507, 760]
+    assert [due(before, before + 250, 1000) for before in (0, 250, 500, 750)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.02, 0.04, 0.06, 0.3])
+def test_decisions_about_a_threshold_are_right_about_as_often_as_promised(rate):
+    """Words lost at random, with a threshold of 20 words. Up to six decisions may go wrong, each with 5 %."""
+    draw = np.random.default_rng(1)
+    wrong = seen = 0
+    runs = 100
+    for _ in range(runs):
+        difference = (draw.random(400) < rate).astype(int) * draw.integers(1, 3, 400)
+        found, needed = decide(difference, 20)
+        wrong += found != (difference.sum() > 20)
+        seen += needed / 400 / runs
+    assert wrong / runs <= 0.15
+    assert seen < {0.0: 0.25, 0.02: 0.7, 0.04: 0.8, 0.06: 0.7, 0.3: 0.11}[rate]
+
+
+def test_no_difference_so_far_is_not_certainty():
+    assert RACING.above(np.zeros(10, dtype=int), 100, 2.5) is None
+    assert RACING.above(np.full(10, 9), 100, 2.5) is True
+    assert RACING.above(np.zeros(500, dtype=int), 500, 2.5) is False
+
+
+def test_the_draws_are_the_closed_form_of_the_beta_binomial():
+    """Of n seen utterances k lost a word: the share lost is Beta(k + 1/2, n - k + ...), its mean is known."""
+    difference = np.array([1] * 30 + [0] * 70)
+    totals = RACING._totals(difference, 300)
+    mean = 30 + 300 * (30.5 - 0.5) / 101
+    share = 30.5 / 101
+    variance = 300 * share * (1 - share) * (101 + 300) / 102
+    assert totals.mean() == pytest.approx(mean, rel=0.02)
+    assert totals.std() == pytest.approx(np.sqrt(variance), rel=0.1)
+
+
+def test_a_clear_loser_is_given_up_and_near_equals_are_not():
+    draw = np.random.default_rng(0)
+    base = draw.integers(0, 2, 60)
+    near = base.copy()
+    near[:5] += [1, 1, 1, -1, -1]
+    far = base + draw.integers(0, 3, 60)
+    lost = RACING.losers(np.stack([base, near, far]), np.array([0.1, 0.1, 0.1]), 100)
+    assert lost.tolist() == [False, False, True]
+
+
+def test_of_equals_the_lower_divergence_leads():
+    errors = np.zeros((2, 100), dtype=int)
+    assert RACING.losers(errors, np.array([0.2, 0.1]), 1).tolist() == [True, False]
+    assert RACING.losers(errors, np.array([0.1, 0.2]), 1).tolist() == [False, True]
+
+
+def test_the_leader_is_never_given_up():
+    draw = np.random.default_rng(0)
+    for _ in range(50):
+        errors = draw.poisson(draw.uniform(0, 2, (6, 1)), (6, 40))
+        divergences = draw.random(6)
+        lost = RACING.losers(errors, divergences, 60)
+        assert not lost[np.lexsort((divergences, errors.sum(axis=1)))[0]]
