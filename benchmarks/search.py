@@ -1,9 +1,11 @@
-"""What the search costs, naive, resuming from stored activations, and racing: ``python benchmarks/search.py --out FILE``.
+"""What the search costs: ``python benchmarks/search.py --out FILE``.
 
-Each mode is a process of its own; they take turns layer by layer, so that a drifting machine slows all alike. *Passes* are
-multiply-accumulates in units of one pass over the audio. Naive recognises all audio anew for every layer and every cut-off
-percentile. The demo's speech and recogniser are those of the project (synthesised speech); ``hubert-large-shape`` is a
-network of HuBERT large's shape with random weights, see ``random_large.py``.
+Three modes: *naive* recognises all audio anew for every layer and every cut-off percentile, *prefix* resumes from
+stored activations and computes what lies before a layer once for all its percentiles, *racing* stops early too. Each is
+a process of its own; they take turns layer by layer, so that a drifting machine slows all alike. *Passes* are
+multiply-accumulates in units of one pass over the audio. The demo is the project's, **synthesised** speech and the
+recogniser trained on it; ``hubert-large-shape`` has random weights and hears tones, see ``random_large.py``.
+Run it in the project's folder.
 """
 
 import argparse
@@ -11,7 +13,6 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,15 +27,17 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from random_large import write_random_large
 
 from stablequant.activations import Activations
+from stablequant.batches import loaded
 from stablequant.checkpoint import import_checkpoint
 from stablequant.costs import layer_costs, passes
-from stablequant.files import write_table
+from stablequant.files import read_json, read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.layers import layer_names_of, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.percentiles import search_percentile
 from stablequant.racing import Racing
 from stablequant.recogniser import load_recogniser
+from stablequant.recognition import Recognition
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.sensitivity import probe_layers
 from stablequant.stages import Stages
@@ -43,8 +46,12 @@ from stablequant.utterances import Utterance, list_utterances, table_of
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 MODES = ("naive", "prefix", "racing")
+MODELS = ("demo", "hubert-large-shape")
+COLUMNS = [
+    *("model", "mode", "passes", "wall_seconds", "peak_rss_bytes", "disk_bytes", "selected", "percentiles"),
+    *("audio_seconds", "fp32_seconds", "fp32_peak_rss_bytes"),
+]
 DEV_CLEAN_HOURS = 5.4
-SELECTED = 4  # layers that the paper's searches are assumed for
 
 
 class Mode:
@@ -60,11 +67,18 @@ class Mode:
         self.racing = Racing(CONFIG["racing"]["confidence"], seed) if mode == "racing" else None
         self.seed = seed
 
-    def fp32(self) -> None:
-        """Plain recognition, then, except that naive does it in another pass, what is measured against it."""
+    def recognise(self) -> None:
+        """Plain recognition in fp32."""
+        recognition = Recognition(self.split.front_end.vocabulary)
+        for batch, audio in loaded(self.split.batches, self.split.front_end, "fp32"):
+            frames = self.stages.frames([u.samples for u in batch])
+            recognition.add(batch, frames.rows(self.stages.logits(self.stages.enter(audio), 0, frames)))
+
+    def reference(self) -> None:
+        """What is measured against: naive recognises once for the words and once for the histograms."""
         budget = 0 if self.mode == "naive" else CONFIG["cache"]["disk_mb"]
         if self.mode == "naive":
-            recognise_reference(self.stages, [], self.split, self.files, 0)
+            self.recognise()
         _, self.histograms = recognise_reference(self.stages, self.modules, self.split, self.files, budget)
         reference = load_reference(self.files.summary, self.files.posteriors)
         activations = Activations(self.files.activations, self.split.belongs, self.stages.names) if budget else None
@@ -91,6 +105,9 @@ class Mode:
         ]
         running = [c for c in found if not c.stopped]
         return min(running, key=lambda c: (c.outcome.wer, c.outcome.divergence, -c.percentile)).percentile
+
+    def audio_seconds(self) -> float:
+        return sum(u.samples for u in self.split.utterances) / self.split.front_end.sample_rate
 
     def usage(self) -> dict[str, float]:
         """What all steps so far took."""
@@ -136,29 +153,27 @@ class Worker:
         self._process.join()
 
 
-def plain_recognition(mode: str, checkpoint: Path, utterances: Path, folder: Path, threads: int, seed: int) -> dict:
-    """Peak memory and seconds of one fp32 recognition."""
-    worker = Worker(mode, checkpoint, utterances, folder, threads, seed)
-    worker("plain")
-    usage = worker("usage")
-    worker.stop()
-    return {"fp32_seconds": worker.seconds, "fp32_peak_rss_bytes": usage["peak_rss_bytes"]}
-
-
-def measure(name: str, checkpoint: Path, utterances: Path, layers: list[str], threads: int, seed: int) -> pd.DataFrame:
-    """One row per mode."""
+def measure(name: str, checkpoint: Path, utterances: Path, threads: int, seed: int) -> pd.DataFrame:
+    """One row per mode; ``fp32_...`` are of one plain recognition."""
+    layers = layer_names_of(read_json(checkpoint / "config.json"))
     with tempfile.TemporaryDirectory() as temporary:
-        folders = {mode: Path(temporary) / mode for mode in MODES}
-        for folder in folders.values():
+        workers = {}
+        for mode in ("fp32", *MODES):
+            folder = Path(temporary) / mode
             folder.mkdir()
-        workers = {m: Worker(m, checkpoint, utterances, folders[m], threads, seed) for m in MODES}
+            workers[mode] = Worker(mode, checkpoint, utterances, folder, threads, seed)
+        plain = workers.pop("fp32")
+        plain("recognise")
+        fp32 = {"fp32_seconds": plain.seconds, "fp32_peak_rss_bytes": plain("usage")["peak_rss_bytes"]}
+        plain.stop()
         for worker in workers.values():
-            worker("fp32")
+            worker("reference")
         for layer in tqdm(layers, desc=f"{name}: probes"):
             for worker in workers.values():
                 if worker("probe", layer):
                     worker.selected.append(layer)
-        for layer in tqdm(dict.fromkeys(s for w in workers.values() for s in w.selected), desc=f"{name}: searches"):
+        searched = [layer for layer in layers if any(layer in worker.selected for worker in workers.values())]
+        for layer in tqdm(searched, desc=f"{name}: searches"):
             for worker in workers.values():
                 if layer in worker.selected:
                     worker.percentiles[layer] = worker("search", layer)
@@ -170,9 +185,61 @@ def measure(name: str, checkpoint: Path, utterances: Path, layers: list[str], th
                 **worker("usage"),
                 "selected": " ".join(worker.selected),
                 "percentiles": " ".join(f"{layer}:{p}" for layer, p in worker.percentiles.items()),
+                "audio_seconds": worker("audio_seconds"),
+                **fp32,
             }
             for mode, worker in workers.items()
         ]
         for worker in workers.values():
             worker.stop()
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def summarise(table: pd.DataFrame) -> str:
+    """Ratios to naive, and what the search of LibriSpeech's dev-clean would take on this machine."""
+    lines = []
+    for name, rows in table.groupby("model", sort=False):
+        naive = rows[rows["mode"] == "naive"].iloc[0]
+        for row in rows.itertuples():
+            same = "the same" if (row.selected, row.percentiles) == (naive.selected, naive.percentiles) else "other"
+            hours = row.wall_seconds * DEV_CLEAN_HOURS / row.audio_seconds
+            lines.append(
+                f"{name} {row.mode}: {row.passes:.1f} passes ({row.passes / naive.passes:.3f} of naive), "
+                f"{row.wall_seconds:.0f} s ({row.wall_seconds / naive.wall_seconds:.3f}), peak memory "
+                f"{row.peak_rss_bytes / row.fp32_peak_rss_bytes:.2f} of plain fp32's, {row.disk_bytes / 1e6:.0f} MB of "
+                f"disk, {same} layers and percentiles; dev-clean ({DEV_CLEAN_HOURS} h): about {hours:.1f} h"
+            )
+    return "\n".join(lines)
+
+
+def prepare(name: str, folder: Path, audio_seconds: float) -> tuple[Path, Path]:
+    """A model's checkpoint and table of utterances."""
+    if name == "hubert-large-shape":
+        return write_random_large(folder, audio_seconds)
+    settings = CONFIG["models"]["demo"]
+    import_checkpoint(settings["checkpoint"], folder / "checkpoint")
+    listed, _ = list_utterances(read_manifest(Path(settings["calibration"])), read_front_end(folder / "checkpoint"))
+    write_table(folder / "utterances.tsv", table_of(listed, Utterance))
+    return folder / "checkpoint", folder / "utterances.tsv"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="TSV to write; rows of other models in it are kept")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="what to search (both)")
+    parser.add_argument("--audio-seconds", type=float, default=180, help="audio for hubert-large-shape (180)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
+    parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the audio's order and racing's draws (0)")
+    arguments = parser.parse_args()
+    for name in arguments.models:
+        with tempfile.TemporaryDirectory() as temporary:
+            checkpoint, utterances = prepare(name, Path(temporary), arguments.audio_seconds)
+            measured = measure(name, checkpoint, utterances, arguments.threads, arguments.seed)
+        before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
+        table = pd.concat([before[before["model"] != name], measured])
+        write_table(arguments.out, table)
+        print(summarise(measured), flush=True)
+
+
+if __name__ == "__main__":
+    main()

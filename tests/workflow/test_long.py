@@ -1,0 +1,98 @@
+"""A corpus larger than memory: what the search and the evaluation hold does not grow with the audio.
+
+The manifest is synthetic, one of the demo's utterances under many names. ``STABLEQUANT_HOURS=12`` makes it as long as that.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, write_speech, write_tiny_checkpoint
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.files import write_table
+from stablequant.front_end import read_front_end
+from stablequant.manifests import read_manifest
+from stablequant.utterances import Utterance, list_utterances, table_of
+
+HOURS = float(os.environ.get("STABLEQUANT_HOURS", "1.5"))
+SHORT = HOURS / 10
+LIMIT = 4 * 2**30  # bytes of address space
+JOB = """
+import json, resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), int(sys.argv[3])))
+from pathlib import Path
+from stablequant.activations import Activations
+from stablequant.evaluation import evaluate
+from stablequant.batches import loaded
+from stablequant.histograms import save_histograms
+from stablequant.layers import quantized_modules
+from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.reference import Files, load_reference, read_split, recognise_reference
+from stablequant.sensitivity import probe_layers
+from stablequant.stages import Stages
+from stablequant.trials import Calibration
+
+checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
+peaks = {}
+
+def note(step):
+    peaks[step] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+model = load_recogniser(checkpoint, threads=2)
+stages = Stages(model)
+modules = quantized_modules(model.config.to_dict())
+split = read_split(checkpoint, folder / "utterances.tsv", 50, 0)
+files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+_, histograms = recognise_reference(stages, modules, split, files, 10_000)
+note("reference")
+activations = Activations(files.activations, split.belongs, stages.names)
+calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0)
+ranges = {name: h.amax for name, h in histograms.items()}
+probe_layers(stages, modules, ["transformer02"], ranges, calibration, 0.25)
+note("probe")
+evaluation = evaluate(torch_infer(model), split.utterances, split.batches, split.front_end, 1)
+note("evaluation")
+stored = sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
+print(json.dumps({"peaks": peaks, "stored": stored, "hours": evaluation.audio_seconds / 3600}))
+"""
+
+
+def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
+    """Peak memory by step of the calibration's and the evaluation's work on ``hours`` of audio."""
+    folder.mkdir()
+    (file,) = write_speech(folder / "speech", folder / "manifest.tsv", 1)
+    (first,), _ = list_utterances(read_manifest(folder / "manifest.tsv"), read_front_end(checkpoint))
+    count = round(hours * 3600 * 16_000 / first.samples)
+    listed = [first]
+    for number in range(1, count):
+        path = folder / f"{number}.flac"
+        path.hardlink_to(file)
+        listed.append(Utterance(path.stem, str(path), first.samples, first.transcript))
+    write_table(folder / "utterances.tsv", table_of(listed, Utterance))
+    done = subprocess.run(
+        [sys.executable, "-c", JOB, str(checkpoint), str(folder), str(LIMIT)],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_memory_is_flat_however_long_the_audio(tmp_path):
+    write_tiny_checkpoint(tmp_path / "source")
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    short = measure(tmp_path / "short", tmp_path / "checkpoint", SHORT)
+    long = measure(tmp_path / "long", tmp_path / "checkpoint", HOURS)
+    print(short, long)
+    assert long["hours"] == pytest.approx(HOURS, rel=0.01)
+    assert long["stored"] > 5 * short["stored"]
+    for step, peak in long["peaks"].items():
+        grown = peak - short["peaks"][step]
+        assert grown < 0.10 * short["peaks"][step], f"{step}: {grown / 1e6:.0f} MB more"
+        assert grown < 0.1 * (long["stored"] - short["stored"]), step
