@@ -24,6 +24,10 @@ rule search_percentile:
     priority: 40
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=len(config["percentiles"]), gpu=True),
+        gpu=gpus,
     params:
         percentiles=config["percentiles"],
         device=config["device"],

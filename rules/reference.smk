@@ -23,6 +23,10 @@ rule recognise_reference:
     priority: 50
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=1, gpu=True),
+        gpu=gpus,
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],
@@ -47,6 +51,10 @@ rule collect_histograms:
     priority: 50
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=1, gpu=True),
+        gpu=gpus,
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],

@@ -23,6 +23,10 @@ rule probe_layer:
     priority: 40
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=1, gpu=True),
+        gpu=gpus,
     params:
         device=config["device"],
         batch_seconds=config["batch_seconds"],
@@ -45,6 +49,7 @@ checkpoint select_layers:
     log:
         "logs/{model}/select_layers.log",
     priority: 40
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:
