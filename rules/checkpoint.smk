@@ -19,6 +19,9 @@ rule import_checkpoint:
         "results/{model}/benchmarks/import_checkpoint.tsv"
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=2),
+        runtime=runtime(),
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
         layers=lambda wildcards: LAYERS[wildcards.model],

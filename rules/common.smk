@@ -15,6 +15,7 @@ from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
 from stablequant.layers import jobs_of_layers
 from stablequant.manifests import read_manifest, siblings
+from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
@@ -23,6 +24,9 @@ try:
     LAYERS = {
         name: sources.checkpoint_layers(settings["checkpoint"], settings.get("layers"), f"models: {name}: checkpoint")
         for name, settings in config["models"].items()
+    }
+    CHECKPOINT_BYTES = {
+        name: checkpoint_bytes(settings["checkpoint"], LAYERS[name]) for name, settings in config["models"].items()
     }
     for settings in config["models"].values():
         for split in ("calibration", "evaluation"):
@@ -72,3 +76,25 @@ def searched_percentiles(wildcards):
 def percentiles_of_method(wildcards):
     """The percentiles that a method builds on; the plain calibrations need none, so they never wait."""
     return {"percentiles": f"results/{wildcards.model}/percentiles.tsv"} if wildcards.method == "stablequant" else {}
+
+
+def gpus(_wildcards):
+    """1 for a job whose torch is to run on a GPU, else nothing. What `auto` finds is known only of this machine."""
+    found = config["device"] == "auto" and workflow.is_main_process and workflow.local_exec and has_gpu()
+    return 1 if found or config["device"] == "cuda" else None
+
+
+def memory(copies):
+    """Memory of a job that holds the checkpoint ``copies`` times."""
+    return lambda wildcards, attempt: memory_mb(CHECKPOINT_BYTES[wildcards.model], copies, config["batch_mb"], attempt)
+
+
+def runtime(passes=0, gpu=False):
+    """Time of a job that recognises its utterances ``passes`` times, on a GPU if it may and there is one."""
+
+    def minutes(wildcards, input, attempt):
+        heard = passes * audio_seconds(Path(input.utterances)) if passes else 0
+        on_gpu = gpu and gpus(wildcards) is not None
+        return runtime_minutes(CHECKPOINT_BYTES[wildcards.model], heard, on_gpu, attempt)
+
+    return minutes

@@ -14,6 +14,7 @@ rule write_manifest:
     log:
         "logs/{model}/write_manifest/{split}.log",
     priority: 100
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:

@@ -18,6 +18,9 @@ rule build_engine:
         "results/{model}/benchmarks/build_engine/{backend}/{method}.tsv"
     conda:
         "../envs/engines.yaml"
+    resources:
+        mem_mb=memory(copies=3),
+        runtime=runtime(),
     params:
         tensorrt=config["tensorrt"],
         code=code_digest("build_engine"),

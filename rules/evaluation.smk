@@ -21,6 +21,9 @@ rule evaluate_engine:
     conda:
         "../envs/engines.yaml"
     threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
+    resources:
+        mem_mb=memory(copies=2),
+        runtime=runtime(passes=config["evaluation_repeats"]),
     params:
         batch_mb=config["batch_mb"],
         repeats=config["evaluation_repeats"],
@@ -41,6 +44,7 @@ rule compare:
         "results/{model}/comparison.tsv",
     log:
         "logs/{model}/compare.log",
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:

@@ -18,6 +18,9 @@ rule export_onnx:
         "results/{model}/benchmarks/export_onnx.tsv"
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=4),
+        runtime=runtime(),
     params:
         code=code_digest("export_onnx"),
     script:
@@ -38,6 +41,9 @@ rule insert_qdq:
         "results/{model}/benchmarks/insert_qdq/{method}.tsv"
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=2),
+        runtime=runtime(),
     params:
         code=code_digest("insert_qdq"),
     script:

@@ -26,6 +26,10 @@ rule search_percentile:
     priority: 40
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=len(config["percentiles"]), gpu=True),
+        gpu=gpus,
     params:
         percentiles=config["percentiles"],
         device=config["device"],
@@ -47,6 +51,7 @@ rule gather_percentiles:
     log:
         "logs/{model}/gather_percentiles.log",
     priority: 40
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:

@@ -29,7 +29,10 @@ rule recognise_reference:
     conda:
         "../envs/search.yaml"
     resources:
-        disk_mb=config["cache"]["disk_mb"],  # a resource, so that another budget reruns nothing: results do not depend on it
+        mem_mb=memory(copies=1),
+        runtime=runtime(passes=1, gpu=True),
+        gpu=gpus,
+        disk_mb=config["cache"]["disk_mb"],  # no parameter: results do not depend on it, so a change reruns nothing
     params:
         device=config["device"],
         precision=config["precision"],

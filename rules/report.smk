@@ -19,6 +19,7 @@ rule plot_sensitivity:
         ),
     log:
         "logs/{model}/plot_sensitivity.log",
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:
@@ -41,6 +42,7 @@ rule plot_percentiles:
         ),
     log:
         "logs/{model}/plot_percentiles.log",
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:
@@ -63,6 +65,7 @@ rule plot_comparison:
         ),
     log:
         "logs/{model}/plot_comparison.log",
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:

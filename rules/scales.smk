@@ -17,6 +17,9 @@ rule optimise_scales:
         "results/{model}/benchmarks/optimise_scales/{method}.tsv"
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=0),
+        runtime=runtime(),
     params:
         uniform_percentile=config["uniform_percentile"],
         code=code_digest("optimise_scales"),

@@ -25,6 +25,10 @@ rule probe_layer:
     priority: 40
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=2 if config["probe"]["layers_per_job"] > 1 else 1),
+        runtime=runtime(passes=config["probe"]["layers_per_job"], gpu=True),
+        gpu=gpus,
     params:
         device=config["device"],
         batch_mb=config["batch_mb"],
@@ -50,6 +54,7 @@ checkpoint select_layers:
     log:
         "logs/{model}/select_layers.log",
     priority: 40
+    localrule: True
     conda:
         "../envs/search.yaml"
     params:

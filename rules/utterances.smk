@@ -20,6 +20,9 @@ rule list_utterances:
     priority: 100
     conda:
         "../envs/search.yaml"
+    resources:
+        mem_mb=memory(copies=0),
+        runtime=runtime(),
     params:
         audio_root=lambda wildcards: config["models"][wildcards.model].get("audio_root"),
         max_rejected=config["max_rejected"],

@@ -1,7 +1,7 @@
 """Many arrays in one safetensors file, written as they come and read back one at a time.
 
 safetensors' own writer wants all of them in memory at once. Here the space of the header is reserved, the arrays are
-appended, and the header is filled in last, padded with spaces as the format allows; any safetensors reader opens the file.
+appended, and the header is filled in last, padded with spaces as the format allows: any safetensors reader opens it.
 """
 
 import json

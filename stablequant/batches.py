@@ -1,4 +1,4 @@
-"""Utterances recognised at once: of one length, or padded where the recogniser does not see it, within a memory budget."""
+"""Utterances recognised at once, within a memory budget: of one length, or padded where that changes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 4000
-FIRST_LOOK, GROWTH = 0.1, 1.5  # share of the utterances before the first decision, and how many times as many for the next
+FIRST_LOOK, GROWTH = (
+    0.1,
+    1.5,
+)  # share of the utterances before the first decision, and how many times as many for the next
 UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # utterances that each difference, in words, counts as having been seen in
 
 

@@ -33,14 +33,24 @@ def test_every_config_key_is_in_the_readme():
 
 
 def test_every_link_of_the_documents_leads_somewhere():
-    for file in [PROJECT / "README.md", PROJECT / "resources/demo/README.md"]:
+    for file in [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text()):
             assert (file.parent / target).exists(), target
 
 
+def jobs() -> dict[str, str]:
+    """The text of every rule that makes something, by its name."""
+    texts = [file.read_text() for file in (PROJECT / "rules").glob("*.smk")]
+    rules = re.findall(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", "\n".join(texts), re.M | re.S)
+    return {name: body for name, body in rules if "output:" in body}
+
+
 def test_rules_run_the_script_of_their_own_name():
-    for file in (PROJECT / "rules").glob("*.smk"):
-        for name, body in re.findall(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", file.read_text(), re.M | re.S):
-            if "output:" in body:  # else it only names what others make
-                assert f"../scripts/{name}.py" in body, name
-                assert re.search(rf"logs/(\{{model\}}/)?{name}[/.]", body), name
+    for name, body in jobs().items():
+        assert f"../scripts/{name}.py" in body, name
+        assert re.search(rf"logs/(\{{model\}}/)?{name}[/.]", body), name
+
+
+def test_rules_that_are_submitted_ask_for_memory_and_time():
+    for name, body in jobs().items():
+        assert ("localrule: True" in body) != ("mem_mb=" in body and "runtime=" in body), name

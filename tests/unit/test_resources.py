@@ -1,0 +1,59 @@
+"""What jobs ask of a cluster."""
+
+import pandas as pd
+import pytest
+
+from stablequant.files import write_table
+from stablequant.layers import layer_names
+from stablequant.resources import audio_seconds, checkpoint_bytes, memory_mb, runtime_minutes
+
+BASE, LARGE = 378_000_000, 1_262_000_000  # bytes of random HuBERTs of these sizes
+
+
+@pytest.mark.parametrize(
+    ("job", "copies", "peak_of_base", "peak_of_large"),
+    [  # largest resident set of the process in MB
+        ("import_checkpoint", 2, 843, 1765),
+        ("recognise_reference", 1, 1370, 2278),
+        ("probe_layer", 1, 1408, 2358),
+        ("export_onnx", 4, 2133, 5722),
+        ("insert_qdq", 2, 920, 2704),
+        ("build_engine", 3, 1593, 4397),
+        ("evaluate_engine", 2, 1570, 3380),
+    ],
+)
+def test_memory_is_enough_for_what_was_measured(job, copies, peak_of_base, peak_of_large):
+    for size, peak in ((BASE, peak_of_base), (LARGE, peak_of_large)):
+        assert peak < memory_mb(size, copies, 100, attempt=1) < 4 * peak
+
+
+def test_every_attempt_gets_twice_as_much():
+    assert [memory_mb(BASE, 1, 100, attempt) for attempt in (1, 2, 3)] == [2378, 4756, 9512]
+    first, second = (runtime_minutes(BASE, 600, gpu=False, attempt=attempt) for attempt in (1, 2))
+    assert second == 2 * first
+
+
+def test_time_grows_with_audio_and_shrinks_on_a_gpu():
+    without, short, long = (runtime_minutes(LARGE, seconds, gpu=False, attempt=1) for seconds in (0, 3600, 7200))
+    assert long - short == pytest.approx(short - without, abs=1)
+    assert without < runtime_minutes(LARGE, 7200, gpu=True, attempt=1) < short
+
+
+def test_size_of_a_local_checkpoint(tmp_path):
+    (tmp_path / "config.json").write_bytes(bytes(10))
+    (tmp_path / "model.safetensors").write_bytes(bytes(300))
+    assert checkpoint_bytes(str(tmp_path), layer_names(7, 12)) == 310
+
+
+def test_size_of_a_checkpoint_on_the_hub_is_estimated_by_its_layers():
+    assert BASE < checkpoint_bytes("somebody/base", layer_names(7, 12)) < 4 * BASE
+    assert LARGE < checkpoint_bytes("somebody/large", layer_names(7, 24)) < 4 * LARGE
+
+
+def test_audio_of_a_table(tmp_path):
+    table = tmp_path / "utterances.tsv"
+    with pytest.raises(FileNotFoundError):
+        audio_seconds(table)
+    rows = [("a", "a.flac", 16_000, 'He said "yes".'), ("b", "b.flac", 8_000, "no")]
+    write_table(table, pd.DataFrame(rows, columns=["utterance", "path", "samples", "transcript"]))
+    assert audio_seconds(table) == 1.5
