@@ -1,6 +1,6 @@
 """A corpus larger than memory: what the search and the evaluation hold does not grow with the audio.
 
-The manifest is synthetic, one of the demo's utterances under many names. ``STABLEQUANT_HOURS=12`` makes it as long as that.
+The manifest is synthetic, one of the demo's utterances under many names; ``STABLEQUANT_HOURS=12`` makes it that long.
 """
 
 import json

@@ -5,8 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import TINY_CONFIG, snakemake, write_tiny_project
+
+from stablequant.files import read_table
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,62 @@ def test_the_run_is_complete(finished):
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
     assert len(list((results / "plots").glob("*.svg"))) == 3
+
+
+def test_stored_activations_are_gone_when_the_searches_end(finished):
+    assert (finished / "results/tiny/activations.json").is_file()
+    assert not (finished / "results/tiny/activations").exists()
+    assert "removed" in (finished / "logs/tiny/gather_percentiles.log").read_text()
+
+
+def test_every_degradation_has_an_interval_and_doubt_is_flagged(finished):
+    for name in ("sensitivity.tsv", "percentiles.tsv", "comparison.tsv"):
+        table = read_table(finished / "results/tiny" / name)
+        assert ((table["ci_low"] <= table["degradation"]) & (table["degradation"] <= table["ci_high"])).all(), name
+    table = read_table(finished / "results/tiny/sensitivity.tsv")
+    log = (finished / "logs/tiny/select_layers.log").read_text()
+    for row in table.itertuples():
+        assert (f"{row.layer}: the threshold lies within the interval" in log) != row.sure
+
+
+def test_more_or_less_disk_for_activations_reruns_nothing(project):
+    configure(project, cache={"disk_mb": 0, "half": False})
+    assert planned(project) == {}
+
+
+def test_without_stored_activations_and_with_several_layers_in_a_job_the_results_are_the_same(project):
+    names = ("sensitivity.tsv", "percentiles.tsv", "scales/stablequant.json")
+    before = {name: (project / "results/tiny" / name).read_bytes() for name in names}
+    configure(project, cache={"disk_mb": 0, "half": False}, probe={"layers_per_job": 5})
+    printed = snakemake(project, "--forcerun", "recognise_reference", "--until", "optimise_scales")
+    assert printed.count("rule probe_layer") == 3
+    assert (project / "results/tiny/sensitivity/cnn06-transformer01.json").is_file()
+    assert {name: (project / "results/tiny" / name).read_bytes() for name in names} == before
+
+
+def test_racing_probes_every_layer_anew_and_finds_one_best_percentile_for_each_selected(project):
+    configure(project, racing={"enabled": True, "confidence": 0.9}, probe={"layers_per_job": 12})
+    assert planned(project)["probe_layer"] == 1
+    snakemake(project, "--until", "gather_percentiles")
+    assert read_table(project / "results/tiny/percentiles.tsv").groupby("layer")["best"].sum().eq(1).all()
+
+
+def test_activations_of_other_code_are_refused_with_one_sentence(project):
+    index = project / "results/tiny/activations.json"
+    index.write_text(index.read_text().replace('"code": "', '"code": "0'))
+    printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
+    assert "results/tiny/activations.json: made with another code; delete it, and run again" in printed
+    index.unlink()
+    snakemake(project, "results/tiny/sensitivity/head.json")
+
+
+def test_cuda_without_a_gpu_is_refused_with_one_sentence(project):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    configure(project, device="cuda")
+    printed = snakemake(project, "results/tiny/reference.json", expect=1)
+    assert "config key 'device': CUDA is asked for but torch sees no GPU; set 'auto' or 'cpu'" in printed
+    assert "Traceback" not in printed
 
 
 def test_nothing_changed_nothing_runs(project):
