@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.activations import release
 from stablequant.files import read_json, write_table
 from stablequant.jobs import job
-from stablequant.percentiles import gather_percentiles
+from stablequant.percentile_table import gather_percentiles
+from stablequant.stored import release
 
 with job(snakemake.log[0]) as log:
     table = gather_percentiles([read_json(Path(path)) for path in snakemake.input.searches])

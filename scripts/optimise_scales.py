@@ -5,7 +5,7 @@ from pathlib import Path
 from stablequant.files import read_table, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.percentiles import best_percentiles
+from stablequant.percentile_table import best_percentiles
 from stablequant.scales import optimise_ranges
 
 with job(snakemake.log[0]) as log:

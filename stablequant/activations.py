@@ -21,6 +21,7 @@ from stablequant.costs import Cost, recomputed
 from stablequant.digest import code_digest
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json, write_json
+from stablequant.stored import file_of, folder_of
 
 MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
 
@@ -82,12 +83,12 @@ def keeping(
     index: Path, belongs: dict[str, str], names: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
     """Write ``index``, and beside it a folder with a file for each layer ``chosen`` of ``names``."""
-    folder = _folder(index)
+    folder = folder_of(index)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     numbers = [str(batch) for batch in range(batches)]
     with ExitStack() as files:
-        writers = {k: files.enter_context(writing_arrays(_file(folder, names[k]), numbers)) for k in chosen}
+        writers = {k: files.enter_context(writing_arrays(file_of(index, names[k]), numbers)) for k in chosen}
         yield ActivationWriter(writers, dtype)
     write_json(index, {"layers": [names[k] for k in chosen], "precision": dtype.name, **belongs})
 
@@ -97,7 +98,7 @@ def forget(index: Path, layer: str) -> None:
     content = read_json(index)
     content["layers"].remove(layer)
     write_json(index, content)
-    _file(_folder(index), layer).unlink()
+    file_of(index, layer).unlink()
 
 
 class Activations:
@@ -114,10 +115,10 @@ class Activations:
         for key, expected in belongs.items():
             if content.get(key) != expected:
                 raise StableQuantError(index, f"made with another {key}", "delete it, and run again")
-        folder = _folder(index)
+        folder = folder_of(index)
         self._files: dict[int, ArrayReader] = {}
         if folder.is_dir():
-            self._files = {names.index(layer): ArrayReader(_file(folder, layer)) for layer in content["layers"]}
+            self._files = {names.index(layer): ArrayReader(file_of(index, layer)) for layer in content["layers"]}
         else:
             logging.info("%s: nothing is kept, starting from the audio", folder)
 
@@ -133,19 +134,3 @@ class Activations:
     def load(self, number: int, batch: int) -> np.ndarray:
         """What enters layer ``number``, which is kept, in batch ``batch``, as float32."""
         return np.array(self._files[number][str(batch)], dtype=np.float32)
-
-
-def release(index: Path) -> int:
-    """Remove what was kept once nothing needs it any more; return its size in bytes."""
-    folder = _folder(index)
-    size = sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
-    shutil.rmtree(folder, ignore_errors=True)
-    return size
-
-
-def _folder(index: Path) -> Path:
-    return index.with_suffix("")
-
-
-def _file(folder: Path, layer: str) -> Path:
-    return folder / f"{layer}.safetensors"

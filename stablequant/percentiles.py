@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
-import pandas as pd
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
@@ -13,10 +12,6 @@ from stablequant.racing import Racing
 from stablequant.ranges import percentile_amax
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
-
-COLUMNS = [
-    *("layer", "percentile", "best", "stopped", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"),
-]
 
 
 @dataclass(frozen=True)
@@ -80,15 +75,3 @@ def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
     running = [c for c in candidates if not c.stopped]
     best = min(running, key=lambda c: (c.outcome.wer, c.outcome.divergence, -c.percentile))
     return [replace(c, best=c is best) for c in candidates]
-
-
-def gather_percentiles(searches: Sequence[Mapping]) -> pd.DataFrame:
-    """One row per searched layer and cut-off: ``layer percentile best stopped wer ... utterances``."""
-    rows = [{"layer": search["layer"], **candidate} for search in searches for candidate in search["candidates"]]
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def best_percentiles(table: pd.DataFrame) -> dict[str, float]:
-    """Best cut-off by layer."""
-    best = table[table["best"]]
-    return dict(zip(best["layer"], best["percentile"], strict=True))

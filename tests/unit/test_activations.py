@@ -11,7 +11,7 @@ import safetensors.numpy
 import torch
 from conftest import Calibrated, batches_of, calibrate, heard
 
-from stablequant.activations import Activations, choose_layers, identity, release
+from stablequant.activations import Activations, choose_layers, identity
 from stablequant.arrays import ArrayReader, writing_arrays
 from stablequant.batches import load_batch
 from stablequant.costs import Cost, layer_costs, passes, recomputed
@@ -23,6 +23,7 @@ from stablequant.recogniser import torch_infer
 from stablequant.reference import Split
 from stablequant.sensitivity import probe_layers
 from stablequant.stages import Stages
+from stablequant.stored import release
 
 GRID = [99.99, 99.5, 98.0]
 LAYERS = ["cnn02", "cnn06", "positional", "transformer01", "transformer09", "head"]

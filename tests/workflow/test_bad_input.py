@@ -9,7 +9,7 @@ import soundfile
 import yaml
 from conftest import copy_project, snakemake, write_speech, write_tiny_checkpoint
 
-LONG_WORK = ("rule recognise_reference", "rule collect_histograms", "rule probe_layer")
+LONG_WORK = ("rule recognise_reference", "rule probe_layer")
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_editing_the_scales_spares_the_probes(project):
     jobs = planned(project)
     assert jobs["optimise_scales"] == 2
     assert {"insert_qdq", "build_engine", "evaluate_engine", "compare"} <= jobs.keys()
-    assert not jobs.keys() & {"probe_layer", "search_percentile", "select_layers", "collect_histograms", "export_onnx"}
+    assert not jobs.keys() & {"probe_layer", "search_percentile", "select_layers", "recognise_reference", "export_onnx"}
 
 
 def test_another_percentile_reruns_the_searches_and_what_follows(project):
@@ -139,7 +139,7 @@ def test_another_percentile_reruns_the_searches_and_what_follows(project):
     jobs = planned(project)
     assert jobs["search_percentile"] == len(selected(project))
     assert {"optimise_scales", "compare"} <= jobs.keys()
-    assert not jobs.keys() & {"probe_layer", "select_layers", "collect_histograms", "export_onnx"}
+    assert not jobs.keys() & {"probe_layer", "select_layers", "recognise_reference", "export_onnx"}
 
 
 def test_a_higher_threshold_reruns_the_selection_alone(project):
@@ -147,7 +147,7 @@ def test_a_higher_threshold_reruns_the_selection_alone(project):
     configure(project, threshold=1000)
     jobs = planned(project)
     assert jobs["select_layers"] == 1
-    assert not jobs.keys() & {"probe_layer", "search_percentile", "collect_histograms"}
+    assert not jobs.keys() & {"probe_layer", "search_percentile", "recognise_reference"}
     printed = snakemake(project)
     assert "rule search_percentile" not in printed
     assert selected(project) == []
