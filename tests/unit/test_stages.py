@@ -1,16 +1,23 @@
 """The recogniser as a chain of layers: the same numbers, whatever a pass starts from and whatever shares its batch."""
 
+import copy
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 
+from stablequant.audio import normalise, read_audio
 from stablequant.batches import tolerates_padding
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.costs import layer_costs, passes
 from stablequant.fakequant import fake_quantized
+from stablequant.recognition import Recognition
 from stablequant.stages import Stages
+from stablequant.utterances import Utterance
 
 LENGTHS = [16_000, 12_345, 9_000]
 VARIANTS = [(name, {}) for name in ARCHITECTURES] + [
@@ -94,6 +101,33 @@ def test_padding_stays_out_of_the_histograms(recogniser):
     for activation, collector in alone.items():
         assert together[activation].counts.sum() == collector.counts.sum(), activation
         assert together[activation].amax == pytest.approx(collector.amax, rel=1e-4), activation
+
+
+@torch.inference_mode()
+def test_speech_in_padded_batches_is_recognised_as_alone(recogniser, demo_utterances):
+    config = recogniser.model.config.to_dict()
+    if not tolerates_padding(config):
+        pytest.skip("never padded")
+    draw = np.random.default_rng(0)
+    shortened = [(u, u.samples - int(draw.integers(0, 4000))) for u in demo_utterances[:24]]
+    model = copy.deepcopy(recogniser.model)
+    model.lm_head.bias -= model(noise(16_000)[None]).logits.mean(dim=(0, 1))  # no class wins whatever is heard
+    stages = Stages(model)
+
+    def spoken(chosen: list[tuple[Utterance, int]]) -> dict[str, str]:
+        recognition = Recognition(recogniser.front_end.vocabulary)
+        listed = [replace(u, samples=samples) for u, samples in chosen]
+        audio = np.zeros((len(listed), max(u.samples for u in listed)), dtype=np.float32)
+        for row, utterance in zip(audio, listed, strict=True):
+            heard = read_audio(Path(utterance.path), 16_000).samples[: utterance.samples]
+            row[: len(heard)] = normalise(heard, 1e-7)
+        frames = stages.frames([u.samples for u in listed])
+        recognition.add(listed, frames.rows(stages.logits(stages.enter(audio), 0, frames)))
+        return recognition.hypotheses
+
+    alone = {path: words for one in shortened for path, words in spoken([one]).items()}
+    assert len(set(alone.values())) > 5, "it hears the same in everything"
+    assert spoken(shortened) == alone
 
 
 def test_costs_are_those_of_the_layers_weights(tiny):
