@@ -1,6 +1,7 @@
 # make run    the demo, from the checkpoint to the table
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
+# make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -8,17 +9,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq lint format lock
+.PHONY: run test test-fairseq test-slurm lint format lock
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
 	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not fairseq"
+	$(BIN)/python -m pytest -m "not fairseq and not slurm"
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
+
+test-slurm: $(INSTALLED)
+	$(BIN)/python -m pytest -m slurm
 
 .venv-fairseq/installed: envs/fairseq.txt
 	$(PYTHON) -m venv .venv-fairseq

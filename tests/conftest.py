@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import (
     Data2VecAudioConfig,
     Data2VecAudioForCTC,
@@ -27,12 +28,22 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
-from stablequant.recogniser import load_recogniser
+from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.recognition import recognise
 from stablequant.utterances import Utterance, list_utterances
 
 PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "resources/demo/model"
-
+TINY_CONFIG = {
+    "methods": ["fp32", "max", "stablequant"],
+    "percentiles": [99.9, 99.0],
+    "engines": ["openvino"],
+    "evaluation_repeats": 1,
+    "threshold": 0,
+    "models": {
+        "tiny": {"checkpoint": "model", "calibration": "tsv/calibration.tsv", "evaluation": "tsv/evaluation.tsv"}
+    },
+}
 
 ARCHITECTURES = {
     "hubert": (HubertForCTC, HubertConfig, {}),
@@ -170,3 +181,23 @@ def write_speech(root: Path, manifest: Path, count: int, split: str = "calibrati
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.write_text("\n".join([str(root), *lines]) + "\n")
     return files
+
+
+def write_tiny_project(folder: Path, **changes) -> Path:
+    """A project whose whole DAG runs in little time, on a tiny random recogniser and few utterances."""
+    copy_project(folder)
+    write_tiny_checkpoint(folder / "model", **changes)
+    for split in ("calibration", "evaluation"):
+        write_speech(folder / "speech" / split, folder / "tsv" / f"{split}.tsv", 6, split)
+    take_its_words_for_the_truth(folder / "model", folder / "tsv/calibration.tsv")
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | TINY_CONFIG))
+    return folder
+
+
+def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:
+    """Make a random recogniser perfect, so that every word that quantization changes is one lost."""
+    recogniser = Recogniser.load(checkpoint)
+    utterances, _ = list_utterances(read_manifest(manifest), recogniser.front_end)
+    heard = recognise(torch_infer(recogniser.model), utterances, recogniser.front_end, 40, "fp32").hypotheses
+    manifest.with_suffix(".wrd").write_text("".join(f"{heard[u.path]}\n" for u in utterances))

@@ -6,45 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import Recogniser, copy_project, snakemake, write_speech, write_tiny_checkpoint
-
-from stablequant.manifests import read_manifest
-from stablequant.recogniser import torch_infer
-from stablequant.recognition import recognise
-from stablequant.utterances import list_utterances
-
-CONFIG = {
-    "methods": ["fp32", "max", "stablequant"],
-    "percentiles": [99.9, 99.0],
-    "engines": ["openvino"],
-    "evaluation_repeats": 1,
-}
+from conftest import TINY_CONFIG, snakemake, write_tiny_project
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """The whole DAG run once on a tiny random recogniser."""
-    folder = copy_project(tmp_path_factory.mktemp("project"))
-    write_tiny_checkpoint(folder / "model")
-    for split in ("calibration", "evaluation"):
-        write_speech(folder / "speech" / split, folder / "tsv" / f"{split}.tsv", 6, split)
-    settings = yaml.safe_load((folder / "config.yaml").read_text()) | CONFIG
-    settings["models"] = {
-        "tiny": {"checkpoint": "model", "calibration": "tsv/calibration.tsv", "evaluation": "tsv/evaluation.tsv"}
-    }
-    settings["threshold"] = 0
-    take_its_words_for_the_truth(folder / "model", folder / "tsv/calibration.tsv")
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    folder = write_tiny_project(tmp_path_factory.mktemp("project"))
     snakemake(folder)
     return folder
-
-
-def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:
-    """Make a random recogniser perfect, so that every word that quantization changes is one lost."""
-    recogniser = Recogniser.load(checkpoint)
-    utterances, _ = list_utterances(read_manifest(manifest), recogniser.front_end)
-    heard = recognise(torch_infer(recogniser.model), utterances, recogniser.front_end, 40, "fp32").hypotheses
-    manifest.with_suffix(".wrd").write_text("".join(f"{heard[u.path]}\n" for u in utterances))
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:
@@ -85,7 +55,7 @@ def selected(folder: Path) -> list[str]:
 def test_the_run_is_complete(finished):
     results = finished / "results/tiny"
     rows = (results / "comparison.tsv").read_text().splitlines()
-    assert [row.split("\t")[:2] for row in rows[1:]] == [["openvino", m] for m in CONFIG["methods"]]
+    assert [row.split("\t")[:2] for row in rows[1:]] == [["openvino", m] for m in TINY_CONFIG["methods"]]
     assert len(list((results / "sensitivity").iterdir())) == 12
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
