@@ -1,0 +1,31 @@
+"""What jobs ask for, seen in a dry run with the profile for Slurm."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import snakemake, write_tiny_project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    return write_tiny_project(tmp_path_factory.mktemp("project"))
+
+
+def rules_with_gpu(folder: Path, device: str) -> set[str]:
+    targets = ["results/tiny/percentiles/cnn01.json", "results/tiny/comparison.tsv"]
+    printed = snakemake(
+        folder, "--dry-run", "--workflow-profile", "profiles/slurm", "--config", f"device={device}", "--", *targets
+    )
+    blocks = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", printed, re.M)
+    assert {"search_percentile", "evaluate_engine"} <= {rule for rule, _ in blocks}
+    return {rule for rule, block in blocks if re.search(r"resources: .*\bgpu=1\b", block)}
+
+
+def test_a_gpu_is_asked_for_by_the_rules_that_compute_on_it(project):
+    torch_rules = {"recognise_reference", "collect_histograms", "probe_layer", "search_percentile"}
+    assert rules_with_gpu(project, "cuda") == torch_rules
+
+
+def test_no_gpu_is_asked_for_on_the_cpu(project):
+    assert rules_with_gpu(project, "cpu") == set()
