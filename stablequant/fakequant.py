@@ -52,7 +52,7 @@ def fake_quantized(
             scale = float(scale_of(ranges[module.activation]))
 
             def hook(_module: torch.nn.Module, inputs: tuple, scale: float = scale) -> tuple:
-                return (fake_quantize_activation(inputs[0], scale), *inputs[1:])
+                return (fake_quantize_activation(inputs[0].float(), scale), *inputs[1:])  # autocast may have reduced it
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))
