@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -58,7 +57,7 @@ def submitted(project, local_results, tmp_path_factory) -> list[dict[str, str]]:
                 resume()
                 assert run.wait(600) == 0, (project / "snakemake.log").read_text()
             finally:
-                run.send_signal(signal.SIGINT)  # cancels its jobs, if it still runs
+                run.kill()  # if it still runs; its jobs end with their Slurm
         return jobs()
 
 
