@@ -13,12 +13,6 @@ from stablequant.vocabulary import Vocabulary
 Infer = Callable[[np.ndarray], np.ndarray]  # float32 (batch, samples) -> logits, float32 (batch, frames, classes)
 
 
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithm of the posteriors over the last axis."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-
 @dataclass
 class Recognition:
     """Hypotheses by the utterance's path, as batches come in."""
