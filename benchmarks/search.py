@@ -9,7 +9,6 @@ Run it in the project's folder.
 """
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from stablequant.files import read_json, read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.layers import layer_names_of, quantized_modules
 from stablequant.manifests import read_manifest
+from stablequant.memory import peak_rss_bytes
 from stablequant.percentiles import search_percentile
 from stablequant.racing import Racing
 from stablequant.recogniser import load_recogniser
@@ -114,7 +114,7 @@ class Mode:
         folder = self.files.activations.with_suffix("")
         return {
             "passes": passes(self.stages.samples, self.costs, self.split.samples),
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_rss_bytes": peak_rss_bytes(),
             "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0,
         }
 

@@ -30,6 +30,7 @@ from stablequant.evaluation import evaluate
 from stablequant.batches import loaded
 from stablequant.histograms import save_histograms
 from stablequant.layers import quantized_modules
+from stablequant.memory import peak_rss_bytes
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.sensitivity import probe_layers
@@ -40,7 +41,7 @@ checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
 peaks = {}
 
 def note(step):
-    peaks[step] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peaks[step] = peak_rss_bytes()
 
 model = load_recogniser(checkpoint, threads=2)
 stages = Stages(model)
