@@ -36,6 +36,7 @@ from stablequant.manifests import read_manifest
 from stablequant.memory import peak_rss_bytes
 from stablequant.percentiles import search_percentile
 from stablequant.racing import Racing
+from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser
 from stablequant.recognition import Recognition
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
@@ -79,14 +80,15 @@ class Mode:
         budget = 0 if self.mode == "naive" else CONFIG["cache"]["disk_mb"]
         if self.mode == "naive":
             self.recognise()
-        _, self.histograms = recognise_reference(self.stages, self.modules, self.split, self.files, budget)
+        found = recognise_reference(self.stages, self.modules, self.split, self.files, budget)
+        self.histograms = found.histograms
         reference = load_reference(self.files.summary, self.files.posteriors)
         activations = Activations(self.files.activations, self.split.belongs, self.stages.names) if budget else None
         self.calibration = Calibration(self.split, reference, activations, self.seed)
 
     def probe(self, layer: str) -> bool:
         """Whether ``layer`` is selected."""
-        ranges = {name: h.amax for name, h in self.histograms.items()}
+        ranges = {name: full_range(h) for name, h in self.histograms.items()}
         (outcome,) = probe_layers(
             self.stages, self.modules, [layer], ranges, self.calibration, CONFIG["threshold"], self.racing
         )

@@ -73,9 +73,19 @@ def searched_percentiles(wildcards):
     return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected)
 
 
-def percentiles_of_method(wildcards):
-    """The percentiles that a method builds on; the plain calibrations need none, so they never wait."""
-    return {"percentiles": f"results/{wildcards.model}/percentiles.tsv"} if wildcards.method == "stablequant" else {}
+def scales_of_method(wildcards):
+    """What a method's scales are chosen from; the plain calibrations need no percentiles, so they never wait."""
+    results = f"results/{wildcards.model}"
+    if wildcards.method == "stablequant":
+        return {"histograms": f"{results}/prepared_histograms.safetensors", "percentiles": f"{results}/percentiles.tsv"}
+    return {"histograms": f"{results}/histograms.safetensors"}
+
+
+def procedure(wildcards):
+    """The steps that a model's procedure adds to the paper's: ``equalisation`` and ``recentre``."""
+    if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
+        return {"equalisation": {"enabled": False}, "recentre": False}
+    return {"equalisation": config["equalisation"], "recentre": config["recentre"]}
 
 
 def gpus(_wildcards):

@@ -1,6 +1,6 @@
 # One ONNX graph per method; every engine is built from these files.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json
+# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, equalisation.safetensors
 # OUTPUTS  results/{model}/onnx/fp32.onnx       nodes named like the modules they compute
 #          results/{model}/onnx/{method}.onnx   the same graph with quantize/dequantize pairs and INT8 weights
 
@@ -33,6 +33,9 @@ rule insert_qdq:
         graph="results/{model}/onnx/fp32.onnx",
         layers="results/{model}/layers.tsv",
         scales="results/{model}/scales/{method}.json",
+        equalisation=lambda wildcards: (
+            "results/{model}/equalisation.safetensors" if wildcards.method == "stablequant" else []
+        ),
     output:
         "results/{model}/onnx/{method,(?!fp32).*}.onnx",
     log:

@@ -14,7 +14,8 @@ rule search_percentile:
         utterances="results/{model}/utterances/calibration.tsv",
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
-        histograms="results/{model}/histograms.safetensors",
+        histograms="results/{model}/prepared_histograms.safetensors",
+        equalisation="results/{model}/equalisation.safetensors",
         activations="results/{model}/activations.json",
         selection=ancient("results/{model}/sensitivity.tsv"),
     output:

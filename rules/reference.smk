@@ -1,10 +1,12 @@
 # What fp32 makes of the calibration set, in one pass.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv; the evaluation split only has to be known
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors; the evaluation split only has to be known
 #          good before long work starts, so it is ancient here
 # OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
 #          results/{model}/posteriors.safetensors   log posteriors by utterance
 #          results/{model}/histograms.safetensors   magnitudes of every quantized module's input
+#          results/{model}/prepared_histograms.safetensors   the same inputs as the search quantizes them: equalised, and
+#                                                   with their signs where the range may lie around another centre than 0
 #          results/{model}/activations.json         what activations/ beside it holds: hidden values that probes and
 #                                                   searches resume from, until gather_percentiles removes them
 
@@ -15,11 +17,13 @@ rule recognise_reference:
         checkpoint="results/{model}/checkpoint",
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
+        equalisation="results/{model}/equalisation.safetensors",
         checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/histograms.safetensors",
+        prepared="results/{model}/prepared_histograms.safetensors",
         activations="results/{model}/activations.json",
     log:
         "logs/{model}/recognise_reference.log",
@@ -38,6 +42,7 @@ rule recognise_reference:
         precision=config["precision"],
         batch_mb=config["batch_mb"],
         half=config["cache"]["half"],
+        recentre=lambda wildcards: procedure(wildcards)["recentre"],
         seed=config["seed"],
         code=code_digest("recognise_reference"),
     script:

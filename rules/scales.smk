@@ -1,14 +1,13 @@
 # A range for every activation, by the method's own steps or by one of the plain calibrations.
 #
-# INPUTS   results/{model}/histograms.safetensors, percentiles.tsv
-# OUTPUTS  results/{model}/scales/{method}.json   layer, percentile, amax and scale by activation
+# INPUTS   results/{model}/histograms.safetensors, or prepared_histograms.safetensors and percentiles.tsv
+# OUTPUTS  results/{model}/scales/{method}.json   layer, percentile, range and scale by activation
 
 
 rule optimise_scales:
     """Choose the range of every activation by one method."""
     input:
-        unpack(percentiles_of_method),
-        histograms="results/{model}/histograms.safetensors",
+        unpack(scales_of_method),
     output:
         "results/{model}/scales/{method}.json",
     log:

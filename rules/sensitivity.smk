@@ -14,7 +14,8 @@ rule probe_layer:
         utterances="results/{model}/utterances/calibration.tsv",
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
-        histograms="results/{model}/histograms.safetensors",
+        histograms="results/{model}/prepared_histograms.safetensors",
+        equalisation="results/{model}/equalisation.safetensors",
         activations="results/{model}/activations.json",
     output:
         "results/{model}/sensitivity/{layers}.json",

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+from stablequant.equalisation import load_scales
 from stablequant.files import read_json
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.qdq import insert_qdq
+from stablequant.quantization import Range
 
 with job(snakemake.log[0]) as log:
     activations = read_json(Path(snakemake.input.scales))["activations"]
     source, destination = Path(snakemake.input.graph), Path(snakemake.output[0])
     modules = read_modules(Path(snakemake.input.layers))
-    insert_qdq(source, modules, {name: row["scale"] for name, row in activations.items()}, destination)
+    ranges = {name: Range(row["low"], row["high"]) for name, row in activations.items()}
+    equalisation = snakemake.input.get("equalisation")
+    insert_qdq(source, modules, ranges, load_scales(Path(equalisation)) if equalisation else {}, destination)
     log.info("%s: %.3f of the size of fp32", destination, destination.stat().st_size / source.stat().st_size)

@@ -6,13 +6,14 @@ from pathlib import Path
 from stablequant.files import write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
+from stablequant.ranges import full_range
 from stablequant.searching import read_search
 from stablequant.sensitivity import probe_layers
 
 with job(snakemake.log[0]) as log:
     params = snakemake.params
     search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.racing, params.seed)
-    ranges = {name: h.amax for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
+    ranges = {name: full_range(h) for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
     outcomes = probe_layers(
         search.stages, search.modules, params.layers, ranges, search.calibration, params.threshold, search.racing
     )

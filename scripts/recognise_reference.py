@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stablequant.equalisation import load_scales
 from stablequant.histograms import save_histograms
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
@@ -12,7 +13,7 @@ from stablequant.stages import Stages
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)
     params, output = snakemake.params, snakemake.output
-    errors, histograms = recognise_reference(
+    found = recognise_reference(
         Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
         read_modules(Path(snakemake.input.layers)),
         read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed),
@@ -20,6 +21,9 @@ with job(snakemake.log[0]) as log:
         snakemake.resources.disk_mb,
         params.half,
         params.precision,
+        load_scales(Path(snakemake.input.equalisation)),
+        params.recentre,
     )
-    save_histograms(Path(output.histograms), histograms)
-    log.info("WER of fp32 on the calibration set: %.2f %%", errors.wer)
+    save_histograms(Path(output.histograms), found.histograms)
+    save_histograms(Path(output.prepared), found.prepared)
+    log.info("WER of fp32 on the calibration set: %.2f %%", found.errors.wer)

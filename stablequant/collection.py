@@ -1,7 +1,7 @@
 """Gathering the histograms of all activations in one pass and in fixed memory."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ import torch
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
-from stablequant.operations import operation_of
+from stablequant.operations import Operation, channel_axis, is_padded, operation_of, reciprocal
 from stablequant.stages import Frames
 
 BINS = 4096
@@ -21,17 +21,25 @@ EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to here
 class HistogramCollector:
     """Counts magnitudes into `BINS` bins; when a larger one comes, the range doubles and neighbouring bins merge.
 
+    With ``signed`` it counts values with their signs, into as many bins on either side of 0.
+
     Merging is exact, so the result depends on neither the range of the first batch alone nor the number of batches,
     and a range that grows a million-fold needs no more memory.
     """
 
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS, dtype=np.int64))
+    signed: bool = False
     limit: float = 0.0
     amax: float = 0.0
+    counts: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._zero = BINS if self.signed else 0  # the bin above 0
+        self.counts = np.zeros(self._zero + BINS, dtype=np.int64)
 
     def collect(self, values: torch.Tensor) -> None:
-        """Count the magnitudes of ``values`` (any shape)."""
+        """Count ``values`` (any shape)."""
         magnitudes = values.detach().abs().flatten().float()
+        counted = values.detach().flatten().float() if self.signed else magnitudes
         largest = magnitudes.max().item()
         if not math.isfinite(largest):
             raise FloatingPointError("activations are not finite")
@@ -39,10 +47,11 @@ class HistogramCollector:
         if largest > self.limit:
             self._widen(largest)
         if self.limit == 0:
-            self.counts[0] += magnitudes.numel()
+            self.counts[self._zero] += counted.numel()
             return
-        for part in magnitudes.split(EXACT_COUNTS):
-            self.counts += torch.histc(part, BINS, 0, self.limit).long().cpu().numpy()
+        lowest = -self.limit if self.signed else 0
+        for part in counted.split(EXACT_COUNTS):
+            self.counts += torch.histc(part, len(self.counts), lowest, self.limit).long().cpu().numpy()
 
     def _widen(self, largest: float) -> None:
         if self.limit == 0:
@@ -50,15 +59,17 @@ class HistogramCollector:
             return
         doublings = math.ceil(math.log2(largest / self.limit))
         merged = np.zeros_like(self.counts)
-        np.add.at(merged, np.arange(BINS) >> doublings, self.counts)
+        np.add.at(merged, (np.arange(len(merged)) - self._zero >> doublings) + self._zero, self.counts)
         self.counts, self.limit = merged, self.limit * 2.0**doublings
 
     def histogram(self) -> Histogram:
-        """What was counted, without the empty bins past the largest magnitude."""
+        """What was counted, without the empty bins past the outermost values."""
         if self.limit == 0:
-            return Histogram(self.counts[:1].copy(), 0.0, 0.0)
-        used = int(np.flatnonzero(self.counts)[-1]) + 1
-        return Histogram(self.counts[:used].copy(), self.limit / BINS, self.amax)
+            return Histogram(self.counts[self._zero :][:1].copy(), 0.0, 0.0, 0 if self.signed else None)
+        used = np.flatnonzero(self.counts)
+        start, stop = int(used[0]) if self.signed else 0, int(used[-1]) + 1
+        first = start - self._zero if self.signed else None
+        return Histogram(self.counts[start:stop].copy(), self.limit / BINS, self.amax, first)
 
 
 class Collectors(dict[str, HistogramCollector]):
@@ -66,23 +77,40 @@ class Collectors(dict[str, HistogramCollector]):
 
     frames: Frames | None = None
 
+    def histograms(self) -> dict[str, Histogram]:
+        return {name: collector.histogram() for name, collector in self.items()}
+
 
 @contextmanager
-def collecting(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> Iterator[Collectors]:
-    """Collectors fed by every forward pass of ``model`` inside the block."""
+def collecting(
+    model: torch.nn.Module,
+    modules: Iterable[QuantizedModule],
+    channel_scales: Mapping[str, np.ndarray] | None = None,
+    recentre: bool = False,
+) -> Iterator[Collectors]:
+    """Collectors fed by every forward pass of ``model`` inside the block.
+
+    Activations are divided by their ``channel_scales`` first. With ``recentre`` signs are kept wherever the range may
+    lie around another centre than 0, which is where no zeros are padded.
+    """
+    scales = channel_scales or {}
     collectors = Collectors()
     handles = []
     for module in modules:
         if module.activation in collectors:
             continue
-        collectors[module.activation] = HistogramCollector()
         operation = operation_of(model, module)
-        time_axis = -1 if isinstance(operation, torch.nn.Conv1d) else 1
+        collectors[module.activation] = HistogramCollector(signed=recentre and not is_padded(operation))
+        factor = reciprocal(operation, scales.get(module.activation))
 
         def hook(
-            _module: torch.nn.Module, inputs: tuple, module: QuantizedModule = module, axis: int = time_axis
+            operation: Operation,
+            inputs: tuple,
+            module: QuantizedModule = module,
+            factor: torch.Tensor | None = factor,
         ) -> None:
-            for part in _audio(inputs[0], module.layer, axis, collectors.frames):
+            values = inputs[0] if factor is None else inputs[0] * factor
+            for part in audio_of(values, module.layer, operation, collectors.frames):
                 collectors[module.activation].collect(part)
 
         handles.append(operation.register_forward_pre_hook(hook))
@@ -93,9 +121,9 @@ def collecting(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> It
             handle.remove()
 
 
-def _audio(values: torch.Tensor, layer: str, time_axis: int, frames: Frames | None) -> Iterable[torch.Tensor]:
-    """``values`` ``(utterances, ...)`` without padding."""
+def audio_of(values: torch.Tensor, layer: str, operation: Operation, frames: Frames | None) -> Iterable[torch.Tensor]:
+    """What enters ``operation``, ``values`` ``(utterances, ...)``, without padding."""
     if frames is None or not frames.padded:
         return [values]
-    lengths = frames.entering(layer)
-    return [row.narrow(time_axis - (time_axis > 0), 0, length) for row, length in zip(values, lengths, strict=True)]
+    time_axis = 1 - channel_axis(operation)  # of one utterance's two axes
+    return [row.narrow(time_axis, 0, length) for row, length in zip(values, frames.entering(layer), strict=True)]

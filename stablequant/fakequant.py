@@ -4,22 +4,38 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
 import torch
 
+from stablequant.equalisation import equalised_weight
 from stablequant.layers import QuantizedModule
-from stablequant.operations import operation_of
-from stablequant.quantization import QMAX, QMIN, quantize_weight, scale_of
+from stablequant.operations import operation_of, reciprocal
+from stablequant.quantization import QMAX, QMIN, Range, quantize_weight
+
+ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.equalisation`
 
 
-def fake_quantize_weight(weight: torch.Tensor) -> torch.Tensor:
-    """``weight`` ``(outputs, ...)`` as INT8 would represent it."""
-    levels, scales = quantize_weight(weight.cpu().numpy())
-    return torch.from_numpy(levels * scales.reshape(-1, *[1] * (levels.ndim - 1))).to(weight.device)
+def fake_quantized_weights(
+    model: torch.nn.Module, modules: Iterable[QuantizedModule], channel_scales: ChannelScales
+) -> dict[str, torch.Tensor]:
+    """Weights by the module's name as INT8 would represent them, for inputs divided by their ``channel_scales``."""
+    weights = {}
+    for module in modules:
+        operation = operation_of(model, module)
+        weight = operation.weight.data.cpu().numpy()
+        if module.activation in channel_scales:
+            weight = equalised_weight(weight, channel_scales[module.activation], getattr(operation, "groups", 1))
+        levels, scales = quantize_weight(weight)
+        simulated = levels * scales.reshape(-1, *[1] * (levels.ndim - 1))
+        weights[module.module] = torch.from_numpy(simulated).to(operation.weight.device)
+    return weights
 
 
-def fake_quantized_weights(model: torch.nn.Module, modules: Iterable[QuantizedModule]) -> dict[str, torch.Tensor]:
-    """Weights by the module's name as INT8 would represent them."""
-    return {m.module: fake_quantize_weight(operation_of(model, m).weight.data) for m in modules}
+def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
+    """``values`` as INT8 around the range's centre would represent them."""
+    if chosen.centre == 0:
+        return fake_quantize_activation(values, chosen.scale)
+    return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
 
 
 def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
@@ -37,22 +53,30 @@ def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor
 def fake_quantized(
     model: torch.nn.Module,
     modules: Sequence[QuantizedModule],
-    ranges: Mapping[str, float],
+    ranges: Mapping[str, Range],
+    channel_scales: ChannelScales,
     weights: Mapping[str, torch.Tensor] | None = None,
 ) -> Iterator[None]:
     """Inside the block the inputs and weights of ``modules`` are rounded to INT8.
 
-    ``ranges`` are by activation name; ``weights``, as `fake_quantized_weights` makes them, spare computing them anew.
+    ``ranges`` and ``channel_scales`` are by activation name; an activation without scales is not equalised.
+    ``weights``, as `fake_quantized_weights` makes them, spare computing them anew.
     """
-    weights = weights or fake_quantized_weights(model, modules)
+    weights = weights or fake_quantized_weights(model, modules, channel_scales)
     undo: list[Callable[[], None]] = []
     try:
         for module in modules:
             operation = operation_of(model, module)
-            scale = float(scale_of(ranges[module.activation]))
+            factor = reciprocal(operation, channel_scales.get(module.activation))
 
-            def hook(_module: torch.nn.Module, inputs: tuple, scale: float = scale) -> tuple:
-                return (fake_quantize_activation(inputs[0].float(), scale), *inputs[1:])  # autocast may have reduced it
+            def hook(
+                _module: torch.nn.Module,
+                inputs: tuple,
+                chosen: Range = ranges[module.activation],
+                factor: torch.Tensor | None = factor,
+            ) -> tuple:
+                values = inputs[0].float()  # autocast may have reduced it
+                return (fake_quantize_input(values if factor is None else values * factor, chosen), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))

@@ -1,4 +1,4 @@
-"""Histograms of activation magnitudes."""
+"""Histograms of activations: of their magnitudes, or of the values with their signs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +11,35 @@ from stablequant.files import replacing
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each magnitude was seen.
+    """How often each magnitude, or each value with its sign, was seen.
 
     Attributes
     ----------
-    counts: int64 ``(bins,)``; bin i holds magnitudes from ``i * width`` to ``(i + 1) * width``
+    counts: int64 ``(bins,)``; bin i holds what lies from ``(first + i) * width`` to ``(first + i + 1) * width``
     width: width of one bin, in the unit of the activation
     amax: the largest magnitude seen, exactly
+    first: number of the first bin, counted from 0; None where magnitudes are counted, which start there
     """
 
     counts: np.ndarray
     width: float
     amax: float
+    first: int | None = None
+
+    @property
+    def signed(self) -> bool:
+        """Whether values were counted with their signs."""
+        return self.first is not None
+
+    @property
+    def start(self) -> int:
+        """Number of the first bin, counted from 0."""
+        return self.first or 0
 
     @property
     def edges(self) -> np.ndarray:
-        """float64 ``(bins + 1,)``, from 0."""
-        return np.arange(len(self.counts) + 1) * self.width
+        """float64 ``(bins + 1,)``, ascending."""
+        return np.arange(len(self.counts) + 1) * self.width + self.start * self.width
 
 
 def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
@@ -36,6 +48,8 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
         tensors[f"{name}/counts"] = histogram.counts
         tensors[f"{name}/width"] = np.array([histogram.width])
         tensors[f"{name}/amax"] = np.array([histogram.amax])
+        if histogram.first is not None:
+            tensors[f"{name}/first"] = np.array([histogram.first])
     with replacing(path) as temporary:
         save_file(tensors, temporary)
 
@@ -44,7 +58,10 @@ def load_histograms(path: Path) -> dict[str, Histogram]:
     tensors = load_file(path)
     return {
         name: Histogram(
-            tensors[f"{name}/counts"], tensors[f"{name}/width"][0].item(), tensors[f"{name}/amax"][0].item()
+            tensors[f"{name}/counts"],
+            tensors[f"{name}/width"][0].item(),
+            tensors[f"{name}/amax"][0].item(),
+            tensors[f"{name}/first"][0].item() if f"{name}/first" in tensors else None,
         )
         for name in sorted({key.rsplit("/", 1)[0] for key in tensors})
     }

@@ -1,5 +1,7 @@
 """The quantized modules of a torch model."""
 
+import numpy as np
+import torch
 from torch import nn
 
 from stablequant.layers import QuantizedModule
@@ -13,3 +15,21 @@ def operation_of(model: nn.Module, module: QuantizedModule) -> Operation:
     if not isinstance(found, Operation):
         raise TypeError(f"{module.module} is a {type(found).__name__}, not a Linear or Conv1d")
     return found
+
+
+def channel_axis(operation: Operation) -> int:
+    """The axis of the channels in one utterance's input: ``(channels, frames)`` or ``(frames, channels)``."""
+    return 0 if isinstance(operation, nn.Conv1d) else 1
+
+
+def is_padded(operation: Operation) -> bool:
+    """Whether zeros are put around the input."""
+    return isinstance(operation, nn.Conv1d) and operation.padding not in (0, (0,), "valid")
+
+
+def reciprocal(operation: Operation, scales: np.ndarray | None) -> torch.Tensor | None:
+    """1 / ``scales`` ``(channels,)`` in a shape that multiplies the operation's input; None where there are none."""
+    if scales is None:
+        return None
+    factor = torch.from_numpy(1 / scales).to(operation.weight.device)
+    return factor[:, None] if channel_axis(operation) == 0 else factor

@@ -8,8 +8,9 @@ import numpy as np
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
+from stablequant.quantization import Range
 from stablequant.racing import Racing
-from stablequant.ranges import percentile_amax
+from stablequant.ranges import percentile_range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
 
@@ -64,9 +65,9 @@ def search_percentile(
 
 def clipped(
     modules: Sequence[QuantizedModule], histograms: Mapping[str, Histogram], percentile: float
-) -> dict[str, float]:
+) -> dict[str, Range]:
     """Range of each activation that the layer's modules read, at one cut-off."""
-    return {m.activation: percentile_amax(histograms[m.activation], percentile) for m in modules}
+    return {m.activation: percentile_range(histograms[m.activation], percentile) for m in modules}
 
 
 def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -6,51 +6,124 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from stablequant.equalisation import equalised_weight
 from stablequant.graph import input_of, load_graph, save_graph
 from stablequant.layers import QuantizedModule
-from stablequant.quantization import quantize_weight
+from stablequant.quantization import Range, quantize_weight
 
 
-def insert_qdq(source: Path, modules: list[QuantizedModule], scales: Mapping[str, float], destination: Path) -> None:
-    """Quantize the nodes named like ``modules`` in the graph ``source``; ``scales`` by activation name.
+def insert_qdq(
+    source: Path,
+    modules: list[QuantizedModule],
+    ranges: Mapping[str, Range],
+    channel_scales: Mapping[str, np.ndarray],
+    destination: Path,
+) -> None:
+    """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales by activation name.
 
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
-    become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0.
+    become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
+    centre than 0 becomes a subtraction before the pair and a term of the bias, channel scales a factor before the pair
+    and in the weights.
     """
     model = load_graph(source)
     graph = model.graph
     nodes = {node.name: node for node in graph}
-    pairs: dict[tuple[ir.Value, float], ir.Value] = {}
+    pairs: dict[tuple[ir.Value, str], ir.Value] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
     for module in modules:
-        node = nodes[module.module]
-        _quantize_weight(graph, node)
-        tensor, scale = input_of(node, 0), scales[module.activation]
-        if (tensor, scale) not in pairs:
-            step = _constant(graph, f"{module.activation}/scale", np.array(scale, dtype=np.float32))
-            quantized = _insert(graph, node, "QuantizeLinear", [tensor, step, zero], f"{module.activation}/q")
-            pairs[tensor, scale] = _insert(
-                graph, node, "DequantizeLinear", [quantized, step, zero], f"{module.activation}/dq"
-            )
-        node.replace_input_with(0, pairs[tensor, scale])
+        node, chosen, factors = nodes[module.module], ranges[module.activation], channel_scales.get(module.activation)
+        weight = _quantize_weight(graph, node, factors)
+        if chosen.centre:
+            _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
+        tensor = input_of(node, 0)
+        if (tensor, module.activation) not in pairs:
+            pairs[tensor, module.activation] = _quantize_input(graph, node, module.activation, chosen, factors, zero)
+        node.replace_input_with(0, pairs[tensor, module.activation])
     save_graph(model, destination)
 
 
-def _quantize_weight(graph: ir.Graph, node: ir.Node) -> None:
+def _quantize_input(
+    graph: ir.Graph, node: ir.Node, name: str, chosen: Range, channel_scales: np.ndarray | None, zero: ir.Value
+) -> ir.Value:
+    """The node's input as INT8 represents it, behind whatever prepares it."""
+    value = input_of(node, 0)
+    if channel_scales is not None:
+        factors = 1 / channel_scales
+        factor = _constant(graph, f"{name}/factor", factors if _outputs_last(node) else factors[:, None])
+        value = _insert(graph, node, "Mul", [value, factor], f"{name}/equalised")
+    if chosen.centre:
+        centre = _constant(graph, f"{name}/centre", np.array(chosen.centre, dtype=np.float32))
+        value = _insert(graph, node, "Sub", [value, centre], f"{name}/centred")
+    step = _constant(graph, f"{name}/scale", np.array(chosen.scale, dtype=np.float32))
+    quantized = _insert(graph, node, "QuantizeLinear", [value, step, zero], f"{name}/q")
+    return _insert(graph, node, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
+
+
+def _outputs_last(node: ir.Node) -> bool:
+    """Whether the weight is ``(inputs, outputs)``; a convolution's is ``(outputs, inputs, kernel)``."""
+    return node.op_type == "MatMul"
+
+
+def _quantize_weight(graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None) -> np.ndarray:
+    """Make the node's weight INT8; return what it represents, float32 ``(outputs, ...)``."""
     value = input_of(node, 1)
     if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
     weight = value.const_value.numpy()
-    outputs_last = node.op_type == "MatMul"  # (inputs, outputs); a convolution's is (outputs, inputs, kernel)
-    levels, scales = quantize_weight(weight.T if outputs_last else weight)
-    levels = np.ascontiguousarray(levels.T if outputs_last else levels)
-    integers = _constant(graph, f"{node.name}/weight", levels)
+    outputs_last = _outputs_last(node)
+    if outputs_last:
+        weight = weight.T
+    if channel_scales is not None:
+        weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
+    levels, scales = quantize_weight(weight)
+    integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
     steps = _constant(graph, f"{node.name}/weight_scale", scales)
     axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
     node.replace_input_with(
         1, _insert(graph, node, "DequantizeLinear", [integers, steps], f"{node.name}/weight_dq", [axis])
     )
     del graph.initializers[value.name]
+    return levels * scales.reshape(-1, *[1] * (levels.ndim - 1))
+
+
+def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
+    """Add ``amount`` ``(outputs,)`` to what ``node`` computes, in its bias where it has one."""
+    reader, place = _bias_of(node)
+    if reader is None:
+        _add_behind(graph, node, amount)
+        return
+    old = reader.inputs[place] if place < len(reader.inputs) else None
+    if old is not None:  # the exporter shares equal constants, so another takes its place
+        if old.const_value is None:
+            raise ValueError(f"the bias of {node.name} is not a constant")
+        amount = amount + old.const_value.numpy()
+    else:
+        reader.resize_inputs(place + 1)
+    reader.replace_input_with(place, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
+    if old is not None and old.name is not None and not old.uses():
+        del graph.initializers[old.name]
+
+
+def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
+    """The node that adds the bias of ``node``, itself or an addition behind it, and the number of that input."""
+    if not _outputs_last(node):
+        return node, 2
+    uses = node.outputs[0].uses()
+    for use in uses:
+        if len(uses) == 1 and use.node.op_type == "Add" and input_of(use.node, 1 - use.idx).is_initializer():
+            return use.node, 1 - use.idx
+    return None, 0
+
+
+def _add_behind(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
+    uses = list(node.outputs[0].uses())
+    bias = _constant(graph, f"{node.name}/bias", amount.astype(np.float32))
+    addition = ir.Node("", "Add", [node.outputs[0], bias], name=f"{node.name}/biased")
+    addition.outputs[0].name = addition.name
+    graph.insert_after(node, addition)
+    for use in uses:
+        use.node.replace_input_with(use.idx, addition.outputs[0])
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:

@@ -1,10 +1,35 @@
-"""Ranges that common calibrations read off a histogram: maximum, percentile and entropy."""
+"""Ranges that common calibrations read off a histogram: all that was seen, percentile and entropy."""
 
 import numpy as np
 
 from stablequant.histograms import Histogram
+from stablequant.quantization import Range
 
 LEVELS = 128  # magnitudes of a signed 8-bit number, 0 to 127
+
+
+def full_range(histogram: Histogram) -> Range:
+    """All that was seen: symmetric over magnitudes; over signed values each end to one bin, the farther one exactly."""
+    if not histogram.signed:
+        return Range.symmetric(histogram.amax)
+    edges = histogram.edges
+    return Range(max(float(edges[0]), -histogram.amax), min(float(edges[-1]), histogram.amax))
+
+
+def percentile_range(histogram: Histogram, percentile: float) -> Range:
+    """What holds ``percentile`` % of the values, to one bin: symmetric over magnitudes (see `percentile_amax`); over
+    signed values each end leaves out at most half of the rest."""
+    if not histogram.signed:
+        return Range.symmetric(percentile_amax(histogram, percentile))
+    whole = full_range(histogram)
+    if percentile == 100:
+        return whole
+    share = np.cumsum(histogram.counts / histogram.counts.sum())
+    tail = (1 - percentile / 100) / 2
+    edges = histogram.edges
+    lowest = int(np.searchsorted(share, tail, side="right"))
+    highest = min(int(np.searchsorted(share, 1 - tail)), len(histogram.counts) - 1)
+    return Range(max(float(edges[lowest]), whole.low), min(float(edges[highest + 1]), whole.high))
 
 
 def percentile_amax(histogram: Histogram, percentile: float) -> float:

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def load_reference(summary: Path, posteriors: Path) -> Reference:
 
 
 @dataclass(frozen=True)
+class Recognised:
+    """What one fp32 pass found beside its files: word errors, and the histograms of all activations.
+
+    ``histograms`` are of magnitudes as they are; ``prepared`` are of the activations as the search quantizes them.
+    """
+
+    errors: WordErrors
+    histograms: dict[str, Histogram]
+    prepared: dict[str, Histogram]
+
+
+@dataclass(frozen=True)
 class Files:
     """Where `recognise_reference` writes to; ``activations`` is the index of the hidden values."""
 
@@ -88,23 +101,28 @@ def recognise_reference(
     cache_mb: float,
     half: bool = False,
     precision: str = "float32",
-) -> tuple[WordErrors, dict[str, Histogram]]:
+    channel_scales: Mapping[str, np.ndarray] | None = None,
+    recentre: bool = False,
+) -> Recognised:
     """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
 
     Hidden values are kept of as many layers as ``cache_mb`` megabytes hold. ``half`` keeps them in half precision, and
     ``precision`` lets the search compute in bfloat16 or float16; each only where no hypothesis changes by it.
+    ``channel_scales`` and ``recentre`` say how activations are prepared for quantization, see `collecting`.
     """
     paths = [u.path for u in split.utterances]
     dtype = np.dtype(np.float16 if half else np.float32)
     chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
     recognition = Recognition(split.front_end.vocabulary)
+    prepares = bool(channel_scales) or recentre
     with (
         writing_arrays(files.posteriors, paths) as posteriors,
         keeping(files.activations, split.belongs, stages.names, chosen, len(split.batches), dtype) as writer,
-        collecting(stages.model, modules) as collectors,
+        collecting(stages.model, modules) as plain,
+        collecting(stages.model, modules if prepares else [], channel_scales, recentre) as prepared,
     ):
         for number, (batch, audio) in enumerate(loaded(split.batches, split.front_end, "fp32")):
-            frames = collectors.frames = stages.frames([u.samples for u in batch])
+            frames = plain.frames = prepared.frames = stages.frames([u.samples for u in batch])
             hidden = stages.enter(audio)
             for layer in range(len(stages.names)):
                 if layer in chosen:
@@ -114,7 +132,7 @@ def recognise_reference(
             recognition.add(batch, log_posteriors)
             for utterance, row in zip(batch, log_posteriors, strict=True):
                 posteriors.write(utterance.path, row)
-        histograms = {name: collector.histogram() for name, collector in collectors.items()}
+    histograms = plain.histograms()
     if half:
         prove_half(stages, split.batches, recognition, files.activations, split.belongs)
     if precision != "float32":
@@ -126,7 +144,7 @@ def recognise_reference(
     ]
     summary = {"wer": measured.wer, "words": int(measured.words.sum()), "precision": precision, "utterances": rows}
     write_json(files.summary, summary)
-    return measured, histograms
+    return Recognised(measured, histograms, prepared.histograms() if prepares else histograms)
 
 
 def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, dtype: np.dtype) -> list[int]:

@@ -4,15 +4,18 @@ import pandas as pd
 
 from stablequant.histograms import Histogram
 from stablequant.layers import layer_of_activation
-from stablequant.mse import clip, mse_amax
-from stablequant.quantization import scale_of
-from stablequant.ranges import entropy_amax, percentile_amax
+from stablequant.mse import mse_range
+from stablequant.quantization import Range
+from stablequant.ranges import entropy_amax, full_range, percentile_range
+
+COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale"]
 
 
 def optimise_ranges(
     histograms: dict[str, Histogram], method: str, uniform_percentile: float, searched: dict[str, float]
 ) -> pd.DataFrame:
-    """One row per activation: ``activation layer percentile amax scale`` (scale = amax / 127).
+    """One row per activation, `COLUMNS`: the range from ``low`` to ``high`` reaches ``amax`` to either side of
+    ``centre``, and one level's scale is amax / 127.
 
     ``max``, ``percentile`` (the same ``uniform_percentile`` everywhere), ``entropy`` and ``mse`` treat all layers
     alike. ``stablequant`` minimises the squared error over each histogram clipped at its layer's ``searched``
@@ -23,18 +26,19 @@ def optimise_ranges(
         layer = layer_of_activation(activation)
         percentile = 100.0
         if method == "max":
-            amax = histogram.amax
+            chosen = full_range(histogram)
         elif method == "percentile":
             percentile = uniform_percentile
-            amax = percentile_amax(histogram, percentile)
+            chosen = percentile_range(histogram, percentile)
         elif method == "entropy":
-            amax = entropy_amax(histogram)
+            chosen = Range.symmetric(entropy_amax(histogram))
         elif method == "mse":
-            amax = mse_amax(histogram)
+            chosen = mse_range(histogram)
         elif method == "stablequant":
             percentile = searched.get(layer, 100.0)
-            amax = mse_amax(clip(histogram, percentile_amax(histogram, percentile)))
+            chosen = mse_range(histogram, percentile)
         else:
             raise ValueError(f"unknown method {method}")
-        rows.append([activation, layer, percentile, amax, float(scale_of(amax))])
-    return pd.DataFrame(rows, columns=["activation", "layer", "percentile", "amax", "scale"])
+        values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale)
+        rows.append([activation, layer, percentile, *values])
+    return pd.DataFrame(rows, columns=COLUMNS)

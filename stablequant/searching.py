@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from stablequant.activations import Activations
+from stablequant.equalisation import load_scales
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.racing import Racing
@@ -27,7 +28,7 @@ class Search:
 
 
 def read_search(files: Any, device: str, threads: int, batch_mb: float, racing: dict[str, Any], seed: int) -> Search:
-    """Read the rule's input ``files``: ``checkpoint layers utterances summary posteriors activations``."""
+    """Read the rule's input ``files``: ``checkpoint layers utterances equalisation summary posteriors activations``."""
     checkpoint = Path(files.checkpoint)
     split = read_split(checkpoint, Path(files.utterances), batch_mb, seed)
     reference = load_reference(Path(files.summary), Path(files.posteriors))
@@ -37,6 +38,6 @@ def read_search(files: Any, device: str, threads: int, batch_mb: float, racing: 
     return Search(
         stages,
         read_modules(Path(files.layers)),
-        Calibration(split, reference, activations, seed),
+        Calibration(split, reference, activations, seed, load_scales(Path(files.equalisation))),
         Racing(racing["confidence"], seed) if racing["enabled"] else None,
     )

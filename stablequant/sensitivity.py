@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from stablequant.layers import QuantizedModule
+from stablequant.quantization import Range
 from stablequant.racing import Racing
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
@@ -13,7 +14,7 @@ def probe_layers(
     stages: Stages,
     modules: Sequence[QuantizedModule],
     layers: Sequence[str],
-    ranges: Mapping[str, float],
+    ranges: Mapping[str, Range],
     calibration: Calibration,
     threshold: float,
     racing: Racing | None = None,

@@ -1,17 +1,18 @@
 """Layers quantized to candidate ranges, and the calibration set recognised with each, batch by batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from stablequant.activations import Activations
 from stablequant.batches import Batch, load_batch
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
+from stablequant.fakequant import ChannelScales, fake_quantized, fake_quantized_weights
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.progress import progress
+from stablequant.quantization import Range
 from stablequant.racing import due
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Reference, Split
@@ -22,13 +23,15 @@ from stablequant.stages import Frames, Stages
 class Calibration:
     """The calibration set as trials need it.
 
-    ``activations`` are resumed from where there are any; ``seed`` draws the bootstrap's utterances.
+    ``activations`` are resumed from where there are any; ``seed`` draws the bootstrap's utterances; activations are
+    equalised by ``channel_scales``.
     """
 
     split: Split
     reference: Reference
     activations: Activations | None
     seed: int
+    channel_scales: ChannelScales = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Outcome:
 class Trial:
     """Ranges, by activation name, for one layer. Once ``stopped``, no further batch is recognised with them."""
 
-    def __init__(self, ranges: Mapping[str, float], calibration: Calibration) -> None:
+    def __init__(self, ranges: Mapping[str, Range], calibration: Calibration) -> None:
         self.ranges = ranges
         self.stopped = False
         self._calibration = calibration
@@ -137,7 +140,7 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
     What lies before a layer is computed once per batch for all trials, from the nearest stored values.
     """
     ordered = sorted(experiments, key=lambda e: stages.names.index(e.layer))
-    weights = {e.layer: fake_quantized_weights(stages.model, e.modules) for e in ordered}
+    weights = {e.layer: fake_quantized_weights(stages.model, e.modules, calibration.channel_scales) for e in ordered}
     split = calibration.split
     seen = 0
     with progress(total=len(split.utterances), label=" ".join(weights)) as recognised:
@@ -173,5 +176,6 @@ def _run_batch(
             hidden = stages.enter(load_batch(batch, calibration.split.front_end))
         hidden, entered = stages.run(hidden, entered, layer, frames), layer
         for trial in experiment.running:
-            with fake_quantized(stages.model, experiment.modules, trial.ranges, weights[experiment.layer]):
+            scales = calibration.channel_scales
+            with fake_quantized(stages.model, experiment.modules, trial.ranges, scales, weights[experiment.layer]):
                 trial.add(batch, stages.logits(hidden, layer, frames), frames)

@@ -31,6 +31,8 @@ from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
+from stablequant.quantization import Range
+from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.recognition import Infer, recognise
 from stablequant.reference import Files, Split, load_reference, recognise_reference
@@ -148,14 +150,15 @@ class Calibrated:
     stages: Stages
     modules: list[QuantizedModule]
     histograms: dict[str, Histogram]
+    prepared: dict[str, Histogram]
     calibration: Calibration
 
     def of(self, layer: str) -> list[QuantizedModule]:
         return [m for m in self.modules if m.layer == layer]
 
     @property
-    def largest(self) -> dict[str, float]:
-        return {name: h.amax for name, h in self.histograms.items()}
+    def largest(self) -> dict[str, Range]:
+        return {name: full_range(h) for name, h in self.prepared.items()}
 
 
 def calibrate(
@@ -164,10 +167,11 @@ def calibrate(
     """Run the pipeline's fp32 pass, its files in ``folder``."""
     files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
     stages = Stages(model)
-    _, histograms = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
+    found = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
     reference = load_reference(files.summary, files.posteriors)
     activations = Activations(files.activations, split.belongs, stages.names) if cache_mb else None
-    return Calibrated(stages, recogniser.modules, histograms, Calibration(split, reference, activations, seed=0))
+    calibration = Calibration(split, reference, activations, 0, options.get("channel_scales", {}))
+    return Calibrated(stages, recogniser.modules, found.histograms, found.prepared, calibration)
 
 
 @pytest.fixture(scope="session")

@@ -11,22 +11,28 @@ import torch
 from conftest import Recogniser, batches_of, heard
 
 from stablequant.batches import loaded
+from stablequant.channels import equalise_channels
 from stablequant.collection import collecting
 from stablequant.engines import openvino as engine
+from stablequant.equalisation import equalised_weight
 from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
-from stablequant.histograms import Histogram
+from stablequant.operations import operation_of
 from stablequant.qdq import insert_qdq
-from stablequant.quantization import quantize_weight, scale_of
+from stablequant.quantization import Range, quantize_weight
 from stablequant.recogniser import torch_infer
+from stablequant.reference import Split
 from stablequant.scales import optimise_ranges
+from stablequant.stages import Stages
 
 
-@pytest.fixture(scope="module")
-def histograms(demo, demo_utterances) -> dict[str, Histogram]:
-    with collecting(demo.model, demo.modules) as collectors:
-        heard(demo, torch_infer(demo.model), demo_utterances)
-    return {name: collector.histogram() for name, collector in collectors.items()}
+@pytest.fixture(scope="module", params=["paper", "extended"])
+def channel_scales(request, demo, demo_utterances) -> dict[str, np.ndarray]:
+    """None for the paper's procedure."""
+    if request.param == "paper":
+        return {}
+    split = Split(demo_utterances, batches_of(demo, demo_utterances), demo.front_end, {})
+    return equalise_channels(Stages(demo.model), demo.modules, split, 0.75, 99.9, 30)
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +43,19 @@ def fp32(demo, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ranges(histograms) -> dict[str, float]:
+def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
     cut_offs = (99.9, 99.5, 99.5, 99.8, 99.8, 99.8, 99.95)  # what the search finds on the demo
     searched = {f"cnn{i:02d}": percentile for i, percentile in enumerate(cut_offs, start=1)}
-    table = optimise_ranges(histograms, "stablequant", 99.9, searched)
-    return dict(zip(table["activation"], table["amax"], strict=True))
+    with collecting(demo.model, demo.modules, channel_scales, recentre=bool(channel_scales)) as collectors:
+        heard(demo, torch_infer(demo.model), demo_utterances)
+    table = optimise_ranges(collectors.histograms(), "stablequant", 99.9, searched)
+    return {row.activation: Range(row.low, row.high) for row in table.itertuples()}
 
 
 @pytest.fixture(scope="module")
-def int8(demo, fp32, ranges) -> Path:
+def int8(demo, fp32, ranges, channel_scales) -> Path:
     path = fp32.with_name("int8.onnx")
-    insert_qdq(fp32, demo.modules, {name: float(scale_of(amax)) for name, amax in ranges.items()}, path)
+    insert_qdq(fp32, demo.modules, ranges, channel_scales, path)
     return path
 
 
@@ -83,8 +91,8 @@ def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
     assert found[1] == expected[1]
 
 
-def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges):
-    with fake_quantized(demo.model, demo.modules, ranges):
+def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges, channel_scales):
+    with fake_quantized(demo.model, demo.modules, ranges, channel_scales):
         expected = recognised(torch_infer(demo.model), demo, demo_utterances)
     exact = recognised(torch_infer(demo.model), demo, demo_utterances)
     infer, _ = load_engine(int8)
@@ -106,20 +114,27 @@ def nearly_tied(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool((best[:, -1] - best[:, -2] < 0.2 * expected.std()).all())
 
 
-def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges):
+def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges, channel_scales):
     """An independent runtime, in floating point, straight from the graph."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 2
     session = onnxruntime.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
     few = demo_utterances[:15]
-    with fake_quantized(demo.model, demo.modules, ranges):
+    with fake_quantized(demo.model, demo.modules, ranges, channel_scales):
         expected = recognised(torch_infer(demo.model), demo, few)
     found = recognised(lambda audio: session.run(None, {"input_values": audio})[0], demo, few)
     assert relative_rms(found[0], expected[0]) < 0.02
 
 
-def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges):
+def weight_of(demo, module, channel_scales) -> np.ndarray:
+    operation = operation_of(demo.model, module)
+    scales = channel_scales.get(module.activation)
+    groups = getattr(operation, "groups", 1)
+    return operation.weight.numpy() if scales is None else equalised_weight(operation.weight.numpy(), scales, groups)
+
+
+def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges, channel_scales):
     model = onnx.load(int8)
     onnx.checker.check_model(model, full_check=True)
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
@@ -129,8 +144,8 @@ def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ran
         node = operations[module.module]
         activation = producers[node.input[0]]
         assert activation.op_type == "DequantizeLinear"
-        assert constants[activation.input[1]] == scale_of(ranges[module.activation])
-        levels, scales = quantize_weight(demo.model.get_submodule(module.module).weight.numpy())
+        assert constants[activation.input[1]] == np.float32(ranges[module.activation].scale)
+        levels, scales = quantize_weight(weight_of(demo, module, channel_scales))
         weight = producers[node.input[1]]
         stored = constants[weight.input[0]]
         assert stored.dtype == np.int8

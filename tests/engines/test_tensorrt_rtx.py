@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stablequant.collection import collecting
@@ -10,7 +11,7 @@ from stablequant.engines.folder import read_engine, write_engine
 from stablequant.errors import StableQuantError
 from stablequant.export import export_onnx
 from stablequant.qdq import insert_qdq
-from stablequant.quantization import scale_of
+from stablequant.ranges import full_range
 
 SETTINGS = {"typical_samples": 16_000, "max_samples": 64_000, "max_batch": 2}
 
@@ -21,10 +22,11 @@ def graphs(tiny, tmp_path_factory) -> dict[str, Path]:
 
     folder = tmp_path_factory.mktemp("onnx")
     export_onnx(tiny.model, tiny.modules, folder / "fp32.onnx")
-    with collecting(tiny.model, tiny.modules) as collectors, torch.inference_mode():
+    with collecting(tiny.model, tiny.modules, recentre=True) as collectors, torch.inference_mode():
         tiny.model(torch.randn(2, 16_000))
-    scales = {name: float(scale_of(c.amax)) for name, c in collectors.items()}
-    insert_qdq(folder / "fp32.onnx", tiny.modules, scales, folder / "int8.onnx")
+    ranges = {name: full_range(h) for name, h in collectors.histograms().items()}
+    scales = {name: np.linspace(0.5, 2, 16, dtype=np.float32) for name in ("cnn02", "cnn03")}
+    insert_qdq(folder / "fp32.onnx", tiny.modules, ranges, scales, folder / "int8.onnx")
     return {"fp32": folder / "fp32.onnx", "int8": folder / "int8.onnx"}
 
 

@@ -6,20 +6,23 @@ import torch
 
 from stablequant.collection import BINS, HistogramCollector, collecting
 from stablequant.histograms import load_histograms, save_histograms
+from stablequant.ranges import full_range
 
 
-def test_growing_range_merges_bins_exactly():
+@pytest.mark.parametrize("signed", [False, True])
+def test_growing_range_merges_bins_exactly(signed):
     rng = np.random.default_rng(0)
     batches = [rng.normal(scale=scale, size=5000).astype(np.float32) for scale in (1, 3, 0.1, 50, 1e6)]
-    collector = HistogramCollector()
+    collector = HistogramCollector(signed)
     for batch in batches:
         collector.collect(torch.from_numpy(batch))
     histogram = collector.histogram()
-    magnitudes = np.abs(np.concatenate(batches))
-    assert histogram.amax == magnitudes.max()
+    values = np.concatenate(batches)
+    assert histogram.amax == np.abs(values).max()
     assert len(histogram.counts) > BINS // 2
-    expected, _ = np.histogram(magnitudes.astype(np.float64), bins=histogram.edges)
-    assert histogram.counts.sum() == len(magnitudes)
+    counted = values if signed else np.abs(values)
+    expected, _ = np.histogram(counted.astype(np.float64), bins=histogram.edges)
+    assert histogram.counts.sum() == len(values)
     assert np.abs(histogram.counts - expected).sum() <= 4  # float32 may round a value on an edge to its neighbour
 
 
@@ -31,13 +34,32 @@ def test_counts_beyond_float32():
     assert collector.histogram().counts.sum() == 2**24 + 8
 
 
-def test_dead_then_alive():
-    collector = HistogramCollector()
+@pytest.mark.parametrize("signed", [False, True])
+def test_dead_then_alive(signed):
+    collector = HistogramCollector(signed)
     collector.collect(torch.zeros(10))
+    assert collector.histogram().counts.tolist() == [10]
     collector.collect(torch.tensor([0.5]))
     histogram = collector.histogram()
     assert histogram.counts.sum() == 11
     assert histogram.counts[0] == 10
+
+
+def test_activations_are_counted_as_they_will_be_quantized(tiny):
+    """Divided by their channels' scales, and with their signs except where zeros are padded."""
+    audio = torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+    convolution = tiny.model.get_submodule("hubert.feature_extractor.conv_layers.1.conv")
+    seen = []
+    handle = convolution.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].numpy()))
+    scales = np.linspace(0.5, 2, 16, dtype=np.float32)
+    with collecting(tiny.model, tiny.modules, {"cnn02": scales}, recentre=True) as collectors, torch.inference_mode():
+        tiny.model(audio)
+    handle.remove()
+    expected = seen[0] / scales[:, None]
+    histogram = collectors["cnn02"].histogram()
+    assert full_range(histogram).low == pytest.approx(expected.min(), abs=histogram.width)
+    assert full_range(histogram).high == pytest.approx(expected.max(), rel=1e-6)
+    assert {name for name, c in collectors.items() if not c.signed} == {"positional"}
 
 
 def test_not_finite_is_refused():
@@ -45,20 +67,21 @@ def test_not_finite_is_refused():
         HistogramCollector().collect(torch.tensor([1.0, float("nan")]))
 
 
-def test_every_module_is_heard_once_and_files_give_back_what_was_saved(tiny, tmp_path):
+@pytest.mark.parametrize("recentre", [False, True])
+def test_every_module_is_heard_once_and_files_give_back_what_was_saved(tiny, tmp_path, recentre):
     audio = torch.randn(2, 8000)
-    with collecting(tiny.model, tiny.modules) as collectors, torch.inference_mode():
+    with collecting(tiny.model, tiny.modules, recentre=recentre) as collectors, torch.inference_mode():
         tiny.model(audio)
     assert set(collectors) == {m.activation for m in tiny.modules}
     assert collectors["cnn01"].histogram().counts.sum() == audio.numel()
     assert collectors["cnn01"].amax == audio.abs().max().item()
-    histograms = {name: c.histogram() for name, c in collectors.items()}
+    histograms = collectors.histograms()
     save_histograms(tmp_path / "histograms.safetensors", histograms)
     loaded = load_histograms(tmp_path / "histograms.safetensors")
     assert loaded.keys() == histograms.keys()
     for name, histogram in histograms.items():
         assert np.array_equal(loaded[name].counts, histogram.counts)
-        assert (loaded[name].width, loaded[name].amax) == (histogram.width, histogram.amax)
+        assert vars(loaded[name]) | {"counts": None} == vars(histogram) | {"counts": None}
     with torch.inference_mode():
         tiny.model(audio)
     assert collectors["cnn01"].histogram().counts.sum() == audio.numel(), "hooks outlived the block"

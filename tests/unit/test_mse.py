@@ -7,8 +7,9 @@ from scipy.special import erf
 
 from stablequant.collection import HistogramCollector
 from stablequant.histograms import Histogram
-from stablequant.mse import clip, mse_amax, squared_error
-from stablequant.ranges import percentile_amax
+from stablequant.mse import clip, clip_ends, mse_amax, mse_range, squared_error
+from stablequant.quantization import Range
+from stablequant.ranges import percentile_amax, percentile_range
 
 SAMPLES = 300_000
 
@@ -25,24 +26,24 @@ def draw(name: str) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def histogram_of(values: np.ndarray) -> Histogram:
-    collector = HistogramCollector()
+def histogram_of(values: np.ndarray, signed: bool = False) -> Histogram:
+    collector = HistogramCollector(signed)
     for part in np.array_split(values, 7):
         collector.collect(torch.from_numpy(part))
     return collector.histogram()
 
 
-def quantization_error(values: np.ndarray, weights: np.ndarray, amax: float) -> float:
+def quantization_error(values: np.ndarray, weights: np.ndarray, amax: float, centre: float = 0) -> float:
     """Mean squared error of plain fake quantization."""
     step = amax / 127
-    levels = np.clip(np.rint(values / step), -127, 127)
-    return float(np.average((levels * step - values) ** 2, weights=weights))
+    levels = np.clip(np.rint((values - centre) / step), -127, 127)
+    return float(np.average((levels * step + centre - values) ** 2, weights=weights))
 
 
 def spread(histogram: Histogram, points: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Many values in every bin, with weights: the histogram as plain samples again."""
     inside = (np.arange(points) + 0.5) / points
-    values = (np.arange(len(histogram.counts))[:, None] + inside) * histogram.width
+    values = (histogram.start + np.arange(len(histogram.counts))[:, None] + inside) * histogram.width
     return values.ravel(), np.repeat(histogram.counts / points, points)
 
 
@@ -98,3 +99,48 @@ def test_clipping_keeps_every_value():
 
 def test_dead_activation_has_no_range():
     assert mse_amax(histogram_of(np.zeros(100, dtype=np.float32))) == 0
+
+
+@pytest.mark.parametrize("name", ["normal", "heavy-tailed", "post-gelu"])
+@pytest.mark.parametrize("percentile", [100, 99.9])
+def test_a_range_around_its_own_centre_is_as_good_as_brute_force_over_both_ends(name, percentile):
+    whole = histogram_of(draw(name)[::10], signed=True)
+    histogram = clip_ends(whole, percentile_range(whole, percentile))
+    values, weights = spread(histogram, points=4)
+    found = mse_range(whole, percentile)
+    lows, highs = histogram.edges[0] * np.linspace(0.1, 1, 25), histogram.edges[-1] * np.linspace(0.1, 1, 25)
+    errors = [quantization_error(values, weights, (h - low) / 2, (h + low) / 2) for low in lows for h in highs]
+    assert quantization_error(values, weights, found.amax, found.centre) <= 1.01 * min(errors)
+
+
+def test_one_sided_values_get_nearly_twice_the_levels():
+    """Quantized around 0, half of the levels lie where post-GELU activations have nothing."""
+    values = draw("post-gelu")
+    around_zero, around_their_middle = (mse_range(histogram_of(values, signed)) for signed in (False, True))
+    assert around_their_middle.scale < 0.6 * around_zero.scale
+    assert around_their_middle.low <= values.min() / 2
+    ones = np.ones(len(values))
+    better = quantization_error(values, ones, around_their_middle.amax, around_their_middle.centre)
+    assert better < 0.4 * quantization_error(values, ones, around_zero.amax)
+
+
+def test_error_around_a_centre_is_that_of_the_shifted_values():
+    histogram = Histogram(np.array([3, 1, 0, 2]), 0.5, 1.5, first=-2)
+    shifted = Histogram(histogram.counts, 0.5, 2.5, first=0)
+    assert histogram.edges.tolist() == [-1, -0.5, 0, 0.5, 1]
+    found = squared_error(histogram, np.array([0.3, 2.0]), np.array([-1.0, -1.0]))
+    assert found == pytest.approx(squared_error(shifted, np.array([0.3, 2.0])))
+
+
+def test_clipping_both_ends_keeps_every_value():
+    histogram = histogram_of(draw("laplace"), signed=True)
+    clipped = clip_ends(histogram, Range(-3 * histogram.width, 5 * histogram.width))
+    assert clipped.counts.sum() == histogram.counts.sum()
+    assert clipped.edges[[0, -1]] == pytest.approx([-3 * histogram.width, 5 * histogram.width])
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_dead_and_constant_activations(signed):
+    assert mse_range(histogram_of(np.zeros(100, dtype=np.float32), signed)).scale == 1
+    constant = mse_range(histogram_of(np.full(100, 0.3, dtype=np.float32), signed))
+    assert constant.low - constant.scale <= 0.3 <= constant.high + constant.scale

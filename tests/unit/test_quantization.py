@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from stablequant.fakequant import fake_quantize_activation, fake_quantized
-from stablequant.quantization import quantize_weight, scale_of
+from stablequant.quantization import Range, quantize_weight, scale_of
 
 
 def test_one_scale_per_output_channel():
@@ -40,7 +40,9 @@ def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):
     untouched = other.weight.clone()
     with torch.inference_mode():
         exact = tiny.model(audio).logits
-        with fake_quantized(tiny.model, chosen, dict.fromkeys({m.activation for m in chosen}, 3.0)):
+        with fake_quantized(
+            tiny.model, chosen, dict.fromkeys({m.activation for m in chosen}, Range.symmetric(3.0)), {}
+        ):
             rough = tiny.model(audio).logits
             assert torch.equal(other.weight, untouched)
             inside = tiny.model.get_submodule(chosen[0].module).weight
@@ -56,7 +58,7 @@ def test_input_is_rounded_and_clamped_as_an_engine_does(tiny):
     """The projection's input has levels from -128 to 127 of its scale."""
     module = next(m for m in tiny.modules if m.layer == "projection")
     seen = []
-    with fake_quantized(tiny.model, [module], {"projection": 1.27}):
+    with fake_quantized(tiny.model, [module], {"projection": Range.symmetric(1.27)}, {}):
         handle = tiny.model.get_submodule(module.module).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
         with torch.inference_mode():
             tiny.model(torch.randn(1, 8000))

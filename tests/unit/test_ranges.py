@@ -7,7 +7,7 @@ from pytorch_quantization.calib import MaxCalibrator
 from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
 from test_mse import draw, histogram_of
 
-from stablequant.ranges import entropy_amax, percentile_amax
+from stablequant.ranges import entropy_amax, full_range, percentile_amax, percentile_range
 
 NAMES = ["normal", "laplace", "heavy-tailed", "post-gelu"]
 
@@ -54,3 +54,26 @@ def test_maximum(name):
         oracle.collect(torch.from_numpy(part))
     assert histogram_of(values).amax == oracle.compute_amax().item()
     assert percentile_amax(histogram_of(values), 100) == oracle.compute_amax().item()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ends_of_signed_values_are_those_of_the_samples_to_one_bin(name):
+    values = draw(name)
+    histogram = histogram_of(values, signed=True)
+    whole = full_range(histogram)
+    assert max(-whole.low, whole.high) == np.abs(values).max()
+    assert (whole.low, whole.high) == pytest.approx((values.min(), values.max()), abs=1.01 * histogram.width)
+    for percentile in (99.9, 99.0, 90.0):
+        found = percentile_range(histogram, percentile)
+        tail = (100 - percentile) / 2
+        bin_ = 1.01 * histogram.width
+        assert 100 * np.mean(values < found.low) <= tail < 100 * np.mean(values < found.low + bin_)
+        assert 100 * np.mean(values > found.high) <= tail < 100 * np.mean(values > found.high - bin_)
+    assert percentile_range(histogram, 100) == whole
+
+
+def test_magnitudes_give_ranges_around_0():
+    histogram = histogram_of(draw("post-gelu"))
+    for found in (full_range(histogram), percentile_range(histogram, 99.0)):
+        assert found.centre == 0
+        assert found.low == -found.high == -found.amax

@@ -15,6 +15,7 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.costs import layer_costs, passes
 from stablequant.fakequant import fake_quantized
+from stablequant.quantization import Range
 from stablequant.recognition import Recognition
 from stablequant.stages import Stages
 from stablequant.utterances import Utterance
@@ -67,7 +68,9 @@ def test_a_quantized_layer_computes_the_same_after_a_resumed_prefix(recogniser):
     for number, layer in enumerate(stages.names):
         modules = [m for m in recogniser.modules if m.layer == layer]
         before = stages.run(stages.enter(audio), 0, number, frames)
-        with fake_quantized(recogniser.model, modules, dict.fromkeys((m.activation for m in modules), 1.0)):
+        with fake_quantized(
+            recogniser.model, modules, dict.fromkeys((m.activation for m in modules), Range(-0.5, 1.5)), {}
+        ):
             assert torch.equal(stages.logits(before, number, frames), recogniser.model(audio).logits), layer
 
 

@@ -28,9 +28,9 @@ from pathlib import Path
 from stablequant.activations import Activations
 from stablequant.evaluation import evaluate
 from stablequant.batches import loaded
-from stablequant.histograms import save_histograms
 from stablequant.layers import quantized_modules
 from stablequant.memory import peak_rss_bytes
+from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.sensitivity import probe_layers
@@ -48,11 +48,11 @@ stages = Stages(model)
 modules = quantized_modules(model.config.to_dict())
 split = read_split(checkpoint, folder / "utterances.tsv", 50, 0)
 files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
-_, histograms = recognise_reference(stages, modules, split, files, 10_000)
+found = recognise_reference(stages, modules, split, files, 10_000, recentre=True)
 note("reference")
 activations = Activations(files.activations, split.belongs, stages.names)
 calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0)
-ranges = {name: h.amax for name, h in histograms.items()}
+ranges = {name: full_range(h) for name, h in found.prepared.items()}
 probe_layers(stages, modules, ["transformer02"], ranges, calibration, 0.25)
 note("probe")
 evaluation = evaluate(torch_infer(model), split.utterances, split.batches, split.front_end, 1)
