@@ -3,7 +3,7 @@
 import numpy as np
 
 from stablequant.histograms import Histogram
-from stablequant.quantization import QMAX, Range
+from stablequant.quantization import QMAX, Range, aligned
 from stablequant.ranges import percentile_amax, percentile_range
 
 CHUNK = 256  # candidate ranges evaluated at once
@@ -62,7 +62,8 @@ def _best_ends(histogram: Histogram, lows: np.ndarray, highs: np.ndarray) -> tup
     """The pair of one of ``lows`` and one of ``highs`` with the least error."""
     low, high = (ends.ravel() for ends in np.meshgrid(lows, highs))
     low, high = low[low < high], high[low < high]
-    best = int(np.argmin(_errors(histogram, (high - low) / 2, (high + low) / 2)))
+    amax = (high - low) / 2
+    best = int(np.argmin(_errors(histogram, amax, aligned((high + low) / 2, amax / QMAX))))
     return float(low[best]), float(high[best])
 
 

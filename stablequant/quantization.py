@@ -13,6 +13,11 @@ def scale_of(amax: np.ndarray | float) -> np.ndarray:
     return np.where(scale > 0, scale, np.float32(1))
 
 
+def aligned(centre: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray | float:
+    """``centre`` moved by at most half a step, so that 0 is represented."""
+    return np.rint(centre / scale) * scale
+
+
 def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """INT8 weight of the same shape and its float32 scales ``(outputs,)``; axis 0 holds the output channels."""
     scales = scale_of(np.abs(weight).reshape(len(weight), -1).max(axis=1))
@@ -22,10 +27,11 @@ def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Range:
-    """The values of an activation that INT8 represents: `QMAX` steps to either side of the centre.
+    """The values of an activation that INT8 is to represent: `QMAX` steps to either side of the centre.
 
     Around a centre other than 0 the engine subtracts it first and adds its product with the weights to the bias, so
-    that the integers themselves need no zero point.
+    that the integers themselves need no zero point. The centre is a whole number of steps from 0, which is therefore
+    represented exactly: were it not, the many values around 0 would all be off in the same direction.
     """
 
     low: float
@@ -42,7 +48,8 @@ class Range:
 
     @property
     def centre(self) -> float:
-        return float(np.float32((self.low + self.high) / 2))
+        """The middle, to the nearest step, rounded to float32."""
+        return float(np.float32(aligned((self.low + self.high) / 2, self.scale)))
 
     @property
     def scale(self) -> float:

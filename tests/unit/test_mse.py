@@ -109,7 +109,8 @@ def test_a_range_around_its_own_centre_is_as_good_as_brute_force_over_both_ends(
     values, weights = spread(histogram, points=4)
     found = mse_range(whole, percentile)
     lows, highs = histogram.edges[0] * np.linspace(0.1, 1, 25), histogram.edges[-1] * np.linspace(0.1, 1, 25)
-    errors = [quantization_error(values, weights, (h - low) / 2, (h + low) / 2) for low in lows for h in highs]
+    tried = [Range(low, high) for low in lows for high in highs]
+    errors = [quantization_error(values, weights, r.amax, r.centre) for r in tried]
     assert quantization_error(values, weights, found.amax, found.centre) <= 1.01 * min(errors)
 
 

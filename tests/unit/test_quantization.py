@@ -1,9 +1,10 @@
 """INT8 arithmetic and its simulation in torch."""
 
 import numpy as np
+import pytest
 import torch
 
-from stablequant.fakequant import fake_quantize_activation, fake_quantized
+from stablequant.fakequant import fake_quantize_activation, fake_quantize_input, fake_quantized
 from stablequant.quantization import Range, quantize_weight, scale_of
 
 
@@ -30,6 +31,18 @@ def test_dead_weight_stays_zero():
     assert not levels.any()
     assert scales.tolist() == [1, 1]
     assert scale_of(0.0) == 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (2.0, 5.0), (-1.0, 1.0)])
+def test_a_range_around_its_own_centre_represents_0_exactly_and_its_ends_to_half_a_step(low, high):
+    chosen = Range(low, high)
+    values = torch.tensor([0.0, low, high])
+    found = fake_quantize_input(values, chosen)
+    assert abs(chosen.centre / chosen.scale - round(chosen.centre / chosen.scale)) < 1e-4
+    if low <= 0 <= high:
+        assert found[0].abs() < 1e-5
+    assert (found[1:] - values[1:]).abs().max() <= 1.01 * chosen.scale
+    assert Range.symmetric(3.0).centre == 0
 
 
 def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):

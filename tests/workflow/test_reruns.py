@@ -4,12 +4,14 @@ import re
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 import yaml
 from conftest import TINY_CONFIG, snakemake, write_tiny_project
 
-from stablequant.files import read_table
+from stablequant.equalisation import load_scales
+from stablequant.files import read_json, read_table
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +142,28 @@ def test_another_percentile_reruns_the_searches_and_what_follows(project):
     assert jobs["search_percentile"] == len(selected(project))
     assert {"optimise_scales", "compare"} <= jobs.keys()
     assert not jobs.keys() & {"probe_layer", "select_layers", "recognise_reference", "export_onnx"}
+
+
+def test_the_papers_procedure_neither_recentres_nor_equalises(project):
+    results = project / "results/tiny"
+
+    def centres() -> list[float]:
+        return [row["centre"] for row in read_json(results / "scales/stablequant.json")["activations"].values()]
+
+    assert sum(map(bool, centres())) > 10
+    assert len(load_scales(results / "equalisation.safetensors")) > 10
+    tiny = TINY_CONFIG["models"]["tiny"]
+    configure(project, models={"tiny": tiny | {"procedure": "paper"}})
+    jobs = planned(project)
+    assert {"equalise_channels", "recognise_reference", "probe_layer"} <= jobs.keys()
+    assert not jobs.keys() & {"import_checkpoint", "list_utterances", "export_onnx"}
+    snakemake(project, "--until", "insert_qdq")
+    assert not any(centres())
+    assert load_scales(results / "equalisation.safetensors") == {}
+    graph = onnx.load(results / "onnx/stablequant.onnx")
+    assert not [node.name for node in graph.graph.node if node.name.endswith(("/equalised", "/centred"))]
+    prepared, plain = (results / f"{name}histograms.safetensors" for name in ("prepared_", ""))
+    assert prepared.read_bytes() == plain.read_bytes()
 
 
 def test_a_higher_threshold_reruns_the_selection_alone(project):
