@@ -20,6 +20,7 @@ include: "rules/scales.smk"  # a range for every activation
 include: "rules/onnx.smk"  # one graph per method
 include: "rules/engines.smk"  # one engine per backend and method
 include: "rules/evaluation.smk"  # the engines judged
+include: "rules/bundle.smk"  # the result, to take away
 include: "rules/report.smk"  # plots
 
 
@@ -28,4 +29,5 @@ rule all:
     default_target: True
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
+        expand("results/{model}/bundle", model=config["models"] if "stablequant" in config["methods"] else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),

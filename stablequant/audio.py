@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,21 +22,24 @@ class Audio:
     file_rate: int
 
 
-def read_audio(path: Path, sample_rate: int) -> Audio:
-    """Read ``path``, resampled to ``sample_rate`` where it has another.
+def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> Audio:
+    """Read a file or an open one, resampled to ``sample_rate`` where it has another.
+
+    With ``mix`` several channels become their mean.
 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, shorter than its header says, or not mono.
+        when the file is missing, damaged, shorter than its header says, or, without ``mix``, not mono.
     """
-    if not path.is_file():
+    if isinstance(source, Path) and not source.is_file():
         raise AudioError("the file does not exist")
     try:
-        with soundfile.SoundFile(path) as file:
-            if file.channels != 1:
+        with soundfile.SoundFile(source) as file:
+            if file.channels != 1 and not mix:
                 raise AudioError(f"{file.channels} channels, not one")
-            samples = file.read(dtype="float32")
+            channels = file.read(dtype="float32", always_2d=True)
+            samples = channels[:, 0] if file.channels == 1 else channels.mean(axis=1)
             if len(samples) != file.frames:
                 raise AudioError(f"truncated: {len(samples)} samples of {file.frames} could be read")
             rate = file.samplerate

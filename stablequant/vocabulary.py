@@ -36,12 +36,17 @@ class Vocabulary:
 
     def decode(self, classes: np.ndarray) -> str:
         """Best-path decoding of class indices ``(frames,)``: merge repeats, drop blanks and special tokens."""
-        kept = (self.tokens[c] for c, _ in groupby(classes.tolist()) if c != self.blank and c < len(self.tokens))
-        written = (token for token in kept if token not in self.special)
+        written = [token for c, _ in groupby(classes.tolist()) if (token := self.written(c))]
         if self.delimiter is None:
             return " ".join(written)
         letters = "".join(" " if token == self.delimiter else token for token in written)
         return " ".join(letters.split())
+
+    def written(self, index: int) -> str:
+        """The token of a class, or nothing for the blank and for what is not written."""
+        if index == self.blank or index >= len(self.tokens) or self.tokens[index] in self.special:
+            return ""
+        return self.tokens[index]
 
     @cached_property
     def _letters(self) -> frozenset[str]:

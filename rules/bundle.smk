@@ -1,0 +1,33 @@
+# One folder with all that is needed to use the result elsewhere.
+#
+# INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
+#          sensitivity.tsv, comparison.tsv, utterances/evaluation.tsv (their number)
+# OUTPUTS  results/{model}/bundle/   the graph, engines, front end, quantization.json, README.md
+
+
+rule write_bundle:
+    """Gather all that is needed to use the quantized recogniser elsewhere."""
+    input:
+        graph="results/{model}/onnx/stablequant.onnx",
+        engines=expand("results/{{model}}/engines/{backend}/stablequant", backend=config["engines"]),
+        checkpoint="results/{model}/checkpoint",
+        scales="results/{model}/scales/stablequant.json",
+        sensitivity="results/{model}/sensitivity.tsv",
+        comparison="results/{model}/comparison.tsv",
+        utterances="results/{model}/utterances/evaluation.tsv",
+    output:
+        directory("results/{model}/bundle"),
+    log:
+        "logs/{model}/write_bundle.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
+        settings=lambda wildcards: {
+            **procedure(wildcards),
+            **{key: config[key] for key in ("threshold", "percentiles", "racing", "precision", "seed")},
+        },
+        code=code_digest("write_bundle"),
+    script:
+        "../scripts/write_bundle.py"

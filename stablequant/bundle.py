@@ -1,0 +1,109 @@
+"""The bundle: one folder with all that is needed to use a quantized recogniser elsewhere."""
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from stablequant import front_end
+from stablequant.errors import StableQuantError
+from stablequant.files import data_beside, read_json, write_json, write_text
+from stablequant.front_end import FrontEnd, read_front_end
+
+GRAPH = "model.onnx"
+RECORD = "quantization.json"
+CARD = "README.md"
+
+
+def write_bundle(
+    folder: Path,
+    graph: Path,
+    checkpoint: Path,
+    engines: Mapping[str, Path],
+    record: Mapping[str, Any],
+    card: str,
+) -> None:
+    """Copy everything into ``folder``, which appears whole or not at all.
+
+    ``engines`` are folders by backend; ``record`` says how the model was quantized and is written with the checksums of
+    all other files; ``card`` is what a person reads first.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
+        making = Path(temporary) / "bundle"
+        making.mkdir()
+        for source, name in ((graph, GRAPH), (data_beside(graph), data_beside(Path(GRAPH)).name)):
+            if source.is_file():
+                shutil.copyfile(source, making / name)
+        for name in front_end.FILES:
+            shutil.copyfile(checkpoint / name, making / name)
+        for backend, engine in engines.items():
+            shutil.copytree(engine, making / "engines" / backend)
+        write_text(making / CARD, card)
+        sums = {str(file.relative_to(making)): checksum(file) for file in sorted(making.rglob("*")) if file.is_file()}
+        write_json(making / RECORD, {**record, "sha256": sums})
+        if folder.exists():
+            shutil.rmtree(folder)
+        making.rename(folder)
+
+
+def checksum(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle's folder, whose files are what `write_bundle` wrote.
+
+    Attributes
+    ----------
+    record: `quantization.json`
+    front_end: what stands before and behind the network
+    config: the recogniser's `config.json`
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    front_end: FrontEnd
+    config: dict[str, Any]
+
+    def engine(self, backend: str) -> Path:
+        """The folder of one backend's engine, checked."""
+        folder = self.folder / "engines" / backend
+        if not folder.is_dir():
+            built = ", ".join(sorted(path.name for path in (self.folder / "engines").glob("*"))) or "none"
+            raise StableQuantError(self.folder, f"no engine for '{backend}'", f"engines in it: {built}")
+        self.check(f"engines/{backend}/")
+        return folder
+
+    def check(self, prefix: str = "") -> None:
+        """Refuse the bundle if a file whose name begins with ``prefix`` is missing or not the one that was written."""
+        for name, expected in self.record["sha256"].items():
+            if name.startswith(prefix):
+                file = self.folder / name
+                if not file.resolve().is_relative_to(self.folder.resolve()):
+                    raise StableQuantError(self.folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
+                if not file.is_file():
+                    raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
+                if checksum(file) != expected:
+                    raise StableQuantError(file, "not the file that the bundle was made with", "copy the bundle again")
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Open a bundle; everything but the engines and the graph is checked now, those when they are used."""
+    if not (folder / RECORD).is_file():
+        raise StableQuantError(
+            folder, f"not a bundle: it holds no {RECORD}", "name results/MODEL/bundle or a copy of it"
+        )
+    record = read_json(folder / RECORD)
+    if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
+        raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
+    config = read_json(folder / "config.json")
+    bundle = Bundle(folder, record, read_front_end(folder), config)
+    for name in front_end.FILES:
+        bundle.check(name)
+    return bundle

@@ -1,0 +1,123 @@
+"""The command line: a bundle put to use."""
+
+import io
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stablequant.errors import StableQuantError
+
+app = typer.Typer(
+    help="Recognise speech with a bundle of StableQuant (results/MODEL/bundle, or a copy of it anywhere).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder", show_default=False)]
+Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
+Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden values of what is recognised at once")]
+
+
+class Format(StrEnum):
+    """``text``: a line per recording; ``json``: with words and their times; ``srt``: subtitles."""
+
+    TEXT = "text"
+    JSON = "json"
+    SRT = "srt"
+
+
+@app.command()
+def transcribe(
+    bundle: BundleFolder,
+    recordings: Annotated[
+        list[str],
+        typer.Argument(metavar="AUDIO...", help="recordings in any form soundfile reads; - is standard input"),
+    ],
+    format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
+    threads: Threads = 0,
+    batch_mb: Memory = 400,
+) -> None:
+    """Print what is said in recordings of any length, rate and number of channels.
+
+    A recording that cannot be used is named on standard error; the others are still transcribed, and the exit status
+    is 1.
+    """
+    from stablequant.progress import progress
+    from stablequant.subtitles import subtitles
+    from stablequant.transcription import load_bundle
+
+    recogniser = load_bundle(bundle, threads, batch_mb)
+    failed = False
+    for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
+        try:
+            transcript = recogniser.transcribe(io.BytesIO(sys.stdin.buffer.read()) if recording == "-" else recording)
+        except StableQuantError as error:
+            typer.echo(f"error: {error}", err=True)
+            failed = True
+            continue
+        if format == Format.JSON:
+            typer.echo(json.dumps({"file": recording, **transcript.as_dict()}, ensure_ascii=False))
+        elif format == Format.SRT:
+            typer.echo(subtitles(transcript.words))
+        else:
+            typer.echo(f"{recording}\t{transcript.text}" if len(recordings) > 1 else transcript.text)
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def evaluate(
+    bundle: BundleFolder,
+    manifest: Annotated[Path, typer.Argument(help="fairseq's manifest or a table, transcripts inside or beside it")],
+    audio_root: Annotated[
+        Path | None, typer.Option(help="where the audio lies, if not where the manifest says")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="write a TSV: utterance, transcript, hypothesis")] = None,
+    threads: Threads = 0,
+    batch_mb: Memory = 100,
+) -> None:
+    """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
+    from stablequant.batches import MEGABYTE, footprint, make_batches
+    from stablequant.bundle import read_bundle
+    from stablequant.engines import openvino
+    from stablequant.evaluation import evaluate as judge
+    from stablequant.evaluation import hypothesis_table
+    from stablequant.files import write_table
+    from stablequant.manifests import read_manifest
+    from stablequant.utterances import list_utterances
+
+    opened = read_bundle(bundle)
+    infer, arithmetic = openvino.load(opened.engine("openvino"), threads)
+    utterances, rejections = list_utterances(read_manifest(manifest, audio_root), opened.front_end)
+    for rejection in rejections:
+        typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
+    if not utterances:
+        raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
+    batches = make_batches(utterances, footprint(opened.config), batch_mb * MEGABYTE)
+    found = judge(infer, utterances, batches, opened.front_end, repeats=1)
+    if out:
+        write_table(out, hypothesis_table(utterances, found.hypotheses))
+    speed = found.audio_seconds / found.wall_seconds
+    typer.echo(f"{len(utterances)} utterances, {found.audio_seconds:.1f} s of audio, {arithmetic} arithmetic")
+    typer.echo(f"{found.wall_seconds:.1f} s in the engine, {speed:.1f} times faster than real time")
+    typer.echo(f"Word Error Rate (WER): {found.scored.wer:.2f}")
+
+
+def main() -> None:
+    """Run the command line; a fault of the user's data ends it with one sentence."""
+    try:
+        app()
+    except StableQuantError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

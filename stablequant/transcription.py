@@ -1,0 +1,155 @@
+"""Words and their times in recordings of any length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stablequant.audio import AudioError, normalise, read_audio
+from stablequant.batches import MEGABYTE, footprint
+from stablequant.bundle import Bundle, read_bundle
+from stablequant.engines import openvino
+from stablequant.errors import StableQuantError
+from stablequant.recognition import Infer
+from stablequant.utterances import MIN_SAMPLES
+from stablequant.vocabulary import Vocabulary
+
+CHUNK_SECONDS = 30.0
+OVERLAP_SECONDS = (
+    2.0  # of two chunks; the half next to a chunk's end is left to the neighbour, which hears what follows
+)
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it is heard, in seconds from the recording's beginning."""
+
+    word: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was recognised in one recording of so many ``seconds``."""
+
+    text: str
+    seconds: float
+    words: list[Word]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Recogniser:
+    """A quantized recogniser, ready to transcribe; made by `load_bundle`.
+
+    Attributes
+    ----------
+    arithmetic: that quantized layers run in on this machine, ``int8`` or ``float32``
+    """
+
+    def __init__(self, bundle: Bundle, infer: Infer, arithmetic: str, batch_mb: float) -> None:
+        self.bundle = bundle
+        self.arithmetic = arithmetic
+        self._infer = infer
+        self._memory = footprint(bundle.config)
+        self._budget = batch_mb * MEGABYTE
+
+    def transcribe(self, source: Path | str | Any) -> Transcript:
+        """Recognise a file that soundfile reads, or an open binary file.
+
+        Other rates are resampled and several channels mixed. Recordings longer than `CHUNK_SECONDS` are cut into chunks
+        that overlap, so that no word is cut.
+
+        Raises
+        ------
+        StableQuantError
+            when the audio is missing, damaged, empty, or holds numbers that are not finite.
+        """
+        name = source if isinstance(source, Path | str) else "standard input"
+        front_end = self.bundle.front_end
+        try:
+            samples = read_audio(Path(source) if isinstance(source, str) else source, front_end.sample_rate, mix=True)
+        except AudioError as error:
+            raise StableQuantError(name, str(error), "give a recording that can be read") from error
+        if not len(samples.samples):
+            raise StableQuantError(name, "no audio in it", "give a recording that can be read")
+        logits = self._logits(samples.samples)
+        words = words_of(logits, front_end.vocabulary, self._memory.hop / front_end.sample_rate)
+        text = front_end.vocabulary.decode(logits.argmax(axis=-1))
+        return Transcript(text, len(samples.samples) / front_end.sample_rate, words)
+
+    def _logits(self, samples: np.ndarray) -> np.ndarray:
+        """CTC logits of the whole recording, ``(frames, classes)``."""
+        rate, hop = self.bundle.front_end.sample_rate, self._memory.hop
+        chunks = cut(max(len(samples), MIN_SAMPLES), int(CHUNK_SECONDS * rate), int(OVERLAP_SECONDS * rate), hop)
+        padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
+        rows = max(1, int(self._budget / self._memory.bytes(chunks[0].stop - chunks[0].start)))
+        parts = []
+        for length, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
+            listed = list(group)
+            for first in range(0, len(listed), rows):
+                parts += list(self._infer(self._prepared(padded, listed[first : first + rows], length)))
+        return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
+
+    def _prepared(self, samples: np.ndarray, chunks: Sequence[slice], length: int) -> np.ndarray:
+        front_end = self.bundle.front_end
+        audio = np.empty((len(chunks), length), dtype=np.float32)
+        for row, chunk in zip(audio, chunks, strict=True):
+            row[:] = normalise(samples[chunk], front_end.epsilon) if front_end.do_normalize else samples[chunk]
+        return audio
+
+
+def load_bundle(folder: Path | str, threads: int = 0, batch_mb: float = 400) -> Recogniser:
+    """A bundle's OpenVINO engine on this CPU; ``threads`` 0 takes all cores.
+
+    ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once.
+    """
+    bundle = read_bundle(Path(folder))
+    infer, arithmetic = openvino.load(bundle.engine("openvino"), threads)
+    return Recogniser(bundle, infer, arithmetic, batch_mb)
+
+
+def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
+    """Chunks of at most ``chunk`` samples that overlap by ``overlap``, each beginning at a frame.
+
+    The last one begins earlier rather than being short, so that all but a recording's only one are equally long.
+    """
+    if samples <= chunk:
+        return [slice(0, samples)]
+    step = (chunk - overlap) // hop * hop
+    starts = list(range(0, samples - chunk, step))
+    last = -(-(samples - chunk) // hop) * hop
+    return [*(slice(start, start + chunk) for start in starts), slice(last, samples)]
+
+
+def kept_frames(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) -> Iterator[slice]:
+    """Frames of each part that count: of two parts that overlap each gives up half of what both heard."""
+    starts = [chunk.start // hop for chunk in chunks]
+    ends = [start + len(part) for start, part in zip(starts, parts, strict=True)]
+    seams = [0, *((end + start) // 2 for end, start in zip(ends, starts[1:], strict=False)), ends[-1]]
+    for start, first, last in zip(starts, seams, seams[1:], strict=True):
+        yield slice(first - start, last - start)
+
+
+def words_of(logits: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -> list[Word]:
+    """Words on the best path through ``logits`` ``(frames, classes)``, each from its first token to its last."""
+    runs = [(index, sum(1 for _ in group)) for index, group in groupby(logits.argmax(axis=-1).tolist())]
+    ends = accumulate(length for _, length in runs)
+    words: list[Word] = []
+    letters, start, end = "", 0, 0
+    for (index, length), stop in zip(runs, ends, strict=True):
+        token = vocabulary.written(index)
+        if token and token != vocabulary.delimiter:
+            start = start if letters else stop - length
+            letters, end = letters + token, stop
+        if letters and (token == vocabulary.delimiter or (token and vocabulary.delimiter is None)):
+            words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
+            letters = ""
+    if letters:
+        words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
+    return words
