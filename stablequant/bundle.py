@@ -77,20 +77,22 @@ class Bundle:
         if not folder.is_dir():
             built = ", ".join(sorted(path.name for path in (self.folder / "engines").glob("*"))) or "none"
             raise StableQuantError(self.folder, f"no engine for '{backend}'", f"engines in it: {built}")
-        self.check(f"engines/{backend}/")
+        check(self.folder, self.record, f"engines/{backend}/")
         return folder
 
-    def check(self, prefix: str = "") -> None:
-        """Refuse the bundle if a file whose name begins with ``prefix`` is missing or not the one that was written."""
-        for name, expected in self.record["sha256"].items():
-            if name.startswith(prefix):
-                file = self.folder / name
-                if not file.resolve().is_relative_to(self.folder.resolve()):
-                    raise StableQuantError(self.folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
-                if not file.is_file():
-                    raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
-                if checksum(file) != expected:
-                    raise StableQuantError(file, "not the file that the bundle was made with", "copy the bundle again")
+
+def check(folder: Path, record: dict[str, Any], prefix: str = "") -> None:
+    """Refuse a bundle if a file whose name begins with ``prefix`` is missing or not the one that was written."""
+    for name, expected in record["sha256"].items():
+        if not name.startswith(prefix):
+            continue
+        file = folder / name
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise StableQuantError(folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
+        if not file.is_file():
+            raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
+        if checksum(file) != expected:
+            raise StableQuantError(file, "not the file that the bundle was made with", "copy the bundle again")
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -102,8 +104,8 @@ def read_bundle(folder: Path) -> Bundle:
     record = read_json(folder / RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
         raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
-    config = read_json(folder / "config.json")
-    bundle = Bundle(folder, record, read_front_end(folder), config)
     for name in front_end.FILES:
-        bundle.check(name)
-    return bundle
+        if name not in record["sha256"]:
+            raise StableQuantError(folder / RECORD, f"no checksum of '{name}'", "copy the bundle again")
+        check(folder, record, name)
+    return Bundle(folder, record, read_front_end(folder), read_json(folder / "config.json"))

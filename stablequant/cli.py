@@ -40,6 +40,9 @@ def transcribe(
         typer.Argument(metavar="AUDIO...", help="recordings in any form soundfile reads; - is standard input"),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
+    chunk_seconds: Annotated[
+        float, typer.Option(min=5, help="longer recordings are cut into chunks; best as the recogniser was trained")
+    ] = 30,
     threads: Threads = 0,
     batch_mb: Memory = 400,
 ) -> None:
@@ -52,7 +55,7 @@ def transcribe(
     from stablequant.subtitles import subtitles
     from stablequant.transcription import load_bundle
 
-    recogniser = load_bundle(bundle, threads, batch_mb)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
         try:

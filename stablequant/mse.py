@@ -3,7 +3,7 @@
 import numpy as np
 
 from stablequant.histograms import Histogram
-from stablequant.quantization import QMAX, Range, aligned
+from stablequant.quantization import QMAX, Range, between_levels
 from stablequant.ranges import percentile_amax, percentile_range
 
 CHUNK = 256  # candidate ranges evaluated at once
@@ -63,7 +63,7 @@ def _best_ends(histogram: Histogram, lows: np.ndarray, highs: np.ndarray) -> tup
     low, high = (ends.ravel() for ends in np.meshgrid(lows, highs))
     low, high = low[low < high], high[low < high]
     amax = (high - low) / 2
-    best = int(np.argmin(_errors(histogram, amax, aligned((high + low) / 2, amax / QMAX))))
+    best = int(np.argmin(_errors(histogram, amax, between_levels(high + low, amax / QMAX))))
     return float(low[best]), float(high[best])
 
 

@@ -13,9 +13,9 @@ def scale_of(amax: np.ndarray | float) -> np.ndarray:
     return np.where(scale > 0, scale, np.float32(1))
 
 
-def aligned(centre: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray | float:
-    """``centre`` moved by at most half a step, so that 0 is represented."""
-    return np.rint(centre / scale) * scale
+def between_levels(ends: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray | float:
+    """The centre of a range whose ends add up to ``ends``, moved by at most half a step: 0 lies midway between levels."""
+    return (np.floor(ends / 2 / scale) + 0.5) * scale
 
 
 def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,8 +30,9 @@ class Range:
     """The values of an activation that INT8 is to represent: `QMAX` steps to either side of the centre.
 
     Around a centre other than 0 the engine subtracts it first and adds its product with the weights to the bias, so
-    that the integers themselves need no zero point. The centre is a whole number of steps from 0, which is therefore
-    represented exactly: were it not, the many values around 0 would all be off in the same direction.
+    that the integers themselves need no zero point. Such a centre is chosen so that 0 lies midway between two levels:
+    then the many small values keep their signs, and with them most of what they say. A range that reaches equally far
+    to both sides lies around 0, which is a level then.
     """
 
     low: float
@@ -48,8 +49,8 @@ class Range:
 
     @property
     def centre(self) -> float:
-        """The middle, to the nearest step, rounded to float32."""
-        return float(np.float32(aligned((self.low + self.high) / 2, self.scale)))
+        """The middle, moved by at most half a step, rounded to float32."""
+        return 0.0 if self.low == -self.high else float(np.float32(between_levels(self.low + self.high, self.scale)))
 
     @property
     def scale(self) -> float:

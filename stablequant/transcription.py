@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, groupby
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from stablequant.recognition import Infer
 from stablequant.utterances import MIN_SAMPLES
 from stablequant.vocabulary import Vocabulary
 
-CHUNK_SECONDS = 30.0
 OVERLAP_SECONDS = (
     2.0  # of two chunks; the half next to a chunk's end is left to the neighbour, which hears what follows
 )
@@ -52,18 +51,19 @@ class Recogniser:
     arithmetic: that quantized layers run in on this machine, ``int8`` or ``float32``
     """
 
-    def __init__(self, bundle: Bundle, infer: Infer, arithmetic: str, batch_mb: float) -> None:
+    def __init__(self, bundle: Bundle, infer: Infer, arithmetic: str, batch_mb: float, chunk_seconds: float) -> None:
         self.bundle = bundle
         self.arithmetic = arithmetic
         self._infer = infer
         self._memory = footprint(bundle.config)
         self._budget = batch_mb * MEGABYTE
+        self._chunk_seconds = chunk_seconds
 
     def transcribe(self, source: Path | str | Any) -> Transcript:
         """Recognise a file that soundfile reads, or an open binary file.
 
-        Other rates are resampled and several channels mixed. Recordings longer than `CHUNK_SECONDS` are cut into chunks
-        that overlap, so that no word is cut.
+        Other rates are resampled and several channels mixed. Recordings longer than a chunk are cut into several that
+        overlap, so that no word is cut.
 
         Raises
         ------
@@ -86,7 +86,7 @@ class Recogniser:
     def _logits(self, samples: np.ndarray) -> np.ndarray:
         """CTC logits of the whole recording, ``(frames, classes)``."""
         rate, hop = self.bundle.front_end.sample_rate, self._memory.hop
-        chunks = cut(max(len(samples), MIN_SAMPLES), int(CHUNK_SECONDS * rate), int(OVERLAP_SECONDS * rate), hop)
+        chunks = cut(max(len(samples), MIN_SAMPLES), int(self._chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
         padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
         rows = max(1, int(self._budget / self._memory.bytes(chunks[0].stop - chunks[0].start)))
         parts = []
@@ -104,14 +104,15 @@ class Recogniser:
         return audio
 
 
-def load_bundle(folder: Path | str, threads: int = 0, batch_mb: float = 400) -> Recogniser:
+def load_bundle(folder: Path | str, threads: int = 0, batch_mb: float = 400, chunk_seconds: float = 30) -> Recogniser:
     """A bundle's OpenVINO engine on this CPU; ``threads`` 0 takes all cores.
 
-    ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once.
+    ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once; ``chunk_seconds``,
+    more than twice the overlap, is best about as long as the recogniser's training utterances.
     """
     bundle = read_bundle(Path(folder))
     infer, arithmetic = openvino.load(bundle.engine("openvino"), threads)
-    return Recogniser(bundle, infer, arithmetic, batch_mb)
+    return Recogniser(bundle, infer, arithmetic, batch_mb, chunk_seconds)
 
 
 def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
@@ -131,8 +132,8 @@ def kept_frames(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) 
     """Frames of each part that count: of two parts that overlap each gives up half of what both heard."""
     starts = [chunk.start // hop for chunk in chunks]
     ends = [start + len(part) for start, part in zip(starts, parts, strict=True)]
-    seams = [0, *((end + start) // 2 for end, start in zip(ends, starts[1:], strict=False)), ends[-1]]
-    for start, first, last in zip(starts, seams, seams[1:], strict=True):
+    seams = [0, *((end + start) // 2 for end, start in zip(ends[:-1], starts[1:], strict=True)), ends[-1]]
+    for start, (first, last) in zip(starts, pairwise(seams), strict=True):
         yield slice(first - start, last - start)
 
 

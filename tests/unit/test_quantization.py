@@ -33,16 +33,19 @@ def test_dead_weight_stays_zero():
     assert scale_of(0.0) == 1
 
 
-@pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (2.0, 5.0), (-1.0, 1.0)])
-def test_a_range_around_its_own_centre_represents_0_exactly_and_its_ends_to_half_a_step(low, high):
+@pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (-1.0, 1.001)])
+def test_a_range_around_its_own_centre_keeps_the_signs_of_small_values_and_its_ends_to_a_step(low, high):
     chosen = Range(low, high)
-    values = torch.tensor([0.0, low, high])
+    step = chosen.scale
+    values = torch.tensor([-0.9 * step, -1e-3 * step, 1e-3 * step, 0.9 * step, low, high])
     found = fake_quantize_input(values, chosen)
-    assert abs(chosen.centre / chosen.scale - round(chosen.centre / chosen.scale)) < 1e-4
-    if low <= 0 <= high:
-        assert found[0].abs() < 1e-5
-    assert (found[1:] - values[1:]).abs().max() <= 1.01 * chosen.scale
+    assert found[:4].tolist() == pytest.approx([-step / 2, -step / 2, step / 2, step / 2], rel=1e-3)
+    assert (found[4:] - values[4:]).abs().max() <= 1.01 * step
+
+
+def test_a_symmetric_range_lies_around_0_which_is_a_level():
     assert Range.symmetric(3.0).centre == 0
+    assert fake_quantize_input(torch.tensor([0.001]), Range.symmetric(3.0)).item() == 0
 
 
 def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):

@@ -1,0 +1,179 @@
+"""A bundle put to use, as a user does: through the command line, on real recordings."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+from conftest import DEMO, PROJECT, heard
+
+from stablequant.bundle import read_bundle, write_bundle
+from stablequant.checkpoint import import_checkpoint
+from stablequant.collection import collecting
+from stablequant.engines import openvino
+from stablequant.engines.folder import write_engine
+from stablequant.errors import StableQuantError
+from stablequant.export import export_onnx
+from stablequant.qdq import insert_qdq
+from stablequant.ranges import full_range
+from stablequant.recogniser import torch_infer
+
+WITHOUT_TORCH = (
+    "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.cli import main; "
+)
+
+
+@pytest.fixture(scope="module")
+def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
+    """Of the demo with one layer in INT8, which keeps its words."""
+    folder = tmp_path_factory.mktemp("bundle")
+    import_checkpoint(str(DEMO), folder / "checkpoint")
+    head = [m for m in demo.modules if m.layer == "head"]
+    with collecting(demo.model, head, recentre=True) as collectors:
+        heard(demo, torch_infer(demo.model), demo_utterances[:10])
+    export_onnx(demo.model, demo.modules, folder / "fp32.onnx")
+    ranges = {name: full_range(histogram) for name, histogram in collectors.histograms().items()}
+    insert_qdq(folder / "fp32.onnx", head, ranges, {}, folder / "int8.onnx")
+    write_engine(folder / "engine", folder / "checkpoint", lambda into: openvino.build(folder / "int8.onnx", into), {})
+    write_bundle(
+        folder / "bundle",
+        folder / "int8.onnx",
+        folder / "checkpoint",
+        {"openvino": folder / "engine"},
+        {"model": "demo"},
+        "# demo\n",
+    )
+    return folder / "bundle"
+
+
+def run(*arguments: object, stdin: bytes = b"", expect: int = 0) -> subprocess.CompletedProcess:
+    """The command line in a process that cannot import torch or transformers."""
+    listed = ", ".join(repr(str(argument)) for argument in arguments)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{WITHOUT_TORCH}sys.argv = ['stablequant', {listed}]; main()"],
+        input=stdin,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        check=False,
+    )
+    assert done.returncode == expect, done.stderr.decode()
+    return done
+
+
+def samples_of(utterance) -> np.ndarray:
+    return soundfile.read(utterance.path, dtype="float32")[0]
+
+
+def test_recordings_are_transcribed_as_the_model_hears_them(bundle, demo, demo_utterances):
+    few = demo_utterances[:6]
+    expected = heard(demo, torch_infer(demo.model), few)
+    lines = run("transcribe", bundle, *(u.path for u in few)).stdout.decode().splitlines()
+    found = dict(line.split("\t") for line in lines)
+    assert list(found) == [u.path for u in few]
+    assert jiwer.wer([expected[u.path] for u in few], [found[u.path] for u in few]) < 0.05
+
+
+def test_words_have_times_within_the_recording(bundle, demo_utterances):
+    utterance = demo_utterances[0]
+    (line,) = run("transcribe", bundle, utterance.path, "--format", "json").stdout.decode().splitlines()
+    found = json.loads(line)
+    assert found["seconds"] == pytest.approx(utterance.samples / 16_000)
+    assert " ".join(word["word"] for word in found["words"]) == found["text"]
+    times = [time for word in found["words"] for time in (word["start"], word["end"])]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= found["seconds"]
+    subtitles = run("transcribe", bundle, utterance.path, "-f", "srt").stdout.decode()
+    assert subtitles.startswith("1\n00:00:0")
+
+
+def test_standard_input_another_rate_and_two_channels(bundle, demo_utterances, tmp_path):
+    utterance = demo_utterances[1]
+    plain = run("transcribe", bundle, utterance.path).stdout
+    assert run("transcribe", bundle, "-", stdin=Path(utterance.path).read_bytes()).stdout == plain
+    samples = samples_of(utterance)
+    tripled = np.interp(np.arange(3 * len(samples)) / 3, np.arange(len(samples)), samples)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([tripled, tripled], axis=1), 48_000)
+    assert jiwer.wer(plain.decode(), run("transcribe", bundle, tmp_path / "stereo.wav").stdout.decode()) < 0.2
+
+
+def test_a_long_recording_loses_no_words_at_its_seams(bundle, demo, demo_utterances, tmp_path):
+    """One voice throughout, and chunks not much longer than what the demo was trained on."""
+    utterance = demo_utterances[0]
+    spoken = np.pad(samples_of(utterance), (0, 8_000))
+    soundfile.write(tmp_path / "long.flac", np.tile(spoken, 30), 16_000)
+    done = run("transcribe", bundle, tmp_path / "long.flac", "-f", "json", "--chunk-seconds", 7)
+    found = json.loads(done.stdout)
+    assert found["seconds"] > 60
+    expected = heard(demo, torch_infer(demo.model), [utterance])[utterance.path]
+    words = " ".join(word["word"] for word in found["words"])
+    assert jiwer.wer(" ".join([expected] * 30), words) < 0.1
+
+
+def test_unusable_recordings_are_named_and_the_others_transcribed(bundle, demo_utterances, tmp_path):
+    files = {
+        "empty.wav": (np.zeros(0), "no audio in it"),
+        "nan.wav": (np.array([0.1, np.nan] * 8000), "samples that are not finite numbers"),
+    }
+    for name, (samples, _) in files.items():
+        soundfile.write(tmp_path / name, samples, 16_000, subtype="FLOAT")
+    (tmp_path / "damaged.flac").write_bytes(b"fLaC" + bytes(1000))
+    soundfile.write(tmp_path / "short.wav", np.zeros(160), 16_000)
+    recordings = [*files, "damaged.flac", "missing.flac", "short.wav"]
+    done = run("transcribe", bundle, *(tmp_path / r for r in recordings), demo_utterances[0].path, expect=1)
+    errors = [line for line in done.stderr.decode().splitlines() if "error: " in line]
+    assert len(errors) == 4, done.stderr.decode()
+    for name, (_, fault) in files.items():
+        assert any(f"{name}: {fault}; " in error for error in errors), errors
+    assert any("damaged.flac: damaged or not audio" in error for error in errors)
+    assert any("missing.flac: the file does not exist" in error for error in errors)
+    assert "Traceback" not in done.stderr.decode()
+    lines = done.stdout.decode().splitlines()
+    assert lines[0] == f"{tmp_path / 'short.wav'}\t"
+    assert len(lines[1].split("\t")[1].split()) > 2
+
+
+def test_evaluation_prints_the_word_error_rate(bundle, tmp_path):
+    manifest = PROJECT / "tsv/demo-evaluation.tsv"
+    few = manifest.read_text().splitlines()[:31]
+    (tmp_path / "few.tsv").write_text("\n".join([str(PROJECT / few[0]), *few[1:]]) + "\n")
+    done = run("evaluate", bundle, tmp_path / "few.tsv", "--out", tmp_path / "words.tsv")
+    rows = [line.split("\t") for line in (tmp_path / "words.tsv").read_text().splitlines()[1:]]
+    assert len(rows) == 30
+    expected = 100 * jiwer.wer([row[1] for row in rows], [row[2] for row in rows])
+    assert done.stdout.decode().splitlines()[-1] == f"Word Error Rate (WER): {expected:.2f}"
+    assert "it/s" in done.stderr.decode()
+
+
+def test_a_bundle_that_was_changed_is_refused(bundle, demo_utterances, tmp_path):
+    def refused(change, message: str) -> None:
+        copy = tmp_path / "copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(bundle, copy)
+        change(copy)
+        done = run("transcribe", copy, demo_utterances[0].path, expect=1)
+        (error,) = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+        assert message in error, error
+        assert "Traceback" not in done.stderr.decode()
+
+    weights = "engines/openvino/model.bin"
+    refused(lambda b: (b / weights).write_bytes(b"foreign"), f"{weights}: not the file that the bundle was made with")
+    refused(lambda b: (b / weights).unlink(), f"{weights}: missing from the bundle")
+    refused(lambda b: (b / "vocab.json").write_text("{}"), "vocab.json: not the file that the bundle was made with")
+    refused(lambda b: shutil.rmtree(b / "engines"), "no engine for 'openvino'")
+    refused(lambda b: (b / "quantization.json").unlink(), "not a bundle")
+    refused(lambda b: (b / "quantization.json").write_text("[]"), "no checksums")
+
+
+def test_a_record_that_names_files_elsewhere_is_refused(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    record = json.loads((tmp_path / "copy/quantization.json").read_text())
+    record["sha256"]["engines/openvino/../../../outside"] = "0"
+    (tmp_path / "copy/quantization.json").write_text(json.dumps(record))
+    with pytest.raises(StableQuantError, match="leads out of the bundle"):
+        read_bundle(tmp_path / "copy").engine("openvino")

@@ -1,0 +1,72 @@
+"""Chunks of long recordings, words and their times, subtitles."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from stablequant.subtitles import subtitles
+from stablequant.transcription import Word, cut, kept_frames, words_of
+from stablequant.vocabulary import Vocabulary
+
+HOP, WINDOW = 320, 400
+VOCABULARY = Vocabulary(["<pad>", "<unk>", "|", "A", "B"], blank=0)
+
+
+def frames_of(samples: int) -> int:
+    return (samples - WINDOW) // HOP + 1
+
+
+@pytest.mark.parametrize("samples", [400, 479_999, 480_000, 480_001, 928_000, 928_001, 5_000_123, 16_000 * 7200])
+def test_chunks_hear_every_frame_once_and_are_equally_long(samples):
+    chunks = cut(samples, 480_000, 32_000, HOP)
+    assert chunks[0].start == 0
+    assert chunks[-1].stop == samples
+    assert all(chunk.start % HOP == 0 for chunk in chunks)
+    assert all(chunk.stop - chunk.start == 480_000 for chunk in chunks[:-1])
+    assert chunks[-1].stop - chunks[-1].start <= 480_000
+    assert len(chunks) == 1 or chunks[-1].stop - chunks[-1].start > 480_000 - HOP
+    for before, after in pairwise(chunks):
+        assert before.stop - after.start >= 32_000
+    parts = [np.arange(c.start // HOP, c.start // HOP + frames_of(c.stop - c.start)) for c in chunks]
+    heard = np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, HOP), strict=True)])
+    assert np.array_equal(heard, np.arange(frames_of(samples)))
+
+
+def logits(classes: list[int]) -> np.ndarray:
+    return np.eye(5, dtype=np.float32)[classes]
+
+
+def test_words_last_from_their_first_letters_frame_to_their_last_letters():
+    path = [0, 3, 3, 0, 3, 2, 2, 0, 4, 1, 0, 2]
+    words = words_of(logits(path), VOCABULARY, 0.02)
+    assert words == [Word("AA", 0.02, 0.1), Word("B", 0.16, 0.18)]
+    assert " ".join(word.word for word in words) == VOCABULARY.decode(np.array(path))
+
+
+def test_without_a_delimiter_every_token_is_a_word():
+    vocabulary = Vocabulary(["<pad>", "aa", "b"], blank=0, delimiter=None)
+    words = words_of(np.eye(3, dtype=np.float32)[[1, 1, 0, 2]], vocabulary, 0.02)
+    assert words == [Word("aa", 0.0, 0.04), Word("b", 0.06, 0.08)]
+
+
+def test_words_are_those_of_the_decoder_on_random_paths():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        path = draw.integers(0, 5, size=draw.integers(1, 30))
+        words = words_of(np.eye(5, dtype=np.float32)[path], VOCABULARY, 0.02)
+        assert " ".join(word.word for word in words) == VOCABULARY.decode(path)
+        times = [time for word in words for time in (word.start, word.end)]
+        assert times == sorted(times)
+
+
+def test_subtitles_end_at_pauses_and_when_they_are_full():
+    words = [Word("ONE", 0.0, 0.5), Word("TWO", 0.6, 1.0), Word("THREE", 3600.5, 3661.25)]
+    assert subtitles(words) == (
+        "1\n00:00:00,000 --> 00:00:01,000\nONE TWO\n\n2\n01:00:00,500 --> 01:01:01,250\nTHREE\n"
+    )
+    many = [Word("LONGWORD", i * 0.3, i * 0.3 + 0.25) for i in range(40)]
+    blocks = subtitles(many).split("\n\n")
+    assert len(blocks) == 5
+    assert all(len(block.splitlines()[2]) <= 84 for block in blocks)
+    assert subtitles([]) == ""
