@@ -14,7 +14,7 @@ def scale_of(amax: np.ndarray | float) -> np.ndarray:
 
 
 def between_levels(ends: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray | float:
-    """The centre of a range whose ends add up to ``ends``, moved by at most half a step: 0 lies midway between levels."""
+    """Half of ``ends``, a range's ends added up, moved by at most half a step so that 0 lies midway between levels."""
     return (np.floor(ends / 2 / scale) + 0.5) * scale
 
 
