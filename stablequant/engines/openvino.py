@@ -46,18 +46,27 @@ def load(folder: Path, threads: int) -> tuple[Infer, str]:
 
 
 def spell_quantizers_out(model: ov.Model) -> None:
-    """Replace every FakeQuantize of ``model`` by the arithmetic that defines it.
+    """Replace every FakeQuantize behind a factor per channel by the arithmetic that defines it.
 
-    OpenVINO drops a factor per channel that stands before one, behind a transposition, unless it is made INT8 (seen in
+    OpenVINO drops such a factor where a transposition stands before it, unless the quantizer is made INT8 (seen in
     2026.4.1).
     """
     for quantizer in [op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize"]:
+        if not _multiplied(quantizer.input_value(0).get_node()):
+            continue
         values, low, high, low_out, high_out = (source.get_source_output() for source in quantizer.inputs())
         steps = np.float32(quantizer.get_attributes()["levels"] - 1)
         clamped = ops.minimum(ops.maximum(values, low), high)
         level = ops.round(ops.multiply(ops.subtract(clamped, low), ops.divide(steps, ops.subtract(high, low))))
         step_out = ops.divide(ops.subtract(high_out, low_out), steps)
         quantizer.output(0).replace(ops.add(ops.multiply(level, step_out), low_out).output(0))
+
+
+def _multiplied(node: ov.Node) -> bool:
+    """Whether ``node`` is a product, with or without a subtraction behind it."""
+    if node.get_type_name() == "Subtract":
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "Multiply"
 
 
 @functools.cache
