@@ -29,5 +29,6 @@ rule all:
     default_target: True
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
+        expand("results/{model}/hypotheses.tsv", model=config["models"]),
         expand("results/{model}/bundle", model=config["models"] if "stablequant" in config["methods"] else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),

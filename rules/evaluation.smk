@@ -3,6 +3,7 @@
 # INPUTS   results/{model}/engines/{backend}/{method}/, utterances/evaluation.tsv
 # OUTPUTS  results/{model}/evaluation/{backend}/{method}.json   status, WER, errors by utterance, seconds
 #          results/{model}/evaluation/{backend}/{method}.tsv    utterance, transcript, hypothesis
+#          results/{model}/hypotheses.tsv                       utterances that quantization changed, the words marked
 #          results/{model}/comparison.tsv                       one row per backend and method
 
 
@@ -52,3 +53,29 @@ rule compare:
         code=code_digest("compare"),
     script:
         "../scripts/compare.py"
+
+
+rule compare_hypotheses:
+    """Set the hypotheses that quantization changed side by side with those of fp32."""
+    input:
+        expand(
+            "results/{{model}}/evaluation/{backend}/{method}.tsv",
+            backend=config["engines"],
+            method=config["methods"],
+        ),
+    output:
+        report(
+            "results/{model}/hypotheses.tsv",
+            caption="captions/hypotheses.rst",
+            category="Hypotheses",
+            labels={"model": "{model}"},
+        ),
+    log:
+        "logs/{model}/compare_hypotheses.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("compare_hypotheses"),
+    script:
+        "../scripts/compare_hypotheses.py"

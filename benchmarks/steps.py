@@ -1,0 +1,116 @@
+"""What each step before the paper's procedure is worth: ``python benchmarks/steps.py --out FILE``.
+
+The demo with every layer in INT8, in simulation: ranges around 0 or around their own centres, channels equalised or
+not, and, where ranges have their own centres, 0 midway between two levels or on one. There is no search: every range is
+that of least squared error over the histogram clipped at the same percentile. Calibration and evaluation split are
+**synthesised** speech. Run it in the project's folder.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.batches import loaded
+from stablequant.channels import equalise_channels
+from stablequant.checkpoint import import_checkpoint
+from stablequant.collection import collecting
+from stablequant.fakequant import fake_quantized
+from stablequant.files import write_table
+from stablequant.front_end import read_front_end
+from stablequant.layers import quantized_modules
+from stablequant.manifests import read_manifest
+from stablequant.metrics import WordErrors, degradation, degradation_interval
+from stablequant.mse import mse_range
+from stablequant.quantization import Range
+from stablequant.recogniser import load_recogniser
+from stablequant.recognition import Recognition
+from stablequant.reference import Split, read_split
+from stablequant.stages import Stages
+from stablequant.utterances import Utterance, list_utterances, table_of
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+COLUMNS = ["split", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high"]
+
+
+class ZeroOnALevel(Range):
+    """A range whose centre is a whole number of steps."""
+
+    @property
+    def centre(self) -> float:
+        return float(np.float32(np.rint((self.low + self.high) / 2 / self.scale) * self.scale))
+
+
+def read_demo(folder: Path, name: str) -> Split:
+    """One split of the demo; its checkpoint lies in ``folder``."""
+    front_end = read_front_end(folder / "checkpoint")
+    utterances, _ = list_utterances(read_manifest(PROJECT / f"tsv/demo-{name}.tsv"), front_end)
+    write_table(folder / f"{name}.tsv", table_of(utterances, Utterance))
+    return read_split(folder / "checkpoint", folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
+
+
+def recognise(stages: Stages, split: Split, label: str) -> WordErrors:
+    recognition = Recognition(split.front_end.vocabulary)
+    for batch, audio in loaded(split.batches, split.front_end, label):
+        frames = stages.frames([u.samples for u in batch])
+        recognition.add(batch, frames.rows(stages.logits(stages.enter(audio), 0, frames)))
+    return recognition.score(split.utterances)
+
+
+def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> list[dict]:
+    """One row per split and combination."""
+    modules = quantized_modules(stages.model.config.to_dict())
+    fp32 = {name: recognise(stages, split, f"{name}, fp32") for name, split in splits.items()}
+    rows = [{"split": name, "zero": "fp32", "wer": errors.wer, "degradation": 0} for name, errors in fp32.items()]
+    settings = CONFIG["equalisation"]
+    found = equalise_channels(
+        *(stages, modules, splits["calibration"]),
+        *(settings["exponent"], settings["percentile"], settings["audio_seconds"]),
+    )
+    for equalised, centres in product([False, True], [False, True]):
+        scales = found if equalised else {}
+        with collecting(stages.model, modules, scales, recentre=centres) as collectors:
+            recognise(stages, splits["calibration"], "histograms")
+        ranges = {name: mse_range(histogram, percentile) for name, histogram in collectors.histograms().items()}
+        kinds = {"between levels": Range, "a level": ZeroOnALevel} if centres else {"a level": Range}
+        for (zero, kind), (name, split) in product(kinds.items(), splits.items()):
+            placed = {activation: kind(r.low, r.high) for activation, r in ranges.items()}
+            with fake_quantized(stages.model, modules, placed, scales):
+                errors = recognise(stages, split, f"{name}, zero {zero}")
+            low, high = degradation_interval(errors, fp32[name], CONFIG["seed"])
+            row = {"split": name, "equalised": equalised, "centres": "own" if centres else "0", "zero": zero}
+            lost = degradation(errors, fp32[name])
+            rows.append({**row, "wer": errors.wer, "degradation": lost, "ci_low": low, "ci_high": high})
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--percentile", type=float, default=CONFIG["uniform_percentile"], help="at which all are clipped"
+    )
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write a TSV")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        import_checkpoint(str(PROJECT / "resources/demo/model"), folder / "checkpoint")
+        splits = {name: read_demo(folder, name) for name in ("calibration", "evaluation")}
+        stages = Stages(load_recogniser(folder / "checkpoint", threads=arguments.threads))
+        table = pd.DataFrame(measure(splits, stages, arguments.percentile), columns=COLUMNS)
+    print(table.round(2).to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()
