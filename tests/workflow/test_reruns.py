@@ -65,6 +65,10 @@ def test_the_run_is_complete(finished):
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
     assert len(list((results / "plots").glob("*.svg"))) == 3
+    assert {"model.onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
+    listed = read_table(results / "hypotheses.tsv")
+    assert set(listed["method"]) <= {"max", "stablequant"}
+    assert len(listed), "a random recogniser that hears the same after quantization"
 
 
 def test_stored_activations_are_gone_when_the_searches_end(finished):
