@@ -1,7 +1,7 @@
 # What fp32 makes of the calibration set, in one pass.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors; the evaluation split only has to be known
-#          good before long work starts, so it is ancient here
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors; the evaluation
+#          split only has to be known good before long work starts, so it is ancient here
 # OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
 #          results/{model}/posteriors.safetensors   log posteriors by utterance
 #          results/{model}/histograms.safetensors   magnitudes of every quantized module's input
