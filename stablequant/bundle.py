@@ -5,12 +5,11 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from stablequant import front_end
 from stablequant.errors import StableQuantError
-from stablequant.files import data_beside, read_json, write_json, write_text
+from stablequant.files import data_beside, read_json, replacing_folder, write_json, write_text
 from stablequant.front_end import FrontEnd, read_front_end
 
 GRAPH = "model.onnx"
@@ -31,10 +30,7 @@ def write_bundle(
     ``engines`` are folders by backend; ``record`` says how the model was quantized and is written with the checksums of
     all other files; ``card`` is what a person reads first.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
-        making = Path(temporary) / "bundle"
-        making.mkdir()
+    with replacing_folder(folder) as making:
         for source, name in ((graph, GRAPH), (data_beside(graph), data_beside(Path(GRAPH)).name)):
             if source.is_file():
                 shutil.copyfile(source, making / name)
@@ -45,9 +41,6 @@ def write_bundle(
         write_text(making / CARD, card)
         sums = {str(file.relative_to(making)): checksum(file) for file in sorted(making.rglob("*")) if file.is_file()}
         write_json(making / RECORD, {**record, "sha256": sums})
-        if folder.exists():
-            shutil.rmtree(folder)
-        making.rename(folder)
 
 
 def checksum(file: Path) -> str:
@@ -83,9 +76,10 @@ class Bundle:
 
 def check(folder: Path, record: dict[str, Any], prefix: str = "") -> None:
     """Refuse a bundle if a file whose name begins with ``prefix`` is missing or not the one that was written."""
-    for name, expected in record["sha256"].items():
-        if not name.startswith(prefix):
-            continue
+    listed = {name: expected for name, expected in record["sha256"].items() if name.startswith(prefix)}
+    if not listed:
+        raise StableQuantError(folder / RECORD, f"no checksum of '{prefix}'", "copy the bundle again")
+    for name, expected in listed.items():
         file = folder / name
         if not file.resolve().is_relative_to(folder.resolve()):
             raise StableQuantError(folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
@@ -105,7 +99,5 @@ def read_bundle(folder: Path) -> Bundle:
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
         raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
     for name in front_end.FILES:
-        if name not in record["sha256"]:
-            raise StableQuantError(folder / RECORD, f"no checksum of '{name}'", "copy the bundle again")
         check(folder, record, name)
     return Bundle(folder, record, read_front_end(folder), read_json(folder / "config.json"))

@@ -11,7 +11,7 @@ from stablequant.batches import loaded
 from stablequant.collection import audio_of
 from stablequant.equalisation import channel_scales
 from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, channel_axis, operation_of
+from stablequant.operations import Operation, channel_axis, groups_of, operation_of
 from stablequant.reference import Split
 from stablequant.stages import Frames, Stages
 
@@ -66,7 +66,7 @@ def equalise_channels(
         readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]
         if len(reached) > 1:
             weights = [reader.weight.cpu().numpy() for reader in readers]
-            scales[activation] = channel_scales(reached, weights, getattr(readers[0], "groups", 1), exponent)
+            scales[activation] = channel_scales(reached, weights, groups_of(readers[0]), exponent)
     return scales
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -65,7 +66,7 @@ def transcribe(
             failed = True
             continue
         if format == Format.JSON:
-            typer.echo(json.dumps({"file": recording, **transcript.as_dict()}, ensure_ascii=False))
+            typer.echo(json.dumps({"file": recording, **asdict(transcript)}, ensure_ascii=False))
         elif format == Format.SRT:
             typer.echo(subtitles(transcript.words))
         else:

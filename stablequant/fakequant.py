@@ -9,8 +9,8 @@ import torch
 
 from stablequant.equalisation import equalised_weight
 from stablequant.layers import QuantizedModule
-from stablequant.operations import operation_of, reciprocal
-from stablequant.quantization import QMAX, QMIN, Range, quantize_weight
+from stablequant.operations import groups_of, operation_of, reciprocal
+from stablequant.quantization import QMAX, QMIN, Range, dequantized, quantize_weight
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.equalisation`
 
@@ -24,9 +24,8 @@ def fake_quantized_weights(
         operation = operation_of(model, module)
         weight = operation.weight.data.cpu().numpy()
         if module.activation in channel_scales:
-            weight = equalised_weight(weight, channel_scales[module.activation], getattr(operation, "groups", 1))
-        levels, scales = quantize_weight(weight)
-        simulated = levels * scales.reshape(-1, *[1] * (levels.ndim - 1))
+            weight = equalised_weight(weight, channel_scales[module.activation], groups_of(operation))
+        simulated = dequantized(*quantize_weight(weight))
         weights[module.module] = torch.from_numpy(simulated).to(operation.weight.device)
     return weights
 

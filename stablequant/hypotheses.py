@@ -1,6 +1,6 @@
 """What quantization changed in the words that were recognised."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import jiwer
 import pandas as pd
@@ -56,7 +56,7 @@ def _words(text: str, start: int, stop: int) -> str:
     return " ".join(text.split()[start:stop])
 
 
-def counted(table: pd.DataFrame) -> Iterable[tuple[str, str, int, int, int]]:
+def counted(table: pd.DataFrame) -> Iterator[tuple[str, str, int, int, int]]:
     """Backend, method, changed utterances, and how many of them became better and worse."""
     for (backend, method), rows in table.groupby(["backend", "method"], sort=False):
         better, worse = (rows["errors"] < rows["fp32_errors"]).sum(), (rows["errors"] > rows["fp32_errors"]).sum()

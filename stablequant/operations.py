@@ -22,6 +22,11 @@ def channel_axis(operation: Operation) -> int:
     return 0 if isinstance(operation, nn.Conv1d) else 1
 
 
+def groups_of(operation: Operation) -> int:
+    """Groups of channels that a convolution keeps apart; 1 for a Linear."""
+    return operation.groups if isinstance(operation, nn.Conv1d) else 1
+
+
 def is_padded(operation: Operation) -> bool:
     """Whether zeros are put around the input."""
     return isinstance(operation, nn.Conv1d) and operation.padding not in (0, (0,), "valid")

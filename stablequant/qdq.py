@@ -9,7 +9,7 @@ import onnx_ir as ir
 from stablequant.equalisation import equalised_weight
 from stablequant.graph import input_of, load_graph, save_graph
 from stablequant.layers import QuantizedModule
-from stablequant.quantization import Range, quantize_weight
+from stablequant.quantization import Range, dequantized, quantize_weight
 
 
 def insert_qdq(
@@ -84,7 +84,7 @@ def _quantize_weight(graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray 
         1, _insert(graph, node, "DequantizeLinear", [integers, steps], f"{node.name}/weight_dq", [axis])
     )
     del graph.initializers[value.name]
-    return levels * scales.reshape(-1, *[1] * (levels.ndim - 1))
+    return dequantized(levels, scales)
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:

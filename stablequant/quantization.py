@@ -25,6 +25,11 @@ def quantize_weight(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return levels.clip(-QMAX, QMAX).astype(np.int8), scales
 
 
+def dequantized(levels: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """What `quantize_weight`'s result stands for, float32 of the weight's shape."""
+    return levels * scales.reshape(-1, *[1] * (levels.ndim - 1))
+
+
 @dataclass(frozen=True)
 class Range:
     """The values of an activation that INT8 is to represent: `QMAX` steps to either side of the centre.

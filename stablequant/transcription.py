@@ -1,10 +1,10 @@
 """Words and their times in recordings of any length."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import accumulate, groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 
@@ -17,9 +17,7 @@ from stablequant.recognition import Infer
 from stablequant.utterances import MIN_SAMPLES
 from stablequant.vocabulary import Vocabulary
 
-OVERLAP_SECONDS = (
-    2.0  # of two chunks; the half next to a chunk's end is left to the neighbour, which hears what follows
-)
+OVERLAP_SECONDS = 2.0  # of two chunks; each leaves the half at its end to its neighbour, which hears what follows
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,6 @@ class Transcript:
     seconds: float
     words: list[Word]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class Recogniser:
     """A quantized recogniser, ready to transcribe; made by `load_bundle`.
@@ -59,7 +54,7 @@ class Recogniser:
         self._budget = batch_mb * MEGABYTE
         self._chunk_seconds = chunk_seconds
 
-    def transcribe(self, source: Path | str | Any) -> Transcript:
+    def transcribe(self, source: Path | str | BinaryIO) -> Transcript:
         """Recognise a file that soundfile reads, or an open binary file.
 
         Other rates are resampled and several channels mixed. Recordings longer than a chunk are cut into several that
@@ -80,7 +75,7 @@ class Recogniser:
             raise StableQuantError(name, "no audio in it", "give a recording that can be read")
         logits = self._logits(samples.samples)
         words = words_of(logits, front_end.vocabulary, self._memory.hop / front_end.sample_rate)
-        text = front_end.vocabulary.decode(logits.argmax(axis=-1))
+        text = " ".join(word.word for word in words)
         return Transcript(text, len(samples.samples) / front_end.sample_rate, words)
 
     def _logits(self, samples: np.ndarray) -> np.ndarray:

@@ -3,10 +3,9 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from stablequant import front_end
-from stablequant.files import read_json, write_json
+from stablequant.files import read_json, replacing_folder, write_json
 
 
 def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], description: dict) -> int:
@@ -14,18 +13,12 @@ def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], 
 
     Returns the size in bytes of what was built.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=".building-") as temporary:
-        building = Path(temporary) / "engine"
-        building.mkdir()
+    with replacing_folder(folder) as building:
         build(building)
         size = sum(file.stat().st_size for file in building.iterdir())
         for name in front_end.FILES:
             shutil.copyfile(checkpoint / name, building / name)
         write_json(building / "engine.json", {**description, "size_bytes": size})
-        if folder.exists():
-            shutil.rmtree(folder)
-        building.rename(folder)
     return size
 
 

@@ -17,7 +17,7 @@ from stablequant.engines import openvino as engine
 from stablequant.equalisation import equalised_weight
 from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
-from stablequant.operations import operation_of
+from stablequant.operations import groups_of, operation_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range, quantize_weight
 from stablequant.recogniser import torch_infer
@@ -128,7 +128,7 @@ def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, i
 def weight_of(demo, module, channel_scales) -> np.ndarray:
     operation = operation_of(demo.model, module)
     scales = channel_scales.get(module.activation)
-    groups = getattr(operation, "groups", 1)
+    groups = groups_of(operation)
     return operation.weight.numpy() if scales is None else equalised_weight(operation.weight.numpy(), scales, groups)
 
 

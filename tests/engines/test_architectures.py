@@ -16,7 +16,7 @@ from stablequant.engines import openvino, tensorrt_rtx
 from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
 from stablequant.files import graph_bytes
-from stablequant.operations import operation_of
+from stablequant.operations import groups_of, operation_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.ranges import full_range
@@ -45,7 +45,7 @@ def prepare(recogniser: Recogniser) -> tuple[dict[str, Range], dict[str, np.ndar
     scales = {}
     for module in recogniser.modules:
         operation = operation_of(recogniser.model, module)
-        channels = operation.weight.shape[1] * getattr(operation, "groups", 1)
+        channels = operation.weight.shape[1] * groups_of(operation)
         scales[module.activation] = draw.uniform(0.5, 2, channels).astype(np.float32)
     with collecting(recogniser.model, recogniser.modules, scales, recentre=True) as collectors:
         torch_infer(recogniser.model)(audio(2, 16_000))

@@ -171,6 +171,15 @@ def test_a_bundle_that_was_changed_is_refused(bundle, demo_utterances, tmp_path)
     refused(lambda b: (b / "quantization.json").write_text("[]"), "no checksums")
 
 
+def test_a_record_without_an_engines_checksums_is_refused(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    record = json.loads((tmp_path / "copy/quantization.json").read_text())
+    record["sha256"] = {name: s for name, s in record["sha256"].items() if not name.startswith("engines/")}
+    (tmp_path / "copy/quantization.json").write_text(json.dumps(record))
+    with pytest.raises(StableQuantError, match="no checksum of 'engines/openvino/'"):
+        read_bundle(tmp_path / "copy").engine("openvino")
+
+
 def test_a_record_that_names_files_elsewhere_is_refused(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "copy")
     record = json.loads((tmp_path / "copy/quantization.json").read_text())

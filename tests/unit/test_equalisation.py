@@ -10,7 +10,7 @@ from conftest import Recogniser, batches_of
 
 from stablequant.channels import equalise_channels
 from stablequant.equalisation import channel_scales, equalised_weight, load_scales, save_scales
-from stablequant.operations import reciprocal
+from stablequant.operations import groups_of, reciprocal
 from stablequant.reference import Split
 from stablequant.stages import Stages
 
@@ -29,9 +29,7 @@ def test_divided_channels_and_multiplied_weights_compute_the_same(operation):
     values = torch.from_numpy(noise(2, 12, 20) if isinstance(operation, torch.nn.Conv1d) else noise(2, 20, 12))
     scales = np.random.default_rng(1).uniform(0.1, 10, 12).astype(np.float32)
     expected = operation(values)
-    operation.weight.data = torch.from_numpy(
-        equalised_weight(operation.weight.numpy(), scales, getattr(operation, "groups", 1))
-    )
+    operation.weight.data = torch.from_numpy(equalised_weight(operation.weight.numpy(), scales, groups_of(operation)))
     assert torch.allclose(operation(values * reciprocal(operation, scales)), expected, atol=1e-5)
 
 
