@@ -16,6 +16,7 @@ include: "rules/equalisation.smk"  # channels of one range
 include: "rules/reference.smk"  # fp32's words, posteriors and activations
 include: "rules/sensitivity.smk"  # each layer quantized alone
 include: "rules/percentiles.smk"  # cut-offs of the layers that suffer
+include: "rules/combination.smk"  # all layers quantized together
 include: "rules/scales.smk"  # a range for every activation
 include: "rules/onnx.smk"  # one graph per method
 include: "rules/engines.smk"  # one engine per backend and method

@@ -34,6 +34,7 @@ try:
                 read_manifest(Path(settings[split]), settings.get("audio_root") and Path(settings["audio_root"]))
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
+COMBINATION_PASSES = (config["combination"]["suspects"] + 1) * (len(config["percentiles"]) + 2)  # at most
 PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
 
 
@@ -77,15 +78,15 @@ def scales_of_method(wildcards):
     """What a method's scales are chosen from; the plain calibrations need no percentiles, so they never wait."""
     results = f"results/{wildcards.model}"
     if wildcards.method == "stablequant":
-        return {"histograms": f"{results}/prepared_histograms.safetensors", "percentiles": f"{results}/percentiles.tsv"}
+        return {"histograms": f"{results}/prepared_histograms.safetensors", "choice": f"{results}/combination.json"}
     return {"histograms": f"{results}/histograms.safetensors"}
 
 
 def procedure(wildcards):
-    """The steps that a model's procedure adds to the paper's: ``equalisation`` and ``recentre``."""
+    """The steps that a model's procedure adds to the paper's: ``equalisation``, ``recentre``, ``combination``."""
     if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
-        return {"equalisation": {"enabled": False}, "recentre": False}
-    return {"equalisation": config["equalisation"], "recentre": config["recentre"]}
+        return {"equalisation": {"enabled": False}, "recentre": False, "combination": {"enabled": False}}
+    return {key: config[key] for key in ("equalisation", "recentre", "combination")}
 
 
 def gpus(_wildcards):

@@ -1,6 +1,6 @@
 # A range for every activation, by the method's own steps or by one of the plain calibrations.
 #
-# INPUTS   results/{model}/histograms.safetensors, or prepared_histograms.safetensors and percentiles.tsv
+# INPUTS   results/{model}/histograms.safetensors, or prepared_histograms.safetensors and combination.json
 # OUTPUTS  results/{model}/scales/{method}.json   layer, percentile, range and scale by activation
 
 

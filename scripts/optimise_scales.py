@@ -2,21 +2,25 @@
 
 from pathlib import Path
 
-from stablequant.files import read_table, write_json
+from stablequant.files import read_json, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.percentile_table import best_percentiles
 from stablequant.scales import optimise_ranges
 
 with job(snakemake.log[0]) as log:
     method = snakemake.wildcards.method
-    searches = snakemake.input.get("percentiles")
+    chosen = snakemake.input.get("choice")
+    choice = read_json(Path(chosen)) if chosen else {"percentiles": {}, "float_layers": []}
     table = optimise_ranges(
         load_histograms(Path(snakemake.input.histograms)),
         method,
         snakemake.params.uniform_percentile,
-        best_percentiles(read_table(Path(searches))) if searches else {},
+        choice["percentiles"],
     )
+    table = table[~table["layer"].isin(choice["float_layers"])]
     activations = table.set_index("activation").to_dict("index")
-    write_json(Path(snakemake.output[0]), {"method": method, "activations": activations})
+    write_json(
+        Path(snakemake.output[0]),
+        {"method": method, "float_layers": choice["float_layers"], "activations": activations},
+    )
     log.info("%s: ranges of %d activations", method, len(table))

@@ -10,7 +10,7 @@ from stablequant.searching import read_search
 
 with job(snakemake.log[0]) as log:
     layer, params = snakemake.wildcards.layer, snakemake.params
-    search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.racing, params.seed)
+    search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing)
     candidates = search_percentile(
         search.stages,
         [m for m in search.modules if m.layer == layer],

@@ -19,3 +19,9 @@ def best_percentiles(table: pd.DataFrame) -> dict[str, float]:
     """Best cut-off by layer."""
     best = table[table["best"].astype(bool)]
     return dict(zip(best["layer"], best["percentile"], strict=True))
+
+
+def unrecovered_layers(table: pd.DataFrame, threshold: float) -> list[str]:
+    """Layers that lose more than ``threshold`` points even at their best cut-off."""
+    best = table[table["best"].astype(bool)]
+    return best.loc[best["degradation"] > threshold, "layer"].tolist()

@@ -1,5 +1,7 @@
 """The range of every activation, by the method's own steps and by the plain calibrations it is compared with."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from stablequant.histograms import Histogram
@@ -12,14 +14,14 @@ COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre",
 
 
 def optimise_ranges(
-    histograms: dict[str, Histogram], method: str, uniform_percentile: float, searched: dict[str, float]
+    histograms: dict[str, Histogram], method: str, uniform_percentile: float, percentiles: Mapping[str, float]
 ) -> pd.DataFrame:
     """One row per activation, `COLUMNS`: the range from ``low`` to ``high`` reaches ``amax`` to either side of
     ``centre``, and one level's scale is amax / 127.
 
     ``max``, ``percentile`` (the same ``uniform_percentile`` everywhere), ``entropy`` and ``mse`` treat all layers
-    alike. ``stablequant`` minimises the squared error over each histogram clipped at its layer's ``searched``
-    percentile; layers that were not searched keep 100 %.
+    alike. ``stablequant`` minimises the squared error over each histogram clipped at the one of ``percentiles``
+    that is its layer's; a layer without one is not clipped.
     """
     rows = []
     for activation, histogram in histograms.items():
@@ -35,7 +37,7 @@ def optimise_ranges(
         elif method == "mse":
             chosen = mse_range(histogram)
         elif method == "stablequant":
-            percentile = searched.get(layer, 100.0)
+            percentile = percentiles.get(layer, 100.0)
             chosen = mse_range(histogram, percentile)
         else:
             raise ValueError(f"unknown method {method}")

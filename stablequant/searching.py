@@ -27,17 +27,21 @@ class Search:
     racing: Racing | None
 
 
-def read_search(files: Any, device: str, threads: int, batch_mb: float, racing: dict[str, Any], seed: int) -> Search:
-    """Read the rule's input ``files``: ``checkpoint layers utterances equalisation summary posteriors activations``."""
+def read_search(
+    files: Any, device: str, threads: int, batch_mb: float, seed: int, racing: dict[str, Any] | None = None
+) -> Search:
+    """Read the rule's input ``files``: ``checkpoint layers utterances equalisation summary posteriors``, and
+    ``activations`` where the job resumes from them."""
     checkpoint = Path(files.checkpoint)
     split = read_split(checkpoint, Path(files.utterances), batch_mb, seed)
     reference = load_reference(Path(files.summary), Path(files.posteriors))
     model = load_recogniser(checkpoint, device, threads=threads)
     stages = Stages(model, getattr(torch, reference.precision))
-    activations = Activations(Path(files.activations), split.belongs, stages.names)
+    index = files.get("activations")
+    activations = Activations(Path(index), split.belongs, stages.names) if index else None
     return Search(
         stages,
         read_modules(Path(files.layers)),
         Calibration(split, reference, activations, seed, load_scales(Path(files.equalisation))),
-        Racing(racing["confidence"], seed) if racing["enabled"] else None,
+        Racing(racing["confidence"], seed) if racing and racing["enabled"] else None,
     )

@@ -44,16 +44,19 @@ def test_the_whole_recipe_runs_on_a_few_sentences(tmp_path):
     recipe["splits"] = {"training": 9, "refinement": 9, "calibration": 9, "evaluation": 9}
     for phase in recipe["training"]["phases"]:
         phase |= {"epochs": 1, "warmup_steps": 1}
-    recipe["model"] |= {"conv_dim": [8] * 7, "hidden_size": 16, "intermediate_size": 16}
-    recipe["model"] |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    recipe["shape"] |= {"hidden_size": 16, "intermediate_size": 16}
+    recipe["shape"] |= {"num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4}
+    for model in recipe["models"].values():
+        model["conv_dim"] = [8] * 7
     (tmp_path / "resources/demo/recipe.yaml").write_text(yaml.safe_dump(recipe))
     snakemake(tmp_path, "--snakefile", "resources/demo/Snakefile")
-    assert (tmp_path / "resources/demo/model/model.safetensors").is_file()
-    assert "WER on the calibration split" in (tmp_path / "logs/recipe/train_recogniser.log").read_text()
+    for model in recipe["models"]:
+        assert (tmp_path / f"resources/demo/{model}/model.safetensors").is_file()
+        assert "WER on the calibration split" in (tmp_path / f"logs/recipe/train_recogniser/{model}.log").read_text()
     manifest = (tmp_path / "tsv/demo-evaluation.tsv").read_text().splitlines()
     assert len(manifest) == 10
     (tmp_path / "resources/demo/model/model.safetensors").unlink()
     snakemake(tmp_path, "--snakefile", "resources/demo/Snakefile")
-    assert "epoch" not in (tmp_path / "logs/recipe/train_recogniser.log").read_text(), (
+    assert "epoch" not in (tmp_path / "logs/recipe/train_recogniser/model.log").read_text(), (
         "finished epochs were trained again"
     )

@@ -23,7 +23,7 @@ def rules_with_gpu(folder: Path, device: str) -> set[str]:
 
 
 def test_a_gpu_is_asked_for_by_the_rules_that_compute_on_it(project):
-    torch_rules = {"equalise_channels", "recognise_reference", "probe_layer", "search_percentile"}
+    torch_rules = {"equalise_channels", "recognise_reference", "probe_layer", "search_percentile", "check_combination"}
     assert rules_with_gpu(project, "cuda") == torch_rules
 
 

@@ -1,4 +1,4 @@
-"""Train the demo's recogniser from scratch with CTC, helped by the phones that the synthesiser says it spoke."""
+"""Train a recogniser of the demo from scratch with CTC, helped by the phones that the synthesiser says it spoke."""
 
 import json
 import logging
@@ -164,6 +164,7 @@ def main(manifests: dict[str, Path], folder: Path, settings: dict, shape: dict, 
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
+    state.parent.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps(VOCABULARY, indent=1) + "\n")
     tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), do_lower_case=False)
     model = HubertForCTC(model_config(shape))
@@ -179,15 +180,14 @@ def main(manifests: dict[str, Path], folder: Path, settings: dict, shape: dict, 
     for number, phase in enumerate(settings["phases"]):
         training.run_phase(number, phase, splits[phase["split"]], report)
     model.cpu().half().save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
+    masked = model.config.feat_extract_norm == "layer"  # group norm sees padding, masked or not
+    Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=masked).save_pretrained(folder)
 
 
 def model_config(shape: dict) -> HubertConfig:
-    """HuBERT base's architecture in the recipe's ``shape``."""
+    """HuBERT's architecture in the recipe's ``shape``."""
     return HubertConfig(
         **shape,
-        feat_extract_norm="group",
-        do_stable_layer_norm=False,
         vocab_size=len(VOCABULARY),
         apply_spec_augment=False,
         layerdrop=0.0,

@@ -1,0 +1,39 @@
+"""Recognise the calibration set with all layers quantized, and mend what loses too much."""
+
+from pathlib import Path
+
+from stablequant.combination import Choice, Combination, check_combination, step_table
+from stablequant.files import read_table, write_json, write_table
+from stablequant.histograms import load_histograms
+from stablequant.jobs import job
+from stablequant.percentile_table import best_percentiles, unrecovered_layers
+from stablequant.searching import read_search
+
+with job(snakemake.log[0], snakemake.threads) as log:
+    params, settings = snakemake.params, snakemake.params.combination
+    searches = read_table(Path(snakemake.input.percentiles))
+    keep_float = params.unrecovered == "keep"
+    choice = Choice(
+        best_percentiles(searches),
+        frozenset(unrecovered_layers(searches, params.threshold) if keep_float else []),
+    )
+    steps = []
+    if settings["enabled"]:
+        search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed)
+        sensitivity = read_table(Path(snakemake.input.sensitivity)).sort_values("degradation", ascending=False)
+        choice, steps = check_combination(
+            Combination(
+                search.stages, search.modules, load_histograms(Path(snakemake.input.histograms)), search.calibration
+            ),
+            choice,
+            params.percentiles,
+            sensitivity["layer"].head(settings["suspects"]).tolist(),
+            params.threshold,
+            keep_float,
+        )
+    write_table(Path(snakemake.output.steps), step_table(steps))
+    write_json(
+        Path(snakemake.output.choice),
+        {"percentiles": dict(choice.percentiles), "float_layers": sorted(choice.float_layers)},
+    )
+    log.info("layers in floating point: %s", ", ".join(sorted(choice.float_layers)) or "none")

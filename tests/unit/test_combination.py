@@ -1,0 +1,105 @@
+"""All layers quantized together: measured as one would by hand, and mended in the order that was found costly."""
+
+import pandas as pd
+import pytest
+import torch
+from conftest import Calibrated, batches_of, calibrate
+
+from stablequant.batches import load_batch
+from stablequant.combination import OTHERS, Choice, Combination, check_combination, step_table
+from stablequant.fakequant import fake_quantized
+from stablequant.mse import mse_range
+from stablequant.percentile_table import unrecovered_layers
+from stablequant.recognition import Recognition, divergence
+from stablequant.reference import Split
+
+GRID = [99.9, 99.0]
+SUSPECTS = ["cnn02", "head"]
+
+
+@pytest.fixture(scope="module")
+def calibrated(demo, demo_utterances, tmp_path_factory) -> Calibrated:
+    few = demo_utterances[:12]
+    split = Split(few, batches_of(demo, few, 2e7), demo.front_end, {"checkpoint": "demo"})
+    return calibrate(demo, demo.model, split, tmp_path_factory.mktemp("calibrated"))
+
+
+@pytest.fixture(scope="module")
+def combination(calibrated) -> Combination:
+    return Combination(calibrated.stages, calibrated.modules, calibrated.prepared, calibrated.calibration)
+
+
+def by_hand(calibrated: Calibrated, choice: Choice) -> tuple[float, float]:
+    """WER and divergence, utterance by utterance, of the model as transformers runs it."""
+    modules = [m for m in calibrated.modules if m.layer not in choice.float_layers]
+    ranges = {
+        m.activation: mse_range(calibrated.prepared[m.activation], choice.percentiles.get(m.layer, 100.0))
+        for m in modules
+    }
+    split = calibrated.calibration.split
+    recognition = Recognition(split.front_end.vocabulary)
+    nats, frames = 0.0, 0
+    with fake_quantized(calibrated.stages.model, modules, ranges, {}), torch.inference_mode():
+        for utterance in split.utterances:
+            audio = torch.from_numpy(load_batch([utterance], split.front_end))
+            rows = torch.log_softmax(calibrated.stages.model(audio).logits, dim=-1).numpy()
+            recognition.add([utterance], rows)
+            nats += divergence(calibrated.calibration.reference.log_posteriors[utterance.path], rows[0])
+            frames += len(rows[0])
+    return recognition.score(split.utterances).wer, nats / frames
+
+
+def test_variants_are_what_one_would_measure_by_hand(calibrated, combination):
+    base = Choice({"cnn02": 99.0, "transformer04": 99.9})
+    variants = [
+        (["head"], base.without(["head"])),
+        (["cnn02"], base.clipped(["cnn02"], 99.9)),
+        (["transformer04", "transformer02"], base.clipped(["transformer04", "transformer02"], 98.0)),
+        (["cnn01", "cnn05"], base.without(["cnn01", "cnn05"])),
+    ]
+    for (_, choice), outcome in zip(variants, combination.vary(base, variants), strict=True):
+        wer, nats = by_hand(calibrated, choice)
+        assert outcome.wer == pytest.approx(wer)
+        assert outcome.divergence == pytest.approx(nats, rel=0.02)
+
+
+def test_what_loses_little_stays_as_it_was_searched(combination):
+    searched = Choice({"cnn03": 99.0})
+    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, 100, keep_float=True)
+    assert choice is searched
+    assert [(step.step, step.kept) for step in steps] == [("as searched", True)]
+
+
+def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_point(combination):
+    searched = Choice({"cnn03": 99.0}, frozenset(["cnn04"]))
+    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, -100, keep_float=True)
+    table = step_table(steps)
+    assert choice.float_layers == set(combination.layers) - {"cnn03"}, "nothing is ever below -100 points"
+    without = table[table["step"] == "without"]
+    assert without["layers"].tolist() == [*SUSPECTS, OTHERS]
+    again = table[table["step"] == "searched again"]
+    order = without.sort_values("divergence")["layers"].tolist()
+    assert again["layers"].drop_duplicates().tolist() == order, "the costliest first"
+    for name, tried in again.groupby("layers"):
+        assert tried["percentile"].tolist() == [100.0, *GRID]
+        assert tried.loc[tried["kept"], "divergence"].item() == tried["divergence"].min(), name
+    kept = again[again["kept"]].set_index("layers")["percentile"]
+    assert choice.percentiles["cnn02"] == kept["cnn02"]
+    assert choice.percentiles["transformer01"] == choice.percentiles["cnn07"] == kept[OTHERS]
+    assert choice.percentiles["cnn03"] == 99.0, "was searched, and was not suspected"
+    assert table[table["step"] == "left in floating point"]["layers"].tolist() == order
+    assert table.iloc[-1]["divergence"] < again.iloc[-1]["divergence"]
+
+
+def test_quantized_layers_stay_so_where_the_config_says_so(combination):
+    choice, steps = check_combination(combination, Choice({}), GRID, [], -100, keep_float=False)
+    assert not choice.float_layers
+    assert {step.step for step in steps} == {"as searched", "without", "searched again"}
+
+
+def test_unrecovered_are_those_above_the_threshold_at_their_best():
+    table = pd.DataFrame(
+        [("a", 99.9, False, 0.1), ("a", 99.0, True, 0.3), ("b", 99.9, True, 0.25), ("b", 99.0, False, 0.9)],
+        columns=["layer", "percentile", "best", "degradation"],
+    )
+    assert unrecovered_layers(table, 0.25) == ["a"]
