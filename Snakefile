@@ -31,5 +31,6 @@ rule all:
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
         expand("results/{model}/hypotheses.tsv", model=config["models"]),
+        expand("results/{model}/precision.tsv", model=config["models"]),
         expand("results/{model}/bundle", model=config["models"] if "stablequant" in config["methods"] else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),

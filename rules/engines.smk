@@ -1,13 +1,17 @@
 # One engine per backend and method, each from that method's one ONNX graph.
 #
-# INPUTS   results/{model}/onnx/{method}.onnx, checkpoint/, utterances/evaluation.tsv (lengths to tune a plan for)
-# OUTPUTS  results/{model}/engines/{backend}/{method}/   the built network, its front end, engine.json
+# INPUTS   results/{model}/onnx/{method}.onnx, scales/{method}.json and layers.tsv (what is to be INT8), checkpoint/,
+#          utterances/evaluation.tsv (lengths to tune a plan for)
+# OUTPUTS  results/{model}/engines/{backend}/{method}/   the built network, its front end, engine.json, precision.tsv
+#          results/{model}/precision.tsv                 in which precision each layer of each engine runs
 
 
 rule build_engine:
     """Build one backend's engine from one ONNX graph."""
     input:
         graph="results/{model}/onnx/{method}.onnx",
+        layers="results/{model}/layers.tsv",
+        scales=lambda wildcards: [] if wildcards.method == "fp32" else "results/{model}/scales/{method}.json",
         checkpoint="results/{model}/checkpoint",
         utterances="results/{model}/utterances/evaluation.tsv",
     output:
@@ -26,3 +30,25 @@ rule build_engine:
         code=code_digest("build_engine"),
     script:
         "../scripts/build_engine.py"
+
+
+rule compare_precisions:
+    """Gather in which precision the layers of all engines run."""
+    input:
+        expand("results/{{model}}/engines/{backend}/{method}", backend=config["engines"], method=config["methods"]),
+    output:
+        report(
+            "results/{model}/precision.tsv",
+            caption="captions/precision.rst",
+            category="Engines",
+            labels={"model": "{model}", "table": "precision by layer"},
+        ),
+    log:
+        "logs/{model}/compare_precisions.log",
+    localrule: True
+    conda:
+        "../envs/engines.yaml"
+    params:
+        code=code_digest("compare_precisions"),
+    script:
+        "../scripts/compare_precisions.py"

@@ -15,6 +15,7 @@ with job(snakemake.log[0]) as log:
     files, params = snakemake.input, snakemake.params
     model = snakemake.wildcards.model
     sensitivity = read_table(Path(files.sensitivity))
+    scales = read_json(Path(files.scales))
     record = {
         "model": model,
         "method": "stablequant",
@@ -22,7 +23,8 @@ with job(snakemake.log[0]) as log:
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "command": f"snakemake results/{model}/bundle",
         "layers": sensitivity.to_dict("records"),
-        "activations": read_json(Path(files.scales))["activations"],
+        "float_layers": scales["float_layers"],
+        "activations": scales["activations"],
     }
     utterances = len(read_table(Path(files.utterances)))
     folder = Path(snakemake.output[0])
@@ -32,6 +34,6 @@ with job(snakemake.log[0]) as log:
         Path(files.checkpoint),
         {Path(engine).parent.name: Path(engine) for engine in files.engines},
         record,
-        model_card(model, params.note, sensitivity, Path(files.comparison), utterances),
+        model_card(model, params.note, scales, Path(files.comparison), utterances),
     )
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

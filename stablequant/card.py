@@ -1,17 +1,18 @@
 """The model card: what a person reads first in a bundle."""
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from stablequant.show import markdown
 
 CARD = """# {model}, quantized to INT8 by StableQuant
 
-{note}All {layers} layers are INT8, weights and activations; {clipped} of them had their outliers clipped at a searched
-percentile. `model.onnx` holds the quantized graph, `engines/` what was built from it, `quantization.json` every scale,
-the degradation of each layer when quantized alone, versions, and the checksums of all files.
+{note}{layers} layers are INT8, weights and activations; {clipped} of them have their outliers clipped at a searched
+percentile. In floating point: {floating}. `model.onnx` holds the quantized graph, `engines/` what was built from it,
+`quantization.json` every scale, the degradation of each layer when quantized alone, versions, and the checksums of all
+files.
 
 ## What it recognises
 
@@ -36,13 +37,15 @@ print(recogniser.transcribe("recording.flac").text)
 """
 
 
-def model_card(model: str, note: str, sensitivity: pd.DataFrame, comparison: Path, utterances: int) -> str:
-    """Markdown; ``note`` is a sentence of the config about the model or its data."""
+def model_card(model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int) -> str:
+    """Markdown; ``note`` is a sentence of the config about the model or its data, ``scales`` the method's."""
+    percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
     return CARD.format(
         model=model,
         note=f"{note}\n\n" if note else "",
-        layers=len(sensitivity),
-        clipped=int(sensitivity["selected"].sum()),
+        layers=len(percentiles),
+        clipped=sum(percentile < 100 for percentile in percentiles.values()),
+        floating=", ".join(scales["float_layers"]) or "none",
         processor=processor(),
         utterances=utterances,
         table=markdown(comparison),

@@ -4,18 +4,31 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+
 from stablequant import front_end
-from stablequant.files import read_json, replacing_folder, write_json
+from stablequant.files import read_json, replacing_folder, write_json, write_table
+
+PRECISION = "precision.tsv"
 
 
-def write_engine(folder: Path, checkpoint: Path, build: Callable[[Path], None], description: dict) -> int:
+def write_engine(
+    folder: Path,
+    checkpoint: Path,
+    build: Callable[[Path], None],
+    description: dict,
+    inspect: Callable[[Path], pd.DataFrame] | None = None,
+) -> int:
     """Let ``build`` fill a folder, add the front end and ``engine.json``, then put it in ``folder``'s place.
 
-    Returns the size in bytes of what was built.
+    ``inspect`` looks at what was built and returns the table that becomes ``precision.tsv``. Returns the size in bytes
+    of what was built.
     """
     with replacing_folder(folder) as building:
         build(building)
         size = sum(file.stat().st_size for file in building.iterdir())
+        if inspect:
+            write_table(building / PRECISION, inspect(building))
         for name in front_end.FILES:
             shutil.copyfile(checkpoint / name, building / name)
         write_json(building / "engine.json", {**description, "size_bytes": size})

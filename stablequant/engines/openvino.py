@@ -2,16 +2,20 @@
 
 import functools
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from stablequant.layers import QuantizedModule
+from stablequant.precision import FLOAT32, INT8
 from stablequant.recognition import Infer
 
-FLOAT32 = "float32"
-INT8 = "int8"
+RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names
+
+PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
 def version() -> str:
@@ -24,25 +28,53 @@ def build(onnx: Path, folder: Path) -> None:
 
 
 def load(folder: Path, threads: int) -> tuple[Infer, str]:
-    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU.
-
-    Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the quantized graph is run in floating point,
-    which is exact but slower than fp32.
-    """
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    model = ov.Core().read_model(folder / "model.xml")
-    arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
-    if arithmetic == INT8 and not int8_kernels_are_exact():
-        logging.warning("%s: this CPU has no VNNI and its INT8 kernels saturate; running in float32 instead", folder)
-        settings["LP_TRANSFORMS_MODE"] = "NO"
-        spell_quantizers_out(model)
-        arithmetic = FLOAT32
-    compiled = ov.compile_model(model, "CPU", settings)
+    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
+    compiled, arithmetic = compile_network(ov.Core().read_model(folder / "model.xml"), threads)
 
     def infer(audio: np.ndarray) -> np.ndarray:
         return compiled([audio])[0]
 
     return infer, arithmetic
+
+
+def compile_network(model: ov.Model, threads: int) -> tuple[ov.CompiledModel, str]:
+    """``model`` for this CPU, and the arithmetic that its quantized layers run in.
+
+    Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the quantized graph is run in floating point,
+    which is exact but slower than fp32; ``model`` is changed for that.
+    """
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
+    if arithmetic == INT8 and not int8_kernels_are_exact():
+        logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
+        settings["LP_TRANSFORMS_MODE"] = "NO"
+        spell_quantizers_out(model)
+        arithmetic = FLOAT32
+    return ov.compile_model(model, "CPU", settings), arithmetic
+
+
+def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+    """The precision that each of ``modules`` runs in on this CPU, by its name: that of the kernel in the compiled network.
+
+    (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
+    """
+    model = ov.Core().read_model(folder / "model.xml")
+    wanted = {m.module for m in modules}
+    carried = {name: name for name in wanted}  # a product's name, or that of the addition it may be fused with
+    for node in model.get_ops():
+        if node.get_friendly_name() in wanted:
+            for reader in node.output(0).get_target_inputs():
+                carried[reader.get_node().get_friendly_name()] = node.get_friendly_name()
+    compiled, _ = compile_network(model, threads=1)
+    runs: dict[str, str] = {}
+    for node in compiled.get_runtime_model().get_ordered_ops():
+        known = node.get_rt_info()
+        if known["layerType"].astype(str) in PRODUCTS:
+            precision = known["primitiveType"].astype(str).rpartition("_")[2].lower()  # of brgconv_avx2_f32
+            for name in known["originalLayersNames"].astype(str).split(","):
+                if name.split("/")[0] in carried:
+                    runs.setdefault(carried[name.split("/")[0]], RUNS.get(precision, precision))
+    return runs
 
 
 def spell_quantizers_out(model: ov.Model) -> None:

@@ -1,9 +1,11 @@
 """TensorRT for RTX: plans for GPUs of a named compute capability, built without one."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
+from stablequant.layers import QuantizedModule
 
 try:
     import tensorrt_rtx_bindings as trt
@@ -70,6 +72,11 @@ def build(
     if plan is None:
         raise StableQuantError(onnx, "TensorRT could not build a plan", "see the job's log for the builder's messages")
     (folder / "model.plan").write_bytes(plan)
+
+
+def precisions(_folder: Path, _modules: Sequence[QuantizedModule]) -> dict[str, str]:
+    """Nothing: the GPU's own compiler decides when it loads the plan."""
+    return {}
 
 
 def _compute_capability(capability: str) -> trt.ComputeCapability:

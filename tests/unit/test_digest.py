@@ -26,6 +26,7 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
         ("qdq.py", {"insert_qdq"}),
         ("channels.py", {"equalise_channels"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine"}),
+        ("precision.py", {"build_engine", "compare_precisions", "evaluate_engine"}),
         ("plots.py", {"plot_sensitivity", "plot_percentiles", "plot_comparison"}),
     ],
 )

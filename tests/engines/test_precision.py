@@ -1,0 +1,66 @@
+"""The precision of each layer, as the engine tells it and as the graph asks for it."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from stablequant.collection import collecting
+from stablequant.engines import openvino
+from stablequant.export import export_onnx
+from stablequant.precision import FLOAT32, INT8, fallen_back, precision_table, summarise
+from stablequant.qdq import insert_qdq
+from stablequant.ranges import full_range
+
+FLOATING = {"cnn03", "transformer01"}
+
+
+@pytest.fixture(scope="module")
+def engine(tiny, tmp_path_factory) -> Path:
+    """Of the tiny recogniser with two layers left in floating point."""
+    folder = tmp_path_factory.mktemp("engine")
+    export_onnx(tiny.model, tiny.modules, folder / "fp32.onnx")
+    chosen = [m for m in tiny.modules if m.layer not in FLOATING]
+    with collecting(tiny.model, chosen, recentre=True) as collectors, torch.inference_mode():
+        tiny.model(torch.randn(2, 16_000))
+    ranges = {name: full_range(h) for name, h in collectors.histograms().items()}
+    insert_qdq(folder / "fp32.onnx", chosen, ranges, {}, folder / "int8.onnx")
+    openvino.build(folder / "int8.onnx", folder)
+    return folder
+
+
+def test_layers_left_in_floating_point_run_so_and_all_others_in_int8(tiny, engine, monkeypatch):
+    monkeypatch.setattr(openvino, "int8_kernels_are_exact", lambda: True)
+    runs = openvino.precisions(engine, tiny.modules)
+    assert runs == {m.module: FLOAT32 if m.layer in FLOATING else INT8 for m in tiny.modules}
+    table = precision_table(tiny.modules, FLOATING, runs)
+    assert fallen_back(table) == []
+
+
+def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
+    monkeypatch.setattr(openvino, "int8_kernels_are_exact", lambda: False)
+    runs = openvino.precisions(engine, tiny.modules)
+    assert set(runs.values()) == {FLOAT32}
+    table = precision_table(tiny.modules, FLOATING, runs)
+    layers = list(dict.fromkeys(m.layer for m in tiny.modules))
+    assert fallen_back(table) == [layer for layer in layers if layer not in FLOATING]
+    summary = summarise({("openvino", "stablequant"): table}).set_index("layer")
+    assert summary.loc["cnn03", ["requested", "runs", "fell_back"]].tolist() == [FLOAT32, FLOAT32, False]
+    assert summary.loc["head", ["requested", "runs", "fell_back"]].tolist() == [INT8, FLOAT32, True]
+
+
+def test_what_nobody_knows_stays_empty_and_is_no_fallback(tiny):
+    table = precision_table(tiny.modules, set(), {})
+    assert table["runs"].isna().all()
+    assert fallen_back(table) == []
+    summary = summarise({("tensorrt-rtx", "max"): table})
+    assert len(summary) == table["layer"].nunique()
+    assert pd.isna(summary["runs"]).all()
+
+
+def test_several_precisions_in_one_layer_are_all_named(tiny):
+    runs = {m.module: INT8 if "q_proj" in m.module else FLOAT32 for m in tiny.modules}
+    summary = summarise({("openvino", "max"): precision_table(tiny.modules, set(), runs)}).set_index("layer")
+    assert summary.loc["transformer01", "runs"] == "float32 int8"
+    assert summary.loc["transformer01", "fell_back"]
