@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
+# make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-slurm lint format lock
+.PHONY: run test test-fairseq test-slurm peers lint format lock
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -23,6 +24,16 @@ test-fairseq: $(INSTALLED) .venv-fairseq/installed
 
 test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest -m slurm
+
+peers: $(INSTALLED) .venv-peers/installed
+	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv
+
+# The peers beside the project's own packages, which they see through a path file.
+.venv-peers/installed: envs/peers.txt
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/peers.txt
+	@touch $@
 
 .venv-fairseq/installed: envs/fairseq.txt
 	$(PYTHON) -m venv .venv-fairseq

@@ -83,10 +83,11 @@ def scales_of_method(wildcards):
 
 
 def procedure(wildcards):
-    """The steps that a model's procedure adds to the paper's: ``equalisation``, ``recentre``, ``combination``."""
+    """The steps that a model's procedure adds to the paper's."""
+    added = {key: config[key] for key in ("equalisation", "recentre", "split_audio", "combination")}
     if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
-        return {"equalisation": {"enabled": False}, "recentre": False, "combination": {"enabled": False}}
-    return {key: config[key] for key in ("equalisation", "recentre", "combination")}
+        return {key: {"enabled": False} if isinstance(value, dict) else False for key, value in added.items()}
+    return added
 
 
 def gpus(_wildcards):

@@ -43,6 +43,7 @@ rule recognise_reference:
         batch_mb=config["batch_mb"],
         half=config["cache"]["half"],
         recentre=lambda wildcards: procedure(wildcards)["recentre"],
+        split_audio=lambda wildcards: procedure(wildcards)["split_audio"],
         seed=config["seed"],
         code=code_digest("recognise_reference"),
     script:

@@ -13,7 +13,7 @@ with job(snakemake.log[0]) as log:
     scales = read_json(Path(snakemake.input.scales))
     source, destination = Path(snakemake.input.graph), Path(snakemake.output[0])
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer not in scales["float_layers"]]
-    ranges = {name: Range(row["low"], row["high"]) for name, row in scales["activations"].items()}
+    ranges = {name: Range(row["low"], row["high"], row["split"]) for name, row in scales["activations"].items()}
     equalisation = snakemake.input.get("equalisation")
     insert_qdq(source, modules, ranges, load_scales(Path(equalisation)) if equalisation else {}, destination)
     log.info("%s: %.3f of the size of fp32", destination, destination.stat().st_size / source.stat().st_size)

@@ -23,6 +23,7 @@ with job(snakemake.log[0]) as log:
         params.precision,
         load_scales(Path(snakemake.input.equalisation)),
         params.recentre,
+        params.split_audio,
     )
     save_histograms(Path(output.histograms), found.histograms)
     save_histograms(Path(output.prepared), found.prepared)

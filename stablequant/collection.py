@@ -10,7 +10,7 @@ import torch
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, channel_axis, is_padded, operation_of, reciprocal
+from stablequant.operations import Operation, channel_axis, is_padded, operation_of, reads_audio, reciprocal
 from stablequant.stages import Frames
 
 BINS = 4096
@@ -21,13 +21,15 @@ EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to here
 class HistogramCollector:
     """Counts magnitudes into `BINS` bins; when a larger one comes, the range doubles and neighbouring bins merge.
 
-    With ``signed`` it counts values with their signs, into as many bins on either side of 0.
+    With ``signed`` it counts values with their signs, into as many bins on either side of 0. ``split`` is noted in the
+    histogram.
 
     Merging is exact, so the result depends on neither the range of the first batch alone nor the number of batches,
     and a range that grows a million-fold needs no more memory.
     """
 
     signed: bool = False
+    split: bool = False
     limit: float = 0.0
     amax: float = 0.0
     counts: np.ndarray = field(init=False)
@@ -65,11 +67,11 @@ class HistogramCollector:
     def histogram(self) -> Histogram:
         """What was counted, without the empty bins past the outermost values."""
         if self.limit == 0:
-            return Histogram(self.counts[self._zero :][:1].copy(), 0.0, 0.0, 0 if self.signed else None)
+            return Histogram(self.counts[self._zero :][:1].copy(), 0.0, 0.0, 0 if self.signed else None, self.split)
         used = np.flatnonzero(self.counts)
         start, stop = int(used[0]) if self.signed else 0, int(used[-1]) + 1
         first = start - self._zero if self.signed else None
-        return Histogram(self.counts[start:stop].copy(), self.limit / BINS, self.amax, first)
+        return Histogram(self.counts[start:stop].copy(), self.limit / BINS, self.amax, first, self.split)
 
 
 class Collectors(dict[str, HistogramCollector]):
@@ -87,11 +89,13 @@ def collecting(
     modules: Iterable[QuantizedModule],
     channel_scales: Mapping[str, np.ndarray] | None = None,
     recentre: bool = False,
+    split_audio: bool = False,
 ) -> Iterator[Collectors]:
     """Collectors fed by every forward pass of ``model`` inside the block.
 
     Activations are divided by their ``channel_scales`` first. With ``recentre`` signs are kept wherever the range may
-    lie around another centre than 0, which is where no zeros are padded.
+    lie around another centre than 0, which is where no zeros are padded. With ``split_audio`` what the first
+    convolution reads is to be quantized as two numbers, around 0.
     """
     scales = channel_scales or {}
     collectors = Collectors()
@@ -100,7 +104,8 @@ def collecting(
         if module.activation in collectors:
             continue
         operation = operation_of(model, module)
-        collectors[module.activation] = HistogramCollector(signed=recentre and not is_padded(operation))
+        split = split_audio and reads_audio(operation)
+        collectors[module.activation] = HistogramCollector(recentre and not split and not is_padded(operation), split)
         factor = reciprocal(operation, scales.get(module.activation))
 
         def hook(

@@ -32,9 +32,10 @@ def fake_quantized_weights(
 
 def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
     """``values`` as INT8 around the range's centre would represent them."""
-    if chosen.centre == 0:
-        return fake_quantize_activation(values, chosen.scale)
-    return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
+    if chosen.centre != 0:
+        return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
+    rounded = fake_quantize_activation(values, chosen.scale)
+    return rounded + fake_quantize_activation(values - rounded, chosen.rest_scale) if chosen.split else rounded
 
 
 def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:

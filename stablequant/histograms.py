@@ -19,12 +19,14 @@ class Histogram:
     width: width of one bin, in the unit of the activation
     amax: the largest magnitude seen, exactly
     first: number of the first bin, counted from 0; None where magnitudes are counted, which start there
+    split: whether the activation is to be quantized as two numbers, see `stablequant.quantization.Range`
     """
 
     counts: np.ndarray
     width: float
     amax: float
     first: int | None = None
+    split: bool = False
 
     @property
     def signed(self) -> bool:
@@ -50,6 +52,8 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
         tensors[f"{name}/amax"] = np.array([histogram.amax])
         if histogram.first is not None:
             tensors[f"{name}/first"] = np.array([histogram.first])
+        if histogram.split:
+            tensors[f"{name}/split"] = np.array([True])
     with replacing(path) as temporary:
         save_file(tensors, temporary)
 
@@ -62,6 +66,7 @@ def load_histograms(path: Path) -> dict[str, Histogram]:
             tensors[f"{name}/width"][0].item(),
             tensors[f"{name}/amax"][0].item(),
             tensors[f"{name}/first"][0].item() if f"{name}/first" in tensors else None,
+            f"{name}/split" in tensors,
         )
         for name in sorted({key.rsplit("/", 1)[0] for key in tensors})
     }

@@ -37,8 +37,11 @@ def clip(histogram: Histogram, amax: float) -> Histogram:
 def mse_range(histogram: Histogram, percentile: float = 100) -> Range:
     """The range of least mean squared error over the histogram clipped at ``percentile``.
 
-    Symmetric over magnitudes, see `mse_amax`; over signed values both ends are searched.
+    Symmetric over magnitudes, see `mse_amax`; over signed values both ends are searched. Where the activation is split
+    nothing is gained by clipping more.
     """
+    if histogram.split:
+        return percentile_range(histogram, percentile)
     if not histogram.signed:
         return Range.symmetric(mse_amax(clip(histogram, percentile_amax(histogram, percentile))))
     clipped = clip_ends(histogram, percentile_range(histogram, percentile))

@@ -32,6 +32,11 @@ def is_padded(operation: Operation) -> bool:
     return isinstance(operation, nn.Conv1d) and operation.padding not in (0, (0,), "valid")
 
 
+def reads_audio(operation: Operation) -> bool:
+    """Whether the input is the audio itself, which has one channel."""
+    return isinstance(operation, nn.Conv1d) and operation.in_channels == 1
+
+
 def reciprocal(operation: Operation, scales: np.ndarray | None) -> torch.Tensor | None:
     """1 / ``scales`` ``(channels,)`` in a shape that multiplies the operation's input; None where there are none."""
     if scales is None:

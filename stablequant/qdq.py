@@ -24,7 +24,7 @@ def insert_qdq(
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
     become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
     centre than 0 becomes a subtraction before the pair and a term of the bias, channel scales a factor before the pair
-    and in the weights.
+    and in the weights. Where the range is split, a second node of the same weight computes the product of the rest.
     """
     model = load_graph(source)
     graph = model.graph
@@ -40,6 +40,8 @@ def insert_qdq(
         if (tensor, module.activation) not in pairs:
             pairs[tensor, module.activation] = _quantize_input(graph, node, module.activation, chosen, factors, zero)
         node.replace_input_with(0, pairs[tensor, module.activation])
+        if chosen.split:
+            _multiply_the_rest(graph, node, module.activation, chosen, zero)
     save_graph(model, destination)
 
 
@@ -55,9 +57,34 @@ def _quantize_input(
     if chosen.centre:
         centre = _constant(graph, f"{name}/centre", np.array(chosen.centre, dtype=np.float32))
         value = _insert(graph, node, "Sub", [value, centre], f"{name}/centred")
-    step = _constant(graph, f"{name}/scale", np.array(chosen.scale, dtype=np.float32))
-    quantized = _insert(graph, node, "QuantizeLinear", [value, step, zero], f"{name}/q")
-    return _insert(graph, node, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
+    return _insert_pair(graph, node, value, name, chosen.scale, zero)
+
+
+def _insert_pair(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, scale: float, zero: ir.Value
+) -> ir.Value:
+    step = _constant(graph, f"{name}/scale", np.array(scale, dtype=np.float32))
+    quantized = _insert(graph, before, "QuantizeLinear", [value, step, zero], f"{name}/q")
+    return _insert(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
+
+
+def _source(value: ir.Value) -> ir.Value:
+    """The first input of the node that computes ``value``."""
+    producer = value.producer()
+    if producer is None:
+        raise ValueError(f"{value.name} is not computed")
+    return input_of(producer, 0)
+
+
+def _multiply_the_rest(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
+    """Add what ``node`` would compute of what rounding its input left, in INT8 too and without a bias."""
+    rounded = input_of(node, 0)
+    exact = _source(_source(rounded))
+    rest = _insert(graph, node, "Sub", [exact, rounded], f"{name}/left")
+    pair = _insert_pair(graph, node, rest, f"{name}/rest", chosen.rest_scale, zero)
+    attributes = list(node.attributes.values())
+    product = _insert(graph, node, node.op_type, [pair, input_of(node, 1)], f"{node.name}/rest", attributes)
+    _add_behind(graph, node, product)
 
 
 def _outputs_last(node: ir.Node) -> bool:
@@ -91,7 +118,7 @@ def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
     """Add ``amount`` ``(outputs,)`` to what ``node`` computes, in its bias where it has one."""
     reader, place = _bias_of(node)
     if reader is None:
-        _add_behind(graph, node, amount)
+        _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
         return
     old = reader.inputs[place] if place < len(reader.inputs) else None
     if old is not None:  # the exporter shares equal constants, so another takes its place
@@ -116,10 +143,9 @@ def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
     return None, 0
 
 
-def _add_behind(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
+def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value) -> None:
     uses = list(node.outputs[0].uses())
-    bias = _constant(graph, f"{node.name}/bias", amount.astype(np.float32))
-    addition = ir.Node("", "Add", [node.outputs[0], bias], name=f"{node.name}/biased")
+    addition = ir.Node("", "Add", [node.outputs[0], amount], name=f"{node.name}/sum")
     addition.outputs[0].name = addition.name
     graph.insert_after(node, addition)
     for use in uses:

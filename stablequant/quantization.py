@@ -38,14 +38,18 @@ class Range:
     that the integers themselves need no zero point. Such a centre is chosen so that 0 lies midway between two levels:
     then the many small values keep their signs, and with them most of what they say. A range that reaches equally far
     to both sides lies around 0, which is a level then.
+
+    With ``split``, which takes a range around 0, what rounding to the levels leaves is quantized too, and the product
+    is computed of both: two INT8 numbers that together have the steps of one of 16 bits.
     """
 
     low: float
     high: float
+    split: bool = False
 
     @classmethod
-    def symmetric(cls, amax: float) -> "Range":
-        return cls(-amax, amax)
+    def symmetric(cls, amax: float, split: bool = False) -> "Range":
+        return cls(-amax, amax, split)
 
     @property
     def amax(self) -> float:
@@ -61,3 +65,8 @@ class Range:
     def scale(self) -> float:
         """Step of one level, rounded to float32."""
         return float(scale_of(self.amax))
+
+    @property
+    def rest_scale(self) -> float:
+        """With ``split``, the step of what rounding leaves, which is at most half a level, rounded to float32."""
+        return float(scale_of(self.scale / 2))

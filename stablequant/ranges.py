@@ -11,7 +11,7 @@ LEVELS = 128  # magnitudes of a signed 8-bit number, 0 to 127
 def full_range(histogram: Histogram) -> Range:
     """All that was seen: symmetric over magnitudes; over signed values each end to one bin, the farther one exactly."""
     if not histogram.signed:
-        return Range.symmetric(histogram.amax)
+        return Range.symmetric(histogram.amax, histogram.split)
     edges = histogram.edges
     return Range(max(float(edges[0]), -histogram.amax), min(float(edges[-1]), histogram.amax))
 
@@ -20,7 +20,7 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     """What holds ``percentile`` % of the values, to one bin: symmetric over magnitudes (see `percentile_amax`); over
     signed values each end leaves out at most half of the rest."""
     if not histogram.signed:
-        return Range.symmetric(percentile_amax(histogram, percentile))
+        return Range.symmetric(percentile_amax(histogram, percentile), histogram.split)
     whole = full_range(histogram)
     if percentile == 100:
         return whole

@@ -103,23 +103,25 @@ def recognise_reference(
     precision: str = "float32",
     channel_scales: Mapping[str, np.ndarray] | None = None,
     recentre: bool = False,
+    split_audio: bool = False,
 ) -> Recognised:
     """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
 
     Hidden values are kept of as many layers as ``cache_mb`` megabytes hold. ``half`` keeps them in half precision, and
     ``precision`` lets the search compute in bfloat16 or float16; each only where no hypothesis changes by it.
-    ``channel_scales`` and ``recentre`` say how activations are prepared for quantization, see `collecting`.
+    ``channel_scales``, ``recentre`` and ``split_audio`` say how activations are prepared for quantization, see
+    `collecting`.
     """
     paths = [u.path for u in split.utterances]
     dtype = np.dtype(np.float16 if half else np.float32)
     chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
     recognition = Recognition(split.front_end.vocabulary)
-    prepares = bool(channel_scales) or recentre
+    prepares = bool(channel_scales) or recentre or split_audio
     with (
         writing_arrays(files.posteriors, paths) as posteriors,
         keeping(files.activations, split.belongs, stages.names, chosen, len(split.batches), dtype) as writer,
         collecting(stages.model, modules) as plain,
-        collecting(stages.model, modules if prepares else [], channel_scales, recentre) as prepared,
+        collecting(stages.model, modules if prepares else [], channel_scales, recentre, split_audio) as prepared,
     ):
         for number, (batch, audio) in enumerate(loaded(split.batches, split.front_end, "fp32")):
             frames = plain.frames = prepared.frames = stages.frames([u.samples for u in batch])

@@ -10,14 +10,14 @@ from stablequant.mse import mse_range
 from stablequant.quantization import Range
 from stablequant.ranges import entropy_amax, full_range, percentile_range
 
-COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale"]
+COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split"]
 
 
 def optimise_ranges(
     histograms: dict[str, Histogram], method: str, uniform_percentile: float, percentiles: Mapping[str, float]
 ) -> pd.DataFrame:
     """One row per activation, `COLUMNS`: the range from ``low`` to ``high`` reaches ``amax`` to either side of
-    ``centre``, and one level's scale is amax / 127.
+    ``centre``, and one level's scale is amax / 127; with ``split`` what that leaves is quantized too.
 
     ``max``, ``percentile`` (the same ``uniform_percentile`` everywhere), ``entropy`` and ``mse`` treat all layers
     alike. ``stablequant`` minimises the squared error over each histogram clipped at the one of ``percentiles``
@@ -41,6 +41,6 @@ def optimise_ranges(
             chosen = mse_range(histogram, percentile)
         else:
             raise ValueError(f"unknown method {method}")
-        values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale)
+        values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale, chosen.split)
         rows.append([activation, layer, percentile, *values])
     return pd.DataFrame(rows, columns=COLUMNS)

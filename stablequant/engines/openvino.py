@@ -54,7 +54,7 @@ def compile_network(model: ov.Model, threads: int) -> tuple[ov.CompiledModel, st
 
 
 def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-    """The precision that each of ``modules`` runs in on this CPU, by its name: that of the kernel in the compiled network.
+    """The precision that each of ``modules`` runs in on this CPU, by its name: that of the compiled network's kernel.
 
     (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
     """

@@ -46,10 +46,11 @@ def fp32(demo, tmp_path_factory) -> Path:
 def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
     cut_offs = (99.9, 99.5, 99.5, 99.8, 99.8, 99.8, 99.95)  # what the search finds on the demo
     searched = {f"cnn{i:02d}": percentile for i, percentile in enumerate(cut_offs, start=1)}
-    with collecting(demo.model, demo.modules, channel_scales, recentre=bool(channel_scales)) as collectors:
+    extended = bool(channel_scales)
+    with collecting(demo.model, demo.modules, channel_scales, recentre=extended, split_audio=extended) as collectors:
         heard(demo, torch_infer(demo.model), demo_utterances)
     table = optimise_ranges(collectors.histograms(), "stablequant", 99.9, searched)
-    return {row.activation: Range(row.low, row.high) for row in table.itertuples()}
+    return {row.activation: Range(row.low, row.high, row.split) for row in table.itertuples()}
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def prepare(recogniser: Recogniser) -> tuple[dict[str, Range], dict[str, np.ndar
         operation = operation_of(recogniser.model, module)
         channels = operation.weight.shape[1] * groups_of(operation)
         scales[module.activation] = draw.uniform(0.5, 2, channels).astype(np.float32)
-    with collecting(recogniser.model, recogniser.modules, scales, recentre=True) as collectors:
+    with collecting(recogniser.model, recogniser.modules, scales, recentre=True, split_audio=True) as collectors:
         torch_infer(recogniser.model)(audio(2, 16_000))
     return {name: full_range(h) for name, h in collectors.histograms().items()}, scales
 

@@ -22,7 +22,7 @@ def engine(tiny, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("engine")
     export_onnx(tiny.model, tiny.modules, folder / "fp32.onnx")
     chosen = [m for m in tiny.modules if m.layer not in FLOATING]
-    with collecting(tiny.model, chosen, recentre=True) as collectors, torch.inference_mode():
+    with collecting(tiny.model, chosen, recentre=True, split_audio=True) as collectors, torch.inference_mode():
         tiny.model(torch.randn(2, 16_000))
     ranges = {name: full_range(h) for name, h in collectors.histograms().items()}
     insert_qdq(folder / "fp32.onnx", chosen, ranges, {}, folder / "int8.onnx")

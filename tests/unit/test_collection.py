@@ -67,11 +67,15 @@ def test_not_finite_is_refused():
         HistogramCollector().collect(torch.tensor([1.0, float("nan")]))
 
 
-@pytest.mark.parametrize("recentre", [False, True])
-def test_every_module_is_heard_once_and_files_give_back_what_was_saved(tiny, tmp_path, recentre):
+@pytest.mark.parametrize("extended", [False, True])
+def test_every_module_is_heard_once_and_files_give_back_what_was_saved(tiny, tmp_path, extended):
     audio = torch.randn(2, 8000)
-    with collecting(tiny.model, tiny.modules, recentre=recentre) as collectors, torch.inference_mode():
+    with (
+        collecting(tiny.model, tiny.modules, recentre=extended, split_audio=extended) as collectors,
+        torch.inference_mode(),
+    ):
         tiny.model(audio)
+    assert {name for name, c in collectors.items() if c.split} == ({"cnn01"} if extended else set())
     assert set(collectors) == {m.activation for m in tiny.modules}
     assert collectors["cnn01"].histogram().counts.sum() == audio.numel()
     assert collectors["cnn01"].amax == audio.abs().max().item()

@@ -48,6 +48,17 @@ def test_a_symmetric_range_lies_around_0_which_is_a_level():
     assert fake_quantize_input(torch.tensor([0.001]), Range.symmetric(3.0)).item() == 0
 
 
+def test_a_split_range_has_the_steps_of_16_bits_and_clamps_like_any_other():
+    chosen = Range.symmetric(3.0, split=True)
+    values = torch.linspace(-3, 3, 10_001)
+    coarse = fake_quantize_input(values, Range.symmetric(3.0))
+    found = fake_quantize_input(values, chosen)
+    assert chosen.rest_scale == pytest.approx(chosen.scale / 254)
+    assert (coarse - values).abs().max() > 0.4 * chosen.scale
+    assert (found - values).abs().max() <= 0.51 * chosen.rest_scale
+    assert fake_quantize_input(torch.tensor([5.0]), chosen).item() == pytest.approx(3.0, abs=chosen.scale)
+
+
 def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):
     audio = torch.randn(1, 8000)
     chosen = [m for m in tiny.modules if m.layer == "transformer01"]

@@ -1,0 +1,389 @@
+"""StableQuant and the tools that one might take instead: ``make peers``, or ``python benchmarks/peers.py --help``.
+
+Every tool quantizes the same recogniser with the same calibration audio, and every result is turned into an OpenVINO
+engine, which recognises the same evaluation audio on this CPU. Tools are run as their documentation advises for
+transformers on CPUs. Recognisers are the demo, two variants of it that compute the same in floating point but are
+harder to quantize (see variants.py), and the demo's second recogniser, with layer norm and pre-norm. All speech is
+**synthesised**. It needs the packages of envs/peers.txt beside the project's own; run it in the project's folder.
+
+``seconds`` are those of quantizing, building not counted: on the clock for the peers, as the sum over jobs of
+StableQuant's workflow of seconds times threads, divided by the cores. ``passes`` are recognitions of the calibration
+set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
+is not INT8 in the graph. Rows are added to the file as they are measured, and those there are not measured again.
+"""
+
+import argparse
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import openvino as ov
+import pandas as pd
+import torch
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from dag import read_jobs
+from variants import VARIANTS
+
+from stablequant.batches import MEGABYTE, Batch, footprint, load_batch, make_batches
+from stablequant.engines import openvino
+from stablequant.evaluation import evaluate
+from stablequant.files import read_json, read_table, write_table
+from stablequant.front_end import FILES, FrontEnd, read_front_end
+from stablequant.layer_table import read_modules
+from stablequant.layers import QuantizedModule
+from stablequant.metrics import WordErrors, degradation, degradation_interval, word_errors
+from stablequant.operations import operation_of
+from stablequant.qdq import insert_qdq
+from stablequant.quantization import Range
+from stablequant.recogniser import load_recogniser
+from stablequant.utterances import Utterance, read_utterances
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+COLUMNS = [
+    *("model", "method", "wer", "degradation", "ci_low", "ci_high", "size_bytes", "rtfx", "seconds", "passes"),
+    *("float_layers", "error"),
+]
+MODELS = ["demo", *(f"demo-{variant}" for variant in VARIANTS), "large"]
+MAX_DROP = 0.25  # points of WER that accuracy control may lose
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One recogniser, and what quantizing it takes.
+
+    Attributes
+    ----------
+    results: the workflow's folder for it
+    evaluation: equally long utterances in batches
+    """
+
+    name: str
+    results: Path
+    modules: list[QuantizedModule]
+    front_end: FrontEnd
+    calibration: list[Utterance]
+    evaluation: list[Batch]
+    threads: int
+
+    @property
+    def graph(self) -> Path:
+        return self.results / "onnx/fp32.onnx"
+
+    def torch_model(self) -> torch.nn.Module:
+        return load_recogniser(self.results / "checkpoint", threads=self.threads)
+
+    def audio(self) -> Iterator[np.ndarray]:
+        """The calibration set, one utterance ``(1, samples)`` after the other."""
+        for utterance in self.calibration:
+            yield load_batch([utterance], self.front_end)
+
+
+Quantize = Callable[[Subject, Path], float]  # writes model.xml into a folder; returns the recognition passes it took
+
+
+def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
+    """ONNX Runtime's static quantization of the convolutions and products, weights per channel."""
+    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._audio = subject.audio()
+
+        def get_next(self) -> dict | None:
+            audio = next(self._audio, None)
+            return None if audio is None else {"input_values": audio}
+
+    quantize_static(
+        subject.graph,
+        folder / "model.onnx",
+        Reader(),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+        calibrate_method=CalibrationMethod[method],
+        extra_options={"CalibMaxIntermediateOutputs": 10} if method == "MinMax" else {},
+    )
+    openvino.build(folder / "model.onnx", folder)
+    return 1
+
+
+def nncf_quantize(subject: Subject, folder: Path) -> float:
+    import nncf
+
+    audio = list(subject.audio())
+    dataset = nncf.Dataset(audio)
+    model = ov.Core().read_model(subject.graph)
+    quantized = nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(audio))
+    ov.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
+    return 1
+
+
+def nncf_accuracy_control(subject: Subject, folder: Path) -> float:
+    """NNCF, leaving layers in floating point until no more than `MAX_DROP` points are lost on the calibration set."""
+    import nncf
+
+    audio = list(subject.audio())
+    transcripts = [u.transcript for u in subject.calibration]
+    passes = 1.0
+
+    def accuracy(compiled: ov.CompiledModel, items: Iterator) -> tuple[float, list[float]]:
+        nonlocal passes
+        chosen = [int(item[0]) for item in items]
+        words = [subject.front_end.vocabulary.decode(compiled([audio[i]])[0][0].argmax(axis=-1)) for i in chosen]
+        passes += len(chosen) / len(audio)
+        scored = word_errors([transcripts[i] for i in chosen], words)
+        return -scored.wer, (-scored.errors).astype(float).tolist()
+
+    numbers = [np.array([i]) for i in range(len(audio))]
+    with kernels_that_do_not_saturate():
+        quantized = nncf.quantize_with_accuracy_control(
+            ov.Core().read_model(subject.graph),
+            nncf.Dataset(audio),
+            nncf.Dataset(numbers),
+            accuracy,
+            max_drop=MAX_DROP,
+            drop_type=nncf.DropType.ABSOLUTE,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(audio),
+        )
+    ov.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
+    return passes
+
+
+@contextmanager
+def kernels_that_do_not_saturate() -> Iterator[None]:
+    """NNCF compiles what it judges itself; inside the block it does so as the engines here are compiled."""
+    original = ov.compile_model
+
+    def compile_model(model: ov.Model, *_arguments: object, **_settings: object) -> ov.CompiledModel:
+        ov.compile_model = original
+        try:
+            return openvino.compile_network(model.clone(), threads=0)[0]
+        finally:
+            ov.compile_model = compile_model
+
+    ov.compile_model = compile_model
+    try:
+        yield
+    finally:
+        ov.compile_model = original
+
+
+def place_ranges(subject: Subject, ranges: Mapping[str, float], folder: Path) -> None:
+    """Quantize the modules whose activations have an amax in ``ranges``, around 0, as NVIDIA's toolkits do."""
+    modules = [m for m in subject.modules if m.activation in ranges]
+    symmetric = {name: Range.symmetric(amax) for name, amax in ranges.items()}
+    insert_qdq(subject.graph, modules, symmetric, {}, folder / "model.onnx")
+    openvino.build(folder / "model.onnx", folder)
+
+
+def pytorch_quantization(method: str, subject: Subject, folder: Path) -> float:
+    """NVIDIA's calibrators on the inputs of all modules, with their default settings."""
+    from pytorch_quantization.calib import HistogramCalibrator, MaxCalibrator
+
+    model = subject.torch_model()
+    calibrators: dict[str, MaxCalibrator | HistogramCalibrator] = {}
+    handles = []
+    for module in subject.modules:
+        if module.activation in calibrators:
+            continue
+        new = MaxCalibrator(8, None, False) if method == "max" else HistogramCalibrator(8, None, False)
+        calibrators[module.activation] = new
+        hook = partial(lambda calibrator, _module, inputs: calibrator.collect(inputs[0].detach()), new)
+        handles.append(operation_of(model, module).register_forward_pre_hook(hook))
+    with torch.inference_mode():
+        for audio in subject.audio():
+            model(torch.from_numpy(audio))
+    for handle in handles:
+        handle.remove()
+    arguments = [] if method == "max" else [method]
+    amax = {name: float(calibrator.compute_amax(*arguments)) for name, calibrator in calibrators.items()}
+    place_ranges(subject, amax, folder)
+    return 1
+
+
+def modelopt(auto: bool, subject: Subject, folder: Path) -> float:
+    """NVIDIA's Model Optimizer: INT8 by maxima, or its choice of layers within 9 bits per weight on average."""
+    import modelopt.torch.quantization as mtq
+
+    model = subject.torch_model()
+
+    def recognise_all(model: torch.nn.Module) -> None:
+        with torch.inference_mode():
+            for audio in subject.audio():
+                model(torch.from_numpy(audio))
+
+    passes = 1.0
+    if auto:
+        model.requires_grad_(True)
+        expected = [model(torch.from_numpy(audio)).logits.detach() for audio in subject.audio()]
+        batches = [(torch.from_numpy(audio), logits) for audio, logits in zip(subject.audio(), expected, strict=True)]
+        model, _ = mtq.auto_quantize(
+            model,
+            constraints={"effective_bits": 9.0},
+            quantization_formats=[mtq.INT8_DEFAULT_CFG],
+            data_loader=batches,
+            forward_step=lambda model, batch: model(batch[0]).logits,
+            loss_func=lambda logits, batch: torch.nn.functional.mse_loss(logits, batch[1]),
+            num_calib_steps=len(batches),
+            num_score_steps=len(batches),
+        )
+        passes = 4.0  # expected logits, calibration, and forward and backward of the scores
+    else:
+        mtq.quantize(model, mtq.INT8_DEFAULT_CFG, recognise_all)
+    amax = {}
+    for module in subject.modules:
+        quantizer = operation_of(model, module).input_quantizer
+        if quantizer.is_enabled:
+            amax[module.activation] = float(quantizer.amax)
+    place_ranges(subject, amax, folder)
+    return passes
+
+
+PEERS: dict[str, Quantize] = {
+    **{f"onnxruntime-{m.lower()}": partial(onnxruntime_static, m) for m in ("MinMax", "Percentile", "Entropy")},
+    "nncf": nncf_quantize,
+    "nncf-accuracy-control": nncf_accuracy_control,
+    "modelopt-max": partial(modelopt, False),
+    "modelopt-auto": partial(modelopt, True),
+    **{f"pytorch-quantization-{m}": partial(pytorch_quantization, m) for m in ("max", "percentile", "entropy")},
+}
+OURS = "stablequant"
+METHODS = ["fp32", OURS, *PEERS]
+
+
+def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
+    """Layers with a product that does not read quantized activations and INT8 weights."""
+    nodes = {node.get_friendly_name().split("/")[0]: node for node in ov.Core().read_model(network).get_ops()}
+    floating = set()
+    for module in modules:
+        node = nodes[module.module]
+        if not (_behind(node, 0, "FakeQuantize") and _behind(node, 1, "Convert")):
+            floating.add(module.layer)
+    return len(floating)
+
+
+def _behind(node: ov.Node, place: int, kind: str, steps: int = 6) -> bool:
+    """Whether a node of ``kind`` leads to the input ``place`` through few others, which have that input first."""
+    for _ in range(steps):
+        if place >= node.get_input_size():
+            return False
+        node = node.input_value(place).get_node()
+        if node.get_type_name() == kind:
+            return True
+        place = 0
+    return False
+
+
+def prepare(name: str, threads: int) -> Subject:
+    """Run the workflow for one recogniser as far as its engines, and read what the peers need of it."""
+    source = PROJECT / "resources/demo" / ("large" if name == "large" else "model")
+    variant = VARIANTS.get(name.removeprefix("demo-"))
+    if variant:
+        checkpoint = PROJECT / "results/peers" / name
+        variant(load_recogniser(source)).save_pretrained(checkpoint)
+        for file in FILES:
+            if file != "config.json" and (source / file).is_file():
+                (checkpoint / file).write_bytes((source / file).read_bytes())
+        source = checkpoint
+    splits = {split: f"tsv/demo-{split}.tsv" for split in ("calibration", "evaluation")}
+    models: dict = {"demo": None, name: {"checkpoint": str(source.relative_to(PROJECT)), **splits}}
+    overlay = PROJECT / f"results/peers/{name}.yaml"
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    overlay.write_text(yaml.safe_dump({"models": models}))
+    results = PROJECT / "results" / name
+    wanted = [f"results/{name}/engines/openvino/{method}" for method in ("fp32", OURS)]
+    snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
+    subprocess.run([*snakemake, "--rerun-triggers", "mtime", "--", *wanted], cwd=PROJECT, check=True)
+    front_end = read_front_end(results / "checkpoint")
+    memory = footprint(read_json(results / "checkpoint/config.json"))
+    evaluation = make_batches(
+        read_utterances(results / "utterances/evaluation.tsv"), memory, CONFIG["batch_mb"] * MEGABYTE
+    )
+    calibration = read_utterances(results / "utterances/calibration.tsv")
+    return Subject(name, results, read_modules(results / "layers.tsv"), front_end, calibration, evaluation, threads)
+
+
+def own_cost(subject: Subject) -> dict:
+    """``seconds`` and ``passes`` of StableQuant's own jobs."""
+    rules = ["equalise_channels", "recognise_reference", "probe_layer", "search_percentile", "check_combination"]
+    jobs = read_jobs(PROJECT / "logs" / subject.name)
+    work = jobs.loc[jobs["rule"].isin([*rules, "optimise_scales", "insert_qdq"]), "work"].sum()
+    tables = [subject.results / f"{table}.tsv" for table in ("sensitivity", "percentiles", "combination")]
+    return {"seconds": work / subject.threads, "passes": 1 + sum(len(read_table(table)) for table in tables)}
+
+
+def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dict, WordErrors]:
+    """One row without its differences from fp32, and the word errors."""
+    cost: dict = {}
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if method in PEERS:
+            start = time.perf_counter()
+            cost["passes"] = PEERS[method](subject, folder)
+            cost["seconds"] = time.perf_counter() - start
+        else:
+            folder = subject.results / "engines/openvino" / method
+            cost = own_cost(subject) if method == OURS else {}
+        infer, _ = openvino.load(folder, subject.threads)
+        utterances = [u for batch in subject.evaluation for u in batch]
+        found = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1)
+        row = {
+            "model": subject.name,
+            "method": method,
+            "wer": found.scored.wer,
+            **cost,
+            "size_bytes": sum((folder / f"model.{ending}").stat().st_size for ending in ("xml", "bin")),
+            "rtfx": found.audio_seconds / found.wall_seconds,
+        }
+        if method != "fp32":
+            row["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+    reference = found.scored if fp32 is None else fp32
+    low, high = degradation_interval(found.scored, reference, CONFIG["seed"])
+    row |= {"degradation": degradation(found.scored, reference), "ci_low": low, "ci_high": high}
+    return row, found.scored
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write a TSV, or add to it")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
+    for model in arguments.models:
+        subject = prepare(model, arguments.threads)
+        done = set(table.loc[table["model"] == model, "method"])
+        row, fp32 = measure(subject, "fp32", None)
+        rows = [] if "fp32" in done else [row]
+        for method in [m for m in arguments.methods if m not in done]:
+            try:
+                row, _ = measure(subject, method, fp32)
+            except Exception as error:  # a peer that fails is a result
+                logging.exception("%s, %s", model, method)
+                row = {"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())}
+            rows.append(row)
+            print(pd.DataFrame([row], columns=COLUMNS).to_string(index=False, header=False), flush=True)
+            if arguments.out:
+                write_table(arguments.out, pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True))
+        table = pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)
+    print(table.round(2).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
