@@ -44,7 +44,7 @@ wildcard_constraints:
     layer="[a-z]+[0-9]*",
     layers="[a-z]+[0-9]*(-[a-z]+[0-9]*)?",
     method="fp32|max|percentile|entropy|mse|stablequant",
-    backend="openvino|tensorrt-rtx",
+    backend="openvino|onnxruntime|tensorrt-rtx|tensorrt",
 
 
 def code_digest(script):

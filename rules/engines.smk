@@ -25,6 +25,7 @@ rule build_engine:
     resources:
         mem_mb=memory(copies=3),
         runtime=runtime(),
+        gpu=lambda wildcards: gpus(wildcards) if wildcards.backend == "tensorrt" else None,
     params:
         tensorrt=config["tensorrt"],
         code=code_digest("build_engine"),

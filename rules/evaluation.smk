@@ -21,10 +21,11 @@ rule evaluate_engine:
         "results/{model}/benchmarks/evaluate_engine/{backend}/{method}.tsv"
     conda:
         "../envs/engines.yaml"
-    threads: lambda wildcards: workflow.cores if wildcards.backend == "openvino" else 1
+    threads: lambda wildcards: 1 if wildcards.backend.startswith("tensorrt") else workflow.cores
     resources:
         mem_mb=memory(copies=2),
         runtime=runtime(passes=config["evaluation_repeats"]),
+        gpu=lambda wildcards: gpus(wildcards) if wildcards.backend.startswith("tensorrt") else None,
     params:
         batch_mb=config["batch_mb"],
         repeats=config["evaluation_repeats"],

@@ -1,5 +1,6 @@
 """Build one backend's engine from one ONNX graph."""
 
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -8,7 +9,7 @@ from stablequant.files import graph_bytes, read_json, read_table
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.precision import precision_table, warn_of_fallbacks
-from stablequant.utterances import read_utterances
+from stablequant.utterances import MIN_SAMPLES, read_utterances
 
 with job(snakemake.log[0]) as log:
     backend, method = snakemake.wildcards.backend, snakemake.wildcards.method
@@ -16,34 +17,48 @@ with job(snakemake.log[0]) as log:
     modules = read_modules(Path(snakemake.input.layers))
     scales = snakemake.input.get("scales")
     float_layers = read_json(Path(scales))["float_layers"] if scales else {m.layer for m in modules}
-    if backend == "openvino":
-        from stablequant.engines import openvino as engine
-
-        settings = {}
-    else:
-        from stablequant.engines import tensorrt_rtx as engine
+    settings = {}
+    if backend.startswith("tensorrt"):
+        from stablequant.engines import tensorrt as engine
 
         samples = [u.samples for u in read_utterances(Path(snakemake.input.utterances))]
+        asked = snakemake.params.tensorrt
+        profile = engine.Profile(
+            min(MIN_SAMPLES, *samples),
+            int(median(samples)),
+            max(asked["max_samples"], *samples),
+            asked["max_batch"],
+        )
+        cache = Path(asked["timing_cache"]) if asked["timing_cache"] and backend == "tensorrt" else None
+        build = partial(
+            engine.build,
+            backend,
+            graph,
+            compute_capabilities=asked["compute_capabilities"],
+            profile=profile,
+            timing_cache=cache,
+        )
+        version = engine.version(backend)
         settings = {
-            "compute_capabilities": snakemake.params.tensorrt["compute_capabilities"],
-            "typical_samples": int(median(samples)),
-            "max_samples": max(snakemake.params.tensorrt["max_samples"], *samples),
-            "max_batch": snakemake.params.tensorrt["max_batch"],
+            "compute_capabilities": asked["compute_capabilities"],
+            "gpu": engine.gpu_capability() if backend == "tensorrt" else None,
+            "profile": vars(profile),
         }
-    description = {
-        "backend": backend,
-        "method": method,
-        "version": engine.version(),
-        "onnx_bytes": graph_bytes(graph),
-        **settings,
-    }
+    elif backend == "onnxruntime":
+        from stablequant.engines import onnxruntime as engine
+
+        build, version = partial(engine.build, graph), engine.version()
+    else:
+        from stablequant.engines import openvino as engine
+
+        build, version = partial(engine.build, graph), engine.version()
     folder = Path(snakemake.output[0])
     size = write_engine(
         folder,
         Path(snakemake.input.checkpoint),
-        lambda into: engine.build(graph, into, **settings),
-        description,
+        lambda into: build(folder=into),
+        {"backend": backend, "method": method, "version": version, "onnx_bytes": graph_bytes(graph), **settings},
         lambda built: precision_table(modules, float_layers, engine.precisions(built, modules)),
     )
     warn_of_fallbacks(read_table(folder / PRECISION), folder)
-    log.info("%s: %.1f MB, %s %s", folder, size / 1e6, backend, engine.version())
+    log.info("%s: %.1f MB, %s %s", folder, size / 1e6, backend, version)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stablequant.batches import MEGABYTE, footprint, make_batches
 from stablequant.engines.folder import read_engine
+from stablequant.engines.running import load_engine, reason_not_run
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
 from stablequant.files import read_json, write_json, write_table
 from stablequant.front_end import read_front_end
@@ -17,10 +18,11 @@ with job(snakemake.log[0], snakemake.threads) as log:
     kept = ("backend", "method", "version", "size_bytes", "onnx_bytes")
     result = {**{key: description[key] for key in kept}, "arithmetic": None}
     hypotheses = {}
-    if description["backend"] == "openvino":
-        from stablequant.engines import openvino
-
-        infer, result["arithmetic"] = openvino.load(folder, snakemake.threads)
+    reason = reason_not_run(folder)
+    if reason:
+        result["status"] = f"built, not run: {reason}"
+    else:
+        infer, result["arithmetic"] = load_engine(folder, snakemake.threads)
         memory = footprint(read_json(folder / "config.json"))
         batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE)
         evaluation = evaluate(infer, utterances, batches, read_front_end(folder), snakemake.params.repeats)
@@ -33,10 +35,6 @@ with job(snakemake.log[0], snakemake.threads) as log:
             "audio_seconds": evaluation.audio_seconds,
             "wall_seconds": evaluation.wall_seconds,
         }
-    else:
-        from stablequant.engines import tensorrt_rtx
-
-        result["status"] = f"built, not run: {tensorrt_rtx.reason_not_run()}"
     write_table(Path(snakemake.output.hypotheses), hypothesis_table(utterances, hypotheses))
     write_json(Path(snakemake.output.result), result)
     log.info("%s: %s, WER %s", folder, result["status"], result.get("wer", "not measured"))

@@ -22,6 +22,7 @@ app = typer.Typer(
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
+Backend = Annotated[str, typer.Option(help="which of the bundle's engines to run")]
 Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden values of what is recognised at once")]
 
 
@@ -46,6 +47,7 @@ def transcribe(
     ] = 30,
     threads: Threads = 0,
     batch_mb: Memory = 400,
+    backend: Backend = "openvino",
 ) -> None:
     """Print what is said in recordings of any length, rate and number of channels.
 
@@ -56,7 +58,7 @@ def transcribe(
     from stablequant.subtitles import subtitles
     from stablequant.transcription import load_bundle
 
-    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
         try:
@@ -84,11 +86,12 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="write a TSV: utterance, transcript, hypothesis")] = None,
     threads: Threads = 0,
     batch_mb: Memory = 100,
+    backend: Backend = "openvino",
 ) -> None:
     """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
     from stablequant.batches import MEGABYTE, footprint, make_batches
     from stablequant.bundle import read_bundle
-    from stablequant.engines import openvino
+    from stablequant.engines.running import load_engine
     from stablequant.evaluation import evaluate as judge
     from stablequant.evaluation import hypothesis_table
     from stablequant.files import write_table
@@ -96,7 +99,7 @@ def evaluate(
     from stablequant.utterances import list_utterances
 
     opened = read_bundle(bundle)
-    infer, arithmetic = openvino.load(opened.engine("openvino"), threads)
+    infer, arithmetic = load_engine(opened.engine(backend), threads)
     utterances, rejections = list_utterances(read_manifest(manifest, audio_root), opened.front_end)
     for rejection in rejections:
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)

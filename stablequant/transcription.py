@@ -11,7 +11,7 @@ import numpy as np
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.batches import MEGABYTE, footprint
 from stablequant.bundle import Bundle, read_bundle
-from stablequant.engines import openvino
+from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
 from stablequant.recognition import Infer
 from stablequant.utterances import MIN_SAMPLES
@@ -99,14 +99,20 @@ class Recogniser:
         return audio
 
 
-def load_bundle(folder: Path | str, threads: int = 0, batch_mb: float = 400, chunk_seconds: float = 30) -> Recogniser:
-    """A bundle's OpenVINO engine on this CPU; ``threads`` 0 takes all cores.
+def load_bundle(
+    folder: Path | str,
+    threads: int = 0,
+    batch_mb: float = 400,
+    chunk_seconds: float = 30,
+    backend: str = "openvino",
+) -> Recogniser:
+    """One engine of a bundle; on a CPU ``threads`` 0 takes all cores.
 
     ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once; ``chunk_seconds``,
     more than twice the overlap, is best about as long as the recogniser's training utterances.
     """
     bundle = read_bundle(Path(folder))
-    infer, arithmetic = openvino.load(bundle.engine("openvino"), threads)
+    infer, arithmetic = load_engine(bundle.engine(backend), threads)
     return Recogniser(bundle, infer, arithmetic, batch_mb, chunk_seconds)
 
 

@@ -12,7 +12,7 @@ from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 from stablequant import graph
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
-from stablequant.engines import openvino, tensorrt_rtx
+from stablequant.engines import openvino, tensorrt
 from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
 from stablequant.files import graph_bytes
@@ -115,7 +115,7 @@ def test_every_layer_of_the_quantized_graph_is_the_simulation(exported, tmp_path
 def test_a_plan_is_built(exported, tmp_path):
     recogniser, fp32 = exported
     int8 = quantize(recogniser, fp32)
-    tensorrt_rtx.build(int8, tmp_path, ["8.6"], typical_samples=16_000, max_samples=160_000, max_batch=2)
+    tensorrt.build("tensorrt-rtx", int8, tmp_path, ["8.6"], tensorrt.Profile(400, 16_000, 160_000, 2))
     assert (tmp_path / "model.plan").stat().st_size > 0
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jiwer
@@ -16,7 +17,7 @@ from conftest import DEMO, PROJECT, heard
 from stablequant.bundle import read_bundle, write_bundle
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
-from stablequant.engines import openvino
+from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.folder import write_engine
 from stablequant.errors import StableQuantError
 from stablequant.export import export_onnx
@@ -40,12 +41,15 @@ def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
     export_onnx(demo.model, demo.modules, folder / "fp32.onnx")
     ranges = {name: full_range(histogram) for name, histogram in collectors.histograms().items()}
     insert_qdq(folder / "fp32.onnx", head, ranges, {}, folder / "int8.onnx")
-    write_engine(folder / "engine", folder / "checkpoint", lambda into: openvino.build(folder / "int8.onnx", into), {})
+    for engine in (openvino, onnxruntime):
+        backend = engine.__name__.rpartition(".")[2]
+        build = partial(engine.build, folder / "int8.onnx")
+        write_engine(folder / backend, folder / "checkpoint", build, {"backend": backend})
     write_bundle(
         folder / "bundle",
         folder / "int8.onnx",
         folder / "checkpoint",
-        {"openvino": folder / "engine"},
+        {backend: folder / backend for backend in ("openvino", "onnxruntime")},
         {"model": "demo"},
         "# demo\n",
     )
@@ -77,6 +81,13 @@ def test_recordings_are_transcribed_as_the_model_hears_them(bundle, demo, demo_u
     found = dict(line.split("\t") for line in lines)
     assert list(found) == [u.path for u in few]
     assert jiwer.wer([expected[u.path] for u in few], [found[u.path] for u in few]) < 0.05
+
+
+def test_every_cpu_engine_of_a_bundle_hears_the_same(bundle, demo_utterances):
+    paths = [u.path for u in demo_utterances[:2]]
+    texts = [run("transcribe", bundle, *paths, "--backend", backend).stdout for backend in ("openvino", "onnxruntime")]
+    assert texts[0] == texts[1]
+    assert texts[0].strip()
 
 
 def test_words_have_times_within_the_recording(bundle, demo_utterances):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stablequant.collection import collecting
-from stablequant.engines import openvino
+from stablequant.engines import onnxruntime, openvino
 from stablequant.export import export_onnx
 from stablequant.precision import FLOAT32, INT8, fallen_back, precision_table, summarise
 from stablequant.qdq import insert_qdq
@@ -64,3 +64,14 @@ def test_several_precisions_in_one_layer_are_all_named(tiny):
     summary = summarise({("openvino", "max"): precision_table(tiny.modules, set(), runs)}).set_index("layer")
     assert summary.loc["transformer01", "runs"] == "float32 int8"
     assert summary.loc["transformer01", "fell_back"]
+
+
+def test_onnx_runtime_leaves_convolutions_in_floating_point_and_says_so(tiny, engine, tmp_path, monkeypatch):
+    onnxruntime.build(engine / "int8.onnx", tmp_path)
+    monkeypatch.setattr(onnxruntime, "int8_kernels_are_exact", lambda: True)
+    runs = onnxruntime.precisions(tmp_path, tiny.modules)
+    kinds = {m.module: m.kind for m in tiny.modules}
+    assert runs["lm_head"] == INT8
+    assert {runs[module] for module in runs if kinds[module] == "cnn"} == {FLOAT32}
+    monkeypatch.setattr(onnxruntime, "int8_kernels_are_exact", lambda: False)
+    assert set(onnxruntime.precisions(tmp_path, tiny.modules).values()) == {FLOAT32}

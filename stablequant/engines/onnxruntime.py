@@ -1,0 +1,97 @@
+"""ONNX Runtime on the CPU: the portable engine, which is the graph itself."""
+
+import functools
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+from stablequant.errors import StableQuantError
+from stablequant.files import data_beside
+from stablequant.layers import QuantizedModule
+from stablequant.precision import FLOAT32, INT8
+from stablequant.recognition import Infer
+
+GRAPH = "model.onnx"
+INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")
+QUIET = 3  # errors only
+
+
+def version() -> str:
+    return str(ort.__version__)
+
+
+def build(graph: Path, folder: Path) -> None:
+    """Copy the graph; the session optimises it for the CPU that it is loaded on."""
+    shutil.copyfile(graph, folder / GRAPH)
+    if data_beside(graph).is_file():
+        raise StableQuantError(graph, "ONNX Runtime's engine takes no graph above 2 GB", "build OpenVINO's instead")
+
+
+def load(folder: Path, threads: int) -> tuple[Infer, str]:
+    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
+    session, arithmetic = _session(folder / GRAPH, threads)
+
+    def infer(audio: np.ndarray) -> np.ndarray:
+        return session.run(["logits"], {"input_values": audio})[0]
+
+    return infer, arithmetic
+
+
+def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+    """The precision that each of ``modules`` runs in on this CPU, by its name, as the optimised graph tells it."""
+    with TemporaryDirectory() as temporary:
+        optimised = Path(temporary) / GRAPH
+        _session(folder / GRAPH, threads=1, optimised=optimised)
+        graph = onnx.load(optimised, load_external_data=False).graph
+    kinds = {node.name: node.op_type for node in graph.node}
+    return {m.module: INT8 if kinds[m.module] in INTEGER_PRODUCTS else FLOAT32 for m in modules if m.module in kinds}
+
+
+def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[ort.InferenceSession, str]:
+    """A session, and whether its quantized products are integer ones; where those saturate, they are not."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = QUIET
+    if optimised:
+        options.optimized_model_filepath = str(optimised)
+    arithmetic = FLOAT32
+    if any(node.op_type == "QuantizeLinear" for node in onnx.load(graph, load_external_data=False).graph.node):
+        arithmetic = INT8 if int8_kernels_are_exact() else FLOAT32
+        if arithmetic == FLOAT32:
+            logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), arithmetic
+    except Exception as error:  # the library has no type of its own for what it cannot read
+        raise StableQuantError(graph, f"ONNX Runtime cannot load it ({error})", "build the engine again") from error
+
+
+@functools.cache
+def int8_kernels_are_exact() -> bool:
+    """Whether a product of the largest INT8 numbers comes out right on this CPU, see OpenVINO's."""
+    size = 64
+    weight = numpy_helper.from_array(np.full((size, size), 127, dtype=np.int8), "weight")
+    step = numpy_helper.from_array(np.array(1 / 127, dtype=np.float32), "step")
+    zero = numpy_helper.from_array(np.array(0, dtype=np.int8), "zero")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["audio", "step", "zero"], ["levels"]),
+        helper.make_node("DequantizeLinear", ["levels", "step", "zero"], ["values"]),
+        helper.make_node("DequantizeLinear", ["weight", "step", "zero"], ["weights"]),
+        helper.make_node("MatMul", ["values", "weights"], ["product"]),
+    ]
+    audio = helper.make_tensor_value_info("audio", TensorProto.FLOAT, [1, size])
+    product = helper.make_tensor_value_info("product", TensorProto.FLOAT, [1, size])
+    graph = helper.make_graph(nodes, "largest", [audio], [product], [weight, step, zero])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    options = ort.SessionOptions()
+    options.log_severity_level = QUIET
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = session.run(None, {"audio": np.ones((1, size), dtype=np.float32)})[0]
+    return bool(np.allclose(found, size, rtol=0.01))

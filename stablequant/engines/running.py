@@ -1,0 +1,44 @@
+"""An engine of any backend, ready to recognise."""
+
+from pathlib import Path
+
+from stablequant.engines.folder import read_engine
+from stablequant.errors import StableQuantError
+from stablequant.recognition import Infer
+
+BACKENDS = ("openvino", "onnxruntime", "tensorrt-rtx", "tensorrt")
+
+
+def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
+    """The engine in ``folder`` as a function of a batch of audio, and the arithmetic its quantized layers run in here.
+
+    ``threads`` are those of a CPU's engine, 0 takes all cores. Only the backend's own library is imported.
+
+    Raises
+    ------
+    StableQuantError
+        when the engine cannot run on this machine, or is damaged.
+    """
+    backend = read_engine(folder).get("backend")
+    if backend == "openvino":
+        from stablequant.engines import openvino
+
+        return openvino.load(folder, threads)
+    if backend == "onnxruntime":
+        from stablequant.engines import onnxruntime
+
+        return onnxruntime.load(folder, threads)
+    if backend in ("tensorrt", "tensorrt-rtx"):
+        from stablequant.engines import tensorrt
+
+        return tensorrt.load(folder), tensorrt.arithmetic(folder)
+    raise StableQuantError(folder / "engine.json", f"an engine of '{backend}'", f"known are {', '.join(BACKENDS)}")
+
+
+def reason_not_run(folder: Path) -> str | None:
+    """What keeps an engine from running on this machine; None if nothing does. Only a GPU's may have a reason."""
+    if not read_engine(folder)["backend"].startswith("tensorrt"):
+        return None
+    from stablequant.engines import tensorrt
+
+    return tensorrt.reason_not_run(folder)
