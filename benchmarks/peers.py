@@ -94,16 +94,20 @@ Quantize = Callable[[Subject, Path], float]  # writes model.xml into a folder; r
 
 
 def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
-    """ONNX Runtime's static quantization of the convolutions and products, weights per channel."""
+    """ONNX Runtime's static quantization of the convolutions and products, weights per channel.
+
+    Its histograms take arrays of one length only, so that for those every utterance is cut to the shortest one's.
+    """
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._audio = subject.audio()
+            self._samples = None if method == "MinMax" else min(u.samples for u in subject.calibration)
 
         def get_next(self) -> dict | None:
             audio = next(self._audio, None)
-            return None if audio is None else {"input_values": audio}
+            return None if audio is None else {"input_values": audio[:, : self._samples]}
 
     quantize_static(
         subject.graph,
@@ -114,7 +118,6 @@ def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["Conv", "MatMul", "Gemm"],
         calibrate_method=CalibrationMethod[method],
-        extra_options={"CalibMaxIntermediateOutputs": 10} if method == "MinMax" else {},
     )
     openvino.build(folder / "model.onnx", folder)
     return 1
@@ -267,7 +270,11 @@ METHODS = ["fp32", OURS, *PEERS]
 
 def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
     """Layers with a product that does not read quantized activations and INT8 weights."""
-    nodes = {node.get_friendly_name().split("/")[0]: node for node in ov.Core().read_model(network).get_ops()}
+    nodes = {
+        node.get_friendly_name().split("/")[0]: node
+        for node in ov.Core().read_model(network).get_ops()
+        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
+    }
     floating = set()
     for module in modules:
         node = nodes[module.module]

@@ -29,6 +29,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
             params.percentiles,
             sensitivity["layer"].head(settings["suspects"]).tolist(),
             params.threshold,
+            settings["audio_seconds"],
             keep_float,
         )
     write_table(Path(snakemake.output.steps), step_table(steps))

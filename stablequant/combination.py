@@ -1,13 +1,15 @@
 """All layers quantized at once: whether together they lose too much, and what to do about it."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 
 import pandas as pd
 
-from stablequant.batches import loaded
+from stablequant.batches import Batch, loaded
 from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
@@ -16,7 +18,10 @@ from stablequant.quantization import Range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
 
-COLUMNS = ["step", "layers", "percentile", "kept", "wer", "degradation", "ci_low", "ci_high", "divergence"]
+COLUMNS = [
+    *("step", "layers", "percentile", "kept", "utterances"),
+    *("wer", "degradation", "ci_low", "ci_high", "divergence"),
+]
 WHOLE = 100.0  # percentile of a layer that is not clipped
 OTHERS = "others"  # all layers that no search has clipped, as one
 
@@ -43,12 +48,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Step:
-    """The calibration set recognised with all layers quantized, but for what ``step`` says.
+    """The calibration set, or a part of it, recognised with all layers quantized, but for what ``step`` says.
 
     Attributes
     ----------
-    step: ``as searched``; ``without`` some layers, to see what quantizing them costs; ``searched again``, with the rest
-        quantized; ``left in floating point``
+    step: ``searched together``, a cut-off for all layers that no search had clipped; ``all layers``; ``without`` some,
+        to see what quantizing them costs; ``searched again``, with the rest quantized; ``left in floating point``
     layers: a layer, or `OTHERS`
     percentile: their cut-off, None where they are in floating point
     kept: whether it became part of the result
@@ -88,16 +93,19 @@ class Combination:
         """The calibration set with the layers quantized as ``choice`` says."""
         return self.vary(choice, [(self.layers[:1], choice)])[0]
 
-    def vary(self, base: Choice, variants: Sequence[tuple[Sequence[str], Choice]]) -> list[Outcome]:
+    def vary(
+        self, base: Choice, variants: Sequence[tuple[Sequence[str], Choice]], audio_seconds: float = math.inf
+    ) -> list[Outcome]:
         """The calibration set with each of ``variants``, which differs from ``base`` in the layers before it.
 
-        What lies before those is computed once per batch.
+        What lies before those is computed once per batch. After ``audio_seconds`` it ends.
         """
         firsts = [min(self.layers.index(layer) for layer in layers) for layers, _ in variants]
         trials = [Trial(self._ranges_of(choice), self._calibration) for _, choice in variants]
         shared = self._ranges_of(base)
         split = self._calibration.split
-        for batch, audio in loaded(split.batches, split.front_end, "all layers quantized"):
+        batches = _first(split.batches, audio_seconds * split.front_end.sample_rate)
+        for batch, audio in loaded(batches, split.front_end, "all layers quantized"):
             frames = self._stages.frames([u.samples for u in batch])
             hidden, entered = self._stages.enter(audio), 0
             for first, trial in sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0]):
@@ -129,22 +137,33 @@ def check_combination(
     grid: Sequence[float],
     suspects: Sequence[str],
     threshold: float,
+    audio_seconds: float,
     keep_float: bool,
 ) -> tuple[Choice, list[Step]]:
-    """Recognise with all layers quantized as ``searched``; where that loses more than ``threshold`` points, mend it.
+    """Quantize all layers as ``searched`` and choose a cut-off for the rest; mend what loses more than ``threshold``.
 
-    Each of ``suspects`` and all layers that were not searched (as one) are left in floating point in turn, which says
-    what they cost. Then, the costliest first, they are searched again over ``grid`` with the rest quantized, until the
-    loss is no more than ``threshold``. The cut-off of least divergence from fp32 is taken, a finer measure than the few
-    words by which WER differs here. If nothing helps enough and ``keep_float``, they are left in floating point, one
-    after the other.
+    Of ``grid`` that cut-off is taken, for all layers that were not searched, that diverges least from fp32 on
+    ``audio_seconds`` of audio with all layers quantized. Divergence is a finer measure than the few words by which WER
+    differs here, and needs little audio.
+
+    If the calibration set then loses more than ``threshold`` points, each of ``suspects`` and the others (as one) are
+    left in floating point in turn, which says what they cost. The costliest first, they are searched again with the
+    rest quantized, until the loss is no more than ``threshold``. If nothing helps enough and ``keep_float``, they are
+    left in floating point, one after the other.
     """
-    choice, outcome = searched, combination.recognise(searched)
-    steps = [Step("as searched", "all", None, outcome, kept=outcome.degradation <= threshold)]
+    choice = searched
+    steps: list[Step] = []
+    others = [name for name in combination.layers if name not in {*searched.percentiles, *searched.float_layers}]
+    if others:
+        choice, _, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
+    outcome = combination.recognise(choice)
+    steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
     _log(steps[-1])
     if outcome.degradation <= threshold:
         return choice, steps
-    groups = _groups(combination.layers, searched, suspects)
+    groups = {layer: [layer] for layer in suspects if layer not in searched.float_layers}
+    groups[OTHERS] = [layer for layer in others if layer not in groups]
+    groups = {name: layers for name, layers in groups.items() if layers}
     alone = combination.vary(choice, [(layers, choice.without(layers)) for layers in groups.values()])
     without = [Step("without", name, None, measured) for name, measured in zip(groups, alone, strict=True)]
     for step in without:
@@ -154,7 +173,7 @@ def check_combination(
     for name in costliest:
         if outcome.degradation <= threshold:
             break
-        choice, outcome, tried = _search_again(combination, choice, name, groups[name], grid)
+        choice, outcome, tried = _search("searched again", combination, choice, name, groups[name], grid)
         steps += tried
     for name in costliest if keep_float else []:
         if outcome.degradation <= threshold:
@@ -177,22 +196,27 @@ def step_table(steps: Sequence[Step]) -> pd.DataFrame:
     return pd.DataFrame([step.row() for step in steps], columns=COLUMNS)
 
 
-def _groups(layers: Sequence[str], searched: Choice, suspects: Sequence[str]) -> dict[str, list[str]]:
-    """Layers by the name they are mended under, without those in floating point."""
-    groups = {layer: [layer] for layer in suspects if layer not in searched.float_layers}
-    known = {*groups, *searched.percentiles, *searched.float_layers}
-    return {**groups, OTHERS: [layer for layer in layers if layer not in known]}
+def _first(batches: Sequence[Batch], samples: float) -> list[Batch]:
+    """As many of ``batches`` as hold ``samples`` of audio."""
+    before = accumulate((sum(u.samples for u in batch) for batch in batches), initial=0)
+    return [batch for batch, heard in zip(batches, before, strict=False) if heard < samples]
 
 
-def _search_again(
-    combination: Combination, choice: Choice, name: str, layers: Sequence[str], grid: Sequence[float]
+def _search(
+    step: str,
+    combination: Combination,
+    choice: Choice,
+    name: str,
+    layers: Sequence[str],
+    grid: Sequence[float],
+    audio_seconds: float = math.inf,
 ) -> tuple[Choice, Outcome, list[Step]]:
     percentiles = sorted({WHOLE, *grid}, reverse=True)
     variants = [choice.clipped(layers, percentile) for percentile in percentiles]
-    outcomes = combination.vary(choice, [(layers, variant) for variant in variants])
+    outcomes = combination.vary(choice, [(layers, variant) for variant in variants], audio_seconds)
     best = min(range(len(outcomes)), key=lambda i: outcomes[i].divergence)
     steps = [
-        Step("searched again", name, percentile, outcome, kept=number == best)
+        Step(step, name, percentile, outcome, kept=number == best)
         for number, (percentile, outcome) in enumerate(zip(percentiles, outcomes, strict=True))
     ]
     _log(steps[best])

@@ -63,16 +63,32 @@ def test_variants_are_what_one_would_measure_by_hand(calibrated, combination):
         assert outcome.divergence == pytest.approx(nats, rel=0.02)
 
 
-def test_what_loses_little_stays_as_it_was_searched(combination):
-    searched = Choice({"cnn03": 99.0})
-    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, 100, keep_float=True)
+def test_layers_that_were_not_searched_get_the_cut_off_of_least_divergence_on_a_part_of_the_audio(combination):
+    searched = Choice({"cnn03": 99.0}, frozenset(["cnn04"]))
+    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, 100, 10, keep_float=True)
+    table = step_table(steps)
+    together = table[table["step"] == "searched together"]
+    assert together["percentile"].tolist() == [100.0, *GRID]
+    assert together["utterances"].between(3, 6).all(), "about ten seconds of a dozen utterances of some three each"
+    best = together.loc[together["divergence"].idxmin(), "percentile"]
+    assert choice.percentiles == {"cnn03": 99.0} | {
+        name: best for name in combination.layers if name not in ("cnn03", "cnn04")
+    }
+    assert choice.float_layers == {"cnn04"}
+    assert table["step"].tolist()[-1] == "all layers"
+    assert table["utterances"].tolist()[-1] == 12
+
+
+def test_nothing_is_searched_together_where_each_was_searched(combination):
+    searched = Choice(dict.fromkeys(combination.layers, 99.9))
+    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, 100, 10, keep_float=True)
     assert choice is searched
-    assert [(step.step, step.kept) for step in steps] == [("as searched", True)]
+    assert [(step.step, step.kept) for step in steps] == [("all layers", True)]
 
 
 def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_point(combination):
     searched = Choice({"cnn03": 99.0}, frozenset(["cnn04"]))
-    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, -100, keep_float=True)
+    choice, steps = check_combination(combination, searched, GRID, SUSPECTS, -100, 10, keep_float=True)
     table = step_table(steps)
     assert choice.float_layers == set(combination.layers) - {"cnn03"}, "nothing is ever below -100 points"
     without = table[table["step"] == "without"]
@@ -92,9 +108,9 @@ def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_poi
 
 
 def test_quantized_layers_stay_so_where_the_config_says_so(combination):
-    choice, steps = check_combination(combination, Choice({}), GRID, [], -100, keep_float=False)
+    choice, steps = check_combination(combination, Choice({}), GRID, [], -100, 10, keep_float=False)
     assert not choice.float_layers
-    assert {step.step for step in steps} == {"as searched", "without", "searched again"}
+    assert {step.step for step in steps} == {"searched together", "all layers", "without", "searched again"}
 
 
 def test_unrecovered_are_those_above_the_threshold_at_their_best():
