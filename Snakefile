@@ -22,7 +22,7 @@ include: "rules/onnx.smk"  # one graph per method
 include: "rules/engines.smk"  # one engine per backend and method
 include: "rules/evaluation.smk"  # the engines judged
 include: "rules/bundle.smk"  # the result, to take away
-include: "rules/report.smk"  # plots
+include: "rules/report.smk"  # plots and tables to look at
 
 
 rule all:
@@ -30,7 +30,6 @@ rule all:
     default_target: True
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
-        expand("results/{model}/hypotheses.tsv", model=config["models"]),
-        expand("results/{model}/precision.tsv", model=config["models"]),
         expand("results/{model}/bundle", model=config["models"] if "stablequant" in config["methods"] else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),
+        expand("results/{model}/pages/{page}.html", model=config["models"], page=PAGES),

@@ -5,25 +5,15 @@ processes, Snakemake itself and cores that had nothing to do.
 """
 
 import argparse
-import re
-from datetime import datetime
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-DONE = re.compile(r"^(\S+ \S+) INFO done in ([\d.]+) s, threads: (\d+)$", re.MULTILINE)
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
 
-
-def read_jobs(logs: Path) -> pd.DataFrame:
-    """One row per job: ``rule``, ``end`` (time), ``work`` (core seconds)."""
-    rows = []
-    for file in logs.rglob("*.log"):
-        found = DONE.search(file.read_text(encoding="utf-8"))
-        if found:
-            rule = file.relative_to(logs).parts[0].removesuffix(".log")
-            end = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f")
-            rows.append([rule, end, float(found[2]), float(found[2]) * int(found[3])])
-    return pd.DataFrame(rows, columns=["rule", "end", "seconds", "work"])
+from stablequant.timeline import read_jobs
 
 
 def main() -> None:

@@ -33,7 +33,6 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from dag import read_jobs
 from variants import VARIANTS
 
 from stablequant.batches import MEGABYTE, Batch, footprint, load_batch, make_batches
@@ -48,6 +47,7 @@ from stablequant.operations import operation_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.recogniser import load_recogniser
+from stablequant.timeline import read_jobs
 from stablequant.utterances import Utterance, read_utterances
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())

@@ -20,12 +20,7 @@ rule check_combination:
         percentiles="results/{model}/percentiles.tsv",
     output:
         choice="results/{model}/combination.json",
-        steps=report(
-            "results/{model}/combination.tsv",
-            caption="captions/combination.rst",
-            category="Combination",
-            labels={"model": "{model}"},
-        ),
+        steps="results/{model}/combination.tsv",
     log:
         "logs/{model}/check_combination.log",
     benchmark:

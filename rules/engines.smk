@@ -38,12 +38,7 @@ rule compare_precisions:
     input:
         expand("results/{{model}}/engines/{backend}/{method}", backend=config["engines"], method=config["methods"]),
     output:
-        report(
-            "results/{model}/precision.tsv",
-            caption="captions/precision.rst",
-            category="Engines",
-            labels={"model": "{model}", "table": "precision by layer"},
-        ),
+        "results/{model}/precision.tsv",
     log:
         "logs/{model}/compare_precisions.log",
     localrule: True

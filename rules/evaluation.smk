@@ -65,12 +65,7 @@ rule compare_hypotheses:
             method=config["methods"],
         ),
     output:
-        report(
-            "results/{model}/hypotheses.tsv",
-            caption="captions/hypotheses.rst",
-            category="Hypotheses",
-            labels={"model": "{model}"},
-        ),
+        "results/{model}/hypotheses.tsv",
     log:
         "logs/{model}/compare_hypotheses.log",
     localrule: True

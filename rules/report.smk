@@ -1,9 +1,42 @@
-# Plots of what was found; `snakemake --report FILE.html` binds them into one page.
+# Plots and tables of what was found; `snakemake --report FILE.html` binds them into one page.
 #
-# INPUTS   results/{model}/sensitivity.tsv, percentiles.tsv, comparison.tsv
+# INPUTS   the tables named below, prepared_histograms.safetensors, logs/{model}/
 # OUTPUTS  results/{model}/plots/{plot}.svg
+#          results/{model}/pages/{page}.html   one sortable table each
 
-PLOTS = ["sensitivity", "percentiles", "comparison"]
+PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
+PAGES = {  # page: (section of the report, tables)
+    "data": ("Data", ["utterances/calibration.tsv", "utterances/evaluation.tsv"]),
+    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
+    "percentiles": ("Percentiles", ["percentiles.tsv"]),
+    "combination": ("Percentiles", ["combination.tsv"]),
+    "scales": ("Scales", ["scales/stablequant.json"]),
+    "precision": ("Engines", ["precision.tsv"]),
+    "comparison": ("Comparison", ["comparison.tsv"]),
+    "hypotheses": ("Comparison", ["hypotheses.tsv"]),
+}
+
+
+rule write_page:
+    """A table that a click on a header sorts."""
+    input:
+        lambda wildcards: [f"results/{wildcards.model}/{table}" for table in PAGES[wildcards.page][1]],
+    output:
+        report(
+            "results/{model}/pages/{page}.html",
+            caption="captions/page.rst",
+            category=lambda wildcards: PAGES[wildcards.page][0],
+            labels={"model": "{model}", "table": "{page}"},
+        ),
+    log:
+        "logs/{model}/write_page/{page}.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("write_page"),
+    script:
+        "../scripts/write_page.py"
 
 
 rule plot_sensitivity:
@@ -15,7 +48,7 @@ rule plot_sensitivity:
             "results/{model}/plots/sensitivity.svg",
             caption="captions/sensitivity.rst",
             category="Sensitivity",
-            labels={"model": "{model}"},
+            labels={"model": "{model}", "plot": "sensitivity"},
         ),
     log:
         "logs/{model}/plot_sensitivity.log",
@@ -38,7 +71,7 @@ rule plot_percentiles:
             "results/{model}/plots/percentiles.svg",
             caption="captions/percentiles.rst",
             category="Percentiles",
-            labels={"model": "{model}"},
+            labels={"model": "{model}", "plot": "percentiles"},
         ),
     log:
         "logs/{model}/plot_percentiles.log",
@@ -61,7 +94,7 @@ rule plot_comparison:
             "results/{model}/plots/comparison.svg",
             caption="captions/comparison.rst",
             category="Comparison",
-            labels={"model": "{model}"},
+            labels={"model": "{model}", "plot": "comparison"},
         ),
     log:
         "logs/{model}/plot_comparison.log",
@@ -72,3 +105,72 @@ rule plot_comparison:
         code=code_digest("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
+
+
+rule plot_histograms:
+    """Activations of the most sensitive layers, with the ranges that were chosen."""
+    input:
+        histograms="results/{model}/prepared_histograms.safetensors",
+        scales="results/{model}/scales/stablequant.json",
+        sensitivity="results/{model}/sensitivity.tsv",
+    output:
+        report(
+            "results/{model}/plots/histograms.svg",
+            caption="captions/histograms.rst",
+            category="Scales",
+            labels={"model": "{model}", "plot": "histograms"},
+        ),
+    log:
+        "logs/{model}/plot_histograms.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        layers=6,  # at most
+        code=code_digest("plot_histograms"),
+    script:
+        "../scripts/plot_histograms.py"
+
+
+rule plot_tradeoff:
+    """WER of every engine against its size and its speed."""
+    input:
+        "results/{model}/comparison.tsv",
+    output:
+        report(
+            "results/{model}/plots/tradeoff.svg",
+            caption="captions/tradeoff.rst",
+            category="Comparison",
+            labels={"model": "{model}", "plot": "tradeoff"},
+        ),
+    log:
+        "logs/{model}/plot_tradeoff.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("plot_tradeoff"),
+    script:
+        "../scripts/plot_tradeoff.py"
+
+
+rule plot_timeline:
+    """When the jobs of the run worked; their logs are read."""
+    input:
+        "results/{model}/comparison.tsv",
+    output:
+        report(
+            "results/{model}/plots/timeline.svg",
+            caption="captions/timeline.rst",
+            category="Engines",
+            labels={"model": "{model}", "plot": "timeline"},
+        ),
+    log:
+        "logs/{model}/plot_timeline.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("plot_timeline"),
+    script:
+        "../scripts/plot_timeline.py"

@@ -1,15 +1,22 @@
 """The report's plots. They read in black and white: what differs, differs in shape or filling too."""
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 from stablequant.files import replacing
+from stablequant.histograms import Histogram
+from stablequant.layers import layer_of_activation
+from stablequant.quantization import Range
+from stablequant.ranges import full_range, percentile_range
 
 plt.rcParams.update(
     {"svg.hashsalt": "stablequant", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
@@ -77,4 +84,88 @@ def plot_comparison(table: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("degradation against fp32 on the same backend, points of WER")
     axes.margins(x=0.35)
     axes.invert_yaxis()
+    _save(figure, path)
+
+
+def plot_histograms(
+    histograms: Mapping[str, Histogram], scales: Mapping[str, Mapping[str, Any]], layers: Sequence[str], path: Path
+) -> None:
+    """Activations of ``layers`` on a logarithmic scale, with the ranges of MAX, the percentile and squared error.
+
+    ``scales`` are rows of ``scales/stablequant.json`` by activation name, ``layers`` what is shown.
+    """
+    shown = [name for name in histograms if layer_of_activation(name) in layers and name in scales]
+    rows = max(1, -(-len(shown) // 2))
+    figure, grid = plt.subplots(rows, 2, figsize=(8, 2.1 * rows + 0.8), squeeze=False)
+    for axes in grid.ravel()[len(shown) :]:
+        axes.set_axis_off()
+    for name, axes in zip(shown, grid.ravel(), strict=False):
+        histogram, row = histograms[name], scales[name]
+        axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color="#b8c7dc", baseline=0.5)
+        axes.set_yscale("log")
+        ranges = {
+            "MAX": (full_range(histogram), ":"),
+            f"percentile {row['percentile']:g} %": (percentile_range(histogram, row["percentile"]), "--"),
+            "squared error": (Range(row["low"], row["high"]), "-"),
+        }
+        for (label, (limits, style)), shade in zip(ranges.items(), ("#888888", "#c23b22", "#1f3b63"), strict=True):
+            ends = [limits.low, limits.high] if histogram.signed else [limits.high]
+            for number, end in enumerate(ends):
+                axes.axvline(end, linestyle=style, color=shade, label=None if number else label)
+        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_xlabel("value" if histogram.signed else "magnitude")
+        axes.set_ylabel("count")
+    if shown:
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        names = ["MAX", "percentile of the layer", "least squared error"][: len(labels)]
+        figure.legend(handles, names, loc="upper center", ncols=3, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    _save(figure, path)
+
+
+def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
+    """WER of each evaluated engine of ``comparison.tsv`` against its size and its speed, both against fp32."""
+    shown = table[table["wer"].notna()]
+    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
+    markers = cycle("osD^vPX*")
+    for row, marker in zip(shown.itertuples(), markers, strict=False):
+        ours = row.method == "stablequant"
+        for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):
+            axes.plot(
+                value,
+                row.wer,
+                marker,
+                markersize=10 if ours else 7,
+                color="#1f3b63",
+                markerfacecolor="#1f3b63" if ours else "white",
+                label=f"{row.method} ({row.backend})",
+            )
+    size.set_xlabel("size of the engine, of fp32's")
+    speed.set_xlabel("seconds of audio per second")
+    size.set_ylabel("WER on the evaluation set, %")
+    size.set_xlim(left=0)
+    speed.set_xlim(left=0)
+    size.set_ylim(bottom=0)
+    if len(shown):
+        figure.legend(*size.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.06 * -(-len(shown) // 3) + 0.02, 1, 1))
+    _save(figure, path)
+
+
+def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:
+    """A bar for each job's work, one line per rule; ``jobs`` as `stablequant.timeline.read_jobs` gives them."""
+    starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
+    first = starts.groupby(jobs["rule"]).min().sort_values()
+    figure, axes = plt.subplots(figsize=(8, 0.3 * max(1, len(first)) + 1.2))
+    begin = starts.min()
+    for place, rule in enumerate(first.index):
+        chosen = jobs["rule"] == rule
+        spans = [
+            ((start - begin).total_seconds(), max(seconds, 0.5))
+            for start, seconds in zip(starts[chosen], jobs.loc[chosen, "seconds"], strict=True)
+        ]
+        axes.broken_barh(spans, (place - 0.35, 0.7), facecolor="#b8c7dc", edgecolor="#1f3b63", linewidth=0.8)
+    axes.set_yticks(range(len(first)), first.index)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds since the first job began its work")
     _save(figure, path)

@@ -245,6 +245,14 @@ def write_tiny_project(folder: Path, **changes) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    """A project after the whole DAG, on a tiny random recogniser; nobody changes it."""
+    folder = write_tiny_project(tmp_path_factory.mktemp("project"))
+    snakemake(folder)
+    return folder
+
+
 def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:
     """Make a random recogniser perfect, so that every word that quantization changes is one lost."""
     recogniser = Recogniser.load(checkpoint)

@@ -8,18 +8,10 @@ import onnx
 import pytest
 import torch
 import yaml
-from conftest import TINY_CONFIG, snakemake, write_tiny_project
+from conftest import TINY_CONFIG, snakemake
 
 from stablequant.equalisation import load_scales
 from stablequant.files import read_json, read_table
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """The whole DAG run once on a tiny random recogniser."""
-    folder = write_tiny_project(tmp_path_factory.mktemp("project"))
-    snakemake(folder)
-    return folder
 
 
 def planned(folder: Path, *arguments: str) -> dict[str, int]:

@@ -1,0 +1,10 @@
+"""Plot when the jobs of the run worked."""
+
+from pathlib import Path
+
+from stablequant.jobs import job
+from stablequant.plots import plot_timeline
+from stablequant.timeline import read_jobs
+
+with job(snakemake.log[0]):
+    plot_timeline(read_jobs(Path(snakemake.log[0]).parent), Path(snakemake.output[0]))

@@ -1,0 +1,112 @@
+"""The report in a browser: every section, plot and table is there, tables sort, nothing is fetched."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import snakemake
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ALONE = [
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--virtual-time-budget=60000"),
+]
+SECTIONS = {  # and the files in each
+    "Data": {"data.html"},
+    "Sensitivity": {"sensitivity.svg", "sensitivity.html"},
+    "Percentiles": {"percentiles.svg", "percentiles.html", "combination.html"},
+    "Scales": {"histograms.svg", "scales.html"},
+    "Engines": {"timeline.svg", "precision.html"},
+    "Comparison": {"comparison.svg", "tradeoff.svg", "comparison.html", "hypotheses.html"},
+}
+# Appended to a copy of the page: opens every result of every section, and leaves what it saw at the end of the page.
+VISIT = """
+<script>
+(async () => {
+  const pause = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+  const named = text => [...document.querySelectorAll("a, span")].filter(e => e.textContent.trim() === text).pop();
+  const seen = {};
+  try {
+    await pause(3000);
+    for (const section of SECTIONS) {
+      named(section).click();
+      await pause(300);
+      const rows = [...document.querySelectorAll("tr")].filter(row => row.querySelector("a[iconname=eye]"));
+      seen[section] = [];
+      for (let number = 0; number < rows.length; number++) {
+        const row = [...document.querySelectorAll("tr")].filter(r => r.querySelector("a[iconname=eye]"))[number];
+        row.querySelector("a[iconname=eye]").click();
+        await pause(500);
+        const shown = [...document.querySelectorAll("img, iframe")].map(e => [
+          e.src.split(";")[2].replace("filename=", ""), e.naturalWidth || e.clientWidth]);
+        seen[section].push(...shown.filter(([file]) => file !== "logo.svg"));
+      }
+      named("Results").click();
+      await pause(300);
+    }
+    seen.fetched = performance.getEntriesByType("resource").map(entry => entry.name)
+      .filter(name => !/^(data|blob|about):/.test(name));
+  } catch (error) { seen.error = String(error); }
+  const found = document.createElement("pre");
+  found.id = "found";
+  found.textContent = JSON.stringify(seen);
+  document.body.append(found);
+})();
+</script>
+"""
+SORT = """
+<script>
+const head = [...document.querySelectorAll("th")].find(e => e.textContent === "degradation"), orders = [];
+for (let click = 0; click < 2; click++) {
+  head.click();
+  orders.push([...document.querySelectorAll("tbody tr")].map(row => row.cells[head.cellIndex].dataset.value));
+}
+const found = document.createElement("pre");
+found.id = "found";
+found.textContent = JSON.stringify(orders);
+document.body.append(found);
+</script>
+"""
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the report is looked at in Chromium, which is not installed")
+
+
+def visit(page: str, folder: Path) -> object:
+    """What a script that was appended to ``page`` found."""
+    folder.mkdir()
+    (folder / "page.html").write_text(page, encoding="utf-8")
+    command = [CHROMIUM, *ALONE, f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    done = subprocess.run(
+        [*command, (folder / "page.html").as_uri()], capture_output=True, text=True, timeout=300, check=True
+    )
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert found, done.stderr
+    text = found[1].replace("&gt;", ">").replace("&lt;", "<").replace("&quot;", '"').replace("&amp;", "&")
+    return json.loads(text)
+
+
+@pytest.fixture(scope="module")
+def report(finished) -> str:
+    snakemake(finished, "--report", "report.html")
+    return (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_section_plot_and_table_is_there_and_nothing_is_fetched(report, tmp_path):
+    script = VISIT.replace("SECTIONS", json.dumps(list(SECTIONS)))
+    seen = visit(report + script, tmp_path / "visit")
+    assert "error" not in seen, seen
+    assert seen["fetched"] == []
+    for section, wanted in SECTIONS.items():
+        assert sorted(file for file, _ in seen[section]) == sorted(wanted), section
+        assert all(width > 300 for _, width in seen[section]), seen[section]
+
+
+def test_a_click_on_a_header_sorts_the_table(finished, tmp_path):
+    page = (finished / "results/tiny/pages/sensitivity.html").read_text(encoding="utf-8")
+    up, down = visit(page + SORT, tmp_path / "visit")
+    assert len(up) > 5
+    assert [float(value) for value in up] == sorted(float(value) for value in up)
+    assert [float(value) for value in down] == sorted((float(value) for value in down), reverse=True)
