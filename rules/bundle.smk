@@ -1,8 +1,8 @@
 # One folder with all that is needed to use the result elsewhere.
 #
 # INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
-#          sensitivity.tsv, comparison.tsv, utterances/evaluation.tsv (their number)
-# OUTPUTS  results/{model}/bundle/   the graph, engines, front end, quantization.json, README.md
+#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/evaluation.tsv
+# OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md
 
 
 rule write_bundle:
@@ -10,6 +10,7 @@ rule write_bundle:
     input:
         graph="results/{model}/onnx/stablequant.onnx",
         engines=expand("results/{{model}}/engines/{backend}/stablequant", backend=config["engines"]),
+        hypotheses=expand("results/{{model}}/evaluation/{backend}/stablequant.tsv", backend=config["engines"]),
         checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
@@ -23,6 +24,7 @@ rule write_bundle:
     conda:
         "../envs/search.yaml"
     params:
+        samples=config["bundle_samples"],
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **procedure(wildcards),

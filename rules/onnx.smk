@@ -2,6 +2,7 @@
 #
 # INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, equalisation.safetensors
 # OUTPUTS  results/{model}/onnx/fp32.onnx       nodes named like the modules they compute
+#          results/{model}/onnx/*.provenance.json   what each was made of, with what, and how
 #          results/{model}/onnx/{method}.onnx   the same graph with quantize/dequantize pairs and INT8 weights
 
 
@@ -12,6 +13,7 @@ rule export_onnx:
         layers="results/{model}/layers.tsv",
     output:
         "results/{model}/onnx/fp32.onnx",
+        provenance="results/{model}/onnx/fp32.provenance.json",
     log:
         "logs/{model}/export_onnx.log",
     benchmark:
@@ -38,6 +40,7 @@ rule insert_qdq:
         ),
     output:
         "results/{model}/onnx/{method,(?!fp32).*}.onnx",
+        provenance="results/{model}/onnx/{method}.provenance.json",
     log:
         "logs/{model}/insert_qdq/{method}.log",
     benchmark:

@@ -9,6 +9,7 @@ from stablequant.files import graph_bytes, read_json, read_table
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.precision import precision_table, warn_of_fallbacks
+from stablequant.provenance import provenance_of
 from stablequant.utterances import MIN_SAMPLES, read_utterances
 
 with job(snakemake.log[0]) as log:
@@ -59,6 +60,7 @@ with job(snakemake.log[0]) as log:
         lambda into: build(folder=into),
         {"backend": backend, "method": method, "version": version, "onnx_bytes": graph_bytes(graph), **settings},
         lambda built: precision_table(modules, float_layers, engine.precisions(built, modules)),
+        provenance_of(snakemake),
     )
     warn_of_fallbacks(read_table(folder / PRECISION), folder)
     log.info("%s: %.1f MB, %s %s", folder, size / 1e6, backend, version)

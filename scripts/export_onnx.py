@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from stablequant.export import export_onnx
+from stablequant.files import write_json
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
+from stablequant.provenance import provenance_of
 from stablequant.recogniser import load_recogniser
 
 with job(snakemake.log[0]) as log:
@@ -12,3 +14,4 @@ with job(snakemake.log[0]) as log:
     graph = Path(snakemake.output[0])
     export_onnx(model, read_modules(Path(snakemake.input.layers)), graph)
     log.info("%s: %.1f MB", graph, graph.stat().st_size / 1e6)
+    write_json(Path(snakemake.output.provenance), provenance_of(snakemake))

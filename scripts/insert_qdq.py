@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from stablequant.equalisation import load_scales
-from stablequant.files import read_json
+from stablequant.files import read_json, write_json
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
+from stablequant.provenance import provenance_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 
@@ -17,3 +18,4 @@ with job(snakemake.log[0]) as log:
     equalisation = snakemake.input.get("equalisation")
     insert_qdq(source, modules, ranges, load_scales(Path(equalisation)) if equalisation else {}, destination)
     log.info("%s: %.3f of the size of fp32", destination, destination.stat().st_size / source.stat().st_size)
+    write_json(Path(snakemake.output.provenance), provenance_of(snakemake))

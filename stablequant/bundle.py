@@ -1,8 +1,7 @@
 """The bundle: one folder with all that is needed to use a quantized recogniser elsewhere."""
 
-import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,27 @@ from stablequant import front_end
 from stablequant.errors import StableQuantError
 from stablequant.files import data_beside, read_json, replacing_folder, write_json, write_text
 from stablequant.front_end import FrontEnd, read_front_end
+from stablequant.provenance import checksum, checksums
 
 GRAPH = "model.onnx"
 RECORD = "quantization.json"
 CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An evaluation utterance that goes into the bundle.
+
+    Attributes
+    ----------
+    audio: its file
+    transcript: what is said
+    hypotheses: what each backend's engine heard, by backend
+    """
+
+    audio: Path
+    transcript: str
+    hypotheses: Mapping[str, str]
 
 
 def write_bundle(
@@ -24,11 +40,12 @@ def write_bundle(
     engines: Mapping[str, Path],
     record: Mapping[str, Any],
     card: str,
+    samples: Sequence[Sample] = (),
 ) -> None:
     """Copy everything into ``folder``, which appears whole or not at all.
 
     ``engines`` are folders by backend; ``record`` says how the model was quantized and is written with the checksums of
-    all other files; ``card`` is what a person reads first.
+    all other files; ``card`` is what a person reads first; ``samples`` are for `stablequant.verification`.
     """
     with replacing_folder(folder) as making:
         for source, name in ((graph, GRAPH), (data_beside(graph), data_beside(Path(GRAPH)).name)):
@@ -38,14 +55,15 @@ def write_bundle(
             shutil.copyfile(checkpoint / name, making / name)
         for backend, engine in engines.items():
             shutil.copytree(engine, making / "engines" / backend)
+        stored = []
+        for number, sample in enumerate(samples):
+            file = f"samples/{number}{sample.audio.suffix}"
+            (making / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(sample.audio, making / file)
+            stored.append({"file": file, "transcript": sample.transcript, "hypotheses": dict(sample.hypotheses)})
         write_text(making / CARD, card)
-        sums = {str(file.relative_to(making)): checksum(file) for file in sorted(making.rglob("*")) if file.is_file()}
-        write_json(making / RECORD, {**record, "sha256": sums})
-
-
-def checksum(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        sums = checksums(making)
+        write_json(making / RECORD, {**record, "samples": stored, "sha256": sums})
 
 
 @dataclass(frozen=True)

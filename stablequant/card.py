@@ -1,10 +1,10 @@
 """The model card: what a person reads first in a bundle."""
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stablequant.provenance import processor
 from stablequant.show import markdown
 
 CARD = """# {model}, quantized to INT8 by StableQuant
@@ -27,6 +27,7 @@ word error rate against fp32 on the same backend, with the 95 % interval of a pa
 ```
 stablequant transcribe BUNDLE recording.flac
 stablequant evaluate BUNDLE manifest.tsv
+stablequant verify BUNDLE
 ```
 
 ```python
@@ -50,11 +51,3 @@ def model_card(model: str, note: str, scales: Mapping[str, Any], comparison: Pat
         utterances=utterances,
         table=markdown(comparison),
     )
-
-
-def processor() -> str:
-    """Number of cores and name of this machine's CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or "an unknown CPU"

@@ -115,6 +115,27 @@ def evaluate(
     typer.echo(f"Word Error Rate (WER): {found.scored.wer:.2f}")
 
 
+@app.command()
+def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = "openvino") -> None:
+    """Check that no file of a bundle was changed, and that this machine hears its stored utterances as they were heard.
+
+    The exit status is 1 where a file was changed or another hypothesis is found.
+    """
+    from stablequant import verification
+
+    files, arithmetic, samples = verification.verify(bundle, backend, threads)
+    typer.echo(f"{files} files as they were; {backend} in {arithmetic} arithmetic")
+    heard = list(samples)
+    for sample in heard:
+        if not sample.same:
+            typer.echo(f"{sample.file}: was '{sample.stored}', is '{sample.found}' here", err=True)
+    same = sum(sample.same for sample in heard)
+    typer.echo(
+        f"{same} of {len(heard)} stored hypotheses reproduced" if heard else "no stored hypotheses of this engine"
+    )
+    raise typer.Exit(int(same < len(heard)))
+
+
 def main() -> None:
     """Run the command line; a fault of the user's data ends it with one sentence."""
     try:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from stablequant import front_end
 from stablequant.files import read_json, replacing_folder, write_json, write_table
+from stablequant.provenance import FILE
 
 PRECISION = "precision.tsv"
 
@@ -18,17 +19,20 @@ def write_engine(
     build: Callable[[Path], None],
     description: dict,
     inspect: Callable[[Path], pd.DataFrame] | None = None,
+    provenance: dict | None = None,
 ) -> int:
     """Let ``build`` fill a folder, add the front end and ``engine.json``, then put it in ``folder``'s place.
 
-    ``inspect`` looks at what was built and returns the table that becomes ``precision.tsv``. Returns the size in bytes
-    of what was built.
+    ``inspect`` looks at what was built and returns the table that becomes ``precision.tsv``; ``provenance`` is stored
+    too. Returns the size in bytes of what was built.
     """
     with replacing_folder(folder) as building:
         build(building)
         size = sum(file.stat().st_size for file in building.iterdir())
         if inspect:
             write_table(building / PRECISION, inspect(building))
+        if provenance:
+            write_json(building / FILE, provenance)
         for name in front_end.FILES:
             shutil.copyfile(checkpoint / name, building / name)
         write_json(building / "engine.json", {**description, "size_bytes": size})

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from conftest import DEMO, PROJECT, heard
 
-from stablequant.bundle import read_bundle, write_bundle
+from stablequant.bundle import RECORD, Sample, read_bundle, write_bundle
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.engines import onnxruntime, openvino
@@ -35,6 +35,7 @@ def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
     """Of the demo with one layer in INT8, which keeps its words."""
     folder = tmp_path_factory.mktemp("bundle")
     import_checkpoint(str(DEMO), folder / "checkpoint")
+    truth = heard(demo, torch_infer(demo.model), demo_utterances[:10])
     head = [m for m in demo.modules if m.layer == "head"]
     with collecting(demo.model, head, recentre=True) as collectors:
         heard(demo, torch_infer(demo.model), demo_utterances[:10])
@@ -52,6 +53,7 @@ def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
         {backend: folder / backend for backend in ("openvino", "onnxruntime")},
         {"model": "demo"},
         "# demo\n",
+        [Sample(Path(u.path), u.transcript, {"openvino": truth[u.path]}) for u in demo_utterances[:2]],
     )
     return folder / "bundle"
 
@@ -198,3 +200,21 @@ def test_a_record_that_names_files_elsewhere_is_refused(bundle, tmp_path):
     (tmp_path / "copy/quantization.json").write_text(json.dumps(record))
     with pytest.raises(StableQuantError, match="leads out of the bundle"):
         read_bundle(tmp_path / "copy").engine("openvino")
+
+
+def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_path):
+    done = run("verify", bundle)
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith(f"{sum(f.is_file() for f in bundle.rglob('*')) - 1} files as they were; openvino in")
+    assert lines[1] == "2 of 2 stored hypotheses reproduced"
+    shutil.copytree(bundle, tmp_path / "copy")
+    record = json.loads((tmp_path / "copy" / RECORD).read_text())
+    record["samples"][1]["hypotheses"]["openvino"] = "SOMETHING ELSE"
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+    done = run("verify", tmp_path / "copy", expect=1)
+    assert "samples/1.flac: was 'SOMETHING ELSE', is '" in done.stderr.decode()
+    assert "1 of 2 stored hypotheses reproduced" in done.stdout.decode()
+    (tmp_path / "copy/samples/0.flac").write_bytes(b"")
+    done = run("verify", tmp_path / "copy", expect=1)
+    assert "samples/0.flac: not the file that the bundle was made with" in done.stderr.decode()
+    assert "no stored hypotheses" in run("verify", bundle, "--backend", "onnxruntime").stdout.decode()

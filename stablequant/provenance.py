@@ -1,0 +1,70 @@
+"""Where a model or an engine comes from: what it was made of, with what, by which command and on which machine."""
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    *("torch", "transformers", "numpy", "onnx", "onnx-ir", "onnxscript", "openvino", "onnxruntime"),
+    *("tensorrt-rtx-cu12-bindings", "tensorrt", "snakemake"),
+)
+FILE = "provenance.json"
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def checksums(path: Path) -> dict[str, str]:
+    """Of a file, or of all files below a folder, by their name relative to it."""
+    if not path.is_dir():
+        return {path.name: checksum(path)}
+    return {str(file.relative_to(path)): checksum(file) for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the installed packages that decide what comes out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def processor() -> str:
+    """Number of cores and name of this machine's CPU."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or "an unknown CPU"
+
+
+def provenance(rule: str, output: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `provenance.json` holds of one job.
+
+    ``output`` is what the job made, ``inputs`` what it read, by name; ``params`` its settings and its ``code`` digest.
+    There is no time and no absolute path in it, so that a repetition gives the same bytes.
+    """
+    settings = {name: value for name, value in params.items() if name != "code"}
+    return {
+        "command": f"snakemake {output}",
+        "rule": rule,
+        "inputs": {name: checksums(path) for name, path in inputs.items()},
+        "settings": settings,
+        "code": params.get("code"),
+        "packages": packages(),
+        "hardware": processor(),
+    }
+
+
+def provenance_of(job: Any) -> dict[str, Any]:
+    """`provenance` of the job that Snakemake gives a script as ``snakemake``."""
+    inputs = {name: Path(value) for name, value in job.input.items() if isinstance(value, str)}
+    return provenance(job.rule, str(job.output[0]), inputs, dict(job.params.items()))
