@@ -8,6 +8,9 @@ import numpy as np
 import soundfile
 import soxr
 
+BLOCK = 2**20  # values decoded at once; what a header claims is never allocated
+LONGEST = 24 * 3600  # seconds
+
 
 class AudioError(Exception):
     """The audio of one utterance cannot be used; the message says why."""
@@ -30,7 +33,8 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, shorter than its header says, or, without ``mix``, not mono.
+        when the file is missing, damaged, shorter than its header says, longer than a day, or, without ``mix``, not
+        mono.
     """
     if isinstance(source, Path) and not source.is_file():
         raise AudioError("the file does not exist")
@@ -38,13 +42,19 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
         with soundfile.SoundFile(source) as file:
             if file.channels != 1 and not mix:
                 raise AudioError(f"{file.channels} channels, not one")
-            channels = file.read(dtype="float32", always_2d=True)
-            samples = channels[:, 0] if file.channels == 1 else channels.mean(axis=1)
+            if file.frames > LONGEST * file.samplerate:
+                raise AudioError(f"longer than {LONGEST // 3600} hours")
+            blocks = []
+            while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
+                blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+            samples = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
             if len(samples) != file.frames:
                 raise AudioError(f"truncated: {len(samples)} samples of {file.frames} could be read")
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
         raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
+    if rate <= 0:
+        raise AudioError(f"a rate of {rate} Hz")
     if not np.isfinite(samples).all():
         raise AudioError("samples that are not finite numbers")
     resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)

@@ -62,7 +62,8 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
     if optimised:
         options.optimized_model_filepath = str(optimised)
     arithmetic = FLOAT32
-    if any(node.op_type == "QuantizeLinear" for node in onnx.load(graph, load_external_data=False).graph.node):
+    content = _read(graph)
+    if any(node.op_type == "QuantizeLinear" for node in content.node):
         arithmetic = INT8 if int8_kernels_are_exact() else FLOAT32
         if arithmetic == FLOAT32:
             logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
@@ -71,6 +72,17 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), arithmetic
     except Exception as error:  # the library has no type of its own for what it cannot read
         raise StableQuantError(graph, f"ONNX Runtime cannot load it ({error})", "build the engine again") from error
+
+
+def _read(graph: Path) -> onnx.GraphProto:
+    """The graph, which must not read its weights from other files."""
+    try:
+        content = onnx.load(graph, load_external_data=False).graph
+    except Exception as error:  # protobuf has several, and they change
+        raise StableQuantError(graph, f"not an ONNX graph ({error})", "build the engine again") from error
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in content.initializer):
+        raise StableQuantError(graph, "it reads weights from another file", "do not trust it")
+    return content
 
 
 @functools.cache

@@ -9,6 +9,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from stablequant.errors import StableQuantError
 from stablequant.layers import QuantizedModule
 from stablequant.precision import FLOAT32, INT8
 from stablequant.recognition import Infer
@@ -29,12 +30,21 @@ def build(onnx: Path, folder: Path) -> None:
 
 def load(folder: Path, threads: int) -> tuple[Infer, str]:
     """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
-    compiled, arithmetic = compile_network(ov.Core().read_model(folder / "model.xml"), threads)
+    compiled, arithmetic = compile_network(_read(folder), threads)
 
     def infer(audio: np.ndarray) -> np.ndarray:
         return compiled([audio])[0]
 
     return infer, arithmetic
+
+
+def _read(folder: Path) -> ov.Model:
+    network = folder / "model.xml"
+    try:
+        return ov.Core().read_model(network)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StableQuantError(network, f"damaged, or not OpenVINO's ({reason})", "build the engine again") from error
 
 
 def compile_network(model: ov.Model, threads: int) -> tuple[ov.CompiledModel, str]:
@@ -58,7 +68,7 @@ def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, st
 
     (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
     """
-    model = ov.Core().read_model(folder / "model.xml")
+    model = _read(folder)
     wanted = {m.module for m in modules}
     carried = {name: name for name in wanted}  # a product's name, or that of the addition it may be fused with
     for node in model.get_ops():

@@ -1,0 +1,262 @@
+"""Size and speed of engines: ``python benchmarks/engines.py --out FILE``.
+
+A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with random weights goes the project's whole
+way: exported, calibrated, quantized, built for every backend. Nothing it recognises means anything; how large and how
+fast it is does. Every engine runs in a process of its own and they take turns, so that a drifting machine slows all
+alike. ``--checkpoint`` measures another recogniser.
+
+``load_seconds`` is from opening the files to the first result, ``peak_rss_bytes`` the process's with the longest audio.
+Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as in LibriSpeech, one by one, with
+``throughput`` in seconds of audio per second. On a CPU whose INT8 kernels saturate (no VNNI) the project runs quantized
+graphs in floating point: ``arithmetic`` says so, and a row ``int8, saturating`` shows the speed of the kernels that it
+does not use, whose results are wrong. ``openvino-nncf`` needs NNCF (make peers); TensorRT for RTX's plans are only
+built.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+from transformers import HubertConfig, HubertForCTC
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.collection import collecting
+from stablequant.export import export_onnx
+from stablequant.files import graph_bytes, write_table
+from stablequant.front_end import FrontEnd, write_front_end
+from stablequant.layers import QuantizedModule, quantized_modules
+from stablequant.memory import peak_rss_bytes
+from stablequant.mse import mse_range
+from stablequant.provenance import processor
+from stablequant.qdq import insert_qdq
+from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.recognition import Infer
+from stablequant.vocabulary import Vocabulary
+
+RATE = 16_000
+COLUMNS = [
+    *("backend", "precision", "audio_seconds", "latency_median", "latency_p95", "throughput", "arithmetic"),
+    *("load_seconds", "peak_rss_bytes", "file_bytes", "onnx_bytes", "processor"),
+]
+MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
+SATURATING = "int8, saturating"
+
+
+def write_hubert_large(folder: Path) -> None:
+    """A checkpoint of HuBERT large's shape with random weights."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary(["<pad>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"], blank=0)
+    config = HubertConfig(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        feat_extract_norm="layer",
+        conv_bias=True,
+        do_stable_layer_norm=True,
+        vocab_size=len(vocabulary.tokens),
+        pad_token_id=0,
+    )
+    HubertForCTC(config).save_pretrained(folder)
+    write_front_end(folder, FrontEnd(RATE, True, vocabulary))
+
+
+def quantize(checkpoint: Path, folder: Path) -> None:
+    """Write ``fp32.onnx`` and ``int8.onnx``: ranges around their own centres, the audio in two numbers."""
+    model = load_recogniser(checkpoint, attention="eager", threads=torch.get_num_threads())
+    modules: list[QuantizedModule] = quantized_modules(model.config.to_dict())
+    export_onnx(model, modules, folder / "fp32.onnx")
+    audio = torch.randn(1, 8 * RATE, generator=torch.Generator().manual_seed(0))
+    with collecting(model, modules, recentre=True, split_audio=True) as collectors, torch.inference_mode():
+        model(audio)
+    ranges = {name: mse_range(histogram, 99.9) for name, histogram in collectors.histograms().items()}
+    insert_qdq(folder / "fp32.onnx", modules, ranges, {}, folder / "int8.onnx")
+
+
+def load_torch(checkpoint: Path, threads: int) -> tuple[Infer, str]:
+    return torch_infer(load_recogniser(checkpoint, threads=threads)), "float32"
+
+
+def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, str]:
+    """An OpenVINO network; ``bf16`` lets it compute in that, `SATURATING` keeps INT8 kernels that are wrong."""
+    import openvino as ov
+
+    from stablequant.engines import openvino
+
+    if precision in ("fp32", "int8"):
+        return openvino.load(network.parent, threads)
+    hint = "bf16" if precision == "bf16" else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings)
+    runs = "bfloat16" if "bf16" in str(compiled.get_property("INFERENCE_PRECISION_HINT")) else "float32"
+    return (lambda audio: compiled([audio])[0]), "int8" if precision == SATURATING else runs
+
+
+def load_onnxruntime(folder: Path, threads: int) -> tuple[Infer, str]:
+    from stablequant.engines import onnxruntime
+
+    return onnxruntime.load(folder, threads)
+
+
+def serve(load: Callable[[], tuple[Infer, str]], pipe: Connection) -> None:
+    """In a process of its own: load, then recognise noise of as many samples as are asked for, until told nothing."""
+    start = time.perf_counter()
+    infer, arithmetic = load()
+    infer(np.zeros((1, RATE), dtype=np.float32))
+    pipe.send((time.perf_counter() - start, arithmetic))
+    draw = np.random.default_rng(0)
+    while samples := pipe.recv():
+        audio = draw.standard_normal((1, samples)).astype(np.float32)
+        start = time.perf_counter()
+        infer(audio)
+        pipe.send((time.perf_counter() - start, peak_rss_bytes()))
+
+
+def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, Path, Callable[[], tuple[Infer, str]]]]:
+    """Every engine that can be built here: backend, precision, its file or folder, and how it is loaded."""
+    from stablequant.engines import onnxruntime, openvino
+
+    quantize(checkpoint, folder)
+    found = [("torch", "fp32", checkpoint, partial(load_torch, checkpoint, threads))]
+    for precision in ("fp32", "int8"):
+        graph = folder / f"{precision}.onnx"
+        for engine in (openvino, onnxruntime):
+            (folder / engine.__name__ / precision).mkdir(parents=True)
+            engine.build(graph, folder / engine.__name__ / precision)
+        portable = folder / onnxruntime.__name__ / precision
+        found.append(("onnxruntime", precision, portable, partial(load_onnxruntime, portable, threads)))
+        network = folder / openvino.__name__ / precision / "model.xml"
+        names = ["fp32", "bf16"] if precision == "fp32" else ["int8"]
+        if precision == "int8" and not openvino.int8_kernels_are_exact():
+            names.append(SATURATING)
+        found += [("openvino", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
+    try:
+        import nncf
+        import openvino as ov
+    except ImportError:
+        print("NNCF is not installed, so that it is left out (make peers)", file=sys.stderr)
+        return found
+    samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
+    model = ov.Core().read_model(folder / "fp32.onnx")
+    quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
+    network = folder / "nncf/model.xml"
+    network.parent.mkdir()
+    ov.save_model(quantized, network, compress_to_fp16=False)
+    names = ["int8"] if openvino.int8_kernels_are_exact() else ["int8", SATURATING]
+    found += [("openvino-nncf", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
+    return found
+
+
+def tensorrt_rows(folder: Path) -> list[dict]:
+    """Sizes of TensorRT for RTX's plans, which are built without a GPU and not run."""
+    from stablequant.engines import tensorrt
+
+    rows = []
+    for precision in ("fp32", "int8"):
+        into = folder / "tensorrt-rtx" / precision
+        into.mkdir(parents=True)
+        profile = tensorrt.Profile(400, 10 * RATE, 600_000, 8)
+        tensorrt.build("tensorrt-rtx", folder / f"{precision}.onnx", into, ["8.6"], profile)
+        rows.append({"backend": "tensorrt-rtx", "precision": precision, **sizes(into, folder, precision)})
+    return rows
+
+
+def sizes(engine: Path, folder: Path, precision: str) -> dict:
+    files = sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())
+    return {
+        "file_bytes": files,
+        "onnx_bytes": graph_bytes(folder / ("int8.onnx" if precision.startswith("int8") else "fp32.onnx")),
+    }
+
+
+def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int) -> pd.DataFrame:
+    """One row per engine and length of audio, `COLUMNS`."""
+    engines = build(checkpoint, folder, threads)
+    context = get_context("spawn")
+    running = []
+    for backend, precision, files, load in tqdm(engines, desc="loading", unit="engine"):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=serve, args=(load, theirs), daemon=True)
+        process.start()
+        loaded, arithmetic = ours.recv()
+        row = {"backend": backend, "precision": precision, "load_seconds": loaded, "arithmetic": arithmetic}
+        running.append((ours, process, row | sizes(files, folder, precision)))
+    times: dict[tuple[int, float], list[float]] = {}
+    peaks: dict[int, int] = {}
+    plan = [seconds for _ in range(repeats) for seconds in lengths] + list(MIX_SECONDS)
+    for seconds in tqdm(plan, desc="measuring", unit="length"):
+        for number, (pipe, _, _) in enumerate(running):
+            pipe.send(int(seconds * RATE))
+            elapsed, peaks[number] = pipe.recv()
+            times.setdefault((number, seconds), []).append(elapsed)
+    rows = []
+    for number, (pipe, process, row) in enumerate(running):
+        pipe.send(0)
+        process.join()
+        for seconds in lengths:
+            taken = times[number, seconds]
+            median, late = np.median(taken), np.percentile(taken, 95)
+            rows.append({**row, "audio_seconds": seconds, "latency_median": median, "latency_p95": late})
+        total = sum(times[number, seconds][-1] for seconds in MIX_SECONDS)
+        rows.append({**row, "audio_seconds": "mix", "throughput": sum(MIX_SECONDS) / total})
+        for each in rows[-len(lengths) - 1 :]:
+            each["peak_rss_bytes"] = peaks[number]
+    rows += tensorrt_rows(folder)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    table["processor"] = processor()
+    return table
+
+
+def plot(table: pd.DataFrame, path: Path) -> None:
+    """Throughput on the mix against size."""
+    figure, axes = plt.subplots(figsize=(8, 4))
+    shown = table[table["audio_seconds"] == "mix"]
+    for row, marker in zip(shown.itertuples(), "os^vDPX*<>", strict=False):
+        axes.plot(row.file_bytes / 1e6, row.throughput, marker, label=f"{row.backend} {row.precision}", color="#1f3b63")
+    axes.set_xlabel("size of the engine's files, MB")
+    axes.set_ylabel("seconds of audio per second")
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, bbox_to_anchor=(1, 1))
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
+    parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
+    parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write a TSV, and a plot beside it")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        source = arguments.checkpoint
+        if source is None:
+            source = folder / "source"
+            write_hubert_large(source)
+        import_checkpoint(str(source), folder / "checkpoint")
+        table = measure(folder / "checkpoint", folder, arguments.lengths, arguments.repeats, arguments.threads)
+    print(table.drop(columns="processor").round(3).to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
+        plot(table, arguments.out.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()
