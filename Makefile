@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
+# make test-kills     the whole DAG killed thirty times, which takes some ten minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-slurm peers lint format lock
+.PHONY: run test test-fairseq test-slurm test-kills peers lint format lock
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -24,6 +25,9 @@ test-fairseq: $(INSTALLED) .venv-fairseq/installed
 
 test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest -m slurm
+
+test-kills: $(INSTALLED)
+	STABLEQUANT_KILLS=30 $(BIN)/python -m pytest tests/workflow/test_kills.py -s
 
 peers: $(INSTALLED) .venv-peers/installed
 	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from stablequant.errors import StableQuantError
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.operations import Operation, channel_axis, is_padded, operation_of, reads_audio, reciprocal
@@ -44,7 +45,9 @@ class HistogramCollector:
         counted = values.detach().flatten().float() if self.signed else magnitudes
         largest = magnitudes.max().item()
         if not math.isfinite(largest):
-            raise FloatingPointError("activations are not finite")
+            raise StableQuantError(
+                "the recogniser's activations", "not finite numbers", "check its weights, or take precision: float32"
+            )
         self.amax = max(self.amax, largest)
         if largest > self.limit:
             self._widen(largest)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from stablequant.files import replacing
+from stablequant.files import read_tensors, replacing
 
 SMALLEST = 1e-5  # of the largest extent: channels below count as that, a dead one must not become a division by zero
 
@@ -52,4 +52,4 @@ def save_scales(path: Path, scales: Mapping[str, np.ndarray]) -> None:
 
 
 def load_scales(path: Path) -> dict[str, np.ndarray]:
-    return load_file(path)
+    return read_tensors(path)

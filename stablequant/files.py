@@ -9,7 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from stablequant.errors import StableQuantError
 
@@ -74,4 +77,15 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
     """The inverse of `write_table`. Columns named in ``text`` stay text even where they look like numbers."""
-    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))
+    try:
+        return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))
+    except (OSError, ValueError) as error:
+        raise StableQuantError(path, f"not readable as a table ({error})", "delete it, and run again") from error
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise StableQuantError(path, f"damaged ({error})", "delete it, and run again") from error

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
-from stablequant.files import replacing
+from stablequant.files import read_tensors, replacing
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
 
 
 def load_histograms(path: Path) -> dict[str, Histogram]:
-    tensors = load_file(path)
+    tensors = read_tensors(path)
     return {
         name: Histogram(
             tensors[f"{name}/counts"],

@@ -1,5 +1,6 @@
 """What every job of the workflow does around its work: a log, and a clean end when the user's data is at fault."""
 
+import errno
 import logging
 import sys
 import time
@@ -8,6 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
+
+FAULTS = {
+    errno.ENOSPC: "no space is left on the disk; free some, and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space, and run again",
+    errno.EROFS: "the file system is read-only; make it writable, or run in another folder",
+    errno.EACCES: "not permitted; correct the permissions, and run again",
+    errno.EIO: "the disk fails; copy the project elsewhere, and run again",
+}
 
 
 @contextmanager
@@ -31,6 +40,17 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
     except StableQuantError as error:
         logging.error("%s", error)
         sys.exit(1)
-    except Exception:
-        logging.exception("the job failed")
+    except Exception as error:
+        fault = fault_of_the_machine(error)
+        logging.error(fault) if fault else logging.exception("the job failed")
         sys.exit(1)
+
+
+def fault_of_the_machine(error: Exception) -> str | None:
+    """One sentence for an error that no program can help; None for any other."""
+    if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
+        return "out of memory; lower 'batch_mb' in the config, or run fewer jobs at once: snakemake --cores 1"
+    if isinstance(error, OSError) and error.errno in FAULTS:
+        place = error.filename or "a file of this job"
+        return f"{place}: {FAULTS[error.errno]}; what was finished is kept"
+    return None

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from stablequant.collection import BINS, HistogramCollector, collecting
+from stablequant.errors import StableQuantError
 from stablequant.histograms import load_histograms, save_histograms
 from stablequant.ranges import full_range
 
@@ -63,7 +64,7 @@ def test_activations_are_counted_as_they_will_be_quantized(tiny):
 
 
 def test_not_finite_is_refused():
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(StableQuantError, match="not finite"):
         HistogramCollector().collect(torch.tensor([1.0, float("nan")]))
 
 

@@ -5,6 +5,7 @@ from conftest import PROJECT, copy_project
 
 from stablequant.digest import code_digest
 
+PLOTS = ("sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline")
 SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
 
 
@@ -27,7 +28,7 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
         ("channels.py", {"equalise_channels"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine"}),
         ("precision.py", {"build_engine", "compare_precisions", "evaluate_engine"}),
-        ("plots.py", {"plot_sensitivity", "plot_percentiles", "plot_comparison"}),
+        ("plots.py", {f"plot_{plot}" for plot in PLOTS}),
     ],
 )
 def test_an_edit_changes_the_digests_of_its_users_only(tmp_path, edited, touched):
