@@ -190,3 +190,26 @@ def test_a_changed_checkpoint_reruns_everything(project):
     jobs = planned(project)
     assert jobs["import_checkpoint"] == 1
     assert jobs["probe_layer"] == 12
+
+
+def test_layers_that_no_cut_off_mends_stay_in_floating_point_where_the_config_says_so(project):
+    results = project / "results/tiny"
+    configure(project, unrecovered="keep")
+    jobs = planned(project)
+    assert jobs["check_combination"] == 1
+    assert not jobs.keys() & {"probe_layer", "search_percentile"}
+    snakemake(project)
+    kept = read_json(results / "combination.json")["float_layers"]
+    searched = read_table(results / "percentiles.tsv")
+    lost = searched[searched["best"] & (searched["degradation"] > 0)]
+    assert set(lost["layer"]) <= set(kept) and kept
+    scales = read_json(results / "scales/stablequant.json")
+    assert scales["float_layers"] == kept
+    assert not {row["layer"] for row in scales["activations"].values()} & set(kept)
+    modules = read_table(results / "layers.tsv").set_index("module")["layer"]
+    nodes = {node.name for node in onnx.load(results / "onnx/stablequant.onnx").graph.node}
+    for module, layer in modules.items():
+        assert (f"{module}/weight_dq" in nodes) == (layer not in kept), module
+    asked = read_table(results / "precision.tsv").query("method == 'stablequant'").set_index("layer")["requested"]
+    assert {layer for layer, precision in asked.items() if precision == "float32"} == set(kept)
+    assert f"In floating point: {', '.join(kept)}." in (results / "bundle/README.md").read_text().replace("\n", " ")
