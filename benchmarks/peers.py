@@ -364,13 +364,29 @@ def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dic
     return row, found.scored
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The table's main columns as the README shows them."""
+    shown = ["model", "method", "wer", "degradation", "ci_low", "ci_high", "size", "passes", "float_layers", "error"]
+    fp32 = table[table["method"] == "fp32"].set_index("model")["size_bytes"]
+    table = table.assign(size=table["size_bytes"] / table["model"].map(fp32))[shown]
+    digits = {"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2, "size": 3, "passes": 0, "float_layers": 0}
+    for column, places in digits.items():
+        table[column] = [f"{value:.{places}f}" if pd.notna(value) else "" for value in table[column]]
+    rows = [shown, ["---"] * len(shown), *table.astype(object).fillna("").astype(str).to_numpy().tolist()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV, or add to it")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     logging.basicConfig(level=logging.WARNING)
     table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
     for model in arguments.models:

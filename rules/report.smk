@@ -5,38 +5,42 @@
 #          results/{model}/pages/{page}.html   one sortable table each
 
 PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
-PAGES = {  # page: (section of the report, tables)
-    "data": ("Data", ["utterances/calibration.tsv", "utterances/evaluation.tsv"]),
-    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
-    "percentiles": ("Percentiles", ["percentiles.tsv"]),
-    "combination": ("Percentiles", ["combination.tsv"]),
-    "scales": ("Scales", ["scales/stablequant.json"]),
-    "precision": ("Engines", ["precision.tsv"]),
-    "comparison": ("Comparison", ["comparison.tsv"]),
-    "hypotheses": ("Comparison", ["hypotheses.tsv"]),
+PAGES = {  # page: (section of the report, caption, tables)
+    "data": ("Data", "table", ["utterances/calibration.tsv", "utterances/evaluation.tsv"]),
+    "sensitivity": ("Sensitivity", "table", ["sensitivity.tsv"]),
+    "percentiles": ("Percentiles", "table", ["percentiles.tsv"]),
+    "combination": ("Percentiles", "combination", ["combination.tsv"]),
+    "scales": ("Scales", "table", ["scales/stablequant.json"]),
+    "precision": ("Engines", "precision", ["precision.tsv"]),
+    "comparison": ("Comparison", "table", ["comparison.tsv"]),
+    "hypotheses": ("Comparison", "hypotheses", ["hypotheses.tsv"]),
 }
 
 
-rule write_page:
-    """A table that a click on a header sorts."""
+rule write_pages:
+    """Tables that a click on a header sorts."""
     input:
-        lambda wildcards: [f"results/{wildcards.model}/{table}" for table in PAGES[wildcards.page][1]],
+        [f"results/{{model}}/{table}" for _, _, tables in PAGES.values() for table in tables],
     output:
-        report(
-            "results/{model}/pages/{page}.html",
-            caption="captions/page.rst",
-            category=lambda wildcards: PAGES[wildcards.page][0],
-            labels={"model": "{model}", "table": "{page}"},
-        ),
+        [
+            report(
+                f"results/{{model}}/pages/{page}.html",
+                caption=f"captions/{caption}.rst",
+                category=section,
+                labels={"model": "{model}", "table": page},
+            )
+            for page, (section, caption, _) in PAGES.items()
+        ],
     log:
-        "logs/{model}/write_page/{page}.log",
+        "logs/{model}/write_pages.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        code=code_digest("write_page"),
+        tables={page: tables for page, (_, _, tables) in PAGES.items()},
+        code=code_digest("write_pages"),
     script:
-        "../scripts/write_page.py"
+        "../scripts/write_pages.py"
 
 
 rule plot_sensitivity:

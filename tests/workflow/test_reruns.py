@@ -56,7 +56,8 @@ def test_the_run_is_complete(finished):
     assert len(list((results / "sensitivity").iterdir())) == 12
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
-    assert len(list((results / "plots").glob("*.svg"))) == 3
+    assert len(list((results / "plots").glob("*.svg"))) == 6
+    assert len(list((results / "pages").glob("*.html"))) == 8
     assert {"model.onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
     listed = read_table(results / "hypotheses.tsv")
     assert set(listed["method"]) <= {"max", "stablequant"}
