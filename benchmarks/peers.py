@@ -40,6 +40,7 @@ from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import read_json, read_table, write_table
 from stablequant.front_end import FILES, FrontEnd, read_front_end
+from stablequant.huggingface import read_huggingface
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval, word_errors
@@ -301,7 +302,7 @@ def prepare(name: str, threads: int) -> Subject:
     variant = VARIANTS.get(name.removeprefix("demo-"))
     if variant:
         checkpoint = PROJECT / "results/peers" / name
-        variant(load_recogniser(source)).save_pretrained(checkpoint)
+        variant(read_huggingface(source)[0]).save_pretrained(checkpoint)  # its weight norm not folded
         for file in FILES:
             if file != "config.json" and (source / file).is_file():
                 (checkpoint / file).write_bytes((source / file).read_bytes())

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +22,7 @@ from stablequant.errors import StableQuantError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` that takes its place, synced, when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
@@ -35,13 +37,24 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """An empty folder beside ``path`` that takes its place when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+    _sweep(path)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.") as temporary:
         making = Path(temporary) / path.name
         making.mkdir()
         yield making
         if path.exists():
             shutil.rmtree(path)
         making.rename(path)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what processes that were killed left beside ``path`` while they made it."""
+    if not Path("/proc/self").exists():  # nobody tells here who is alive
+        return
+    for left in path.parent.glob(f".{escape(path.name)}.*"):
+        process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
+        if process.isdigit() and not Path("/proc", process).exists():
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def data_beside(graph: Path) -> Path:

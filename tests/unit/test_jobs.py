@@ -1,6 +1,7 @@
 """What a job says when the machine, not the program, is at fault."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import PROJECT
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_table, read_tensors
+from stablequant.files import read_table, read_tensors, write_text
 from stablequant.jobs import fault_of_the_machine
 
 JOB = """
@@ -60,3 +61,14 @@ def test_damaged_intermediates_are_named_with_the_remedy(tmp_path):
     (tmp_path / "t.tsv").write_bytes(b"")
     with pytest.raises(StableQuantError, match=r"t\.tsv: not readable as a table .*; delete it, and run again"):
         read_table(tmp_path / "t.tsv")
+
+
+def test_what_a_killed_job_left_is_swept_by_the_next_and_nothing_else_is(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name in (f".a.json.{dead.pid}", f".a.json.{os.getppid()}", f".b.json.{dead.pid}", ".a.json.notes"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".a.json.{dead.pid}.xyz").mkdir()
+    write_text(tmp_path / "a.json", "{}")
+    left = {f".a.json.{os.getppid()}", f".b.json.{dead.pid}", ".a.json.notes", "a.json"}
+    assert {file.name for file in tmp_path.iterdir()} == left

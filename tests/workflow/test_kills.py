@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conftest import snakemake, write_tiny_project
 
-KILLS = int(os.getenv("STABLEQUANT_KILLS", "6"))  # `make test-kills` takes 30
+KILLS = int(os.getenv("STABLEQUANT_KILLS", "3"))  # `make test-kills` takes 30
 SEED = 0
 MOMENTS = (4.0, 14.0)  # seconds after the start of a run; the workflow itself needs two or three to begin
 COMPARED = (
