@@ -18,7 +18,7 @@ run: $(INSTALLED)
 	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not fairseq and not slurm"
+	$(BIN)/python -m pytest -m "not fairseq and not slurm and not kills"
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
@@ -27,7 +27,7 @@ test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest -m slurm
 
 test-kills: $(INSTALLED)
-	STABLEQUANT_KILLS=30 $(BIN)/python -m pytest tests/workflow/test_kills.py -s
+	$(BIN)/python -m pytest -m kills -s
 
 peers: $(INSTALLED) .venv-peers/installed
 	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv
