@@ -28,10 +28,12 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
-from transformers import HubertConfig, HubertForCTC
+from transformers import HubertForCTC
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from random_large import large_config
 
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
@@ -60,18 +62,7 @@ def write_hubert_large(folder: Path) -> None:
     """A checkpoint of HuBERT large's shape with random weights."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(["<pad>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"], blank=0)
-    config = HubertConfig(
-        hidden_size=1024,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        intermediate_size=4096,
-        feat_extract_norm="layer",
-        conv_bias=True,
-        do_stable_layer_norm=True,
-        vocab_size=len(vocabulary.tokens),
-        pad_token_id=0,
-    )
-    HubertForCTC(config).save_pretrained(folder)
+    HubertForCTC(large_config(vocabulary)).save_pretrained(folder)
     write_front_end(folder, FrontEnd(RATE, True, vocabulary))
 
 

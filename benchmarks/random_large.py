@@ -58,24 +58,27 @@ def frame_classes(letters: str, tokens: list[str], frames: int) -> np.ndarray:
     return np.array([tokens.index(token) for token in heard])
 
 
+def large_config(vocabulary: Vocabulary) -> HubertConfig:
+    """HuBERT large's shape: 24 layers, width 1024, 315 million parameters."""
+    return HubertConfig(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        feat_extract_norm="layer",
+        conv_bias=True,
+        do_stable_layer_norm=True,
+        vocab_size=len(vocabulary.tokens),
+        pad_token_id=0,
+        apply_spec_augment=False,
+    )
+
+
 def write_random_large(folder: Path, audio_seconds: float) -> tuple[Path, Path]:
     """Write ``folder/checkpoint`` and ``folder/utterances.tsv``, about ``audio_seconds`` of tones; return both."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(["<pad>", "|", *TONES], blank=0)
-    model = HubertForCTC(
-        HubertConfig(
-            hidden_size=1024,
-            num_hidden_layers=24,
-            num_attention_heads=16,
-            intermediate_size=4096,
-            feat_extract_norm="layer",
-            conv_bias=True,
-            do_stable_layer_norm=True,
-            vocab_size=len(vocabulary.tokens),
-            pad_token_id=0,
-            apply_spec_augment=False,
-        )
-    )
+    model = HubertForCTC(large_config(vocabulary))
     model.eval().requires_grad_(False)
     draw = np.random.default_rng(0)
     fitted = [sing(draw) for _ in range(FITTED)]

@@ -29,9 +29,9 @@ def version() -> str:
 
 def build(graph: Path, folder: Path) -> None:
     """Copy the graph; the session optimises it for the CPU that it is loaded on."""
-    shutil.copyfile(graph, folder / GRAPH)
     if data_beside(graph).is_file():
         raise StableQuantError(graph, "ONNX Runtime's engine takes no graph above 2 GB", "build OpenVINO's instead")
+    shutil.copyfile(graph, folder / GRAPH)
 
 
 def load(folder: Path, threads: int) -> tuple[Infer, str]:

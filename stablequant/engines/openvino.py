@@ -15,7 +15,6 @@ from stablequant.precision import FLOAT32, INT8
 from stablequant.recognition import Infer
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names
-
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
