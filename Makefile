@@ -4,6 +4,7 @@
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
 # make test-kills     the whole DAG killed thirty times, which takes some ten minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
+# make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-slurm test-kills peers lint format lock
+.PHONY: run test test-fairseq test-slurm test-kills peers lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -59,18 +60,44 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules resources/demo/Snakefile
 
-$(INSTALLED): requirements.lock
+# With --no-deps nothing is installed but what is listed, by its hash. A CUDA build of torch misses its libraries then.
+$(INSTALLED): requirements.lock requirements-cuda.lock
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip check >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-cuda.lock
+	@$(BIN)/python -m pip check
 	@touch $@
 
-# The newest versions that fit requirements.in, written down exactly.
-lock:
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --requirement requirements.in
+.venv-audit/installed: envs/audit.txt
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/audit.txt
+	@touch $@
+
+# torch's CPU build has a hash of its own, which https://download.pytorch.org/whl/cpu/torch/ tells.
+TORCH_CPU_HASH := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+CUDA := ^(cuda|nvidia|triton)
+
+# The newest versions that fit requirements.in, written down exactly, with the hashes of their files.
+lock: .venv-audit/installed
+	.venv-audit/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11 \
+	    --python-platform x86_64-unknown-linux-gnu requirements.in --output-file requirements.all
 	{ echo "# Every package of the project, exactly; made from requirements.in by 'make lock'."; \
-	  echo "# CUDA's libraries are not listed: a CUDA build of torch pins its own."; \
-	  $(BIN)/python -m pip freeze --all | sed 's/+cpu$$//' | grep -vE '^(nvidia-|triton==|pip==)'; } > requirements.lock
-	touch $(INSTALLED)
+	  awk '/^[^ ]/ {listed = !/$(CUDA)/} listed {print} /^torch==/ {print "    --hash=sha256:$(TORCH_CPU_HASH) \\"}' requirements.all; \
+	} > requirements.lock
+	{ echo "# What a CUDA build of torch needs besides; made by 'make lock'."; \
+	  awk '/^[^ ]/ {listed = /$(CUDA)/} listed {print}' requirements.all; } > requirements-cuda.lock
+	rm requirements.all
+
+# What is installed in .venv, as a bill of materials (CycloneDX) and as a table of licences.
+licences: $(INSTALLED) .venv-audit/installed
+	.venv-audit/bin/cyclonedx-py environment .venv --output-reproducible --output-file docs/sbom.cdx.json
+	{ echo "# Licences"; echo; \
+	  echo "Of every package that requirements.lock installs, as its metadata states it (\`make licences\`). UNKNOWN"; \
+	  echo "is what states none there; its page does. TensorRT for RTX is proprietary: it is installed from PyPI, never"; \
+	  echo "part of a bundle, and needed by the backend \`tensorrt-rtx\` alone."; echo; \
+	  .venv-audit/bin/pip-licenses --python .venv/bin/python --with-system --with-urls --format markdown; } > docs/licences.md
+
+# Known vulnerabilities, from PyPI's advisories; needs the net.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock

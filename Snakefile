@@ -25,6 +25,14 @@ include: "rules/bundle.smk"  # the result, to take away
 include: "rules/report.smk"  # plots and tables to look at
 
 
+onerror:
+    if "SIGKILL" in Path(log).read_text():
+        print(
+            "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once "
+            "(--cores 1, or --resources mem_mb=MEGABYTES for all together); what was finished is kept"
+        )
+
+
 rule all:
     """Everything for every model of the config."""
     default_target: True

@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2, help="cores the run was given (2)")
     arguments = parser.parse_args()
     jobs = read_jobs(Path("logs") / arguments.model)
-    table = jobs.groupby("rule").agg(jobs=("work", "size"), work=("work", "sum"))
+    table = jobs.groupby("rule").agg(jobs=("work", "size"), work=("work", "sum"), peak_mb=("peak_mb", "max"))
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
     total = (jobs["end"].max() - starts.min()).total_seconds()
     table["share"] = 100 * table["work"] / (arguments.cores * total)
@@ -30,10 +30,13 @@ def main() -> None:
     table.loc["start-up, Snakemake, idle cores"] = [
         len(jobs),
         arguments.cores * total - table["work"].sum(),
+        float("nan"),
         100 - table["share"].sum(),
     ]
-    shown = table.rename(columns={"work": "core seconds", "share": "% of cores x time"})
-    print(shown.astype({"jobs": int}).round(1).to_string())
+    shown = table.rename(
+        columns={"work": "core seconds", "share": "% of cores x time", "peak_mb": "peak memory of one, MB"}
+    )
+    print(shown.astype({"jobs": int}).round(1).to_string(na_rep=""))
     print(f"total: {total:.0f} s on {arguments.cores} cores")
 
 

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertForCTC
 
-from stablequant.files import write_table
+from stablequant.files import checksum, write_table
 from stablequant.front_end import FrontEnd, write_front_end
 from stablequant.utterances import Utterance, table_of
 from stablequant.vocabulary import Vocabulary
@@ -95,7 +95,7 @@ def write_random_large(folder: Path, audio_seconds: float) -> tuple[Path, Path]:
         if safely_spelled(model, normalised(samples), " ".join(letters), vocabulary):
             path = folder / f"{len(utterances):04d}.wav"
             soundfile.write(path, samples, RATE, subtype="FLOAT")
-            utterances.append(Utterance(path.stem, str(path), SAMPLES, " ".join(letters)))
+            utterances.append(Utterance(path.stem, str(path), SAMPLES, " ".join(letters), checksum(path)))
     table = folder / "utterances.tsv"
     write_table(table, table_of(utterances, Utterance))
     return checkpoint, table

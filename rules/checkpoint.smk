@@ -25,6 +25,7 @@ rule import_checkpoint:
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
         layers=lambda wildcards: LAYERS[wildcards.model],
+        files=lambda wildcards: fingerprint(checkpoint_files(wildcards)),
         code=code_digest("import_checkpoint"),
     script:
         "../scripts/import_checkpoint.py"

@@ -13,9 +13,17 @@ os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv(
 from stablequant import digest, sources
 from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
+from stablequant.fingerprint import fingerprint, from_the_future
 from stablequant.layers import jobs_of_layers
-from stablequant.manifests import read_manifest, siblings
+from stablequant.manifests import audio_files, read_manifest, siblings
 from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
+
+
+def manifest_of(settings, split):
+    """The manifest of a model's split, which is a file."""
+    root = settings.get("audio_root")
+    return read_manifest(Path(settings[split]), Path(root) if root else None)
+
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
@@ -31,9 +39,15 @@ try:
     for settings in config["models"].values():
         for split in ("calibration", "evaluation"):
             if not Path(settings[split]).is_dir():
-                read_manifest(Path(settings[split]), settings.get("audio_root") and Path(settings["audio_root"]))
+                manifest_of(settings, split)
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
+ahead = from_the_future(Path("results")) if workflow.is_main_process and "--touch" not in sys.argv else None
+if ahead:
+    raise WorkflowError(
+        f"{ahead}: from the future, so that nobody can tell what is up to date; set the clock right, or, if nothing was "
+        "edited since, let all count as made now: snakemake --cores 1 --touch"
+    )
 COMBINATION_PASSES = (config["combination"]["suspects"] + 1) * (len(config["percentiles"]) + 2)  # at most
 PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
 
@@ -63,6 +77,16 @@ def manifest_files(wildcards):
     if manifest.is_dir():
         return f"results/{wildcards.model}/manifests/{wildcards.split}.tsv"
     return [str(file) for file in (manifest, *siblings(manifest))]
+
+
+def audio_of_split(wildcards):
+    """Fingerprint of a split's audio: as a parameter it lists the split anew when a file was changed under its name."""
+    settings = config["models"][wildcards.model]
+    split = Path(settings[wildcards.split])
+    if split.is_dir():
+        return fingerprint(audio_files(split))
+    manifest = manifest_of(settings, wildcards.split)
+    return fingerprint(manifest.root / entry.path for entry in manifest.entries)
 
 
 def searched_percentiles(wildcards):

@@ -18,6 +18,7 @@ rule write_manifest:
     conda:
         "../envs/search.yaml"
     params:
+        audio=audio_of_split,
         code=code_digest("write_manifest"),
     script:
         "../scripts/write_manifest.py"

@@ -2,7 +2,8 @@
 # it is ancient here: another threshold reruns no search that was already made.
 #
 # INPUTS   as for the probes, and results/{model}/sensitivity.tsv
-# OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, and the best
+# OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, 100 % as the probe measured it among them,
+#                                                and the best
 #          results/{model}/percentiles.tsv            one row per searched layer and candidate
 
 

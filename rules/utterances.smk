@@ -1,7 +1,7 @@
 # What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
 #
 # INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts
-# OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript
+# OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript, sha256
 #          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
 
 
@@ -24,6 +24,7 @@ rule list_utterances:
         mem_mb=memory(copies=0),
         runtime=runtime(),
     params:
+        audio=audio_of_split,
         audio_root=lambda wildcards: config["models"][wildcards.model].get("audio_root"),
         max_rejected=config["max_rejected"],
         code=code_digest("list_utterances"),

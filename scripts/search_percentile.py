@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from stablequant.files import write_json
+from stablequant.files import read_table, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.percentiles import search_percentile
+from stablequant.percentiles import mark_best, search_percentile, unclipped
 from stablequant.searching import read_search
 
 with job(snakemake.log[0]) as log:
     layer, params = snakemake.wildcards.layer, snakemake.params
     search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing)
-    candidates = search_percentile(
+    tried = search_percentile(
         search.stages,
         [m for m in search.modules if m.layer == layer],
         load_histograms(Path(snakemake.input.histograms)),
@@ -19,6 +19,8 @@ with job(snakemake.log[0]) as log:
         search.calibration,
         search.racing,
     )
+    whole = unclipped(read_table(Path(snakemake.input.selection)), layer, len(search.calibration.split.utterances))
+    candidates = mark_best([*whole, *tried])
     best = next(c for c in candidates if c.best)
     write_json(
         Path(snakemake.output[0]),

@@ -20,7 +20,7 @@ from stablequant.batches import Batch
 from stablequant.costs import Cost, recomputed
 from stablequant.digest import code_digest
 from stablequant.errors import StableQuantError
-from stablequant.files import read_json, write_json
+from stablequant.files import checksum, read_json, write_json
 from stablequant.stored import file_of, folder_of
 
 MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
@@ -28,12 +28,10 @@ MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core 
 
 def identity(checkpoint: Path, batches: Sequence[Batch]) -> dict[str, str]:
     """What stored values belong to: the weights, the utterances in their batches, and the code that computed them."""
-    with (checkpoint / "model.safetensors").open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
-    listed = "\n".join(f"{number} {u.path} {u.samples}" for number, batch in enumerate(batches) for u in batch)
+    listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(batches) for u in batch)
     package = Path(__file__).parent
     return {
-        "checkpoint": weights,
+        "checkpoint": checksum(checkpoint / "model.safetensors"),
         "batches": hashlib.sha256(listed.encode()).hexdigest(),
         "code": " ".join(code_digest(package / name, package.parent) for name in ("recogniser.py", "activations.py")),
         "libraries": f"torch {torch.__version__}, transformers {transformers.__version__}",

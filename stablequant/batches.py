@@ -10,6 +10,7 @@ import numpy as np
 
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.errors import StableQuantError
+from stablequant.files import checksum
 from stablequant.front_end import FrontEnd
 from stablequant.progress import progress
 from stablequant.utterances import Utterance
@@ -113,7 +114,15 @@ def _load(utterance: Utterance, front_end: FrontEnd) -> np.ndarray:
     try:
         samples = read_audio(Path(utterance.path), front_end.sample_rate).samples
     except AudioError as error:
-        raise StableQuantError(utterance.path, str(error), "restore the file, or list the split again") from error
-    if len(samples) != utterance.samples:
-        raise StableQuantError(utterance.path, "the audio changed since it was listed", "list the split again")
+        raise StableQuantError(
+            utterance.path,
+            str(error),
+            "restore the file, or list the split again: snakemake --forcerun list_utterances",
+        ) from error
+    if checksum(Path(utterance.path)) != utterance.sha256:
+        raise StableQuantError(
+            utterance.path,
+            "the audio changed since it was listed",
+            "restore it, or let what was measured on it be made again: snakemake --forcerun list_utterances",
+        )
     return normalise(samples, front_end.epsilon) if front_end.do_normalize else samples

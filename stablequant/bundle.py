@@ -8,9 +8,9 @@ from typing import Any
 
 from stablequant import front_end
 from stablequant.errors import StableQuantError
-from stablequant.files import data_beside, read_json, replacing_folder, write_json, write_text
+from stablequant.files import checksum, data_beside, read_json, replacing_folder, write_json, write_text
 from stablequant.front_end import FrontEnd, read_front_end
-from stablequant.provenance import checksum, checksums
+from stablequant.provenance import checksums
 
 GRAPH = "model.onnx"
 RECORD = "quantization.json"

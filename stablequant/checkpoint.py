@@ -27,7 +27,7 @@ def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
         model, front_end = read_fairseq(Path(source))
     else:
         model, front_end = read_huggingface(Path(source))
-    if not all(torch.isfinite(p).all() for p in model.parameters()):
+    if not all(torch.isfinite(values).all() for values in model.state_dict().values()):
         raise StableQuantError(source, "weights that are not finite numbers", "take an intact checkpoint")
     model.save_pretrained(destination)
     write_front_end(destination, front_end)

@@ -101,8 +101,8 @@ class Combination:
         What lies before those is computed once per batch. After ``audio_seconds`` it ends.
         """
         firsts = [min(self.layers.index(layer) for layer in layers) for layers, _ in variants]
-        trials = [Trial(self._ranges_of(choice), self._calibration) for _, choice in variants]
-        shared = self._ranges_of(base)
+        trials = [Trial(self.ranges_of(choice), self._calibration) for _, choice in variants]
+        shared = self.ranges_of(base)
         split = self._calibration.split
         batches = _first(split.batches, audio_seconds * split.front_end.sample_rate)
         for batch, audio in loaded(batches, split.front_end, "all layers quantized"):
@@ -119,12 +119,14 @@ class Combination:
         modules = [m for m in self._modules if m.activation in ranges]
         return fake_quantized(self._stages.model, modules, ranges, self._calibration.channel_scales, self._weights)
 
-    def _ranges_of(self, choice: Choice) -> dict[str, Range]:
+    def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
+        """Cut-off of what ``module`` reads."""
+        return choice.percentiles.get(module.layer, WHOLE)
+
+    def ranges_of(self, choice: Choice) -> dict[str, Range]:
         """Of each activation that is quantized."""
         wanted = {
-            (m.activation, choice.percentiles.get(m.layer, WHOLE))
-            for m in self._modules
-            if m.layer not in choice.float_layers
+            (m.activation, self.percentile_of(choice, m)) for m in self._modules if m.layer not in choice.float_layers
         }
         for activation, percentile in wanted - self._ranges.keys():
             self._ranges[activation, percentile] = mse_range(self._histograms[activation], percentile)

@@ -1,5 +1,6 @@
 """Files that are either whole or absent, and the two table formats of the project."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -55,6 +56,12 @@ def _sweep(path: Path) -> None:
         process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
         if process.isdigit() and not Path("/proc", process).exists():
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def checksum(file: Path) -> str:
+    """SHA-256 in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def data_beside(graph: Path) -> Path:

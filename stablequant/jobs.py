@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
+from stablequant.memory import peak_rss_bytes
 
 FAULTS = {
     errno.ENOSPC: "no space is left on the disk; free some, and run again",
@@ -23,7 +24,8 @@ FAULTS = {
 def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
     """Log to the file ``log`` and to stderr; an error ends the process, a `StableQuantError` with its message alone.
 
-    The last line says how long the work took, start-up not counted, with how many ``threads``.
+    The last line says how long the work took, start-up not counted, with how many ``threads``, and the memory that the
+    process took at most.
     """
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +38,8 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
     start = time.perf_counter()
     try:
         yield logging.getLogger("stablequant")
-        logging.info("done in %.2f s, threads: %d", time.perf_counter() - start, threads)
+        seconds, peak = time.perf_counter() - start, peak_rss_bytes() / 1e6
+        logging.info("done in %.2f s, threads: %d, peak memory: %.0f MB", seconds, threads, peak)
     except StableQuantError as error:
         logging.error("%s", error)
         sys.exit(1)
@@ -50,6 +53,8 @@ def fault_of_the_machine(error: Exception) -> str | None:
     """One sentence for an error that no program can help; None for any other."""
     if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
         return "out of memory; lower 'batch_mb' in the config, or run fewer jobs at once: snakemake --cores 1"
+    if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "stablequant":
+        return f"{error.name}: the package cannot be loaded ({error}); install what requirements.lock lists"
     if isinstance(error, OSError) and error.errno in FAULTS:
         place = error.filename or "a file of this job"
         return f"{place}: {FAULTS[error.errno]}; what was finished is kept"

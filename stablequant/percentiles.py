@@ -1,10 +1,11 @@
 """The cut-off percentile of a layer whose outliers hurt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 
 import numpy as np
+import pandas as pd
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
@@ -61,6 +62,19 @@ def search_percentile(
     run_trials(stages, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
     candidates = [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
     return mark_best(candidates)
+
+
+def unclipped(sensitivity: pd.DataFrame, layer: str, utterances: int) -> list[Candidate]:
+    """The layer at 100 %, which its probe has measured, as a candidate like the others; none where racing ended the
+    probe before all ``utterances`` were recognised.
+
+    ``sensitivity`` is ``sensitivity.tsv``; the errors of each utterance stay with the probe.
+    """
+    (row,) = sensitivity[sensitivity["layer"] == layer].to_dict("records")
+    if row["utterances"] < utterances:
+        return []
+    measured = {f.name: row[f.name] for f in fields(Outcome) if f.name != "errors"}
+    return [Candidate(100.0, Outcome(**measured, errors=[]))]
 
 
 def clipped(

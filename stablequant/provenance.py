@@ -1,23 +1,18 @@
 """Where a model or an engine comes from: what it was made of, with what, by which command and on which machine."""
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from stablequant.files import checksum
+
 PACKAGES = (
     *("torch", "transformers", "numpy", "onnx", "onnx-ir", "onnxscript", "openvino", "onnxruntime"),
     *("tensorrt-rtx-cu12-bindings", "tensorrt", "snakemake"),
 )
 FILE = "provenance.json"
-
-
-def checksum(file: Path) -> str:
-    """SHA-256 in hexadecimal digits."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def checksums(path: Path) -> dict[str, str]:

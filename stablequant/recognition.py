@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from stablequant.batches import Batch
+from stablequant.errors import StableQuantError
 from stablequant.metrics import WordErrors, word_errors
 from stablequant.utterances import Utterance
 from stablequant.vocabulary import Vocabulary
@@ -21,8 +22,12 @@ class Recognition:
     hypotheses: dict[str, str] = field(default_factory=dict)
 
     def add(self, batch: Batch, logits: Iterable[np.ndarray]) -> None:
-        """Decode the best path of each utterance's logits ``(frames, classes)``."""
+        """Decode the best path of each utterance's logits ``(frames, classes)``, which must be finite."""
         for utterance, rows in zip(batch, logits, strict=True):
+            if not np.isfinite(rows).all():
+                raise StableQuantError(
+                    utterance.path, "what the network makes of it are no finite numbers", "take an intact checkpoint"
+                )
             self.hypotheses[utterance.path] = self.vocabulary.decode(rows.argmax(axis=-1))
 
     def score(self, utterances: list[Utterance]) -> WordErrors:

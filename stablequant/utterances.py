@@ -9,7 +9,7 @@ import pandas as pd
 
 from stablequant.audio import AudioError, read_audio
 from stablequant.errors import StableQuantError
-from stablequant.files import read_table
+from stablequant.files import checksum, read_table
 from stablequant.front_end import FrontEnd
 from stablequant.manifests import Manifest, ManifestEntry
 from stablequant.progress import progress
@@ -19,12 +19,14 @@ MIN_SAMPLES = 400  # the feature extractor's window: a shorter utterance has no 
 
 @dataclass(frozen=True)
 class Utterance:
-    """``utterance``: its name; ``path``: its audio; ``samples``: its length; ``transcript``: the reference words."""
+    """``utterance``: its name; ``path``: its audio; ``samples``: its length; ``transcript``: the reference words;
+    ``sha256``: checksum of the audio's file."""
 
     utterance: str
     path: str
     samples: int
     transcript: str
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def _check(
     spelled = front_end.vocabulary.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
-    return Utterance(path.stem, str(path), samples, spelled), audio.file_rate
+    return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio.file_rate
 
 
 def read_transcripts(folder: Path) -> dict[str, str]:
@@ -121,6 +123,6 @@ def table_of(rows: list[Utterance] | list[Rejection], columns: type[Utterance] |
 
 def read_utterances(path: Path) -> list[Utterance]:
     """Read ``utterances/{split}.tsv``."""
-    table = read_table(path, text=("utterance", "path", "transcript"))
+    table = read_table(path, text=("utterance", "path", "transcript", "sha256"))
     columns = (table[f.name].tolist() for f in fields(Utterance))
     return [Utterance(*row) for row in zip(*columns, strict=True)]

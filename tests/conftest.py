@@ -1,6 +1,7 @@
 """What several tests need: the embedded recogniser, a tiny random one, and a recogniser's parts."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from transformers import (
     WavLMConfig,
     WavLMForCTC,
 )
+from watching import Watched, Watcher, without_network
 
 from stablequant.activations import Activations
 from stablequant.batches import Batch, footprint, loaded, make_batches
@@ -42,6 +44,7 @@ from stablequant.utterances import Utterance, list_utterances
 
 PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "resources/demo/model"
+MEMORY_MB = 4500  # for all jobs of the tiny project's DAG together
 TINY_CONFIG = {
     "methods": ["fp32", "max", "stablequant"],
     "percentiles": [99.9, 99.0],
@@ -245,12 +248,63 @@ def write_tiny_project(folder: Path, **changes) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Run:
+    """The whole DAG on a tiny random recogniser, ``isolated`` from any network where this machine can do that."""
+
+    folder: Path
+    printed: str
+    watched: Watched
+    isolated: bool
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Path:
-    """A project after the whole DAG, on a tiny random recogniser; nobody changes it."""
+def run(tmp_path_factory) -> Run:
+    """One undisturbed run of the whole DAG, watched."""
     folder = write_tiny_project(tmp_path_factory.mktemp("project"))
-    snakemake(folder)
+    isolate = without_network()
+    command = [*isolate, sys.executable, "-m", "snakemake", "--cores", "2", "--resources", f"mem_mb={MEMORY_MB}"]
+    with (folder / "printed.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        with Watcher(process.pid) as watched:
+            code = process.wait(timeout=1200)
+    printed = (folder / "printed.log").read_text()
+    assert code == 0, printed
+    return Run(folder, printed, watched, bool(isolate))
+
+
+@pytest.fixture(scope="session")
+def finished(run) -> Path:
+    """A project after the whole DAG; nobody changes it."""
+    return run.folder
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    """A copy of the finished run, with its times and Snakemake's records, to edit."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished, folder)
+    shutil.copytree(finished / ".snakemake", folder / ".snakemake", dirs_exist_ok=True)
+    for split in ("calibration", "evaluation"):
+        assert str(finished) in (folder / f"tsv/{split}.tsv").read_text()
     return folder
+
+
+def configure(folder: Path, **changes) -> None:
+    """Set keys of a project's config."""
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
+
+
+def planned(folder: Path, *arguments: str) -> dict[str, int]:
+    """Jobs by rule that a run would start."""
+    printed = snakemake(folder, "--dry-run", *arguments)
+    table = re.search(r"job +count\n-+ +-+\n(.*?)\n\n", printed, re.DOTALL)
+    if table is None:
+        assert "Nothing to be done" in printed, printed
+        return {}
+    rows = dict(line.split() for line in table[1].splitlines())
+    return {rule: int(count) for rule, count in rows.items() if rule not in ("total", "all")}
 
 
 def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:

@@ -16,7 +16,7 @@ BYTE = Footprint(1.0, 0.0, 320)
 
 
 def utterance(name: str, samples: int) -> Utterance:
-    return Utterance(name, name, samples, "x")
+    return Utterance(name, name, samples, "x", "")
 
 
 def test_without_padding_batches_hold_one_length_and_at_most_the_budget():

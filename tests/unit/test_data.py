@@ -133,10 +133,16 @@ def test_normalised_like_transformers(demo, demo_utterances):
     assert np.allclose(load_batch(batch, demo.front_end), expected, atol=1e-4)
 
 
-def test_audio_that_changed_after_listing_is_refused(tmp_path):
+def invert(path: Path) -> None:
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, -samples, rate)
+
+
+@pytest.mark.parametrize("change", [shorten, invert])
+def test_audio_that_changed_after_listing_is_refused(tmp_path, change):
     files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 2)
     utterances, _ = list_utterances(read_manifest(tmp_path / "manifest.tsv"), read_front_end(DEMO))
-    shorten(files[0])
+    change(files[0])
     with pytest.raises(StableQuantError, match="changed since"):
         load_batch(utterances[:1], read_front_end(DEMO))
 

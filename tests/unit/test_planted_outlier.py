@@ -15,6 +15,7 @@ import torch
 import yaml
 from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
 
+from stablequant.files import checksum
 from stablequant.percentiles import search_percentile
 from stablequant.reference import Split
 from stablequant.selection import select_layers
@@ -85,7 +86,7 @@ def utterances(tmp_path_factory) -> list[Utterance]:
         samples, letters = sing(draw)
         path: Path = folder / f"{i:03d}.wav"
         soundfile.write(path, samples, RATE, subtype="FLOAT")
-        songs.append(Utterance(path.stem, str(path), len(samples), " ".join(letters)))
+        songs.append(Utterance(path.stem, str(path), len(samples), " ".join(letters), checksum(path)))
     return songs
 
 

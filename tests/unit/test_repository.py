@@ -1,13 +1,24 @@
 """What the documents and the environments say is what the project does."""
 
+import json
 import re
 
 import yaml
 from conftest import PROJECT
 
-LOCK = dict(
-    line.split("==") for line in (PROJECT / "requirements.lock").read_text().lower().splitlines() if "==" in line
-)
+PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
+
+
+def name_of(package: str) -> str:
+    return re.sub(r"[-_.]+", "-", package).lower()
+
+
+PINS = [
+    match
+    for file in ("requirements.lock", "requirements-cuda.lock")
+    for match in PIN.findall((PROJECT / file).read_text())
+]
+LOCK = {name_of(name): version for name, version, _ in PINS}
 
 
 def test_environments_pin_what_the_lock_pins():
@@ -16,14 +27,34 @@ def test_environments_pin_what_the_lock_pins():
         assert pins
         for pin in pins:
             name, version = pin.lower().split("==")
-            assert LOCK[name] == version, f"{file.name}: {pin}"
+            assert LOCK[name_of(name)] == version, f"{file.name}: {pin}"
+
+
+def test_every_package_is_pinned_once_and_by_its_hashes():
+    assert len(LOCK) == len(PINS) > 100
+    for name, _, hashes in PINS:
+        assert hashes, name
+    pinned = sum((PROJECT / file).read_text().count("==") for file in ("requirements.lock", "requirements-cuda.lock"))
+    assert pinned == len(PINS), "a line that this test does not understand"
+
+
+def test_the_bill_of_materials_and_the_licences_are_those_of_the_lock():
+    bill = json.loads((PROJECT / "docs/sbom.cdx.json").read_text())
+    listed = {name_of(c["name"]): c["version"].removesuffix("+cpu") for c in bill["components"]}
+    rows = re.findall(r"^\| (\S+) +\| (\S+) +\| (.+?) +\|$", (PROJECT / "docs/licences.md").read_text(), re.MULTILINE)
+    licences = {name_of(name): version.removesuffix("+cpu") for name, version, _ in rows[1:]}
+    main = {name_of(name): version for name, version, _ in PIN.findall((PROJECT / "requirements.lock").read_text())}
+    for own in ("pip", "setuptools"):
+        listed.pop(own, None), licences.pop(own, None), main.pop(own, None)
+    assert listed == main
+    assert licences == main
 
 
 def test_direct_requirements_are_locked():
     for line in (PROJECT / "requirements.in").read_text().splitlines():
         name = re.split(r"[=\s#]", line.strip())[0].lower()
         if name:
-            assert name.replace("_", "-") in {key.replace("_", "-") for key in LOCK}, name
+            assert name_of(name) in LOCK, name
 
 
 def test_every_config_key_is_in_the_readme():

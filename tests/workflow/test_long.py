@@ -72,7 +72,7 @@ def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
     for number in range(1, count):
         path = folder / f"{number}.flac"
         path.hardlink_to(file)
-        listed.append(Utterance(path.stem, str(path), first.samples, first.transcript))
+        listed.append(Utterance(path.stem, str(path), first.samples, first.transcript, first.sha256))
     write_table(folder / "utterances.tsv", table_of(listed, Utterance))
     done = subprocess.run(
         [sys.executable, "-c", JOB, str(checkpoint), str(folder), str(LIMIT)],

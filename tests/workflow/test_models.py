@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import PROJECT, copy_project, snakemake, write_speech, write_tiny_checkpoint
+from conftest import PROJECT, configure, copy_project, snakemake, write_speech, write_tiny_checkpoint
 from fairseq_files import fairseq_state, save, write_dictionary
 from hub import serving
 
@@ -14,11 +14,6 @@ from stablequant.utterances import read_transcripts
 
 PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
 FAST = {"methods": ["fp32", "stablequant"], "engines": ["openvino"], "percentiles": [99.9, 99.0]}
-
-
-def configure(folder: Path, **changes) -> None:
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
 
 
 def write_librispeech(folder: Path, utterances: int) -> Path:

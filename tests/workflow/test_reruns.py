@@ -1,46 +1,14 @@
 """Only the stages that an edit touches run again."""
 
-import re
-import shutil
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
-import yaml
-from conftest import TINY_CONFIG, snakemake
+from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.equalisation import load_scales
 from stablequant.files import read_json, read_table
-
-
-def planned(folder: Path, *arguments: str) -> dict[str, int]:
-    """Jobs by rule that a run would start."""
-    printed = snakemake(folder, "--dry-run", *arguments)
-    table = re.search(r"job +count\n-+ +-+\n(.*?)\n\n", printed, re.DOTALL)
-    if table is None:
-        assert "Nothing to be done" in printed, printed
-        return {}
-    rows = dict(line.split() for line in table[1].splitlines())
-    return {rule: int(count) for rule, count in rows.items() if rule not in ("total", "all")}
-
-
-@pytest.fixture
-def project(finished, tmp_path) -> Path:
-    """A copy of the finished run, with its times and Snakemake's records, to edit."""
-    folder = tmp_path / "project"
-    shutil.copytree(finished, folder)
-    shutil.copytree(finished / ".snakemake", folder / ".snakemake", dirs_exist_ok=True)
-    manifests = folder / "tsv"
-    for split in ("calibration", "evaluation"):
-        text = (manifests / f"{split}.tsv").read_text()
-        assert str(finished) in text
-    return folder
-
-
-def configure(folder: Path, **changes) -> None:
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings | changes))
 
 
 def selected(folder: Path) -> list[str]:
@@ -179,7 +147,7 @@ def test_a_higher_threshold_reruns_the_selection_alone(project):
     assert selected(project) == before
 
 
-def test_another_audio_file_reruns_from_the_list_of_utterances(project):
+def test_another_share_of_unusable_audio_reruns_from_the_list_of_utterances(project):
     configure(project, max_rejected=0.5)
     jobs = planned(project)
     assert jobs["list_utterances"] == 2

@@ -1,0 +1,290 @@
+"""Ideas that might have improved the procedure: ``python benchmarks/ideas.py --out FILE``.
+
+Each is tried on a finished run (``results/{model}``) with all layers in INT8, in simulation, on top of what the run
+chose, and measured on both splits, in points of WER and, finer, in the divergence of the posteriors from fp32's:
+
+- ``finer grid``: cut-offs halfway between that of the run and its neighbours, for each searched layer and for the rest;
+- ``in order``: a cut-off for every layer by divergence, one after the other, those before it already quantized;
+- ``per tensor``: the same for every activation by itself;
+- ``weights``: scales of weights by least squared error instead of maxima;
+- ``biases``: what quantization changes in the mean output of each module is taken off its bias, layer by layer.
+
+``passes`` counts recognitions of the calibration set, whole or in part. All speech is **synthesised**. Run it in the
+project's folder after the workflow.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.batches import loaded
+from stablequant.combination import WHOLE, Choice, Combination
+from stablequant.equalisation import equalised_weight, load_scales
+from stablequant.fakequant import fake_quantized
+from stablequant.files import read_json, write_table
+from stablequant.histograms import Histogram
+from stablequant.layer_table import read_modules
+from stablequant.layers import QuantizedModule
+from stablequant.operations import channel_axis, groups_of, operation_of
+from stablequant.quantization import QMAX, scale_of
+from stablequant.recogniser import load_recogniser
+from stablequant.reference import Files, load_reference, read_split, recognise_reference
+from stablequant.stages import Stages
+from stablequant.trials import Calibration, Outcome, Trial
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+COLUMNS = ["model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "divergence"]
+SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
+SPLITS = ("calibration", "evaluation")
+
+
+class ByTensor(Combination):
+    """Layers quantized together, with cut-offs by activation where the choice names one, else by layer."""
+
+    def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
+        return choice.percentiles.get(module.activation, super().percentile_of(choice, module))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished run: what it chose, and both splits with what fp32 makes of them."""
+
+    stages: Stages
+    modules: list[QuantizedModule]
+    histograms: dict[str, Histogram]
+    splits: dict[str, Calibration]
+    choice: Choice
+
+    @property
+    def channel_scales(self) -> Mapping[str, np.ndarray]:
+        return self.splits["calibration"].channel_scales
+
+    def combination(self, split: str = "calibration") -> ByTensor:
+        return ByTensor(self.stages, self.modules, self.histograms, self.splits[split])
+
+
+def load(results: Path, folder: Path, threads: int) -> Subject:
+    """The run in ``results``; fp32 recognises both splits anew, its files go to ``folder``."""
+    checkpoint = results / "checkpoint"
+    stages = Stages(load_recogniser(checkpoint, threads=threads))
+    modules = read_modules(results / "layers.tsv")
+    scales = load_scales(results / "equalisation.safetensors")
+    splits, histograms = {}, {}
+    for name in SPLITS:
+        (folder / name).mkdir()
+        split = read_split(checkpoint, results / f"utterances/{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
+        files = Files(*(folder / name / file for file in ("reference.json", "posteriors.safetensors", "activations")))
+        added = {"channel_scales": scales, "recentre": CONFIG["recentre"], "split_audio": CONFIG["split_audio"]}
+        found = recognise_reference(stages, modules, split, files, 0, **added)
+        histograms[name] = found.prepared
+        splits[name] = Calibration(split, load_reference(files.summary, files.posteriors), None, CONFIG["seed"], scales)
+    chosen = read_json(results / "combination.json")
+    choice = Choice(chosen["percentiles"], frozenset(chosen["float_layers"]))
+    return Subject(stages, modules, histograms["calibration"], splits, choice)
+
+
+def finer_grid(subject: Subject) -> tuple[Choice, float]:
+    """Half a step to either side of every cut-off, layers of one cut-off together."""
+    grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
+    halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < WHOLE else (a + b) / 2 for a, b in pairwise(grid)]
+    choice, passes = subject.choice, 0.0
+    layers = subject.combination().layers
+    alike: dict[float, list[str]] = {}
+    for layer in layers:
+        alike.setdefault(choice.percentiles.get(layer, WHOLE), []).append(layer)
+    for percentile, group in alike.items():
+        place = grid.index(percentile)
+        near = [percentile, *halves[max(place - 1, 0) : place + 1]]
+        choice = best_of(subject, choice, group, near, CONFIG["combination"]["audio_seconds"])
+        passes += len(near)
+    return choice, passes
+
+
+def one_by_one(subject: Subject, names: Sequence[str], audio_seconds: float) -> tuple[Choice, float]:
+    """A cut-off for each of ``names``, layers or activations, in their order; those to come are as the run chose."""
+    choice = subject.choice
+    grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
+    for name in tqdm(names, desc="one by one"):
+        choice = best_of(subject, choice, [name], grid, audio_seconds)
+    return choice, float(len(names) * len(grid))
+
+
+def best_of(
+    subject: Subject, choice: Choice, names: Sequence[str], percentiles: Sequence[float], audio_seconds: float
+) -> Choice:
+    """``choice`` with ``names``, layers or activations, clipped where the posteriors diverge least from fp32's."""
+    layer_of = {m.activation: m.layer for m in subject.modules} | {m.layer: m.layer for m in subject.modules}
+    layers = [layer_of[name] for name in names]
+    variants = [choice.clipped(names, percentile) for percentile in percentiles]
+    outcomes = subject.combination().vary(choice, [(layers, variant) for variant in variants], audio_seconds)
+    return variants[min(range(len(outcomes)), key=lambda i: outcomes[i].divergence)]
+
+
+def weights_of_least_squared_error(subject: Subject) -> dict[str, torch.Tensor]:
+    """Fake-quantized weights whose scale, by output channel, is that of least squared error of `SHRINKING`."""
+    weights = {}
+    for module in subject.modules:
+        operation = operation_of(subject.stages.model, module)
+        weight = operation.weight.data.numpy()
+        if module.activation in subject.channel_scales:
+            weight = equalised_weight(weight, subject.channel_scales[module.activation], groups_of(operation))
+        rows = weight.reshape(len(weight), -1)
+        best, least = rows.copy(), np.full(len(rows), np.inf)
+        for share in SHRINKING:
+            scale = scale_of(np.abs(rows).max(axis=1) * share)[:, None]
+            candidate = np.clip(np.rint(rows / scale), -QMAX, QMAX) * scale
+            error = ((candidate - rows) ** 2).sum(axis=1)
+            better = error < least
+            best[better], least[better] = candidate[better], error[better]
+        weights[module.module] = torch.from_numpy(best.reshape(weight.shape).astype(np.float32))
+    return weights
+
+
+@contextmanager
+def mean_outputs(subject: Subject, modules: Sequence[QuantizedModule]) -> Iterator[dict[str, torch.Tensor]]:
+    """Mean by channel of what ``modules`` give inside the block, filled at its end."""
+    sums: dict[str, torch.Tensor] = {}
+    counts: dict[str, int] = {}
+    means: dict[str, torch.Tensor] = {}
+    with ExitStack() as undo:
+        for module in modules:
+            operation = operation_of(subject.stages.model, module)
+            axis = channel_axis(operation)
+
+            def hook(_operation, _inputs, output, name: str = module.module, axis: int = axis) -> None:
+                channels = output.movedim(1 + axis, -1).flatten(0, -2).double()
+                sums[name] = sums.get(name, 0) + channels.sum(dim=0)
+                counts[name] = counts.get(name, 0) + len(channels)
+
+            undo.callback(operation.register_forward_hook(hook).remove)
+        yield means
+    means |= {name: (total / counts[name]).float() for name, total in sums.items()}
+
+
+def hear(subject: Subject, audio_seconds: float) -> None:
+    """Recognise the beginning of the calibration set for what hooks make of it."""
+    split = subject.splits["calibration"].split
+    heard = 0
+    for batch, audio in loaded(split.batches, split.front_end, "means"):
+        if heard >= audio_seconds * split.front_end.sample_rate:
+            break
+        heard += sum(u.samples for u in batch)
+        subject.stages.logits(subject.stages.enter(audio), 0, subject.stages.frames([u.samples for u in batch]))
+
+
+@contextmanager
+def corrected(subject: Subject, biases: Mapping[str, torch.Tensor]) -> Iterator[None]:
+    """Inside the block ``biases`` are added to those of the modules they name."""
+    with ExitStack() as undo:
+        for module in subject.modules:
+            if module.module in biases:
+                operation = operation_of(subject.stages.model, module)
+                before = operation.bias
+                undo.callback(setattr, operation, "bias", before)
+                added = biases[module.module] if before is None else before.data + biases[module.module]
+                operation.bias = torch.nn.Parameter(added, requires_grad=False)
+        yield
+
+
+def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, torch.Tensor], float]:
+    """What to add to each module's bias, layer by layer, those before it already corrected."""
+    with mean_outputs(subject, subject.modules) as expected:
+        hear(subject, audio_seconds)
+    ranges = subject.combination().ranges_of(subject.choice)
+    biases: dict[str, torch.Tensor] = {}
+    layers = list(dict.fromkeys(m.layer for m in subject.modules))
+    for layer in tqdm(layers, desc="biases"):
+        own = [m for m in subject.modules if m.layer == layer]
+        with (
+            fake_quantized(subject.stages.model, subject.modules, ranges, subject.channel_scales),
+            corrected(subject, biases),
+            mean_outputs(subject, own) as found,
+        ):
+            hear(subject, audio_seconds)
+        biases |= {name: expected[name] - found[name] for name in found}
+    return biases, float(1 + len(layers))
+
+
+def recognise(
+    subject: Subject,
+    split: str,
+    choice: Choice,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    biases: Mapping[str, torch.Tensor] | None = None,
+) -> Outcome:
+    """One split with everything quantized."""
+    combination = subject.combination(split)
+    calibration = subject.splits[split]
+    trial = Trial(combination.ranges_of(choice), calibration)
+    quantized = fake_quantized(subject.stages.model, subject.modules, trial.ranges, calibration.channel_scales, weights)
+    with quantized, corrected(subject, biases or {}):
+        for batch, audio in loaded(calibration.split.batches, calibration.split.front_end, split):
+            frames = subject.stages.frames([u.samples for u in batch])
+            trial.add(batch, subject.stages.logits(subject.stages.enter(audio), 0, frames), frames)
+    return trial.outcome()
+
+
+def try_all(subject: Subject, audio_seconds: float) -> Iterator[dict]:
+    """One row per idea and split."""
+    layers = list(subject.stages.names)
+    activations = list(dict.fromkeys(m.activation for m in subject.modules))
+    as_chosen = (subject.choice, None, None, 0.0)
+
+    def chosen(found: tuple[Choice, float]) -> tuple:
+        return found[0], None, None, found[1]
+
+    def with_biases() -> tuple:
+        biases, passes = bias_correction(subject, audio_seconds)
+        return subject.choice, None, biases, passes
+
+    ideas = {
+        "as the run chose": lambda: as_chosen,
+        "finer grid": lambda: chosen(finer_grid(subject)),
+        "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
+        "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
+        "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0.0),
+        "biases": with_biases,
+    }
+    for idea, build in ideas.items():
+        choice, weights, biases, passes = build()
+        for split in SPLITS:
+            measured = recognise(subject, split, choice, weights, biases)
+            yield {"idea": idea, "split": split, "passes": passes, **vars(measured)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
+    parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="write a TSV")
+    arguments = parser.parse_args()
+    rows = []
+    for model in arguments.models:
+        with TemporaryDirectory() as temporary, torch.inference_mode():
+            subject = load(PROJECT / "results" / model, Path(temporary), arguments.threads)
+            for row in try_all(subject, arguments.audio_seconds):
+                rows.append({"model": model, **row})
+                print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table.round(4).to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Faults of machines and of people between two runs: told in a sentence, and nothing finished is lost."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import PROJECT, planned, snakemake, write_tiny_project
+
+DAY = 24 * 3600.0
+MOUNT = ["unshare", "--map-root-user", "--mount"]
+
+needs_mounts = pytest.mark.skipif(
+    shutil.which("unshare") is None or subprocess.run([*MOUNT, "true"], check=False).returncode != 0,
+    reason="this machine has no mount namespaces for us (unshare --map-root-user --mount)",
+)
+
+
+def shell(folder: Path, script: str) -> str:
+    """Run a script in ``folder`` where it may mount what only it sees; return all it printed."""
+    command = [*MOUNT, "sh", "-ec", script.replace("SNAKEMAKE", f"{sys.executable} -m snakemake --cores 2")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    return printed
+
+
+def results(folder: Path) -> dict[str, int]:
+    """All files of the results with their times."""
+    return {str(f.relative_to(folder)): f.stat().st_mtime_ns for f in (folder / "results").rglob("*") if f.is_file()}
+
+
+FULL = """
+mkdir kept; cp -a results/. kept; mount -t tmpfs -o size=60m tmpfs results; cp -a kept/. results
+dd if=/dev/zero of=results/filler bs=16k 2>/dev/null || true
+truncate --size=-64k results/filler
+if SNAKEMAKE --force {target}; then exit 1; fi
+rm results/filler
+echo SPACE AGAIN
+SNAKEMAKE {target}
+"""
+
+
+@needs_mounts
+@pytest.mark.parametrize(
+    "target",
+    ["checkpoint", "reference.json", "onnx/max.onnx", "engines/openvino/max"],
+)
+def test_a_full_disk_is_told_and_the_next_run_goes_on(project, target):
+    printed = shell(project, FULL.format(target=f"results/tiny/{target}"))
+    failed, again = printed.split("SPACE AGAIN")
+    assert "no space is left on the disk; free some, and run again; what was finished is kept" in failed
+    assert "Traceback" not in failed
+    assert "100%" in again
+
+
+@needs_mounts
+def test_a_read_only_folder_is_told(project):
+    printed = shell(
+        project,
+        "mount --bind results results; mount -o remount,bind,ro results;"
+        "if SNAKEMAKE --force results/tiny/onnx/max.onnx; then exit 1; fi",
+    )
+    assert "read-only" in printed.lower()
+
+
+def test_two_runs_at_once_do_not_mix(project):
+    first = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "2", "--forcerun", "optimise_scales"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list((project / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    second = snakemake(project, "--forcerun", "optimise_scales", expect=1)
+    assert "cannot be locked" in second and "--unlock" in second
+    printed, _ = first.communicate(timeout=600)
+    assert first.returncode == 0, printed
+    assert planned(project) == {}
+
+
+def test_a_truncated_intermediate_is_named_and_made_again_from_what_is_left(project):
+    histograms = project / "results/tiny/prepared_histograms.safetensors"
+    graph = (project / "results/tiny/onnx/stablequant.onnx").read_bytes()
+    histograms.write_bytes(histograms.read_bytes()[:1000])
+    printed = snakemake(project, expect=1)
+    assert "results/tiny/prepared_histograms.safetensors: damaged" in printed
+    assert "delete it, and run again" in printed
+    assert "Traceback" not in printed
+    histograms.unlink()
+    printed = snakemake(project)
+    assert "rule import_checkpoint" not in printed and "rule export_onnx" not in printed
+    assert (project / "results/tiny/onnx/stablequant.onnx").read_bytes() == graph
+
+
+def make_older(file: Path, content: bytes) -> None:
+    """Change a file as restoring it from a backup does."""
+    file.write_bytes(content)
+    os.utime(file, (time.time() - 10 * DAY,) * 2)
+
+
+def test_a_checkpoint_that_was_replaced_by_an_older_one_is_noticed(project):
+    file = project / "model/config.json"
+    make_older(file, file.read_bytes() + b"\n")
+    jobs = planned(project)
+    assert jobs["import_checkpoint"] == 1
+    assert jobs["probe_layer"] == 12
+
+
+def test_audio_that_was_replaced_under_its_name_is_noticed(tmp_path):
+    project = write_tiny_project(tmp_path / "project")
+    listed = [f"results/tiny/utterances/{split}.tsv" for split in ("calibration", "evaluation")]
+    snakemake(project, *listed)
+    assert planned(project, *listed) == {}
+    file = sorted((project / "speech/evaluation").rglob("*.flac"))[0]
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, -samples, rate)
+    make_older(file, file.read_bytes())
+    assert planned(project, *listed) == {"list_utterances": 1}
+
+
+def test_a_clock_that_was_set_back_is_told(project):
+    for file in results(project):
+        known = (project / file).stat()
+        os.utime(project / file, ns=(known.st_atime_ns, known.st_mtime_ns + int(DAY * 1e9)))
+    printed = snakemake(project, expect=1)
+    assert "from the future, so that nobody can tell what is up to date; set the clock right" in printed
+    assert "Traceback" not in printed
+    snakemake(project, "--touch")
+    assert planned(project) == {}
+
+
+def test_a_missing_engine_library_is_named_with_what_installs_it(project, tmp_path):
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden/openvino.py").write_text(
+        "raise ModuleNotFoundError('No module named openvino', name='openvino')"
+    )
+    before = results(project)
+    target = "results/tiny/engines/openvino/max"
+    environment = {"PYTHONPATH": str(tmp_path / "hidden")}
+    printed = snakemake(project, "--force", target, expect=1, environment=environment)
+    assert "openvino: the package cannot be loaded" in printed
+    assert "install what requirements.lock lists" in printed
+    assert "Traceback" not in printed
+    assert {f: t for f, t in before.items() if target not in f}.items() <= results(project).items()
+    snakemake(project, target)
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+sys.path[:0] = [{project!r}, {tests!r}]
+from conftest import Recogniser, calibrate
+from stablequant.batches import make_batches, footprint
+from stablequant.jobs import job
+from stablequant.manifests import read_manifest
+from stablequant.reference import read_split
+from stablequant.recogniser import load_recogniser
+
+checkpoint, utterances, log = map(Path, sys.argv[1:])
+recogniser = Recogniser.load(checkpoint)
+split = read_split(checkpoint, utterances, 1, 0)
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + 2_000_000, taken + 2_000_000))
+with job(str(log)):
+    calibrate(recogniser, recogniser.model, split, log.parent)
+"""
+
+
+def test_out_of_memory_is_told(project, tmp_path):
+    tiny = project / "results/tiny"
+    script = LITTLE_MEMORY.format(project=str(PROJECT), tests=str(PROJECT / "tests"))
+    command = [sys.executable, "-c", script, tiny / "checkpoint", tiny / "utterances/calibration.tsv", tmp_path / "log"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "out of memory; lower 'batch_mb'" in (tmp_path / "log").read_text()
+
+
+def test_a_job_that_was_killed_is_explained(project):
+    jobs = project / "stablequant/scales.py"
+    text = jobs.read_text()
+    jobs.write_text(text + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    printed = snakemake(project, "results/tiny/scales/max.json", expect=1)
+    assert (
+        "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once" in printed
+    )
+    jobs.write_text(text)
+    assert planned(project) == {}
