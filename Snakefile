@@ -26,7 +26,7 @@ include: "rules/report.smk"  # plots and tables to look at
 
 
 onerror:
-    if "SIGKILL" in Path(log).read_text():
+    if any("SIGKILL" in Path(file).read_text() for file in log):
         print(
             "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once "
             "(--cores 1, or --resources mem_mb=MEGABYTES for all together); what was finished is kept"

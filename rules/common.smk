@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
@@ -13,7 +14,7 @@ os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv(
 from stablequant import digest, sources
 from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
-from stablequant.fingerprint import fingerprint, from_the_future
+from stablequant.fingerprint import fingerprint, set_back
 from stablequant.layers import jobs_of_layers
 from stablequant.manifests import audio_files, read_manifest, siblings
 from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
@@ -42,12 +43,18 @@ try:
                 manifest_of(settings, split)
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
-ahead = from_the_future(Path("results")) if workflow.is_main_process and "--touch" not in sys.argv else None
-if ahead:
-    raise WorkflowError(
-        f"{ahead}: from the future, so that nobody can tell what is up to date; set the clock right, or, if nothing was "
-        "edited since, let all count as made now: snakemake --cores 1 --touch"
-    )
+if workflow.is_main_process:
+    looks_only = any(argument.startswith(("-n", "--dry", "--report")) for argument in sys.argv)
+    if Path("results").exists() and not os.access("results", os.W_OK) and not looks_only:
+        raise WorkflowError(
+            f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
+        )
+    ahead = set_back(Path("results")) if os.access("results", os.W_OK) else 0
+    if ahead:
+        logger.warning(
+            f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
+            "set back by as much, so that whatever is edited from now on counts as newer"
+        )
 COMBINATION_PASSES = (config["combination"]["suspects"] + 1) * (len(config["percentiles"]) + 2)  # at most
 PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
 
@@ -80,13 +87,13 @@ def manifest_files(wildcards):
 
 
 def audio_of_split(wildcards):
-    """Fingerprint of a split's audio: as a parameter it lists the split anew when a file was changed under its name."""
+    """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
     settings = config["models"][wildcards.model]
     split = Path(settings[wildcards.split])
     if split.is_dir():
         return fingerprint(audio_files(split))
     manifest = manifest_of(settings, wildcards.split)
-    return fingerprint(manifest.root / entry.path for entry in manifest.entries)
+    return fingerprint([split, *siblings(split), *(manifest.root / entry.path for entry in manifest.entries)])
 
 
 def searched_percentiles(wildcards):

@@ -21,12 +21,21 @@ def fingerprint(files: Iterable[Path | str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def from_the_future(folder: Path) -> Path | None:
-    """A file below ``folder`` that is newer than now, as after a clock was set back; None if there is none."""
-    latest = time.time() + TOLERANCE
-    for place, _, names in os.walk(folder):
-        for name in names:
-            file = Path(place, name)
-            if file.lstat().st_mtime > latest:
-                return file
-    return None
+def set_back(folder: Path) -> float:
+    """Set the times of all below ``folder`` back by as much as the newest is ahead of now; return the seconds.
+
+    After a clock was set back, what was made before it would count as newer than anything made now. What is older or
+    newer among the files themselves stays so. Less than `TOLERANCE` changes nothing.
+    """
+    times = {}
+    for place, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = Path(place, name)
+            times[path] = path.lstat()
+    ahead = max((known.st_mtime for known in times.values()), default=0) - time.time()
+    if ahead <= TOLERANCE:
+        return 0.0
+    for path, known in times.items():
+        moment = known.st_mtime_ns - int(ahead * 1e9)
+        os.utime(path, ns=(moment, moment), follow_symlinks=False)
+    return ahead

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ FAULTS = {
     errno.EACCES: "not permitted; correct the permissions, and run again",
     errno.EIO: "the disk fails; copy the project elsewhere, and run again",
 }
+OUT_OF_MEMORY = ("not enough memory", "out of memory", "could not create a primitive")  # the last is oneDNN's
 
 
 @contextmanager
@@ -51,11 +53,13 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
 
 def fault_of_the_machine(error: Exception) -> str | None:
     """One sentence for an error that no program can help; None for any other."""
-    if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return "out of memory; lower 'batch_mb' in the config, or run fewer jobs at once: snakemake --cores 1"
     if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "stablequant":
         return f"{error.name}: the package cannot be loaded ({error}); install what requirements.lock lists"
-    if isinstance(error, OSError) and error.errno in FAULTS:
-        place = error.filename or "a file of this job"
-        return f"{place}: {FAULTS[error.errno]}; what was finished is kept"
+    code = error.errno if isinstance(error, OSError) else None
+    if code not in FAULTS:  # libraries in other languages hand on what the system said
+        code = next((fault for fault in FAULTS if os.strerror(fault) in str(error)), None)
+    if code in FAULTS:
+        return f"{getattr(error, 'filename', None) or 'a file of this job'}: {FAULTS[code]}; what was finished is kept"
     return None

@@ -24,7 +24,13 @@ def version() -> str:
 
 def build(onnx: Path, folder: Path) -> None:
     """Convert ``onnx`` to ``folder/model.xml`` and ``model.bin``; INT8 weights stay INT8."""
-    ov.save_model(ov.Core().read_model(onnx), folder / "model.xml", compress_to_fp16=False)
+    model = ov.Core().read_model(onnx)
+    try:
+        ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
+    except RuntimeError as error:  # it does not say why
+        raise StableQuantError(
+            folder, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
+        ) from error
 
 
 def load(folder: Path, threads: int) -> tuple[Infer, str]:
