@@ -60,12 +60,17 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules resources/demo/Snakefile
 
-# With --no-deps nothing is installed but what is listed, by its hash. A CUDA build of torch misses its libraries then.
-$(INSTALLED): requirements.lock requirements-cuda.lock
+LOCKS := requirements-torch.lock requirements.lock requirements-cuda.lock
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+
+# With --no-deps nothing is installed but what is listed, by its hash. A build of torch that this machine's own folders offer
+# (PIP_FIND_LINKS), as a CPU build, is taken before an index's; a CUDA build needs its libraries besides.
+$(INSTALLED): $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
-	@$(BIN)/python -m pip check >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements-cuda.lock
+	@$(PIP) --no-index --requirement requirements-torch.lock 2>/dev/null || $(PIP) --requirement requirements-torch.lock
+	$(PIP) --requirement requirements.lock
+	@$(BIN)/python -m pip check >/dev/null || $(PIP) --requirement requirements-cuda.lock
 	@$(BIN)/python -m pip check
 	@touch $@
 
@@ -77,16 +82,18 @@ $(INSTALLED): requirements.lock requirements-cuda.lock
 # torch's CPU build has a hash of its own, which https://download.pytorch.org/whl/cpu/torch/ tells.
 TORCH_CPU_HASH := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
 CUDA := ^(cuda|nvidia|triton)
+ONLY = awk '/^[^ ]/ {listed = $(1)} listed' requirements.all
 
 # The newest versions that fit requirements.in, written down exactly, with the hashes of their files.
 lock: .venv-audit/installed
 	.venv-audit/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.11 \
 	    --python-platform x86_64-unknown-linux-gnu requirements.in --output-file requirements.all
 	{ echo "# Every package of the project, exactly; made from requirements.in by 'make lock'."; \
-	  awk '/^[^ ]/ {listed = !/$(CUDA)/} listed {print} /^torch==/ {print "    --hash=sha256:$(TORCH_CPU_HASH) \\"}' requirements.all; \
-	} > requirements.lock
-	{ echo "# What a CUDA build of torch needs besides; made by 'make lock'."; \
-	  awk '/^[^ ]/ {listed = /$(CUDA)/} listed {print}' requirements.all; } > requirements-cuda.lock
+	  echo "# torch and what its CUDA build needs are in files of their own."; \
+	  $(call ONLY,!/$(CUDA)/ && !/^torch==/); } > requirements.lock
+	{ echo "# torch from PyPI or, the CPU build, from PyTorch's index; made by 'make lock'."; \
+	  $(call ONLY,/^torch==/) | sed '1a\    --hash=sha256:$(TORCH_CPU_HASH) \\'; } > requirements-torch.lock
+	{ echo "# What a CUDA build of torch needs besides; made by 'make lock'."; $(call ONLY,/$(CUDA)/); } > requirements-cuda.lock
 	rm requirements.all
 
 # What is installed in .venv, as a bill of materials (CycloneDX) and as a table of licences.

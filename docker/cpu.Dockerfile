@@ -18,7 +18,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /stablequant
-COPY Makefile requirements.lock requirements-cuda.lock ./
+COPY Makefile requirements.lock requirements-torch.lock requirements-cuda.lock ./
 RUN make .venv/installed
 COPY . .
 
