@@ -14,11 +14,7 @@ def name_of(package: str) -> str:
     return re.sub(r"[-_.]+", "-", package).lower()
 
 
-PINS = [
-    match
-    for file in LOCKS
-    for match in PIN.findall(file.read_text())
-]
+PINS = [match for file in LOCKS for match in PIN.findall(file.read_text())]
 LOCK = {name_of(name): version for name, version, _ in PINS}
 
 
