@@ -38,7 +38,7 @@ from random_large import large_config
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.export import export_onnx
-from stablequant.files import graph_bytes, write_table
+from stablequant.files import graph_bytes, read_table, write_table
 from stablequant.front_end import FrontEnd, write_front_end
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.memory import peak_rss_bytes
@@ -226,6 +226,31 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Sizes and speeds against OpenVINO's fp32 as the README shows them; the plans were not run."""
+    lengths = [seconds for seconds in table["audio_seconds"].dropna().unique() if seconds != "mix"]
+    fp32 = table[(table["backend"] == "openvino") & (table["precision"] == "fp32")].set_index("audio_seconds")
+    header = ["backend", "precision", "arithmetic", "size", "ONNX", "load s", "peak MB"]
+    header += [f"{float(seconds):g} s" for seconds in lengths] + ["mix"]
+    lines = [header, ["---"] * len(header)]
+    whole = {"file_bytes": fp32["file_bytes"].iloc[0], "onnx_bytes": fp32["onnx_bytes"].iloc[0]}
+    for (backend, precision), rows in table.groupby(["backend", "precision"], sort=False):
+        first, by_length = rows.iloc[0], rows.set_index("audio_seconds")
+        cells = [backend, precision, first["arithmetic"] if pd.notna(first["arithmetic"]) else "not run"]
+        cells += [f"{first[column] / total:.4f}" for column, total in whole.items()]
+        if pd.isna(first["load_seconds"]):
+            cells += [""] * (len(header) - len(cells))
+        else:
+            cells += [f"{first['load_seconds']:.1f}", f"{first['peak_rss_bytes'] / 1e6:.0f}"]
+            for seconds in lengths:
+                taken = by_length.loc[seconds, "latency_median"]
+                cells.append(f"{taken:.2f} s ({fp32.loc[seconds, 'latency_median'] / taken:.2f}x)")
+            speed = by_length.loc["mix", "throughput"]
+            cells.append(f"{speed:.2f} ({speed / fp32.loc['mix', 'throughput']:.2f}x)")
+        lines.append(cells)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
@@ -233,7 +258,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV, and a plot beside it")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

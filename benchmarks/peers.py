@@ -45,6 +45,7 @@ from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval, word_errors
 from stablequant.operations import operation_of
+from stablequant.plots import plot_tradeoff
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.recogniser import load_recogniser
@@ -296,17 +297,22 @@ def _behind(node: ov.Node, place: int, kind: str, steps: int = 6) -> bool:
     return False
 
 
+def write_variant(source: Path, variant: Callable[[torch.nn.Module], torch.nn.Module], folder: Path) -> Path:
+    """``folder`` with the variant's checkpoint; one that is there is left, so that what was made of it stays valid."""
+    if not (folder / "model.safetensors").is_file():
+        variant(read_huggingface(source)[0]).save_pretrained(folder)  # its weight norm not folded
+        for file in FILES:
+            if file != "config.json" and (source / file).is_file():
+                (folder / file).write_bytes((source / file).read_bytes())
+    return folder
+
+
 def prepare(name: str, threads: int) -> Subject:
     """Run the workflow for one recogniser as far as its engines, and read what the peers need of it."""
     source = PROJECT / "resources/demo" / ("large" if name == "large" else "model")
     variant = VARIANTS.get(name.removeprefix("demo-"))
     if variant:
-        checkpoint = PROJECT / "results/peers" / name
-        variant(read_huggingface(source)[0]).save_pretrained(checkpoint)  # its weight norm not folded
-        for file in FILES:
-            if file != "config.json" and (source / file).is_file():
-                (checkpoint / file).write_bytes((source / file).read_bytes())
-        source = checkpoint
+        source = write_variant(source, variant, PROJECT / "results/peers" / name)
     splits = {split: f"tsv/demo-{split}.tsv" for split in ("calibration", "evaluation")}
     models: dict = {"demo": None, name: {"checkpoint": str(source.relative_to(PROJECT)), **splits}}
     overlay = PROJECT / f"results/peers/{name}.yaml"
@@ -365,6 +371,12 @@ def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dic
     return row, found.scored
 
 
+def plot(table: pd.DataFrame, path: Path) -> None:
+    """WER against size and speed, of one model's rows."""
+    fp32 = table.set_index("method").loc["fp32"]
+    plot_tradeoff(table.assign(backend="openvino", size_ratio=table["size_bytes"] / fp32["size_bytes"]), path)
+
+
 def markdown(table: pd.DataFrame) -> str:
     """The table's main columns as the README shows them."""
     shown = ["model", "method", "wer", "degradation", "ci_low", "ci_high", "size", "passes", "float_layers", "error"]
@@ -383,10 +395,15 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV, or add to it")
+    parser.add_argument("--plot", type=Path, help="measure nothing, plot this TSV into files beside it, one per model")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
     if arguments.markdown:
         print(markdown(read_table(arguments.markdown)))
+        return
+    if arguments.plot:
+        for model, rows in read_table(arguments.plot).groupby("model"):
+            plot(rows, arguments.plot.with_name(f"{arguments.plot.stem}-{model}.svg"))
         return
     logging.basicConfig(level=logging.WARNING)
     table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
