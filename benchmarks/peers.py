@@ -336,8 +336,11 @@ def own_cost(subject: Subject) -> dict:
     rules = ["equalise_channels", "recognise_reference", "probe_layer", "search_percentile", "check_combination"]
     jobs = read_jobs(PROJECT / "logs" / subject.name)
     work = jobs.loc[jobs["rule"].isin([*rules, "optimise_scales", "insert_qdq"]), "work"].sum()
-    tables = [subject.results / f"{table}.tsv" for table in ("sensitivity", "percentiles", "combination")]
-    return {"seconds": work / subject.threads, "passes": 1 + sum(len(read_table(table)) for table in tables)}
+    probes, searches, steps = (
+        read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
+    )
+    tried = int((searches["percentile"] < 100).sum())  # 100 % is the probe's
+    return {"seconds": work / subject.threads, "passes": 1 + len(probes) + tried + len(steps)}
 
 
 def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dict, WordErrors]:
