@@ -49,6 +49,7 @@ from stablequant.trials import Calibration, Outcome, Trial
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = ["model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "divergence"]
 SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
+IDEAS = ("as the run chose", "finer grid", "in order", "per tensor", "weights", "biases")
 SPLITS = ("calibration", "evaluation")
 
 
@@ -87,7 +88,9 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     for name in SPLITS:
         (folder / name).mkdir()
         split = read_split(checkpoint, results / f"utterances/{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
-        files = Files(*(folder / name / file for file in ("reference.json", "posteriors.safetensors", "activations")))
+        files = Files(
+            *(folder / name / file for file in ("reference.json", "posteriors.safetensors", "activations.json"))
+        )
         added = {"channel_scales": scales, "recentre": CONFIG["recentre"], "split_audio": CONFIG["split_audio"]}
         found = recognise_reference(stages, modules, split, files, 0, **added)
         histograms[name] = found.prepared
@@ -238,7 +241,7 @@ def recognise(
     return trial.outcome()
 
 
-def try_all(subject: Subject, audio_seconds: float) -> Iterator[dict]:
+def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: float) -> Iterator[dict]:
     """One row per idea and split."""
     layers = list(subject.stages.names)
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
@@ -252,15 +255,15 @@ def try_all(subject: Subject, audio_seconds: float) -> Iterator[dict]:
         return subject.choice, None, biases, passes
 
     ideas = {
-        "as the run chose": lambda: as_chosen,
+        IDEAS[0]: lambda: as_chosen,
         "finer grid": lambda: chosen(finer_grid(subject)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
         "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0.0),
         "biases": with_biases,
     }
-    for idea, build in ideas.items():
-        choice, weights, biases, passes = build()
+    for idea in chosen_ideas:
+        choice, weights, biases, passes = ideas[idea]()
         for split in SPLITS:
             measured = recognise(subject, split, choice, weights, biases)
             yield {"idea": idea, "split": split, "passes": passes, **vars(measured)}
@@ -269,6 +272,7 @@ def try_all(subject: Subject, audio_seconds: float) -> Iterator[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
+    parser.add_argument("--ideas", nargs="+", choices=IDEAS[1:], default=IDEAS[1:], help="to try (all)")
     parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV")
@@ -277,13 +281,12 @@ def main() -> None:
     for model in arguments.models:
         with TemporaryDirectory() as temporary, torch.inference_mode():
             subject = load(PROJECT / "results" / model, Path(temporary), arguments.threads)
-            for row in try_all(subject, arguments.audio_seconds):
+            for row in try_ideas(subject, [IDEAS[0], *arguments.ideas], arguments.audio_seconds):
                 rows.append({"model": model, **row})
                 print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    print(table.round(4).to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+                if arguments.out:
+                    write_table(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
+    print(pd.DataFrame(rows, columns=COLUMNS).round(4).to_string(index=False))
 
 
 if __name__ == "__main__":
