@@ -17,14 +17,10 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import openvino as ov
 import pandas as pd
 import torch
@@ -33,24 +29,21 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from quantizers import PEERS, Subject
 from variants import VARIANTS
 
-from stablequant.batches import MEGABYTE, Batch, footprint, load_batch, make_batches
+from stablequant.batches import MEGABYTE, footprint, make_batches
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import read_json, read_table, write_table
-from stablequant.front_end import FILES, FrontEnd, read_front_end
+from stablequant.front_end import FILES, read_front_end
 from stablequant.huggingface import read_huggingface
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
-from stablequant.metrics import WordErrors, degradation, degradation_interval, word_errors
-from stablequant.operations import operation_of
+from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.plots import plot_tradeoff
-from stablequant.qdq import insert_qdq
-from stablequant.quantization import Range
-from stablequant.recogniser import load_recogniser
 from stablequant.timeline import read_jobs
-from stablequant.utterances import Utterance, read_utterances
+from stablequant.utterances import read_utterances
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
@@ -58,214 +51,6 @@ COLUMNS = [
     *("float_layers", "error"),
 ]
 MODELS = ["demo", *(f"demo-{variant}" for variant in VARIANTS), "large"]
-MAX_DROP = 0.25  # points of WER that accuracy control may lose
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One recogniser, and what quantizing it takes.
-
-    Attributes
-    ----------
-    results: the workflow's folder for it
-    evaluation: equally long utterances in batches
-    """
-
-    name: str
-    results: Path
-    modules: list[QuantizedModule]
-    front_end: FrontEnd
-    calibration: list[Utterance]
-    evaluation: list[Batch]
-    threads: int
-
-    @property
-    def graph(self) -> Path:
-        return self.results / "onnx/fp32.onnx"
-
-    def torch_model(self) -> torch.nn.Module:
-        return load_recogniser(self.results / "checkpoint", threads=self.threads)
-
-    def audio(self) -> Iterator[np.ndarray]:
-        """The calibration set, one utterance ``(1, samples)`` after the other."""
-        for utterance in self.calibration:
-            yield load_batch([utterance], self.front_end)
-
-
-Quantize = Callable[[Subject, Path], float]  # writes model.xml into a folder; returns the recognition passes it took
-
-
-def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
-    """ONNX Runtime's static quantization of the convolutions and products, weights per channel.
-
-    Its histograms take arrays of one length only, so that for those every utterance is cut to the shortest one's.
-    """
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._audio = subject.audio()
-            self._samples = None if method == "MinMax" else min(u.samples for u in subject.calibration)
-
-        def get_next(self) -> dict | None:
-            audio = next(self._audio, None)
-            return None if audio is None else {"input_values": audio[:, : self._samples]}
-
-    quantize_static(
-        subject.graph,
-        folder / "model.onnx",
-        Reader(),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-        calibrate_method=CalibrationMethod[method],
-    )
-    openvino.build(folder / "model.onnx", folder)
-    return 1
-
-
-def nncf_quantize(subject: Subject, folder: Path) -> float:
-    import nncf
-
-    audio = list(subject.audio())
-    dataset = nncf.Dataset(audio)
-    model = ov.Core().read_model(subject.graph)
-    quantized = nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(audio))
-    ov.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
-    return 1
-
-
-def nncf_accuracy_control(subject: Subject, folder: Path) -> float:
-    """NNCF, leaving layers in floating point until no more than `MAX_DROP` points are lost on the calibration set."""
-    import nncf
-
-    audio = list(subject.audio())
-    transcripts = [u.transcript for u in subject.calibration]
-    passes = 1.0
-
-    def accuracy(compiled: ov.CompiledModel, items: Iterator) -> tuple[float, list[float]]:
-        nonlocal passes
-        chosen = [int(item[0]) for item in items]
-        words = [subject.front_end.vocabulary.decode(compiled([audio[i]])[0][0].argmax(axis=-1)) for i in chosen]
-        passes += len(chosen) / len(audio)
-        scored = word_errors([transcripts[i] for i in chosen], words)
-        return -scored.wer, (-scored.errors).astype(float).tolist()
-
-    numbers = [np.array([i]) for i in range(len(audio))]
-    with kernels_that_do_not_saturate():
-        quantized = nncf.quantize_with_accuracy_control(
-            ov.Core().read_model(subject.graph),
-            nncf.Dataset(audio),
-            nncf.Dataset(numbers),
-            accuracy,
-            max_drop=MAX_DROP,
-            drop_type=nncf.DropType.ABSOLUTE,
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(audio),
-        )
-    ov.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
-    return passes
-
-
-@contextmanager
-def kernels_that_do_not_saturate() -> Iterator[None]:
-    """NNCF compiles what it judges itself; inside the block it does so as the engines here are compiled."""
-    original = ov.compile_model
-
-    def compile_model(model: ov.Model, *_arguments: object, **_settings: object) -> ov.CompiledModel:
-        ov.compile_model = original
-        try:
-            return openvino.compile_network(model.clone(), threads=0)[0]
-        finally:
-            ov.compile_model = compile_model
-
-    ov.compile_model = compile_model
-    try:
-        yield
-    finally:
-        ov.compile_model = original
-
-
-def place_ranges(subject: Subject, ranges: Mapping[str, float], folder: Path) -> None:
-    """Quantize the modules whose activations have an amax in ``ranges``, around 0, as NVIDIA's toolkits do."""
-    modules = [m for m in subject.modules if m.activation in ranges]
-    symmetric = {name: Range.symmetric(amax) for name, amax in ranges.items()}
-    insert_qdq(subject.graph, modules, symmetric, {}, folder / "model.onnx")
-    openvino.build(folder / "model.onnx", folder)
-
-
-def pytorch_quantization(method: str, subject: Subject, folder: Path) -> float:
-    """NVIDIA's calibrators on the inputs of all modules, with their default settings."""
-    from pytorch_quantization.calib import HistogramCalibrator, MaxCalibrator
-
-    model = subject.torch_model()
-    calibrators: dict[str, MaxCalibrator | HistogramCalibrator] = {}
-    handles = []
-    for module in subject.modules:
-        if module.activation in calibrators:
-            continue
-        new = MaxCalibrator(8, None, False) if method == "max" else HistogramCalibrator(8, None, False)
-        calibrators[module.activation] = new
-        hook = partial(lambda calibrator, _module, inputs: calibrator.collect(inputs[0].detach()), new)
-        handles.append(operation_of(model, module).register_forward_pre_hook(hook))
-    with torch.inference_mode():
-        for audio in subject.audio():
-            model(torch.from_numpy(audio))
-    for handle in handles:
-        handle.remove()
-    arguments = [] if method == "max" else [method]
-    amax = {name: float(calibrator.compute_amax(*arguments)) for name, calibrator in calibrators.items()}
-    place_ranges(subject, amax, folder)
-    return 1
-
-
-def modelopt(auto: bool, subject: Subject, folder: Path) -> float:
-    """NVIDIA's Model Optimizer: INT8 by maxima, or its choice of layers within 9 bits per weight on average."""
-    import modelopt.torch.quantization as mtq
-
-    model = subject.torch_model()
-
-    def recognise_all(model: torch.nn.Module) -> None:
-        with torch.inference_mode():
-            for audio in subject.audio():
-                model(torch.from_numpy(audio))
-
-    passes = 1.0
-    if auto:
-        model.requires_grad_(True)
-        expected = [model(torch.from_numpy(audio)).logits.detach() for audio in subject.audio()]
-        batches = [(torch.from_numpy(audio), logits) for audio, logits in zip(subject.audio(), expected, strict=True)]
-        model, _ = mtq.auto_quantize(
-            model,
-            constraints={"effective_bits": 9.0},
-            quantization_formats=[mtq.INT8_DEFAULT_CFG],
-            data_loader=batches,
-            forward_step=lambda model, batch: model(batch[0]).logits,
-            loss_func=lambda logits, batch: torch.nn.functional.mse_loss(logits, batch[1]),
-            num_calib_steps=len(batches),
-            num_score_steps=len(batches),
-        )
-        passes = 4.0  # expected logits, calibration, and forward and backward of the scores
-    else:
-        mtq.quantize(model, mtq.INT8_DEFAULT_CFG, recognise_all)
-    amax = {}
-    for module in subject.modules:
-        quantizer = operation_of(model, module).input_quantizer
-        if quantizer.is_enabled:
-            amax[module.activation] = float(quantizer.amax)
-    place_ranges(subject, amax, folder)
-    return passes
-
-
-PEERS: dict[str, Quantize] = {
-    **{f"onnxruntime-{m.lower()}": partial(onnxruntime_static, m) for m in ("MinMax", "Percentile", "Entropy")},
-    "nncf": nncf_quantize,
-    "nncf-accuracy-control": nncf_accuracy_control,
-    "modelopt-max": partial(modelopt, False),
-    "modelopt-auto": partial(modelopt, True),
-    **{f"pytorch-quantization-{m}": partial(pytorch_quantization, m) for m in ("max", "percentile", "entropy")},
-}
 OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
 

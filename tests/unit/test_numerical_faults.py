@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 import soundfile
 import torch
-from conftest import calibrate, tiny_model, write_tiny_checkpoint
+from conftest import Recogniser, calibrate, tiny_model, write_tiny_checkpoint
 
 from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
@@ -111,8 +111,6 @@ def test_a_channel_that_never_speaks_is_harmless(tmp_path):
     block.output_dense.weight.data[3] = 0  # and an output that reads nothing: its scale would be 0
     model.save_pretrained(tmp_path / "source")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
-    from conftest import Recogniser
-
     recogniser = Recogniser.load(tmp_path / "checkpoint")
     split = split_of(recogniser, tmp_path, {"noise": np.random.default_rng(0).normal(size=RATE) / 10})
     calibrated = calibrate(recogniser, recogniser.model, split, tmp_path, recentre=True)
