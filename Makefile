@@ -107,4 +107,4 @@ licences: $(INSTALLED) .venv-audit/installed
 
 # Known vulnerabilities, from PyPI's advisories; needs the net.
 audit: .venv-audit/installed
-	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement requirements.lock
+	.venv-audit/bin/pip-audit --no-deps --disable-pip $(LOCKS:%=--requirement=%)
