@@ -17,6 +17,7 @@ INSTALLED := .venv/installed
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
 	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
+	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not fairseq and not slurm and not kills"
@@ -63,8 +64,8 @@ format: $(INSTALLED)
 LOCKS := requirements-torch.lock requirements.lock requirements-cuda.lock
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
 
-# With --no-deps nothing is installed but what is listed, by its hash. A build of torch that this machine's own folders offer
-# (PIP_FIND_LINKS), as a CPU build, is taken before an index's; a CUDA build needs its libraries besides.
+# With --no-deps nothing is installed but what is listed, by its hash. A build of torch in PIP_FIND_LINKS, as a CPU build, is
+# taken before an index's; a CUDA build needs its libraries besides.
 $(INSTALLED): $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
@@ -96,14 +97,21 @@ lock: .venv-audit/installed
 	{ echo "# What a CUDA build of torch needs besides; made by 'make lock'."; $(call ONLY,/$(CUDA)/); } > requirements-cuda.lock
 	rm requirements.all
 
-# What is installed in .venv, as a bill of materials (CycloneDX) and as a table of licences.
-licences: $(INSTALLED) .venv-audit/installed
-	.venv-audit/bin/cyclonedx-py environment .venv --output-reproducible --output-file docs/sbom.cdx.json
+# All that the locks name, torch's CUDA build and its libraries too, which takes some gigabytes.
+.venv-cuda/installed: $(LOCKS)
+	$(PYTHON) -m venv .venv-cuda
+	PIP_FIND_LINKS= .venv-cuda/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes $(LOCKS:%=--requirement=%)
+	@touch $@
+
+# What is installed then, as a bill of materials (CycloneDX) and as a table of licences.
+licences: .venv-cuda/installed .venv-audit/installed
+	.venv-audit/bin/cyclonedx-py environment .venv-cuda --output-reproducible --output-file docs/sbom.cdx.json
 	{ echo "# Licences"; echo; \
-	  echo "Of every package that requirements.lock installs, as its metadata states it (\`make licences\`). UNKNOWN"; \
-	  echo "is what states none there; its page does. TensorRT for RTX is proprietary: it is installed from PyPI, never"; \
-	  echo "part of a bundle, and needed by the backend \`tensorrt-rtx\` alone."; echo; \
-	  .venv-audit/bin/pip-licenses --python .venv/bin/python --with-system --with-urls --format markdown; } > docs/licences.md
+	  echo "Of every package that the three locks name, as its metadata states it (\`make licences\`). UNKNOWN is what"; \
+	  echo "states none there; its page does. Proprietary are TensorRT for RTX, which is installed from PyPI, never part of"; \
+	  echo "a bundle, and needed by the backend \`tensorrt-rtx\` alone, and NVIDIA's libraries of CUDA, which a CUDA build"; \
+	  echo "of torch needs."; echo; \
+	  .venv-audit/bin/pip-licenses --python .venv-cuda/bin/python --with-system --with-urls --format markdown; } > docs/licences.md
 
 # Known vulnerabilities, from PyPI's advisories; needs the net.
 audit: .venv-audit/installed

@@ -162,16 +162,19 @@ def tensorrt_rows(folder: Path) -> list[dict]:
         into.mkdir(parents=True)
         profile = tensorrt.Profile(400, 10 * RATE, 600_000, 8)
         tensorrt.build("tensorrt-rtx", folder / f"{precision}.onnx", into, ["8.6"], profile)
-        rows.append({"backend": "tensorrt-rtx", "precision": precision, **sizes(into, folder, precision)})
+        rows.append(
+            {"backend": "tensorrt-rtx", "precision": precision, **sizes("tensorrt-rtx", into, folder, precision)}
+        )
     return rows
 
 
-def sizes(engine: Path, folder: Path, precision: str) -> dict:
-    files = sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())
-    return {
-        "file_bytes": files,
-        "onnx_bytes": graph_bytes(folder / ("int8.onnx" if precision.startswith("int8") else "fp32.onnx")),
-    }
+def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
+    """Bytes of the engine and of the ONNX file that it was built from; NNCF writes none."""
+    found = {"file_bytes": sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())}
+    if backend != "openvino-nncf":
+        graph = "int8.onnx" if precision.startswith("int8") else "fp32.onnx"
+        found["onnx_bytes"] = graph_bytes(folder / graph)
+    return found
 
 
 def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int) -> pd.DataFrame:
@@ -185,7 +188,7 @@ def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, 
         process.start()
         loaded, arithmetic = ours.recv()
         row = {"backend": backend, "precision": precision, "load_seconds": loaded, "arithmetic": arithmetic}
-        running.append((ours, process, row | sizes(files, folder, precision)))
+        running.append((ours, process, row | sizes(row["backend"], files, folder, precision)))
     times: dict[tuple[int, float], list[float]] = {}
     peaks: dict[int, int] = {}
     plan = [seconds for _ in range(repeats) for seconds in lengths] + list(MIX_SECONDS)
@@ -237,7 +240,7 @@ def markdown(table: pd.DataFrame) -> str:
     for (backend, precision), rows in table.groupby(["backend", "precision"], sort=False):
         first, by_length = rows.iloc[0], rows.set_index("audio_seconds")
         cells = [backend, precision, first["arithmetic"] if pd.notna(first["arithmetic"]) else "not run"]
-        cells += [f"{first[column] / total:.4f}" for column, total in whole.items()]
+        cells += [f"{first[column] / n:.4f}" if pd.notna(first[column]) else "" for column, n in whole.items()]
         if pd.isna(first["load_seconds"]):
             cells += [""] * (len(header) - len(cells))
         else:

@@ -1,9 +1,9 @@
 """What each step before the paper's procedure is worth: ``python benchmarks/steps.py --out FILE``.
 
-The demo with every layer in INT8, in simulation: ranges around 0 or around their own centres, channels equalised or
-not, and, where ranges have their own centres, 0 midway between two levels or on one. There is no search: every range is
-that of least squared error over the histogram clipped at the same percentile. Calibration and evaluation split are
-**synthesised** speech. Run it in the project's folder.
+The demo with every layer in INT8, in simulation: the audio in one number or two, channels equalised or not, ranges
+around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one. There is no
+search: every range is that of least squared error over the histogram clipped at the same percentile. Calibration and
+evaluation split are **synthesised** speech. Run it in the project's folder.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from stablequant.stages import Stages
 from stablequant.utterances import Utterance, list_utterances, table_of
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-COLUMNS = ["split", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high"]
+COLUMNS = ["split", "audio", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high"]
 
 
 class ZeroOnALevel(Range):
@@ -76,20 +76,20 @@ def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> l
         *(stages, modules, splits["calibration"]),
         *(settings["exponent"], settings["percentile"], settings["audio_seconds"]),
     )
-    for equalised, centres in product([False, True], [False, True]):
+    for numbers, equalised, centres in product([1, 2], [False, True], [False, True]):
         scales = found if equalised else {}
-        with collecting(stages.model, modules, scales, recentre=centres) as collectors:
+        with collecting(stages.model, modules, scales, recentre=centres, split_audio=numbers == 2) as collectors:
             recognise(stages, splits["calibration"], "histograms")
         ranges = {name: mse_range(histogram, percentile) for name, histogram in collectors.histograms().items()}
         kinds = {"between levels": Range, "a level": ZeroOnALevel} if centres else {"a level": Range}
         for (zero, kind), (name, split) in product(kinds.items(), splits.items()):
-            placed = {activation: kind(r.low, r.high) for activation, r in ranges.items()}
+            placed = {activation: kind(r.low, r.high, r.split) for activation, r in ranges.items()}
             with fake_quantized(stages.model, modules, placed, scales):
                 errors = recognise(stages, split, f"{name}, zero {zero}")
             low, high = degradation_interval(errors, fp32[name], CONFIG["seed"])
-            row = {"split": name, "equalised": equalised, "centres": "own" if centres else "0", "zero": zero}
+            row = {"split": name, "audio": numbers, "equalised": equalised, "centres": "own" if centres else "0"}
             lost = degradation(errors, fp32[name])
-            rows.append({**row, "wer": errors.wer, "degradation": lost, "ci_low": low, "ci_high": high})
+            rows.append({**row, "zero": zero, "wer": errors.wer, "degradation": lost, "ci_low": low, "ci_high": high})
     return rows
 
 

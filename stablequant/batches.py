@@ -103,7 +103,10 @@ def loaded(batches: Sequence[Batch], front_end: FrontEnd, label: str) -> Iterato
 
 
 def load_batch(batch: Batch, front_end: FrontEnd) -> np.ndarray:
-    """Audio of the batch as the network takes it, float32 ``(utterances, samples)``; zeros follow a shorter one."""
+    """Audio of the batch as the network takes it, float32 ``(utterances, samples)``; zeros follow a shorter one.
+
+    Raise `StableQuantError` where a recording cannot be read or has changed since it was listed.
+    """
     audio = np.zeros((len(batch), max(u.samples for u in batch)), dtype=np.float32)
     for row, utterance in zip(audio, batch, strict=True):
         row[: utterance.samples] = _load(utterance, front_end)

@@ -46,9 +46,11 @@ def equalise_channels(
     percentile: float,
     audio_seconds: float,
 ) -> dict[str, np.ndarray]:
-    """Scales of the channels of every activation that has several, measured on the split's first batches.
+    """Scales, float32 ``(channels,)``, of every activation that has several channels.
 
-    As many batches are recognised as hold ``audio_seconds``; which ones come first is random but fixed.
+    They are measured on the split's first batches, as many as hold ``audio_seconds``; which ones come first is random
+    but fixed. A channel's range is that ``percentile`` (in percent) of its magnitudes, and ``exponent`` (0 to 1) the
+    range's share in the scale.
     """
     heard = 0.0
     batches = []

@@ -20,6 +20,8 @@ def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
 
     ``source`` is a fairseq file, a folder in Hugging Face layout, or ``owner/name[@revision]`` on the hub. The table
     has one row per quantized module: ``layer kind module activation type inputs outputs kernel groups parameters``.
+    Raise `StableQuantError` where the checkpoint cannot be read, is of a kind that is not supported, or holds weights
+    that are not finite.
     """
     if is_hub_identifier(source):
         model, front_end = read_huggingface(download(source))

@@ -142,11 +142,12 @@ def check_combination(
     audio_seconds: float,
     keep_float: bool,
 ) -> tuple[Choice, list[Step]]:
-    """Quantize all layers as ``searched`` and choose a cut-off for the rest; mend what loses more than ``threshold``.
+    """Quantize all layers as ``searched`` and choose a cut-off for the rest; mend what loses more than ``threshold``
+    points of WER.
 
-    Of ``grid`` that cut-off is taken, for all layers that were not searched, that diverges least from fp32 on
-    ``audio_seconds`` of audio with all layers quantized. Divergence is a finer measure than the few words by which WER
-    differs here, and needs little audio.
+    Of ``grid`` (in percent) that cut-off is taken, for all layers that were not searched, that diverges least from fp32
+    on ``audio_seconds`` of audio with all layers quantized. Divergence is a finer measure than the few words by which
+    WER differs here, and needs little audio.
 
     If the calibration set then loses more than ``threshold`` points, each of ``suspects`` and the others (as one) are
     left in floating point in turn, which says what they cost. The costliest first, they are searched again with the

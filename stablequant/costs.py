@@ -29,6 +29,7 @@ class Cost:
 
 def layer_costs(stages: Stages) -> dict[str, Cost]:
     """Cost of each layer in the order in which audio passes them."""
+    counted = stages.samples.copy()
     frames = stages.frames([SAMPLES])
     hidden = stages.enter(torch.zeros(1, SAMPLES))
     costs = {}
@@ -37,7 +38,7 @@ def layer_costs(stages: Stages) -> dict[str, Cost]:
         with _counting(stages.model) as products:
             hidden = stages.run(hidden, number, number + 1, frames)
         costs[layer] = Cost(sum(products) / SAMPLES, entering / SAMPLES)
-    stages.samples.clear()
+    stages.samples = counted
     return costs
 
 

@@ -23,8 +23,8 @@ def imported_modules(file: Path, root: Path) -> set[Path]:
     return files
 
 
-def code_digest(script: Path, root: Path) -> str:
-    """Digest of ``script`` and of every module of the package that it imports, directly or not."""
+def all_modules(script: Path, root: Path) -> set[Path]:
+    """``script`` and every module of the package that it imports, directly or not."""
     seen: set[Path] = set()
     waiting = [script]
     while waiting:
@@ -32,7 +32,12 @@ def code_digest(script: Path, root: Path) -> str:
         if file not in seen:
             seen.add(file)
             waiting += imported_modules(file, root)
+    return seen
+
+
+def code_digest(script: Path, root: Path) -> str:
+    """Digest of ``script`` and of every module of the package that it imports, directly or not."""
     digest = hashlib.sha256()
-    for file in sorted(seen):
+    for file in sorted(all_modules(script, root)):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

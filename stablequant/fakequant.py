@@ -31,7 +31,7 @@ def fake_quantized_weights(
 
 
 def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
-    """``values`` as INT8 around the range's centre would represent them."""
+    """``values`` of any shape as INT8 around the range's centre, or two INT8 numbers, would represent them."""
     if chosen.centre != 0:
         return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
     rounded = fake_quantize_activation(values, chosen.scale)

@@ -45,6 +45,8 @@ class Histogram:
 
 
 def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
+    """Write histograms by activation: tensors ``{activation}/counts``, ``/width``, ``/amax``, and, where a histogram
+    has them, ``/first`` and ``/split``."""
     tensors = {}
     for name, histogram in histograms.items():
         tensors[f"{name}/counts"] = histogram.counts
@@ -59,6 +61,7 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
 
 
 def load_histograms(path: Path) -> dict[str, Histogram]:
+    """Read what `save_histograms` wrote; raise `StableQuantError` where the file is damaged."""
     tensors = read_tensors(path)
     return {
         name: Histogram(

@@ -19,7 +19,8 @@ def insert_qdq(
     channel_scales: Mapping[str, np.ndarray],
     destination: Path,
 ) -> None:
-    """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales by activation name.
+    """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales, float32 ``(channels,)``, by
+    activation name.
 
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
     become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another

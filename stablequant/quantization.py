@@ -32,7 +32,8 @@ def dequantized(levels: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Range:
-    """The values of an activation that INT8 is to represent: `QMAX` steps to either side of the centre.
+    """The values of an activation, as scaled by channel, that INT8 is to represent: `QMAX` steps to either side of the
+    centre.
 
     Around a centre other than 0 the engine subtracts it first and adds its product with the weights to the bias, so
     that the integers themselves need no zero point. Such a centre is chosen so that 0 lies midway between two levels:

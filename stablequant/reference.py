@@ -66,6 +66,7 @@ class Reference:
 
 
 def load_reference(summary: Path, posteriors: Path) -> Reference:
+    """Read what `recognise_reference` wrote to `Files`; raise `StableQuantError` where a file is damaged."""
     content = read_json(summary)
     rows = content["utterances"]
     errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))

@@ -92,7 +92,11 @@ class Stages:
 
     @torch.inference_mode()
     def run(self, hidden: torch.Tensor, first: int, last: int, frames: Frames) -> torch.Tensor:
-        """Pass ``hidden`` through the layers from number ``first`` to before number ``last``."""
+        """Pass ``hidden`` through the layers from number ``first`` to before number ``last``.
+
+        Before the first layer it is audio ``(utterances, samples)``, up to ``projection`` ``(utterances, channels,
+        frames)``, then ``(utterances, frames, width)``, and behind the head ``(utterances, frames, classes)``.
+        """
         reduced = self._precision != torch.float32
         with torch.autocast(self._device.type, self._precision, enabled=reduced):
             for name in self.names[first:last]:

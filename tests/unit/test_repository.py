@@ -1,10 +1,15 @@
 """What the documents and the environments say is what the project does."""
 
+import ast
 import json
 import re
+import sys
+import tomllib
 
 import yaml
 from conftest import PROJECT
+
+from stablequant.digest import all_modules
 
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
@@ -35,16 +40,14 @@ def test_every_package_is_pinned_once_and_by_its_hashes():
     assert pinned == len(PINS), "a line that this test does not understand"
 
 
-def test_the_bill_of_materials_and_the_licences_are_those_of_the_lock():
+def test_the_bill_of_materials_and_the_licences_are_those_of_the_locks():
     bill = json.loads((PROJECT / "docs/sbom.cdx.json").read_text())
-    listed = {name_of(c["name"]): c["version"].removesuffix("+cpu") for c in bill["components"]}
+    listed = {name_of(c["name"]): c["version"] for c in bill["components"]}
     rows = re.findall(r"^\| (\S+) +\| (\S+) +\| (.+?) +\|$", (PROJECT / "docs/licences.md").read_text(), re.MULTILINE)
-    licences = {name_of(name): version.removesuffix("+cpu") for name, version, _ in rows[1:]}
-    main = {name: version for name, version in LOCK.items() if not re.match(r"cuda|nvidia|triton", name)}
+    licences = {name_of(name): version for name, version, _ in rows[1:]}
     for own in ("pip", "setuptools"):
-        listed.pop(own, None), licences.pop(own, None), main.pop(own, None)
-    assert listed == main
-    assert licences == main
+        listed.pop(own, None), licences.pop(own, None)
+    assert listed == licences == {name: version for name, version in LOCK.items() if name != "setuptools"}
 
 
 def test_direct_requirements_are_locked():
@@ -52,6 +55,19 @@ def test_direct_requirements_are_locked():
         name = re.split(r"[=\s#]", line.strip())[0].lower()
         if name:
             assert name_of(name) in LOCK, name
+
+
+def test_the_package_requires_what_its_command_imports():
+    """What is imported inside functions is optional: torch, and a backend's own library."""
+    imported = set()
+    for file in all_modules(PROJECT / "stablequant/cli.py", PROJECT):
+        for node in ast.parse(file.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported |= {name.split(".")[0] for name in names}
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    required = {*project["dependencies"], *project["optional-dependencies"]["onnxruntime"]}
+    assert imported - sys.stdlib_module_names - {"stablequant"} == required
 
 
 def test_every_config_key_is_in_the_readme():

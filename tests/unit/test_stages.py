@@ -144,6 +144,8 @@ def test_costs_are_those_of_the_layers_weights(tiny):
     assert not stages.samples, "measuring counts as work"
     stages.logits(stages.enter(torch.zeros(1, 8_000)), 0, stages.frames([8_000]))
     assert passes(stages.samples, costs, 8_000) == pytest.approx(1)
+    layer_costs(stages)
+    assert passes(stages.samples, costs, 8_000) == pytest.approx(1), "measuring takes off what was counted"
     frames = stages.frames([8_000])
     stages.run(stages.enter(torch.zeros(1, 8_000)), 0, 2, frames)
     first = (costs["cnn01"].macs + costs["cnn02"].macs) / sum(c.macs for c in costs.values())
