@@ -9,17 +9,20 @@ harder to quantize (see variants.py), and the demo's second recogniser, with lay
 ``seconds`` are those of quantizing, building not counted: on the clock for the peers, as the sum over jobs of
 StableQuant's workflow of seconds times threads, divided by the cores. ``passes`` are recognitions of the calibration
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
-is not INT8 in the graph. Rows are added to the file as they are measured, and those there are not measured again.
+is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
+
+Rows are added to the file as they are measured, and those there are not measured again; only the turns are taken anew,
+by the engines that lie in ``results/peers``, and what another machine measured is left out.
 """
 
 import argparse
 import logging
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import openvino as ov
 import pandas as pd
@@ -32,7 +35,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from quantizers import PEERS, Subject
 from variants import VARIANTS
 
-from stablequant.batches import MEGABYTE, footprint, make_batches
+from stablequant.batches import MEGABYTE, footprint, loaded, make_batches
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import read_json, read_table, write_table
@@ -53,6 +56,7 @@ COLUMNS = [
 MODELS = ["demo", *(f"demo-{variant}" for variant in VARIANTS), "large"]
 OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
+TIMED_SECONDS = 300  # of the evaluation audio
 
 
 def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
@@ -128,35 +132,63 @@ def own_cost(subject: Subject) -> dict:
     return {"seconds": work / subject.threads, "passes": 1 + len(probes) + tried + len(steps)}
 
 
+def engine_of(subject: Subject, method: str) -> Path:
+    """The folder of an OpenVINO network: the workflow's own, or the one that a peer's is written to."""
+    if method in PEERS:
+        return PROJECT / "results/peers" / subject.name / "engines" / method
+    return subject.results / "engines/openvino" / method
+
+
 def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dict, WordErrors]:
-    """One row without its differences from fp32, and the word errors."""
-    cost: dict = {}
-    with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if method in PEERS:
-            start = time.perf_counter()
-            cost["passes"] = PEERS[method](subject, folder)
-            cost["seconds"] = time.perf_counter() - start
-        else:
-            folder = subject.results / "engines/openvino" / method
-            cost = own_cost(subject) if method == OURS else {}
-        infer, _ = openvino.load(folder, subject.threads)
-        utterances = [u for batch in subject.evaluation for u in batch]
-        found = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1)
-        row = {
-            "model": subject.name,
-            "method": method,
-            "wer": found.scored.wer,
-            **cost,
-            "size_bytes": sum((folder / f"model.{ending}").stat().st_size for ending in ("xml", "bin")),
-            "rtfx": found.audio_seconds / found.wall_seconds,
-        }
-        if method != "fp32":
-            row["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+    """One row without its speed, and the word errors."""
+    folder = engine_of(subject, method)
+    cost: dict = own_cost(subject) if method == OURS else {}
+    if method in PEERS:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        start = time.perf_counter()
+        cost["passes"] = PEERS[method](subject, folder)
+        cost["seconds"] = time.perf_counter() - start
+    infer, _ = openvino.load(folder, subject.threads)
+    utterances = [u for batch in subject.evaluation for u in batch]
+    found = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1)
+    row = {
+        "model": subject.name,
+        "method": method,
+        "wer": found.scored.wer,
+        **cost,
+        "size_bytes": sum((folder / f"model.{ending}").stat().st_size for ending in ("xml", "bin")),
+    }
+    if method != "fp32":
+        row["float_layers"] = float_layers(folder / "model.xml", subject.modules)
     reference = found.scored if fp32 is None else fp32
     low, high = degradation_interval(found.scored, reference, CONFIG["seed"])
     row |= {"degradation": degradation(found.scored, reference), "ci_low": low, "ci_high": high}
     return row, found.scored
+
+
+def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
+    """Seconds of audio per second of those of ``methods`` whose engines are there, which take turns, batch by batch.
+
+    A machine that slows down slows all of them alike.
+    """
+    engines = {
+        method: openvino.load(engine_of(subject, method), subject.threads)[0]
+        for method in methods
+        if (engine_of(subject, method) / "model.bin").is_file()
+    }
+    taken = dict.fromkeys(engines, 0.0)
+    heard = 0
+    for batch, audio in loaded(subject.evaluation, subject.front_end, f"{subject.name}, in turn"):
+        for method, infer in engines.items():
+            infer(audio)  # which makes it ready for this length
+            start = time.perf_counter()
+            infer(audio)
+            taken[method] += time.perf_counter() - start
+        heard += sum(u.samples for u in batch)
+        if heard >= TIMED_SECONDS * subject.front_end.sample_rate:
+            break
+    return {method: heard / subject.front_end.sample_rate / seconds for method, seconds in taken.items()}
 
 
 def plot(table: pd.DataFrame, path: Path) -> None:
@@ -195,22 +227,30 @@ def main() -> None:
         return
     logging.basicConfig(level=logging.WARNING)
     table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
+
+    def add(row: dict) -> None:
+        nonlocal table
+        table = pd.concat([table, pd.DataFrame([row], columns=COLUMNS)], ignore_index=True)
+        print(table.tail(1).to_string(index=False, header=False), flush=True)
+        if arguments.out:
+            write_table(arguments.out, table)
+
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
         done = set(table.loc[table["model"] == model, "method"])
         row, fp32 = measure(subject, "fp32", None)
-        rows = [] if "fp32" in done else [row]
+        if "fp32" not in done:
+            add(row)
         for method in [m for m in arguments.methods if m not in done]:
             try:
-                row, _ = measure(subject, method, fp32)
+                add(measure(subject, method, fp32)[0])
             except Exception as error:  # a peer that fails is a result
                 logging.exception("%s, %s", model, method)
-                row = {"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())}
-            rows.append(row)
-            print(pd.DataFrame([row], columns=COLUMNS).to_string(index=False, header=False), flush=True)
-            if arguments.out:
-                write_table(arguments.out, pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True))
-        table = pd.concat([table, pd.DataFrame(rows, columns=COLUMNS)], ignore_index=True)
+                add({"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())})
+        own = (table["model"] == model) & table["wer"].notna()
+        table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, list(table.loc[own, "method"])))
+        if arguments.out:
+            write_table(arguments.out, table)
     print(table.round(2).to_string(index=False))
 
 
