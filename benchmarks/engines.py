@@ -223,8 +223,8 @@ def plot(table: pd.DataFrame, path: Path) -> None:
         axes.plot(row.file_bytes / 1e6, row.throughput, marker, label=f"{row.backend} {row.precision}", color="#1f3b63")
     axes.set_xlabel("size of the engine's files, MB")
     axes.set_ylabel("seconds of audio per second")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
+    axes.set_xlim(0, 1.1 * shown["file_bytes"].max() / 1e6)
+    axes.set_ylim(0, 1.1 * shown["throughput"].max())
     axes.legend(frameon=False, bbox_to_anchor=(1, 1))
     figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
 
