@@ -179,13 +179,9 @@ def mean_outputs(subject: Subject, modules: Sequence[QuantizedModule]) -> Iterat
 
 
 def hear(subject: Subject, audio_seconds: float) -> None:
-    """Recognise the beginning of the calibration set for what hooks make of it."""
+    """Recognise a part of the calibration set for what hooks make of it."""
     split = subject.splits["calibration"].split
-    heard = 0
-    for batch, audio in loaded(split.batches, split.front_end, "means"):
-        if heard >= audio_seconds * split.front_end.sample_rate:
-            break
-        heard += sum(u.samples for u in batch)
+    for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "means"):
         subject.stages.logits(subject.stages.enter(audio), 0, subject.stages.frames([u.samples for u in batch]))
 
 

@@ -48,19 +48,11 @@ def equalise_channels(
 ) -> dict[str, np.ndarray]:
     """Scales, float32 ``(channels,)``, of every activation that has several channels.
 
-    They are measured on the split's first batches, as many as hold ``audio_seconds``; which ones come first is random
-    but fixed. A channel's range is that ``percentile`` (in percent) of its magnitudes, and ``exponent`` (0 to 1) the
-    range's share in the scale.
+    They are measured on ``audio_seconds`` of the split, see `Split.sample`. A channel's range is that ``percentile``
+    (in percent) of its magnitudes, and ``exponent`` (0 to 1) the range's share in the scale.
     """
-    heard = 0.0
-    batches = []
-    for batch in split.batches:
-        batches.append(batch)
-        heard += sum(u.samples for u in batch) / split.front_end.sample_rate
-        if heard >= audio_seconds:
-            break
     with _measuring(stages.model, modules, percentile) as extents:
-        for batch, audio in loaded(batches, split.front_end, "channels"):
+        for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "channels"):
             extents.frames = stages.frames([u.samples for u in batch])
             stages.logits(stages.enter(audio), 0, extents.frames)
     scales = {}

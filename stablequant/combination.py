@@ -5,11 +5,10 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
-from itertools import accumulate
 
 import pandas as pd
 
-from stablequant.batches import Batch, loaded
+from stablequant.batches import loaded
 from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
@@ -54,8 +53,8 @@ class Step:
     ----------
     step: ``searched together``, a cut-off for all layers that no search had clipped; ``all layers``; ``without`` some,
         to see what quantizing them costs; ``searched again``, with the rest quantized; ``left in floating point``
-    layers: a layer, or `OTHERS`
-    percentile: their cut-off, None where they are in floating point
+    layers: a layer, `OTHERS`, or ``all``
+    percentile: their cut-off, None where they are in floating point or have cut-offs of their own
     kept: whether it became part of the result
     """
 
@@ -98,14 +97,13 @@ class Combination:
     ) -> list[Outcome]:
         """The calibration set with each of ``variants``, which differs from ``base`` in the layers before it.
 
-        What lies before those is computed once per batch. After ``audio_seconds`` it ends.
+        What lies before those is computed once per batch. Of the set ``audio_seconds`` are taken, see `Split.sample`.
         """
         firsts = [min(self.layers.index(layer) for layer in layers) for layers, _ in variants]
         trials = [Trial(self.ranges_of(choice), self._calibration) for _, choice in variants]
         shared = self.ranges_of(base)
         split = self._calibration.split
-        batches = _first(split.batches, audio_seconds * split.front_end.sample_rate)
-        for batch, audio in loaded(batches, split.front_end, "all layers quantized"):
+        for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "all layers quantized"):
             frames = self._stages.frames([u.samples for u in batch])
             hidden, entered = self._stages.enter(audio), 0
             for first, trial in sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0]):
@@ -197,12 +195,6 @@ def check_combination(
 def step_table(steps: Sequence[Step]) -> pd.DataFrame:
     """One row per recognition of the calibration set, `COLUMNS`."""
     return pd.DataFrame([step.row() for step in steps], columns=COLUMNS)
-
-
-def _first(batches: Sequence[Batch], samples: float) -> list[Batch]:
-    """As many of ``batches`` as hold ``samples`` of audio."""
-    before = accumulate((sum(u.samples for u in batch) for batch in batches), initial=0)
-    return [batch for batch, heard in zip(batches, before, strict=False) if heard < samples]
 
 
 def _search(

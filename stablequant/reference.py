@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -28,17 +29,30 @@ from stablequant.utterances import Utterance, read_utterances
 
 @dataclass(frozen=True)
 class Split:
-    """The calibration set as the search recognises it: in batches that come in a fixed random order."""
+    """The calibration set as the search recognises it: in batches that come in an order drawn by ``seed``."""
 
     utterances: list[Utterance]
     batches: list[Batch]
     front_end: FrontEnd
     belongs: dict[str, str]
+    seed: int = 0
 
     @property
     def samples(self) -> int:
         """Of audio in all batches, padding included."""
         return sum(len(batch) * max(u.samples for u in batch) for batch in self.batches)
+
+    def sample(self, audio_seconds: float) -> list[Batch]:
+        """What of each batch belongs to random utterances that hold ``audio_seconds``, or all where there is less.
+
+        Which they are does not depend on how large batches are.
+        """
+        wanted = audio_seconds * self.front_end.sample_rate
+        drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
+        before = accumulate((u.samples for u in drawn), initial=0)
+        chosen = {u.path for u, heard in zip(drawn, before, strict=False) if heard < wanted}
+        parts = [[u for u in batch if u.path in chosen] for batch in self.batches]
+        return [part for part in parts if part]
 
 
 def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int) -> Split:
@@ -46,7 +60,7 @@ def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int) -
     listed = read_utterances(utterances)
     config = read_json(checkpoint / "config.json")
     batches = make_batches(listed, footprint(config), batch_mb * MEGABYTE, tolerates_padding(config), seed)
-    return Split(listed, batches, read_front_end(checkpoint), identity(checkpoint, batches))
+    return Split(listed, batches, read_front_end(checkpoint), identity(checkpoint, batches), seed)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from conftest import DEMO, PROJECT
 
 from stablequant.batches import PADDING, Footprint, footprint, make_batches
 from stablequant.files import read_json
+from stablequant.front_end import read_front_end
+from stablequant.reference import Split
 from stablequant.utterances import Utterance
 
 BYTE = Footprint(1.0, 0.0, 320)
@@ -49,6 +51,24 @@ def test_the_order_is_random_but_fixed():
     assert shuffled != make_batches(utterances, BYTE, 10**6, seed=2)
     key = str
     assert sorted(shuffled, key=key) == sorted(ordered, key=key)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_sample_of_a_split_holds_the_same_utterances_however_large_batches_are(padded):
+    draw = np.random.default_rng(0)
+    utterances = [utterance(str(i), int(s)) for i, s in enumerate(draw.integers(1, 6, 60) * 16_000)]
+    samples = []
+    for budget in (80_000, 10**6):
+        batches = make_batches(utterances, BYTE, budget, padded, seed=3)
+        split = Split(utterances, batches, read_front_end(DEMO), {}, seed=3)
+        sample = split.sample(20)
+        heard = [u for batch in sample for u in batch]
+        assert 20 <= sum(u.samples for u in heard) / 16_000 < 20 + 5
+        assert all(any(set(map(id, part)) <= set(map(id, batch)) for batch in batches) for part in sample)
+        assert split.sample(10**6) == batches
+        samples.append({u.path for u in heard})
+    assert samples[0] == samples[1]
+    assert samples[0] != {u.path for b in Split(utterances, batches, split.front_end, {}, 4).sample(20) for u in b}
 
 
 def test_attention_scores_count_where_they_are_held():
