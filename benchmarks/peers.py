@@ -191,6 +191,12 @@ def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
     return {method: heard / subject.front_end.sample_rate / seconds for method, seconds in taken.items()}
 
 
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows as `MODELS` and `METHODS` come."""
+    places = table["model"].map(MODELS.index) * len(METHODS) + table["method"].map(METHODS.index)
+    return table.loc[places.sort_values().index].reset_index(drop=True)
+
+
 def plot(table: pd.DataFrame, path: Path) -> None:
     """WER against size and speed, of one model's rows."""
     fp32 = table.set_index("method").loc["fp32"]
@@ -249,6 +255,7 @@ def main() -> None:
                 add({"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())})
         own = (table["model"] == model) & table["wer"].notna()
         table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, list(table.loc[own, "method"])))
+        table = in_order(table)
         if arguments.out:
             write_table(arguments.out, table)
     print(table.round(2).to_string(index=False))
