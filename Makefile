@@ -2,7 +2,7 @@
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
-# make test-kills     the whole DAG killed thirty times, which takes some ten minutes
+# make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
 # make lint   formatters, linters and the type checker

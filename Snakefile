@@ -38,6 +38,6 @@ rule all:
     default_target: True
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
-        expand("results/{model}/bundle", model=config["models"] if "stablequant" in config["methods"] else []),
+        expand("results/{model}/bundle", model=config["models"] if SEARCHED else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),
         expand("results/{model}/pages/{page}.html", model=config["models"], page=PAGES),

@@ -34,7 +34,7 @@ from stablequant.front_end import read_front_end
 from stablequant.layers import layer_names_of, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.memory import peak_rss_bytes
-from stablequant.percentiles import search_percentile
+from stablequant.percentiles import mark_best, search_percentile
 from stablequant.racing import Racing
 from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser
@@ -105,8 +105,7 @@ class Mode:
                 self.stages, modules, self.histograms, grid, self.calibration, self.racing
             )
         ]
-        running = [c for c in found if not c.stopped]
-        return min(running, key=lambda c: (c.outcome.wer, c.outcome.divergence, -c.percentile)).percentile
+        return next(c.percentile for c in mark_best(found) if c.best)
 
     def audio_seconds(self) -> float:
         return sum(u.samples for u in self.split.utterances) / self.split.front_end.sample_rate

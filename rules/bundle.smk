@@ -28,7 +28,7 @@ rule write_bundle:
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **procedure(wildcards),
-            **{key: config[key] for key in ("threshold", "percentiles", "racing", "precision", "seed")},
+            **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "racing", "precision", "seed")},
         },
         code=code_digest("write_bundle"),
     script:

@@ -16,7 +16,7 @@ from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
 from stablequant.fingerprint import fingerprint, set_back
 from stablequant.layers import jobs_of_layers
-from stablequant.manifests import audio_files, read_manifest, siblings
+from stablequant.manifests import audio_files, read_manifest, siblings, transcript_files
 from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
 
 
@@ -55,7 +55,7 @@ if workflow.is_main_process:
             f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
             "set back by as much, so that whatever is edited from now on counts as newer"
         )
-COMBINATION_PASSES = (config["combination"]["suspects"] + 1) * (len(config["percentiles"]) + 2)  # at most
+COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
 
 
@@ -86,14 +86,34 @@ def manifest_files(wildcards):
     return [str(file) for file in (manifest, *siblings(manifest))]
 
 
+def calibration_of_evaluation(wildcards):
+    """For the evaluation split the calibration split's utterances, with which it must share no audio."""
+    return f"results/{wildcards.model}/utterances/calibration.tsv" if wildcards.split == "evaluation" else []
+
+
 def audio_of_split(wildcards):
     """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
     settings = config["models"][wildcards.model]
     split = Path(settings[wildcards.split])
     if split.is_dir():
-        return fingerprint(audio_files(split))
-    manifest = manifest_of(settings, wildcards.split)
-    return fingerprint([split, *siblings(split), *(manifest.root / entry.path for entry in manifest.entries)])
+        audio, listed = audio_files(split), []
+    else:
+        manifest = manifest_of(settings, wildcards.split)
+        audio, listed = [manifest.root / entry.path for entry in manifest.entries], [split, *siblings(split)]
+    transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
+    return fingerprint([*listed, *transcripts, *audio])
+
+
+def audio_root(wildcards):
+    """What takes the place of the root that a split's manifest names; a folder is its own root."""
+    settings = config["models"][wildcards.model]
+    return None if Path(settings[wildcards.split]).is_dir() else settings.get("audio_root")
+
+
+def probe_of_layer(wildcards):
+    """What the job measured that probed the layer."""
+    jobs = PROBES[wildcards.model].items()
+    return [f"results/{wildcards.model}/sensitivity/{job}.json" for job, layers in jobs if wildcards.layer in layers]
 
 
 def searched_percentiles(wildcards):

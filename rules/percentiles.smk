@@ -1,7 +1,7 @@
 # The cut-off percentile of each selected layer. The selection decides which layers are searched but not what is found, so
-# it is ancient here: another threshold reruns no search that was already made.
+# it is no input here: another threshold reruns no search that was already made.
 #
-# INPUTS   as for the probes, and results/{model}/sensitivity.tsv
+# INPUTS   as for the probes, and the layer's own probe, sensitivity/{layers}.json
 # OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, 100 % as the probe measured it among them,
 #                                                and the best
 #          results/{model}/percentiles.tsv            one row per searched layer and candidate
@@ -18,7 +18,7 @@ rule search_percentile:
         histograms="results/{model}/prepared_histograms.safetensors",
         equalisation="results/{model}/equalisation.safetensors",
         activations="results/{model}/activations.json",
-        selection=ancient("results/{model}/sensitivity.tsv"),
+        probe=probe_of_layer,
     output:
         "results/{model}/percentiles/{layer}.json",
     log:

@@ -1,12 +1,14 @@
 # Plots and tables of what was found; `snakemake --report FILE.html` binds them into one page.
 #
-# INPUTS   the tables named below, prepared_histograms.safetensors, logs/{model}/
+# INPUTS   what is named below, prepared_histograms.safetensors, logs/{model}/
 # OUTPUTS  results/{model}/plots/{plot}.svg
 #          results/{model}/pages/{page}.html   one sortable table each
 
+SEARCHED = "stablequant" in config["methods"]  # where it is not, nothing may ask for a search
+OF_THE_SEARCH = ["sensitivity", "percentiles", "combination", "scales", "histograms"]
 PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
-PAGES = {  # page: (section of the report, caption, tables)
-    "data": ("Data", "table", ["utterances/calibration.tsv", "utterances/evaluation.tsv"]),
+PAGES = {  # page: (section of the report, caption, what it shows)
+    "data": ("Data", "table", ["checkpoint", "utterances/calibration.tsv", "utterances/evaluation.tsv"]),
     "sensitivity": ("Sensitivity", "table", ["sensitivity.tsv"]),
     "percentiles": ("Percentiles", "table", ["percentiles.tsv"]),
     "combination": ("Percentiles", "combination", ["combination.tsv"]),
@@ -15,6 +17,9 @@ PAGES = {  # page: (section of the report, caption, tables)
     "comparison": ("Comparison", "table", ["comparison.tsv"]),
     "hypotheses": ("Comparison", "hypotheses", ["hypotheses.tsv"]),
 }
+if not SEARCHED:
+    PLOTS = [plot for plot in PLOTS if plot not in OF_THE_SEARCH]
+    PAGES = {page: shown for page, shown in PAGES.items() if page not in OF_THE_SEARCH}
 
 
 rule write_pages:

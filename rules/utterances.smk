@@ -1,6 +1,7 @@
 # What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
 #
-# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts
+# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts; for the evaluation split what the
+#          calibration split holds, of which nothing may judge
 # OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript, sha256
 #          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
 
@@ -10,6 +11,7 @@ rule list_utterances:
     input:
         manifest=manifest_files,
         checkpoint="results/{model}/checkpoint",
+        calibration=calibration_of_evaluation,
     output:
         utterances="results/{model}/utterances/{split}.tsv",
     log:
@@ -25,7 +27,7 @@ rule list_utterances:
         runtime=runtime(),
     params:
         audio=audio_of_split,
-        audio_root=lambda wildcards: config["models"][wildcards.model].get("audio_root"),
+        audio_root=audio_root,
         max_rejected=config["max_rejected"],
         code=code_digest("list_utterances"),
     script:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.batches import MEGABYTE, footprint, make_batches
-from stablequant.engines.folder import read_engine
+from stablequant.engines.folder import max_batch, read_engine
 from stablequant.engines.running import load_engine, reason_not_run
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
 from stablequant.files import read_json, write_json, write_table
@@ -24,7 +24,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
     else:
         infer, result["arithmetic"] = load_engine(folder, snakemake.threads)
         memory = footprint(read_json(folder / "config.json"))
-        batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE)
+        batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE, most=max_batch(folder))
         evaluation = evaluate(infer, utterances, batches, read_front_end(folder), snakemake.params.repeats)
         hypotheses = evaluation.hypotheses
         result |= {

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.equalisation import load_scales
-from stablequant.files import read_json, write_json
+from stablequant.files import graph_bytes, read_json, write_json
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.provenance import provenance_of
@@ -17,5 +17,5 @@ with job(snakemake.log[0]) as log:
     ranges = {name: Range(row["low"], row["high"], row["split"]) for name, row in scales["activations"].items()}
     equalisation = snakemake.input.get("equalisation")
     insert_qdq(source, modules, ranges, load_scales(Path(equalisation)) if equalisation else {}, destination)
-    log.info("%s: %.3f of the size of fp32", destination, destination.stat().st_size / source.stat().st_size)
+    log.info("%s: %.3f of the size of fp32", destination, graph_bytes(destination) / graph_bytes(source))
     write_json(Path(snakemake.output.provenance), provenance_of(snakemake))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.files import read_table, write_json
+from stablequant.files import read_json, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
 from stablequant.percentiles import mark_best, search_percentile, unclipped
@@ -19,8 +19,7 @@ with job(snakemake.log[0]) as log:
         search.calibration,
         search.racing,
     )
-    whole = unclipped(read_table(Path(snakemake.input.selection)), layer, len(search.calibration.split.utterances))
-    candidates = mark_best([*whole, *tried])
+    candidates = mark_best([*unclipped(read_json(Path(snakemake.input.probe)), layer), *tried])
     best = next(c for c in candidates if c.best)
     write_json(
         Path(snakemake.output[0]),

@@ -1,5 +1,6 @@
 """Utterances recognised at once, within a memory budget: of one length, or padded where that changes nothing."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -66,9 +67,15 @@ def footprint(config: Mapping[str, Any]) -> Footprint:
 
 
 def make_batches(
-    utterances: list[Utterance], memory: Footprint, budget: float, padded: bool = False, seed: int | None = None
+    utterances: list[Utterance],
+    memory: Footprint,
+    budget: float,
+    padded: bool = False,
+    seed: int | None = None,
+    most: float = math.inf,
 ) -> list[Batch]:
-    """Batches whose hidden values take at most ``budget`` bytes, and of one utterance where that alone takes more.
+    """Batches whose hidden values take at most ``budget`` bytes, and of one utterance where that alone takes more; of
+    ``most`` utterances at most.
 
     Inside one all utterances are equally long, or, if ``padded``, as long as leaves at most a tenth of the batch to
     padding. Short ones come first; with ``seed`` the batches come in a random order instead, and who shares one with
@@ -78,7 +85,7 @@ def make_batches(
     drawn = utterances if draw is None else [utterances[i] for i in draw.permutation(len(utterances))]
     batches: list[Batch] = []
     for utterance in sorted(drawn, key=lambda u: u.samples):
-        if not batches or not _fits(batches[-1], utterance, memory, budget, padded):
+        if not batches or len(batches[-1]) >= most or not _fits(batches[-1], utterance, memory, budget, padded):
             batches.append([])
         batches[-1].append(utterance)
     return batches if draw is None else [batches[i] for i in draw.permutation(len(batches))]

@@ -108,7 +108,7 @@ def check(folder: Path, record: dict[str, Any], prefix: str = "") -> None:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open a bundle; everything but the engines and the graph is checked now, those when they are used."""
+    """Open a bundle; its front end is checked now, an engine when it is used, all else by `stablequant verify`."""
     if not (folder / RECORD).is_file():
         raise StableQuantError(
             folder, f"not a bundle: it holds no {RECORD}", "name results/MODEL/bundle or a copy of it"

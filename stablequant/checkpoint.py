@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.fairseq import read_fairseq
+from stablequant.files import replacing_folder
 from stablequant.front_end import read_front_end, write_front_end
 from stablequant.huggingface import download, read_huggingface
 from stablequant.layers import quantized_modules
@@ -31,9 +32,10 @@ def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
         model, front_end = read_huggingface(Path(source))
     if not all(torch.isfinite(values).all() for values in model.state_dict().values()):
         raise StableQuantError(source, "weights that are not finite numbers", "take an intact checkpoint")
-    model.save_pretrained(destination)
-    write_front_end(destination, front_end)
-    read_front_end(destination)
+    with replacing_folder(destination) as folder:
+        model.save_pretrained(folder)
+        write_front_end(folder, front_end)
+        read_front_end(folder)
     return layer_table(model)
 
 

@@ -91,6 +91,7 @@ def evaluate(
     """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
     from stablequant.batches import MEGABYTE, footprint, make_batches
     from stablequant.bundle import read_bundle
+    from stablequant.engines.folder import max_batch
     from stablequant.engines.running import load_engine
     from stablequant.evaluation import evaluate as judge
     from stablequant.evaluation import hypothesis_table
@@ -99,13 +100,14 @@ def evaluate(
     from stablequant.utterances import list_utterances
 
     opened = read_bundle(bundle)
-    infer, arithmetic = load_engine(opened.engine(backend), threads)
+    engine = opened.engine(backend)
+    infer, arithmetic = load_engine(engine, threads)
     utterances, rejections = list_utterances(read_manifest(manifest, audio_root), opened.front_end)
     for rejection in rejections:
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
     if not utterances:
         raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
-    batches = make_batches(utterances, footprint(opened.config), batch_mb * MEGABYTE)
+    batches = make_batches(utterances, footprint(opened.config), batch_mb * MEGABYTE, most=max_batch(engine))
     found = judge(infer, utterances, batches, opened.front_end, repeats=1)
     if out:
         write_table(out, hypothesis_table(utterances, found.hypotheses))

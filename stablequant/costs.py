@@ -10,7 +10,7 @@ from torch import nn
 from stablequant.batches import FLOAT_BYTES
 from stablequant.stages import Stages
 
-SAMPLES = 16_000  # of the noise that is passed through the layers to measure them
+SAMPLES = 16_000  # of the silence that is passed through the layers to measure them
 
 
 @dataclass(frozen=True)

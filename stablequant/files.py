@@ -27,8 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -36,16 +35,24 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` that takes its place when the block ends without an error."""
+    """An empty folder beside ``path`` that takes its place, synced, when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.") as temporary:
         making = Path(temporary) / path.name
         making.mkdir()
         yield making
+        for file in making.rglob("*"):
+            if file.is_file():
+                _sync(file)
         if path.exists():
             shutil.rmtree(path)
         making.rename(path)
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as content:
+        os.fsync(content.fileno())
 
 
 def _sweep(path: Path) -> None:

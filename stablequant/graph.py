@@ -7,7 +7,7 @@ import onnx_ir as ir
 from stablequant.files import data_beside, replacing
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
-OPERATIONS = {"Conv", "MatMul", "Gemm"}
+OPERATIONS = {"Conv", "MatMul"}
 MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)  # of a file, less what is no weight; HuBERT extra large exceeds it in fp32
 
 
@@ -19,8 +19,10 @@ def load_graph(path: Path) -> ir.Model:
 def save_graph(model: ir.Model, path: Path) -> None:
     """Write one file, or, where its weights exceed what one file may hold, the weights beside it in ``{name}.data``."""
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    beside = data_beside(path)
+    beside.unlink(missing_ok=True)
     with replacing(path) as temporary:
-        ir.save(model, temporary, external_data=data_beside(path).name if weights > MAX_PROTOBUF_BYTES else None)
+        ir.save(model, temporary, external_data=beside.name if weights > MAX_PROTOBUF_BYTES else None)
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:

@@ -13,6 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.front_end import FrontEnd
+from stablequant.jobs import fault_of_the_machine
 from stablequant.layers import ENCODER_OF
 from stablequant.unpickling import refusal
 from stablequant.vocabulary import SPECIAL, Vocabulary
@@ -34,6 +35,8 @@ def download(identifier: str) -> Path:
             if any(file for pattern in weights for file in folder.glob(pattern)):
                 break
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        if fault_of_the_machine(error):
+            raise
         reason = str(error).strip().splitlines()[0]
         raise StableQuantError(
             identifier, f"the hub does not give it ({reason})", "correct the name, or download it and give its folder"

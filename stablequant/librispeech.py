@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from stablequant.errors import StableQuantError
+from stablequant.jobs import fault_of_the_machine
 from stablequant.progress import progress
 
 # https://www.openslr.org/resources/12/md5sum.txt
@@ -58,6 +59,8 @@ def _download(url: str, destination: Path) -> str:
                     digest.update(block)
                     megabytes.update()
     except (OSError, HTTPException, ValueError) as error:
+        if fault_of_the_machine(error):
+            raise
         raise StableQuantError(
             url, f"it cannot be downloaded ({error})", "check the network, or set 'librispeech_mirror' in the config"
         ) from error
@@ -70,6 +73,8 @@ def _unpack(archive: Path, folder: Path, part: str) -> Path:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, OSError, EOFError) as error:
+        if fault_of_the_machine(error):
+            raise
         raise StableQuantError(archive.name, f"it cannot be unpacked ({error})", "take another mirror") from error
     unpacked = folder / "LibriSpeech" / part
     if not unpacked.is_dir():

@@ -207,6 +207,11 @@ def _column(place: str, row: dict, names: tuple[str, ...]) -> str:
     raise StableQuantError(place, f"no value in a column named {' or '.join(names)}", "add it, or remove the line")
 
 
+def transcript_files(folder: Path) -> list[Path]:
+    """LibriSpeech's transcripts in a folder, for the audio beside them."""
+    return sorted(folder.glob("*.trans.txt"))
+
+
 def audio_files(root: Path) -> Iterator[Path]:
     """Audio files below ``root``, sorted by path."""
     yield from sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from stablequant.files import read_json, read_table
+from stablequant.front_end import read_front_end
 
 STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 1.5em; color: #1b1b1b; background: #fff; }
@@ -62,11 +63,13 @@ def _cell(value: Any) -> str:
 
 
 def _data(files: list[Path]) -> tuple[str, pd.DataFrame]:
+    checkpoint, *tables = files
+    rate = read_front_end(checkpoint).sample_rate
     rows = []
-    for file in files:
+    for file in tables:
         table = read_table(file, ("utterance", "transcript")).fillna({"transcript": ""})
         words = table["transcript"].str.count(r"\S+")
-        lengths = table["samples"] / 16_000
+        lengths = table["samples"] / rate
         rows.append([file.stem, len(table), lengths.sum(), int(words.sum()), lengths.min(), lengths.max()])
     columns = ["split", "utterances", "seconds", "words", "shortest, s", "longest, s"]
     table = pd.DataFrame(rows, columns=columns)

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
@@ -45,9 +45,9 @@ def search_percentile(
     calibration: Calibration,
     racing: Racing | None = None,
 ) -> list[Candidate]:
-    """Measure the layer of ``modules`` clipped at each of ``percentiles``, and mark the best.
+    """Measure the layer of ``modules`` clipped at each of ``percentiles``.
 
-    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one is left.
+    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one of several is left.
     """
 
     def race(racing: Racing, trials: list[Trial]) -> bool:
@@ -56,25 +56,22 @@ def search_percentile(
         lost = racing.losers(errors, np.array([trial.divergence for trial in trials]), unseen)
         for trial, loses in zip(trials, lost.tolist(), strict=True):
             trial.stopped = loses
-        return int(lost.sum()) == len(trials) - 1
+        return len(trials) > 1 and int(lost.sum()) == len(trials) - 1
 
     trials = [Trial(clipped(modules, histograms, percentile), calibration) for percentile in percentiles]
     run_trials(stages, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
-    candidates = [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
-    return mark_best(candidates)
+    return [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
 
 
-def unclipped(sensitivity: pd.DataFrame, layer: str, utterances: int) -> list[Candidate]:
-    """The layer at 100 %, which its probe has measured, as a candidate like the others; none where racing ended the
-    probe before all ``utterances`` were recognised.
+def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate]:
+    """The layer at 100 %, as a candidate like the others; none where racing ended its probe early.
 
-    ``sensitivity`` is ``sensitivity.tsv``; the errors of each utterance stay with the probe.
+    ``probes`` are what `probe_layers` measured, as it stands in ``sensitivity/{layers}.json``.
     """
-    (row,) = sensitivity[sensitivity["layer"] == layer].to_dict("records")
-    if row["utterances"] < utterances:
+    (row,) = [row for row in probes if row["layer"] == layer]
+    if None in row["errors"]:
         return []
-    measured = {f.name: row[f.name] for f in fields(Outcome) if f.name != "errors"}
-    return [Candidate(100.0, Outcome(**measured, errors=[]))]
+    return [Candidate(100.0, Outcome(**{f.name: row[f.name] for f in fields(Outcome)}))]
 
 
 def clipped(
@@ -85,8 +82,10 @@ def clipped(
 
 
 def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Of the candidates that were not given up the lowest WER; ties go to the lower divergence from fp32, then to the
-    higher percentile."""
+    """Of the candidates that were not given up the fewest word errors, on the utterances that all of them recognised;
+    ties go to the lower divergence from fp32, then to the higher percentile."""
     running = [c for c in candidates if not c.stopped]
-    best = min(running, key=lambda c: (c.outcome.wer, c.outcome.divergence, -c.percentile))
-    return [replace(c, best=c is best) for c in candidates]
+    errors = np.array([[np.nan if e is None else e for e in c.outcome.errors] for c in running], dtype=float)
+    totals = errors[:, ~np.isnan(errors).any(axis=0)].sum(axis=1).tolist()
+    ranked = sorted(zip(totals, running, strict=True), key=lambda t: (t[0], t[1].outcome.divergence, -t[1].percentile))
+    return [replace(c, best=c is ranked[0][1]) for c in candidates]

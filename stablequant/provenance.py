@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stablequant.files import checksum
+from stablequant.files import checksum, data_beside
 
 PACKAGES = (
     *("torch", "transformers", "numpy", "onnx", "onnx-ir", "onnxscript", "openvino", "onnxruntime"),
@@ -16,9 +16,10 @@ FILE = "provenance.json"
 
 
 def checksums(path: Path) -> dict[str, str]:
-    """Of a file, or of all files below a folder, by their name relative to it."""
+    """Of a file, with the weights beside it where it is a large graph, or of all files below a folder, by their name
+    relative to it."""
     if not path.is_dir():
-        return {path.name: checksum(path)}
+        return {file.name: checksum(file) for file in (path, data_beside(path)) if file.is_file()}
     return {str(file.relative_to(path)): checksum(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 
@@ -61,5 +62,8 @@ def provenance(rule: str, output: str, inputs: Mapping[str, Path], params: Mappi
 
 def provenance_of(job: Any) -> dict[str, Any]:
     """`provenance` of the job that Snakemake gives a script as ``snakemake``."""
-    inputs = {name: Path(value) for name, value in job.input.items() if isinstance(value, str)}
+    inputs: dict[str, Path] = {}
+    for name, value in job.input.items():
+        files = {name: value} if isinstance(value, str) else {f"{name}/{i}": file for i, file in enumerate(value)}
+        inputs |= {key: Path(file) for key, file in files.items()}
     return provenance(job.rule, str(job.output[0]), inputs, dict(job.params.items()))

@@ -11,6 +11,7 @@ import numpy as np
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.batches import MEGABYTE, footprint
 from stablequant.bundle import Bundle, read_bundle
+from stablequant.engines.folder import max_batch
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
 from stablequant.recognition import Infer
@@ -46,10 +47,13 @@ class Recogniser:
     arithmetic: that quantized layers run in on this machine, ``int8`` or ``float32``
     """
 
-    def __init__(self, bundle: Bundle, infer: Infer, arithmetic: str, batch_mb: float, chunk_seconds: float) -> None:
+    def __init__(
+        self, bundle: Bundle, infer: Infer, arithmetic: str, batch_mb: float, chunk_seconds: float, most: float
+    ) -> None:
         self.bundle = bundle
         self.arithmetic = arithmetic
         self._infer = infer
+        self._most = most
         self._memory = footprint(bundle.config)
         self._budget = batch_mb * MEGABYTE
         self._chunk_seconds = chunk_seconds
@@ -83,7 +87,7 @@ class Recogniser:
         rate, hop = self.bundle.front_end.sample_rate, self._memory.hop
         chunks = cut(max(len(samples), MIN_SAMPLES), int(self._chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
         padded = np.pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
-        rows = max(1, int(self._budget / self._memory.bytes(chunks[0].stop - chunks[0].start)))
+        rows = max(1, int(min(self._most, self._budget / self._memory.bytes(chunks[0].stop - chunks[0].start))))
         parts = []
         for length, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
             listed = list(group)
@@ -112,14 +116,16 @@ def load_bundle(
     more than twice the overlap, is best about as long as the recogniser's training utterances.
     """
     bundle = read_bundle(Path(folder))
-    infer, arithmetic = load_engine(bundle.engine(backend), threads)
-    return Recogniser(bundle, infer, arithmetic, batch_mb, chunk_seconds)
+    engine = bundle.engine(backend)
+    infer, arithmetic = load_engine(engine, threads)
+    return Recogniser(bundle, infer, arithmetic, batch_mb, chunk_seconds, max_batch(engine))
 
 
 def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
     """Chunks of at most ``chunk`` samples that overlap by ``overlap``, each beginning at a frame.
 
-    The last one begins earlier rather than being short, so that all but a recording's only one are equally long.
+    The last one begins earlier rather than being short, so that, a frame more or less, all but a recording's only one
+    are equally long.
     """
     if samples <= chunk:
         return [slice(0, samples)]

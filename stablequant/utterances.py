@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,7 @@ from stablequant.audio import AudioError, read_audio
 from stablequant.errors import StableQuantError
 from stablequant.files import checksum, read_table
 from stablequant.front_end import FrontEnd
-from stablequant.manifests import Manifest, ManifestEntry
+from stablequant.manifests import Manifest, ManifestEntry, transcript_files
 from stablequant.progress import progress
 
 MIN_SAMPLES = 400  # the feature extractor's window: a shorter utterance has no frame
@@ -19,8 +20,8 @@ MIN_SAMPLES = 400  # the feature extractor's window: a shorter utterance has no 
 
 @dataclass(frozen=True)
 class Utterance:
-    """``utterance``: its name; ``path``: its audio; ``samples``: its length; ``transcript``: the reference words;
-    ``sha256``: checksum of the audio's file."""
+    """``utterance``: its file's name, with the path below the root where several have it; ``path``: its audio;
+    ``samples``: its length; ``transcript``: the reference words; ``sha256``: checksum of the audio's file."""
 
     utterance: str
     path: str
@@ -38,17 +39,23 @@ class Rejection:
     reason: str
 
 
-def list_utterances(manifest: Manifest, front_end: FrontEnd) -> tuple[list[Utterance], list[Rejection]]:
+def list_utterances(
+    manifest: Manifest, front_end: FrontEnd, apart_from: Sequence[Utterance] = ()
+) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file once and join it with its transcript, spelled as the recogniser writes.
 
-    Audio at another rate than the recogniser's and transcripts that it can never write get one warning each.
+    ``apart_from`` is the calibration split where this one is to judge: what stands in both is rejected. Audio at
+    another rate than the recogniser's and transcripts that it can never write get one warning each.
     """
     utterances, rejections = [], []
+    heard = {u.sha256: u.path for u in apart_from}
     rates: Counter[int] = Counter()
     transcripts: dict[Path, dict[str, str]] = {}
     for entry in progress(manifest.entries, label="checking audio"):
         try:
             utterance, rate = _check(manifest.root, entry, front_end, transcripts)
+            if utterance.sha256 in heard:
+                raise AudioError(f"the calibration split holds the same audio, {heard[utterance.sha256]}")
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
@@ -61,7 +68,15 @@ def list_utterances(manifest: Manifest, front_end: FrontEnd) -> tuple[list[Utter
     if unknown:
         listed = " ".join(f"{unit} ({count})" for unit, count in unknown.most_common(20))
         logging.warning("the recogniser can never write these of the transcripts, each counts as an error: %s", listed)
-    return utterances, rejections
+    return _named_apart(utterances, manifest.root), rejections
+
+
+def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
+    names = Counter(u.utterance for u in utterances)
+    return [
+        u if names[u.utterance] == 1 else replace(u, utterance=Path(u.path).relative_to(root).as_posix())
+        for u in utterances
+    ]
 
 
 def _check(
@@ -93,7 +108,7 @@ def _check(
 def read_transcripts(folder: Path) -> dict[str, str]:
     """Transcripts by utterance from the folder's ``*.trans.txt`` files, LibriSpeech's form: ``utterance words ...``."""
     transcripts = {}
-    for file in sorted(folder.glob("*.trans.txt")):
+    for file in transcript_files(folder):
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stablequant.audio import LONGEST
 from stablequant.bundle import RECORD, check, read_bundle
 from stablequant.errors import StableQuantError
 from stablequant.transcription import load_bundle
@@ -38,7 +39,7 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
     """
     bundle = read_bundle(folder)
     check(folder, bundle.record)
-    recogniser = load_bundle(folder, threads, backend=backend)
+    recogniser = load_bundle(folder, threads, chunk_seconds=LONGEST, backend=backend)  # whole, as the evaluation heard
     samples = [s for s in bundle.record.get("samples", []) if backend in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:

@@ -1,5 +1,6 @@
 """An engine's folder: the built network, what stands before and behind it, and how it was made."""
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -42,3 +43,8 @@ def write_engine(
 def read_engine(folder: Path) -> dict:
     """The description written by `write_engine`."""
     return read_json(folder / "engine.json")
+
+
+def max_batch(folder: Path) -> float:
+    """How many utterances the engine in ``folder`` takes at once; only TensorRT's are limited."""
+    return read_engine(folder).get("profile", {}).get("max_batch", math.inf)

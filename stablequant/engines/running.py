@@ -20,6 +20,18 @@ def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
         when the engine cannot run on this machine, or is damaged.
     """
     backend = read_engine(folder).get("backend")
+    if backend not in BACKENDS:
+        raise StableQuantError(folder / "engine.json", f"an engine of '{backend}'", f"known are {', '.join(BACKENDS)}")
+    try:
+        return _load(backend, folder, threads)
+    except ImportError as missing:
+        package = missing.name or backend
+        raise StableQuantError(
+            folder, f"{backend}'s engine needs the package {package} ({missing})", f"run: pip install {package}"
+        ) from missing
+
+
+def _load(backend: str, folder: Path, threads: int) -> tuple[Infer, str]:
     if backend == "openvino":
         from stablequant.engines import openvino
 
@@ -28,11 +40,9 @@ def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
         from stablequant.engines import onnxruntime
 
         return onnxruntime.load(folder, threads)
-    if backend in ("tensorrt", "tensorrt-rtx"):
-        from stablequant.engines import tensorrt
+    from stablequant.engines import tensorrt
 
-        return tensorrt.load(folder), tensorrt.arithmetic(folder)
-    raise StableQuantError(folder / "engine.json", f"an engine of '{backend}'", f"known are {', '.join(BACKENDS)}")
+    return tensorrt.load(folder), tensorrt.arithmetic(folder)
 
 
 def reason_not_run(folder: Path) -> str | None:

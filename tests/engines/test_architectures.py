@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
+from conftest import ARCHITECTURES, Recogniser, torch_infer, write_tiny_checkpoint
 
 from stablequant import graph
 from stablequant.checkpoint import import_checkpoint
@@ -17,10 +17,11 @@ from stablequant.export import export_onnx
 from stablequant.fakequant import fake_quantized
 from stablequant.files import graph_bytes
 from stablequant.operations import groups_of, operation_of
+from stablequant.provenance import checksums
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.recogniser import load_recogniser
 
 LENGTHS = ((1, 400), (1, 720), (3, 16_123), (2, 50_000))
 
@@ -133,6 +134,7 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
     assert divided[0].stat().st_size < whole[0].stat().st_size / 2
     assert graph_bytes(divided[0]) == pytest.approx(graph_bytes(whole[0]), rel=0.05)
     assert divided[1].read_bytes() == whole[1].read_bytes()
+    assert checksums(divided[0]).keys() == {"fp32.onnx", "fp32.onnx.data"}
     assert not [t.name for t in onnx.load(divided[1], load_external_data=False).graph.initializer if t.external_data]
     heard = audio(1, 16_000)
     for path in divided:

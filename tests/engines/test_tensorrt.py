@@ -1,6 +1,8 @@
 """Plans for an RTX GPU, built without one."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,21 @@ def test_a_plan_is_refused_in_one_sentence_where_it_cannot_run(tiny, tmp_path):
 def test_a_missing_library_is_named_with_the_line_that_installs_it():
     with pytest.raises(StableQuantError, match=r"package tensorrt: .*; run: pip install tensorrt=="):
         tensorrt.library("tensorrt")
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_engines_missing_package_is_named(tiny, tmp_path, backend):
+    write_engine(tmp_path / "engine", tiny.folder, lambda _: None, {"backend": backend})
+    code = (
+        f"import sys; sys.modules['{backend}'] = None\n"
+        "from pathlib import Path\nfrom stablequant.engines.running import load_engine\n"
+        "load_engine(Path(sys.argv[1]), 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "engine"], capture_output=True, text=True, check=False
+    )
+    assert f"engine: {backend}'s engine needs the package {backend} " in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].endswith(f"run: pip install {backend}")
 
 
 def test_an_engine_of_an_unknown_kind_is_refused(tiny, tmp_path):

@@ -18,7 +18,7 @@ from stablequant.costs import Cost, layer_costs, passes, recomputed
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json
 from stablequant.layers import layer_names
-from stablequant.percentiles import search_percentile
+from stablequant.percentiles import mark_best, search_percentile
 from stablequant.recogniser import torch_infer
 from stablequant.reference import Split
 from stablequant.sensitivity import probe_layers
@@ -98,7 +98,7 @@ def search(calibrated: Calibrated, layer: str) -> list[dict]:
     candidates = search_percentile(
         calibrated.stages, calibrated.of(layer), calibrated.histograms, GRID, calibrated.calibration
     )
-    return [c.row() for c in candidates]
+    return [c.row() for c in mark_best(candidates)]
 
 
 def probes(calibrated: Calibrated, layers: list[str]) -> list:

@@ -30,6 +30,11 @@ def test_without_padding_batches_hold_one_length_and_at_most_the_budget():
     assert len(make_batches([utterance("long", 10**7)], BYTE, 160_000)) == 1
 
 
+def test_no_batch_is_larger_than_an_engine_takes():
+    batches = make_batches([utterance(str(i), 16_000) for i in range(20)], BYTE, 10**6, most=8)
+    assert [len(batch) for batch in batches] == [8, 8, 4]
+
+
 def test_padded_batches_waste_little_and_are_fewer():
     draw = np.random.default_rng(0)
     utterances = [utterance(str(i), int(s)) for i, s in enumerate(draw.integers(16_000, 480_000, 200))]

@@ -1,5 +1,6 @@
 """Manifests, audio and transcripts: what is good passes, each fault is named with its place and its remedy."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,34 @@ def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reaso
         check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0, tmp_path / "rejected.tsv")
     assert files[2].name in str(refusal.value)
     check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0.25, tmp_path / "rejected.tsv")
+
+
+def test_audio_of_the_calibration_split_judges_nothing(tmp_path):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    calibration, _ = list_utterances(read_manifest(tmp_path / "manifest.tsv"), read_front_end(DEMO))
+    files[2].with_name("another.flac").write_bytes(files[2].read_bytes())
+    (tmp_path / "other.tsv").write_text(f"{files[2].parent}\nanother.flac\t{calibration[2].samples}\n")
+    (files[2].parent / "another.trans.txt").write_text("another the same under another name\n")
+    evaluation = read_manifest(tmp_path / "other.tsv")
+    assert len(list_utterances(evaluation, read_front_end(DEMO))[0]) == 1
+    kept, (rejection,) = list_utterances(evaluation, read_front_end(DEMO), calibration)
+    assert not kept
+    assert (rejection.line, rejection.reason) == (2, f"the calibration split holds the same audio, {files[2]}")
+
+
+def test_namesakes_are_told_apart_by_their_folders(tmp_path):
+    """As in TIMIT, where every speaker has a SA1."""
+    files = write_speech(tmp_path / "speech", tmp_path / "unused.tsv", 3)
+    listed = []
+    for file, name in zip(files, ("speaker1/SA1", "speaker2/SA1", "speaker2/SA2"), strict=True):
+        target = tmp_path / "corpus" / f"{name}.flac"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(target)
+        listed.append({"path": f"{name}.flac", "text": "she had"})
+    (tmp_path / "corpus/split.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "corpus/split.jsonl"), read_front_end(DEMO))
+    assert not rejections
+    assert [u.utterance for u in utterances] == ["speaker1/SA1.flac", "speaker2/SA1.flac", "SA2"]
 
 
 def test_a_split_is_never_all_rejected():

@@ -10,7 +10,7 @@ from stablequant.trials import Outcome
 
 
 def outcome(wer: float, divergence: float = 0.0) -> Outcome:
-    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, 10, [])
+    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, 10, [round(10 * wer)])
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,13 @@ def test_lowest_wer_then_lowest_divergence_then_highest_percentile(outcomes, bes
 def test_a_candidate_that_was_given_up_never_wins():
     candidates = [Candidate(99.9, outcome(8.0), stopped=True), Candidate(99.0, outcome(8.5))]
     assert [c.best for c in mark_best(candidates)] == [False, True]
+
+
+def test_what_was_heard_in_part_is_compared_on_that_part():
+    """Racing ends a search with one cut-off left; 100 % was measured by the probe, on all audio."""
+    whole = Candidate(100.0, Outcome(10.0, 0.4, 0.0, 0.8, 0.0, 4, [0, 0, 2, 2]))
+    raced = Candidate(99.9, Outcome(5.0, 2.0, 0.0, 4.0, 0.0, 2, [0, 1, None, None]))
+    assert [c.best for c in mark_best([whole, raced])] == [True, False]
 
 
 @pytest.fixture

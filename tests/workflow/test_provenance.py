@@ -32,6 +32,11 @@ def test_every_graph_engine_and_bundle_names_what_it_was_made_of(finished):
     assert engine["inputs"]["graph"] == {"max.onnx": digest(results / "onnx/max.onnx")}
     assert engine["inputs"]["checkpoint"]["model.safetensors"] == digest(results / "checkpoint/model.safetensors")
 
+    bundle = read_json(results / "bundle/quantization.json")["inputs"]
+    folder = results / "engines/openvino/stablequant"
+    assert bundle["engines/0"]["model.bin"] == digest(folder / "model.bin")
+    assert bundle["hypotheses/0"] == {"stablequant.tsv": digest(results / "evaluation/openvino/stablequant.tsv")}
+
 
 def test_nothing_that_is_handed_on_holds_a_path_of_this_machine(finished):
     places = [str(finished), str(Path(__file__).parents[2]), str(Path(sys.prefix).resolve()), str(Path.home()) + "/"]

@@ -1,5 +1,6 @@
 """Only the stages that an edit touches run again."""
 
+import shutil
 from pathlib import Path
 
 import onnx
@@ -145,6 +146,32 @@ def test_a_higher_threshold_reruns_the_selection_alone(project):
     printed = snakemake(project)
     assert "rule search_percentile" not in printed, "a finished search was made again"
     assert selected(project) == before
+
+
+def test_a_corrected_transcript_is_read(project):
+    (transcripts, *_) = (project / "speech/evaluation").rglob("*.trans.txt")
+    name, _, words = transcripts.read_text().partition(" ")
+    transcripts.write_text(f"{name} yes {words}")
+    jobs = planned(project)
+    assert jobs["list_utterances"] == 1
+    assert jobs["evaluate_engine"] == 3
+    assert "probe_layer" not in jobs
+
+
+def test_without_stablequant_nothing_is_searched(project):
+    configure(project, methods=["fp32", "max"])
+    shutil.rmtree(project / "results")
+    jobs = planned(project)
+    assert {"recognise_reference", "evaluate_engine", "write_pages"} <= jobs.keys()
+    assert not jobs.keys() & {"probe_layer", "search_percentile", "check_combination", "write_bundle"}
+
+
+def test_an_edited_probe_reruns_the_searches_that_take_its_result(project):
+    file = project / "scripts/probe_layer.py"
+    file.write_text(file.read_text() + "\n# edited\n")
+    assert planned(project)["probe_layer"] == 12
+    snakemake(project, "--until", "select_layers")
+    assert planned(project)["search_percentile"] == len(selected(project))
 
 
 def test_another_share_of_unusable_audio_reruns_from_the_list_of_utterances(project):
