@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.utils import parametrize
 from transformers import AutoModelForCTC
@@ -10,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 from stablequant import conformer, wavlm
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json
+from stablequant.recognition import Infer
 
 
 def resolve_device(device: str) -> torch.device:
@@ -39,3 +41,14 @@ def load_recogniser(folder: Path, device: str = "cpu", threads: int = 1, attenti
             parametrize.remove_parametrizations(module, "weight")
             module.weight.requires_grad_(False)
     return model.to(resolve_device(device))
+
+
+def torch_infer(model: torch.nn.Module) -> Infer:
+    """``model`` as a function of a batch of audio, float32 ``(batch, samples)``."""
+    device = next(model.parameters()).device
+
+    @torch.inference_mode()
+    def infer(audio: np.ndarray) -> np.ndarray:
+        return model(torch.from_numpy(audio).to(device)).logits.float().cpu().numpy()
+
+    return infer

@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -36,7 +35,7 @@ from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.quantization import Range
 from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser
+from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.recognition import Infer, recognise
 from stablequant.reference import Files, Split, load_reference, recognise_reference
 from stablequant.stages import Stages
@@ -139,17 +138,6 @@ def tiny(tmp_path_factory) -> Recogniser:
 def batches_of(recogniser: Recogniser, utterances: list[Utterance], budget: float = 1e8) -> list[Batch]:
     """Batches of equally long utterances, as an engine recognises them."""
     return make_batches(utterances, footprint(recogniser.model.config.to_dict()), budget)
-
-
-def torch_infer(model: torch.nn.Module) -> Infer:
-    """``model`` as a function of a batch of audio, float32 ``(batch, samples)``."""
-    device = next(model.parameters()).device
-
-    @torch.inference_mode()
-    def infer(audio: np.ndarray) -> np.ndarray:
-        return model(torch.from_numpy(audio).to(device)).logits.float().cpu().numpy()
-
-    return infer
 
 
 def heard(recogniser: Recogniser, infer: Infer, utterances: list[Utterance]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import onnxruntime
 import openvino as ov
 import pytest
 import torch
-from conftest import Recogniser, batches_of, heard, torch_infer
+from conftest import Recogniser, batches_of, heard
 
 from stablequant.batches import loaded
 from stablequant.channels import equalise_channels
@@ -20,6 +20,7 @@ from stablequant.fakequant import fake_quantized
 from stablequant.operations import groups_of, operation_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range, quantize_weight
+from stablequant.recogniser import torch_infer
 from stablequant.reference import Split
 from stablequant.scales import optimise_ranges
 from stablequant.stages import Stages

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import ARCHITECTURES, Recogniser, torch_infer, write_tiny_checkpoint
+from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 
 from stablequant import graph
 from stablequant.checkpoint import import_checkpoint
@@ -21,7 +21,7 @@ from stablequant.provenance import checksums
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser
+from stablequant.recogniser import load_recogniser, torch_infer
 
 LENGTHS = ((1, 400), (1, 720), (3, 16_123), (2, 50_000))
 

@@ -12,7 +12,7 @@ import jiwer
 import numpy as np
 import pytest
 import soundfile
-from conftest import DEMO, PROJECT, heard, torch_infer
+from conftest import DEMO, PROJECT, heard
 
 from stablequant.bundle import RECORD, Sample, read_bundle, write_bundle
 from stablequant.checkpoint import import_checkpoint
@@ -23,6 +23,7 @@ from stablequant.errors import StableQuantError
 from stablequant.export import export_onnx
 from stablequant.qdq import insert_qdq
 from stablequant.ranges import full_range
+from stablequant.recogniser import torch_infer
 
 WITHOUT_TORCH = (
     "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.cli import main; "
