@@ -35,10 +35,10 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from quantizers import PEERS, Subject
 from variants import VARIANTS
 
-from stablequant.batches import MEGABYTE, footprint, loaded, make_batches
+from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
-from stablequant.files import read_json, read_table, write_table
+from stablequant.files import read_table, write_table
 from stablequant.front_end import FILES, read_front_end
 from stablequant.huggingface import read_huggingface
 from stablequant.layer_table import read_modules
@@ -112,7 +112,7 @@ def prepare(name: str, threads: int) -> Subject:
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
     subprocess.run([*snakemake, "--rerun-triggers", "mtime", "--", *wanted], cwd=PROJECT, check=True)
     front_end = read_front_end(results / "checkpoint")
-    memory = footprint(read_json(results / "checkpoint/config.json"))
+    memory = read_footprint(results / "checkpoint/config.json")
     evaluation = make_batches(
         read_utterances(results / "utterances/evaluation.tsv"), memory, CONFIG["batch_mb"] * MEGABYTE
     )

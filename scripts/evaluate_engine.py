@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stablequant.batches import MEGABYTE, footprint, make_batches
+from stablequant.batches import MEGABYTE, make_batches, read_footprint
 from stablequant.engines.folder import max_batch, read_engine
 from stablequant.engines.running import load_engine, reason_not_run
 from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
-from stablequant.files import read_json, write_json, write_table
+from stablequant.files import write_json, write_table
 from stablequant.front_end import read_front_end
 from stablequant.jobs import job
 from stablequant.utterances import read_utterances
@@ -23,7 +23,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
         result["status"] = f"built, not run: {reason}"
     else:
         infer, result["arithmetic"] = load_engine(folder, snakemake.threads)
-        memory = footprint(read_json(folder / "config.json"))
+        memory = read_footprint(folder / "config.json")
         batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE, most=max_batch(folder))
         evaluation = evaluate(infer, utterances, batches, read_front_end(folder), snakemake.params.repeats)
         hypotheses = evaluation.hypotheses

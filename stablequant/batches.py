@@ -11,7 +11,7 @@ import numpy as np
 
 from stablequant.audio import AudioError, normalise, read_audio
 from stablequant.errors import StableQuantError
-from stablequant.files import checksum
+from stablequant.files import checksum, read_json
 from stablequant.front_end import FrontEnd
 from stablequant.progress import progress
 from stablequant.utterances import Utterance
@@ -64,6 +64,17 @@ def footprint(config: Mapping[str, Any]) -> Footprint:
     scores = config["num_attention_heads"] if config["model_type"] in ("wavlm", "wav2vec2-conformer") else 0
     per_sample = max(convolutions, (COPIES * config["hidden_size"] + 2 * widest) / hops[-1])
     return Footprint(FLOAT_BYTES * per_sample, FLOAT_BYTES * COPIES * scores, hops[-1])
+
+
+def read_footprint(config: Path) -> Footprint:
+    """`footprint` of a ``config.json``, whatever it holds; raise `StableQuantError` where that is no recogniser's."""
+    try:
+        found = footprint(read_json(config))
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
+    if not (found.hop > 0 and 0 < found.per_sample < math.inf and 0 <= found.per_pair < math.inf):
+        raise StableQuantError(config, "not a recogniser's sizes", "restore the file")
+    return found
 
 
 def make_batches(

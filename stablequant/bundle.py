@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stablequant import front_end
+from stablequant.batches import Footprint, read_footprint
 from stablequant.errors import StableQuantError
 from stablequant.files import checksum, data_beside, read_json, replacing_folder, write_json, write_text
 from stablequant.front_end import FrontEnd, read_front_end
@@ -74,13 +75,18 @@ class Bundle:
     ----------
     record: `quantization.json`
     front_end: what stands before and behind the network
-    config: the recogniser's `config.json`
+    memory: that recognising takes
     """
 
     folder: Path
     record: dict[str, Any]
     front_end: FrontEnd
-    config: dict[str, Any]
+    memory: Footprint
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """The stored utterances: ``file transcript hypotheses``, as `Sample` has them."""
+        return self.record.get("samples", [])
 
     def engine(self, backend: str) -> Path:
         """The folder of one backend's engine, checked."""
@@ -99,12 +105,19 @@ def check(folder: Path, record: dict[str, Any], prefix: str = "") -> None:
         raise StableQuantError(folder / RECORD, f"no checksum of '{prefix}'", "copy the bundle again")
     for name, expected in listed.items():
         file = folder / name
-        if not file.resolve().is_relative_to(folder.resolve()):
+        if not _leads_into(folder, file):
             raise StableQuantError(folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
         if not file.is_file():
             raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
         if checksum(file) != expected:
             raise StableQuantError(file, "not the file that the bundle was made with", "copy the bundle again")
+
+
+def _leads_into(folder: Path, file: Path) -> bool:
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # no file can have that name, or links lead round in a circle
+        return False
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -116,6 +129,15 @@ def read_bundle(folder: Path) -> Bundle:
     record = read_json(folder / RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
         raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
+    samples = record.get("samples", [])
+    if not isinstance(samples, list) or not all(map(_is_sample, samples)):
+        raise StableQuantError(folder / RECORD, "samples that are none", "copy the bundle again")
     for name in front_end.FILES:
         check(folder, record, name)
-    return Bundle(folder, record, read_front_end(folder), read_json(folder / "config.json"))
+    return Bundle(folder, record, read_front_end(folder), read_footprint(folder / "config.json"))
+
+
+def _is_sample(stored: Any) -> bool:
+    return (
+        isinstance(stored, dict) and isinstance(stored.get("file"), str) and isinstance(stored.get("hypotheses"), dict)
+    )

@@ -89,7 +89,7 @@ def evaluate(
     backend: Backend = "openvino",
 ) -> None:
     """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
-    from stablequant.batches import MEGABYTE, footprint, make_batches
+    from stablequant.batches import MEGABYTE, make_batches
     from stablequant.bundle import read_bundle
     from stablequant.engines.folder import max_batch
     from stablequant.engines.running import load_engine
@@ -107,7 +107,7 @@ def evaluate(
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
     if not utterances:
         raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
-    batches = make_batches(utterances, footprint(opened.config), batch_mb * MEGABYTE, most=max_batch(engine))
+    batches = make_batches(utterances, opened.memory, batch_mb * MEGABYTE, most=max_batch(engine))
     found = judge(infer, utterances, batches, opened.front_end, repeats=1)
     if out:
         write_table(out, hypothesis_table(utterances, found.hypotheses))

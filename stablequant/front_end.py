@@ -9,6 +9,7 @@ from stablequant.files import read_json, write_json
 from stablequant.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 
 Entry = TypeVar("Entry", int, bool)
+HIGHEST_RATE = 768_000  # Hz, of any recording
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -34,10 +35,13 @@ def read_front_end(folder: Path) -> FrontEnd:
     """Read it from a checkpoint's or an engine's folder."""
     preprocessor = folder / "preprocessor_config.json"
     vocabulary = read_vocabulary(folder, _entry(folder / "config.json", "pad_token_id", int))
+    rate, normalize = _entry(preprocessor, "sampling_rate", int), _entry(preprocessor, "do_normalize", bool)
+    if not 0 < rate <= HIGHEST_RATE:
+        raise StableQuantError(preprocessor, f"a 'sampling_rate' of {rate} Hz", "correct it")
     epsilon = read_json(preprocessor).get("variance_epsilon", FrontEnd.epsilon)
-    return FrontEnd(
-        _entry(preprocessor, "sampling_rate", int), _entry(preprocessor, "do_normalize", bool), vocabulary, epsilon
-    )
+    if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
+        raise StableQuantError(preprocessor, f"a 'variance_epsilon' of {epsilon!r}", "correct it")
+    return FrontEnd(rate, normalize, vocabulary, epsilon)
 
 
 def write_front_end(folder: Path, front_end: FrontEnd) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from stablequant.audio import AudioError, normalise, read_audio
-from stablequant.batches import MEGABYTE, footprint
+from stablequant.batches import MEGABYTE
 from stablequant.bundle import Bundle, read_bundle
 from stablequant.engines.folder import max_batch
 from stablequant.engines.running import load_engine
@@ -54,7 +54,7 @@ class Recogniser:
         self.arithmetic = arithmetic
         self._infer = infer
         self._most = most
-        self._memory = footprint(bundle.config)
+        self._memory = bundle.memory
         self._budget = batch_mb * MEGABYTE
         self._chunk_seconds = chunk_seconds
 

@@ -40,7 +40,7 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
     bundle = read_bundle(folder)
     check(folder, bundle.record)
     recogniser = load_bundle(folder, threads, chunk_seconds=LONGEST, backend=backend)  # whole, as the evaluation heard
-    samples = [s for s in bundle.record.get("samples", []) if backend in s["hypotheses"]]
+    samples = [s for s in bundle.samples if backend in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:
             raise StableQuantError(folder / RECORD, f"no checksum of '{sample['file']}'", "copy the bundle again")

@@ -102,8 +102,13 @@ def read_vocabulary(folder: Path, blank: int) -> Vocabulary:
         raise StableQuantError(path, f"no token for the blank, class {blank}", "correct 'pad_token_id' in config.json")
     tokenizer = folder / "tokenizer_config.json"
     settings = read_json(tokenizer) if tokenizer.is_file() else {"word_delimiter_token": "|"}
-    delimiter = settings.get("word_delimiter_token")
-    special = SPECIAL.union(settings.get("additional_special_tokens") or [])
+    if not isinstance(settings, dict):
+        raise StableQuantError(tokenizer, "not a tokenizer's settings", "restore the file")
+    delimiter, added = settings.get("word_delimiter_token"), settings.get("additional_special_tokens") or []
+    texts = isinstance(added, list) and all(isinstance(token, str) for token in added)
+    if not texts or not isinstance(delimiter, str | None):
+        raise StableQuantError(tokenizer, "tokens that are not text", "restore the file")
+    special = SPECIAL.union(added)
     return Vocabulary(sorted(classes, key=classes.__getitem__), blank, delimiter, special - {delimiter})
 
 

@@ -3,11 +3,14 @@
 Cases are drawn by hypothesis from fixed seeds (``derandomize``), so that a failure comes again.
 """
 
+import csv
 import io
 import json
+import os
 import pickle
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +30,10 @@ from stablequant.engines.folder import write_engine
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
 from stablequant.fairseq import read_fairseq
-from stablequant.front_end import read_front_end
+from stablequant.files import checksum, read_json
+from stablequant.front_end import FILES, read_front_end, write_front_end
 from stablequant.manifests import read_manifest
+from stablequant.provenance import checksums
 from stablequant.utterances import list_utterances, read_transcripts
 
 MANY = settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -74,18 +79,59 @@ def place(tmp_path_factory) -> Path:
 
 @MANY
 @given(body=TEXT, suffix=st.sampled_from([".tsv", ".csv", ".jsonl", ".json"]), rooted=st.booleans())
-def test_a_manifest_names_nothing_outside_its_root(place, body, suffix, rooted):
+def test_a_manifest_of_any_bytes_is_read_or_refused(place, body, suffix, rooted):
     file = place / "manifests" / f"m{suffix}"
     file.write_bytes((f"{place / 'inside'}\n{body}" if rooted else body).encode("utf-8", "surrogatepass"))
     try:
-        manifest = read_manifest(file, None if rooted else place / "inside")
+        read_manifest(file, None if rooted else place / "inside")
     except StableQuantError as error:
         assert str(file) in str(error) or "audio_root" in str(error)
-        return
-    for entry in manifest.entries:
-        lexical = Path(*[part for part in (manifest.root / entry.path).parts if part != "."])
-        assert lexical.is_relative_to(manifest.root)
-        assert ".." not in Path(entry.path).parts
+
+
+def listing(form: str, paths: Sequence[str], root: Path) -> str:
+    """A manifest that is well formed, whatever its paths."""
+    if form == "fairseq":
+        return f"{root}\n" + "".join(f"{path}\t1600\n" for path in paths)
+    if form == "jsonl":
+        return "".join(json.dumps({"audio_filepath": path, "text": "x"}) + "\n" for path in paths)
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter={"csv": ",", "tsv": "\t"}[form], lineterminator="\n")
+    writer.writerows([["path", "sentence"], *([path, "x"] for path in paths)])
+    return text.getvalue()
+
+
+STEPS = st.sampled_from(
+    ["..", ".", "", "a.wav", "away", "secret.wav", "outside", "\0", "\u2025", "\uff0e\uff0e", "~", "\\"]
+)
+PATHS = st.one_of(st.lists(STEPS, min_size=1, max_size=4).map("/".join), TEXT)
+
+
+def test_a_manifest_names_nothing_outside_its_root(place):
+    accepted = []
+
+    @MANY
+    @given(
+        form=st.sampled_from(["fairseq", "csv", "tsv", "jsonl"]),
+        paths=st.lists(PATHS, min_size=1, max_size=2),
+        given_root=st.booleans(),
+    )
+    def read(form, paths, given_root):
+        file = place / "inside" / f"m.{'txt' if form == 'fairseq' else form}"
+        file.write_bytes(listing(form, paths, place / "inside").encode("utf-8", "surrogatepass"))
+        try:
+            manifest = read_manifest(file, place / "inside" if given_root else None)
+        except StableQuantError as error:
+            assert str(file) in str(error) or "audio_root" in str(error)
+            return
+        for entry in manifest.entries:
+            assert ".." not in Path(entry.path).parts
+            assert Path(os.path.normpath(manifest.root / entry.path)).is_relative_to(manifest.root)
+            if given_root:
+                assert manifest.root == place / "inside"
+            accepted.append(form)
+
+    read()
+    assert min(accepted.count(form) for form in ("fairseq", "csv", "tsv", "jsonl")) > 100, "hardly a path was looked at"
 
 
 @SOME
@@ -208,7 +254,9 @@ JSON = st.recursive(
 @pytest.fixture(scope="module")
 def bundle(place) -> Path:
     folder = place / "bundle"
-    shutil.copytree(DEMO, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    folder.mkdir()
+    shutil.copyfile(DEMO / "config.json", folder / "config.json")
+    write_front_end(folder, read_front_end(DEMO))
     return folder
 
 
@@ -217,11 +265,78 @@ def bundle(place) -> Path:
     sums=st.one_of(JSON, st.dictionaries(st.one_of(TEXT, st.just("../outside/secret.wav")), JSON, max_size=5)),
     rest=st.one_of(st.just({}), st.dictionaries(TEXT, JSON, max_size=3)),
 )
-def test_a_bundles_record_is_checked_or_refused(place, bundle, sums, rest):
+def test_a_bundles_record_of_anything_is_refused(bundle, sums, rest):
     (bundle / RECORD).write_text(json.dumps({**rest, "sha256": sums}), encoding="utf-8", errors="surrogatepass")
     with pytest.raises(StableQuantError):
+        read_bundle(bundle)
+
+
+def test_a_bundles_record_leads_to_nothing_outside(place, bundle):
+    """Of a record that is right but for one name more, which is told with the checksum of what it leads to."""
+    (bundle / RECORD).unlink(missing_ok=True)
+    sums = checksums(bundle)
+    within = []
+
+    @MANY
+    @given(name=PATHS)
+    def read(name):
+        leads_to = bundle / name.replace("\0", "")
+        known = checksum(leads_to) if leads_to.is_file() else "0" * 64
+        record = {"sha256": {**sums, name: known}}
+        (bundle / RECORD).write_text(json.dumps(record), encoding="utf-8", errors="surrogatepass")
         opened = read_bundle(bundle)
-        check(opened.folder, opened.record)
+        try:
+            check(opened.folder, opened.record)
+        except StableQuantError:
+            return
+        assert (bundle / name).resolve().is_relative_to(bundle.resolve())
+        within.append(name)
+
+    (bundle / "a.wav").write_bytes((place / "inside/a.wav").read_bytes())
+    (bundle / "away").symlink_to(place / "outside")
+    read()
+    assert within, "every record was refused"
+    with pytest.raises(StableQuantError, match="leads out of the bundle"):
+        check(bundle, {"sha256": {"away/secret.wav": checksum(place / "outside/secret.wav")}})
+
+
+VALUES = st.one_of(JSON, st.integers(-(10**30), 10**30), st.floats(), st.just([]), st.just({}), st.just([[]]))
+
+
+@MANY
+@given(
+    name=st.sampled_from([*FILES, RECORD]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), VALUES), min_size=1, max_size=3),
+    whole=st.one_of(st.none(), st.tuples(VALUES)),
+)
+def test_a_bundle_that_holds_anything_is_read_or_refused(bundle, name, changes, whole):
+    """Its checksums are right: whoever made it may have written anything."""
+    with tempfile.TemporaryDirectory(dir=bundle.parent) as temporary:
+        folder = Path(temporary)
+        contents = {file: read_json(bundle / file) for file in FILES}
+        contents[RECORD] = {"samples": [{"file": "a.wav", "hypotheses": {"openvino": "x"}}], "method": "stablequant"}
+        for place, value in changes:
+            keys = list(contents[name])
+            contents[name][keys[int(place * len(keys))]] = value
+        if whole:
+            contents[name] = whole[0]
+        for file in FILES:
+            (folder / file).write_text(json.dumps(contents[file]), encoding="utf-8", errors="surrogatepass")
+        record = contents[RECORD]
+        if isinstance(record, dict):
+            record = {"sha256": checksums(folder), **record}
+        (folder / RECORD).write_text(json.dumps(record), encoding="utf-8", errors="surrogatepass")
+        try:
+            opened = read_bundle(folder)
+        except StableQuantError as error:
+            assert str(folder) in str(error)
+            return
+        assert opened.memory.hop > 0
+        assert isinstance(opened.front_end.vocabulary.decode(np.arange(40)), str)
+        assert isinstance(opened.front_end.vocabulary.spell("what is said"), str)
+        assert opened.front_end.sample_rate > 0
+        assert opened.front_end.epsilon >= 0
+        assert all(opened.folder / sample["file"] for sample in opened.samples)
 
 
 @SOME
