@@ -100,7 +100,7 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     return Subject(stages, modules, histograms["calibration"], splits, choice)
 
 
-def finer_grid(subject: Subject) -> tuple[Choice, float]:
+def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, float]:
     """Half a step to either side of every cut-off, layers of one cut-off together."""
     grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
     halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < WHOLE else (a + b) / 2 for a, b in pairwise(grid)]
@@ -112,7 +112,7 @@ def finer_grid(subject: Subject) -> tuple[Choice, float]:
     for percentile, group in alike.items():
         place = grid.index(percentile)
         near = [percentile, *halves[max(place - 1, 0) : place + 1]]
-        choice = best_of(subject, choice, group, near, CONFIG["combination"]["audio_seconds"])
+        choice = best_of(subject, choice, group, near, audio_seconds)
         passes += len(near)
     return choice, passes
 
@@ -252,7 +252,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
 
     ideas = {
         IDEAS[0]: lambda: as_chosen,
-        "finer grid": lambda: chosen(finer_grid(subject)),
+        "finer grid": lambda: chosen(finer_grid(subject, audio_seconds)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
         "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0.0),

@@ -129,7 +129,8 @@ def own_cost(subject: Subject) -> dict:
         read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
     )
     tried = int((searches["percentile"] < 100).sum())  # 100 % is the probe's
-    return {"seconds": work / subject.threads, "passes": 1 + len(probes) + tried + len(steps)}
+    passes = 2 + len(probes) + tried + len(steps)  # the channels' ranges, the reference, and what was tried
+    return {"seconds": work / subject.threads, "passes": passes}
 
 
 def engine_of(subject: Subject, method: str) -> Path:
@@ -205,6 +206,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table's main columns as the README shows them."""
+    table = in_order(table)
     shown = ["model", "method", "wer", "degradation", "ci_low", "ci_high", "size", "passes", "float_layers", "error"]
     fp32 = table[table["method"] == "fp32"].set_index("model")["size_bytes"]
     table = table.assign(size=table["size_bytes"] / table["model"].map(fp32))[shown]

@@ -18,9 +18,9 @@ RUN apt-get update \
 
 WORKDIR /stablequant
 COPY Makefile requirements.lock requirements-torch.lock requirements-cuda.lock ./
+RUN make .venv/installed
 # The image's own TensorRT is shown to .venv, behind the packages that are installed there.
-RUN make .venv/installed \
-    && python3 -c 'import pathlib, tensorrt; print(pathlib.Path(tensorrt.__file__).parents[1])' \
+RUN python3 -c 'import pathlib, tensorrt; print(pathlib.Path(tensorrt.__file__).parents[1])' \
     > "$(.venv/bin/python -c 'import site; print(site.getsitepackages()[0])')/tensorrt.pth"
 COPY . .
 

@@ -113,7 +113,8 @@ def audio_root(wildcards):
 def probe_of_layer(wildcards):
     """What the job measured that probed the layer."""
     jobs = PROBES[wildcards.model].items()
-    return [f"results/{wildcards.model}/sensitivity/{job}.json" for job, layers in jobs if wildcards.layer in layers]
+    job = next(job for job, layers in jobs if wildcards.layer in layers)
+    return f"results/{wildcards.model}/sensitivity/{job}.json"
 
 
 def searched_percentiles(wildcards):

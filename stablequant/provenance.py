@@ -19,7 +19,7 @@ def checksums(path: Path) -> dict[str, str]:
     """Of a file, with the weights beside it where it is a large graph, or of all files below a folder, by their name
     relative to it."""
     if not path.is_dir():
-        return {file.name: checksum(file) for file in (path, data_beside(path)) if file.is_file()}
+        return {file.name: checksum(file) for file in (path, data_beside(path)) if file == path or file.is_file()}
     return {str(file.relative_to(path)): checksum(file) for file in sorted(path.rglob("*")) if file.is_file()}
 
 

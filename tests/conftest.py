@@ -187,6 +187,9 @@ def demo_utterances() -> list[Utterance]:
     return utterances
 
 
+os.environ |= dict.fromkeys(("no_proxy", "NO_PROXY"), "127.0.0.1,localhost")  # the tests' own servers
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _in_project():
     os.chdir(PROJECT)

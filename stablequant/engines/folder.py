@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stablequant import front_end
+from stablequant.errors import StableQuantError
 from stablequant.files import read_json, replacing_folder, write_json, write_table
 from stablequant.provenance import FILE
 
@@ -41,10 +42,14 @@ def write_engine(
 
 
 def read_engine(folder: Path) -> dict:
-    """The description written by `write_engine`."""
-    return read_json(folder / "engine.json")
+    """The description written by `write_engine`; raise `StableQuantError` where it is none."""
+    description = read_json(folder / "engine.json")
+    if not isinstance(description, dict) or not isinstance(description.get("backend"), str):
+        raise StableQuantError(folder / "engine.json", "not an engine's description", "build the engine again")
+    return description
 
 
 def max_batch(folder: Path) -> float:
     """How many utterances the engine in ``folder`` takes at once; only TensorRT's are limited."""
-    return read_engine(folder).get("profile", {}).get("max_batch", math.inf)
+    description = read_engine(folder)
+    return description["profile"]["max_batch"] if "profile" in description else math.inf

@@ -158,7 +158,7 @@ def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ran
     assert len(set(shared)) == 1, "one tensor, one pair"
 
 
-def test_no_float_weight_is_left_and_the_size_is_a_quarter(demo, fp32, int8):
+def test_no_float_weight_is_left_and_the_size_is_a_quarter(fp32, int8):
     assert int8.stat().st_size / fp32.stat().st_size <= 0.29
     heavy = [c.name for c in onnx.load(int8).graph.initializer if c.data_type == 1 and np.prod(c.dims) > 5000]
     assert heavy == []

@@ -96,11 +96,13 @@ def test_the_quantized_graph_and_engine_are_the_simulation(exported):
     assert relative_rms(infer(heard), simulated) < 0.5 * effect
 
 
-def test_every_layer_of_the_quantized_graph_is_the_simulation(exported, tmp_path):
+def test_every_layer_of_the_quantized_graph_and_engine_is_the_simulation(exported, tmp_path):
     """One at a time, so that little can be amplified: exact to a few values that lie on an edge."""
     recogniser, fp32 = exported
     ranges, scales = prepare(recogniser)
     heard = audio(2, 16_123)
+    engine = tmp_path / "engine"
+    engine.mkdir()
     for layer in dict.fromkeys(m.layer for m in recogniser.modules):
         modules = [m for m in recogniser.modules if m.layer == layer]
         insert_qdq(fp32, modules, ranges, scales, tmp_path / "layer.onnx")
@@ -110,6 +112,9 @@ def test_every_layer_of_the_quantized_graph_is_the_simulation(exported, tmp_path
             tmp_path / "layer.onnx", unoptimised(), providers=["CPUExecutionProvider"]
         )
         assert relative_rms(session.run(None, {"input_values": heard})[0], simulated) < 0.005, layer
+        openvino.build(tmp_path / "layer.onnx", engine)
+        infer, _ = openvino.load(engine, threads=2)
+        assert relative_rms(infer(heard), simulated) < 0.005, layer
 
 
 @pytest.mark.parametrize("exported", ["wavlm", "conformer-relative"], indirect=True)

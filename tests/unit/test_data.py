@@ -15,7 +15,7 @@ from stablequant.manifests import read_manifest
 from stablequant.utterances import Rejection, check_rejections, list_utterances
 
 
-def test_the_demos_splits_are_whole(demo_utterances):
+def test_the_demos_splits_are_whole():
     splits = {}
     for split in ("calibration", "evaluation"):
         manifest = read_manifest(PROJECT / f"tsv/demo-{split}.tsv")

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import tomllib
+from pathlib import Path
 
 import yaml
 from conftest import PROJECT
@@ -30,6 +31,32 @@ def test_environments_pin_what_the_lock_pins():
         for pin in pins:
             name, version = pin.lower().split("==")
             assert LOCK[name_of(name)] == version, f"{file.name}: {pin}"
+
+
+PACKAGES = {  # of modules that are named otherwise
+    "onnx_ir": "onnx-ir",
+    "tensorrt_rtx_bindings": "tensorrt-rtx-cu12-bindings",
+    "stablequant": None,
+}
+
+
+def imported_by(script: Path) -> set[str]:
+    """Packages that a script and what it imports import when they are loaded."""
+    modules = set()
+    for file in all_modules(script, PROJECT):
+        for node in ast.parse(file.read_text()).body:
+            modules |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
+            modules |= {node.module} if isinstance(node, ast.ImportFrom) else set()
+    found = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
+    return {name_of(PACKAGES.get(name, name)) for name in found if PACKAGES.get(name, name)}
+
+
+def test_environments_hold_what_their_rules_import():
+    for name, body in jobs().items():
+        environment = PROJECT / "envs" / Path(re.search(r"envs/(\w+\.yaml)", body)[1]).name
+        pins = yaml.safe_load(environment.read_text())["dependencies"][-1]["pip"]
+        missing = imported_by(PROJECT / "scripts" / f"{name}.py") - {name_of(pin.split("==")[0]) for pin in pins}
+        assert not missing, f"{name}, {environment.name}"
 
 
 def test_every_package_is_pinned_once_and_by_its_hashes():
@@ -59,15 +86,9 @@ def test_direct_requirements_are_locked():
 
 def test_the_package_requires_what_its_command_imports():
     """What is imported inside functions is optional: torch, and a backend's own library."""
-    imported = set()
-    for file in all_modules(PROJECT / "stablequant/cli.py", PROJECT):
-        for node in ast.parse(file.read_text()).body:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            imported |= {name.split(".")[0] for name in names}
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     required = {*project["dependencies"], *project["optional-dependencies"]["onnxruntime"]}
-    assert imported - sys.stdlib_module_names - {"stablequant"} == required
+    assert imported_by(PROJECT / "stablequant/cli.py") == required
 
 
 def test_every_config_key_is_in_the_readme():

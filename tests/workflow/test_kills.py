@@ -19,7 +19,8 @@ SEED = 0
 HAND = 5  # kills of one project at most; the next ones are of a new one
 DELAYS = (0.0, 2.0)  # seconds between a stage's first line in its log and the kill
 FINISHED = (
-    *("sensitivity/*.json", "percentiles/*.json", "scales/*.json", "onnx/*.onnx", "engines/*/*/model.*"),
+    *("checkpoint/*", "equalisation.safetensors", "reference.json", "*histograms.safetensors", "sensitivity/*.json"),
+    *("percentiles/*.json", "combination.json", "scales/*.json", "onnx/*.onnx", "engines/*/*/model.*"),
     "evaluation/*/*.json",
 )  # what took long and is not to be made again
 COMPARED = (

@@ -39,7 +39,7 @@ def test_every_graph_engine_and_bundle_names_what_it_was_made_of(finished):
 
 
 def test_nothing_that_is_handed_on_holds_a_path_of_this_machine(finished):
-    places = [str(finished), str(Path(__file__).parents[2]), str(Path(sys.prefix).resolve()), str(Path.home()) + "/"]
+    places = [f"{place}/" for place in (finished, Path(__file__).parents[2], Path(sys.prefix).resolve(), Path.home())]
     for file in (finished / "results/tiny/bundle").rglob("*"):
         if file.is_file():
             content = file.read_bytes()

@@ -132,7 +132,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises(project):
     assert prepared.read_bytes() == plain.read_bytes()
 
 
-def test_a_higher_threshold_reruns_the_selection_alone(project):
+def test_another_threshold_reruns_the_selection_and_what_follows_but_no_search(project):
     before = selected(project)
     configure(project, threshold=1000)
     jobs = planned(project)
@@ -140,6 +140,7 @@ def test_a_higher_threshold_reruns_the_selection_alone(project):
     assert not jobs.keys() & {"probe_layer", "search_percentile", "recognise_reference"}
     printed = snakemake(project)
     assert "rule search_percentile" not in printed
+    assert "rule check_combination" in printed and "rule evaluate_engine" in printed
     assert selected(project) == []
     assert sorted(f.stem for f in (project / "results/tiny/percentiles").iterdir()) == sorted(before), "lost"
     configure(project, threshold=0)
