@@ -2,8 +2,9 @@
 
 The demo with every layer in INT8, in simulation: the audio in one number or two, channels equalised or not, ranges
 around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one. There is no
-search: every range is that of least squared error over the histogram clipped at the same percentile. Calibration and
-evaluation split are **synthesised** speech. Run it in the project's folder.
+search: every range is that of least squared error over the histogram clipped at the same percentile. ``divergence`` is
+of the posteriors from fp32's, in nats per frame. Calibration and evaluation split are **synthesised** speech. Run it in
+the project's folder.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -33,13 +35,14 @@ from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.mse import mse_range
 from stablequant.quantization import Range
 from stablequant.recogniser import load_recogniser
-from stablequant.recognition import Recognition
+from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Split, read_split
 from stablequant.stages import Stages
 from stablequant.utterances import Utterance, list_utterances, table_of
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-COLUMNS = ["split", "audio", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high"]
+COLUMNS = ["split", "audio", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high", "divergence"]
+Posteriors = dict[str, np.ndarray]  # log posteriors by the utterance's path, (frames, classes)
 
 
 class ZeroOnALevel(Range):
@@ -58,19 +61,28 @@ def read_demo(folder: Path, name: str) -> Split:
     return read_split(folder / "checkpoint", folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
 
 
-def recognise(stages: Stages, split: Split, label: str) -> WordErrors:
+def recognise(stages: Stages, split: Split, label: str) -> tuple[WordErrors, Posteriors]:
     recognition = Recognition(split.front_end.vocabulary)
+    posteriors: Posteriors = {}
     for batch, audio in loaded(split.batches, split.front_end, label):
         frames = stages.frames([u.samples for u in batch])
-        recognition.add(batch, frames.rows(stages.logits(stages.enter(audio), 0, frames)))
-    return recognition.score(split.utterances)
+        rows = frames.rows(torch.log_softmax(stages.logits(stages.enter(audio), 0, frames), dim=-1))
+        recognition.add(batch, rows)
+        posteriors |= {u.path: row for u, row in zip(batch, rows, strict=True)}
+    return recognition.score(split.utterances), posteriors
+
+
+def mean_divergence(reference: Posteriors, found: Posteriors) -> float:
+    """Nats per frame."""
+    total = sum(divergence(reference[path], row) for path, row in found.items())
+    return total / sum(len(row) for row in found.values())
 
 
 def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> list[dict]:
     """One row per split and combination."""
     modules = quantized_modules(stages.model.config.to_dict())
     fp32 = {name: recognise(stages, split, f"{name}, fp32") for name, split in splits.items()}
-    rows = [{"split": name, "zero": "fp32", "wer": errors.wer, "degradation": 0} for name, errors in fp32.items()]
+    rows = [{"split": name, "zero": "fp32", "wer": errors.wer, "degradation": 0} for name, (errors, _) in fp32.items()]
     settings = CONFIG["equalisation"]
     found = equalise_channels(
         *(stages, modules, splits["calibration"]),
@@ -85,11 +97,13 @@ def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> l
         for (zero, kind), (name, split) in product(kinds.items(), splits.items()):
             placed = {activation: kind(r.low, r.high, r.split) for activation, r in ranges.items()}
             with fake_quantized(stages.model, modules, placed, scales):
-                errors = recognise(stages, split, f"{name}, zero {zero}")
-            low, high = degradation_interval(errors, fp32[name], CONFIG["seed"])
+                errors, posteriors = recognise(stages, split, f"{name}, zero {zero}")
+            reference, expected = fp32[name]
+            low, high = degradation_interval(errors, reference, CONFIG["seed"])
             row = {"split": name, "audio": numbers, "equalised": equalised, "centres": "own" if centres else "0"}
-            lost = degradation(errors, fp32[name])
-            rows.append({**row, "zero": zero, "wer": errors.wer, "degradation": lost, "ci_low": low, "ci_high": high})
+            row |= {"zero": zero, "wer": errors.wer, "degradation": degradation(errors, reference)}
+            row |= {"ci_low": low, "ci_high": high, "divergence": mean_divergence(expected, posteriors)}
+            rows.append(row)
     return rows
 
 

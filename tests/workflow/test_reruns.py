@@ -9,7 +9,7 @@ import torch
 from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.equalisation import load_scales
-from stablequant.files import read_json, read_table
+from stablequant.files import read_json, read_table, write_json
 
 
 def selected(folder: Path) -> list[str]:
@@ -149,14 +149,17 @@ def test_another_threshold_reruns_the_selection_and_what_follows_but_no_search(p
     assert selected(project) == before
 
 
-def test_a_corrected_transcript_is_read(project):
+def test_a_corrected_transcript_is_read(project, finished):
+    for manifest in (project / "tsv").glob("*.tsv"):  # the audio of the copy
+        manifest.write_text(manifest.read_text().replace(str(finished), str(project)))
+    snakemake(project, "--until", "list_utterances")
+    assert "list_utterances" not in planned(project)
     (transcripts, *_) = (project / "speech/evaluation").rglob("*.trans.txt")
     name, _, words = transcripts.read_text().partition(" ")
     transcripts.write_text(f"{name} yes {words}")
     jobs = planned(project)
     assert jobs["list_utterances"] == 1
     assert jobs["evaluate_engine"] == 3
-    assert "probe_layer" not in jobs
 
 
 def test_without_stablequant_nothing_is_searched(project):
@@ -167,12 +170,11 @@ def test_without_stablequant_nothing_is_searched(project):
     assert not jobs.keys() & {"probe_layer", "search_percentile", "check_combination", "write_bundle"}
 
 
-def test_an_edited_probe_reruns_the_searches_that_take_its_result(project):
-    file = project / "scripts/probe_layer.py"
-    file.write_text(file.read_text() + "\n# edited\n")
-    assert planned(project)["probe_layer"] == 12
+def test_another_result_of_a_probe_reruns_the_search_of_its_layer(project):
+    file = project / f"results/tiny/sensitivity/{selected(project)[0]}.json"
+    write_json(file, [row | {"divergence": row["divergence"] + 1} for row in read_json(file)])
     snakemake(project, "--until", "select_layers")
-    assert planned(project)["search_percentile"] == len(selected(project))
+    assert planned(project)["search_percentile"] == 1
 
 
 def test_another_share_of_unusable_audio_reruns_from_the_list_of_utterances(project):
