@@ -86,11 +86,6 @@ def manifest_files(wildcards):
     return [str(file) for file in (manifest, *siblings(manifest))]
 
 
-def calibration_of_evaluation(wildcards):
-    """For the evaluation split the calibration split's utterances, with which it must share no audio."""
-    return f"results/{wildcards.model}/utterances/calibration.tsv" if wildcards.split == "evaluation" else []
-
-
 def audio_of_split(wildcards):
     """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
     settings = config["models"][wildcards.model]

@@ -37,11 +37,13 @@ rule evaluate_engine:
 rule compare:
     """Join all evaluations of a model into one table."""
     input:
-        expand(
+        evaluations=expand(
             "results/{{model}}/evaluation/{backend}/{method}.json",
             backend=config["engines"],
             method=config["methods"],
         ),
+        calibration="results/{model}/utterances/calibration.tsv",
+        evaluation="results/{model}/utterances/evaluation.tsv",
     output:
         "results/{model}/comparison.tsv",
     log:

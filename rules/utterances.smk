@@ -1,7 +1,6 @@
 # What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
 #
-# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts; for the evaluation split what the
-#          calibration split holds, of which nothing may judge
+# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts
 # OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript, sha256
 #          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
 
@@ -11,7 +10,6 @@ rule list_utterances:
     input:
         manifest=manifest_files,
         checkpoint="results/{model}/checkpoint",
-        calibration=calibration_of_evaluation,
     output:
         utterances="results/{model}/utterances/{split}.tsv",
     log:

@@ -9,16 +9,18 @@ from stablequant.layer_table import read_modules
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import read_split
 from stablequant.stages import Stages
+from stablequant.utterances import check_apart, read_utterances
 
 with job(snakemake.log[0]) as log:
-    params = snakemake.params
+    params, calibration = snakemake.params, Path(snakemake.input.utterances)
+    check_apart(read_utterances(calibration), read_utterances(Path(snakemake.input.checked)))
     scales = {}
     if params.equalisation["enabled"]:
         checkpoint = Path(snakemake.input.checkpoint)
         scales = equalise_channels(
             Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
             read_modules(Path(snakemake.input.layers)),
-            read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed),
+            read_split(checkpoint, calibration, params.batch_mb, params.seed),
             params.equalisation["exponent"],
             params.equalisation["percentile"],
             params.equalisation["audio_seconds"],

@@ -6,15 +6,13 @@ from stablequant.files import write_table
 from stablequant.front_end import read_front_end
 from stablequant.jobs import job
 from stablequant.manifests import read_manifest
-from stablequant.utterances import Rejection, Utterance, check_rejections, list_utterances, read_utterances, table_of
+from stablequant.utterances import Rejection, Utterance, check_rejections, list_utterances, table_of
 
 with job(snakemake.log.messages) as log:
     manifest = Path(snakemake.input[0])
     root = snakemake.params.audio_root
     entries = read_manifest(manifest, Path(root) if root else None)
-    calibration = snakemake.input.calibration
-    apart_from = read_utterances(Path(calibration)) if calibration else []
-    utterances, rejections = list_utterances(entries, read_front_end(Path(snakemake.input.checkpoint)), apart_from)
+    utterances, rejections = list_utterances(entries, read_front_end(Path(snakemake.input.checkpoint)))
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))

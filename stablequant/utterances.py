@@ -39,23 +39,17 @@ class Rejection:
     reason: str
 
 
-def list_utterances(
-    manifest: Manifest, front_end: FrontEnd, apart_from: Sequence[Utterance] = ()
-) -> tuple[list[Utterance], list[Rejection]]:
+def list_utterances(manifest: Manifest, front_end: FrontEnd) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file once and join it with its transcript, spelled as the recogniser writes.
 
-    ``apart_from`` is the calibration split where this one is to judge: what stands in both is rejected. Audio at
-    another rate than the recogniser's and transcripts that it can never write get one warning each.
+    Audio at another rate than the recogniser's and transcripts that it can never write get one warning each.
     """
     utterances, rejections = [], []
-    heard = {u.sha256: u.path for u in apart_from}
     rates: Counter[int] = Counter()
     transcripts: dict[Path, dict[str, str]] = {}
     for entry in progress(manifest.entries, label="checking audio"):
         try:
             utterance, rate = _check(manifest.root, entry, front_end, transcripts)
-            if utterance.sha256 in heard:
-                raise AudioError(f"the calibration split holds the same audio, {heard[utterance.sha256]}")
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
@@ -129,6 +123,19 @@ def check_rejections(manifest: Path, rejections: list[Rejection], total: int, al
         f"'{first.path}': {first.reason} ({len(rejections)} of {total} utterances rejected, all in {listed_in})",
         "repair or remove them, or raise 'max_rejected' in the config",
     )
+
+
+def check_apart(calibration: Sequence[Utterance], evaluation: Sequence[Utterance]) -> None:
+    """Raise `StableQuantError` where ``evaluation`` holds audio of ``calibration``: it would judge what it decided."""
+    heard = {u.sha256: u.path for u in calibration}
+    shared = [u for u in evaluation if u.sha256 in heard]
+    if shared:
+        raise StableQuantError(
+            shared[0].path,
+            f"the calibration split holds the same audio, {heard[shared[0].sha256]} ({len(shared)} of "
+            f"{len(evaluation)} evaluation utterances are such)",
+            "leave them out of one of the splits",
+        )
 
 
 def table_of(rows: list[Utterance] | list[Rejection], columns: type[Utterance] | type[Rejection]) -> pd.DataFrame:

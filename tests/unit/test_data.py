@@ -1,6 +1,7 @@
 """Manifests, audio and transcripts: what is good passes, each fault is named with its place and its remedy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from stablequant.batches import load_batch
 from stablequant.errors import StableQuantError
 from stablequant.front_end import FrontEnd, read_front_end
 from stablequant.manifests import read_manifest
-from stablequant.utterances import Rejection, check_rejections, list_utterances
+from stablequant.utterances import Rejection, check_apart, check_rejections, list_utterances
 
 
 def test_the_demos_splits_are_whole():
@@ -118,17 +119,16 @@ def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reaso
     check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0.25, tmp_path / "rejected.tsv")
 
 
-def test_audio_of_the_calibration_split_judges_nothing(tmp_path):
-    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
-    calibration, _ = list_utterances(read_manifest(tmp_path / "manifest.tsv"), read_front_end(DEMO))
-    files[2].with_name("another.flac").write_bytes(files[2].read_bytes())
-    (tmp_path / "other.tsv").write_text(f"{files[2].parent}\nanother.flac\t{calibration[2].samples}\n")
-    (files[2].parent / "another.trans.txt").write_text("another the same under another name\n")
-    evaluation = read_manifest(tmp_path / "other.tsv")
-    assert len(list_utterances(evaluation, read_front_end(DEMO))[0]) == 1
-    kept, (rejection,) = list_utterances(evaluation, read_front_end(DEMO), calibration)
-    assert not kept
-    assert (rejection.line, rejection.reason) == (2, f"the calibration split holds the same audio, {files[2]}")
+def test_audio_of_the_calibration_split_judges_nothing(demo_utterances):
+    calibration, evaluation = demo_utterances[:3], demo_utterances[3:6]
+    check_apart(calibration, evaluation)
+    renamed = replace(calibration[1], utterance="another", path="/elsewhere/another.flac")
+    with pytest.raises(StableQuantError) as refusal:
+        check_apart(calibration, [*evaluation, renamed])
+    assert str(refusal.value) == (
+        f"/elsewhere/another.flac: the calibration split holds the same audio, {calibration[1].path} "
+        "(1 of 4 evaluation utterances are such); leave them out of one of the splits"
+    )
 
 
 def test_namesakes_are_told_apart_by_their_folders(tmp_path):

@@ -102,6 +102,13 @@ def test_unusable_audio_in_the_evaluation_split_stops_the_run_early(project, dam
     assert rejected[1].startswith(f"2\t{relative}\t")
 
 
+def test_a_split_that_judges_itself_is_refused_before_long_work(project):
+    edit_config(project, "tsv/evaluation.tsv", "tsv/calibration.tsv")
+    printed = fails(project)
+    assert "the calibration split holds the same audio" in printed
+    assert "(3 of 3 evaluation utterances are such)" in printed
+
+
 def test_a_tolerated_share_is_listed_and_counted(project):
     first_audio(project, "evaluation").unlink()
     edit_config(project, "max_rejected: 0", "max_rejected: 0.4")
