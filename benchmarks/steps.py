@@ -3,7 +3,8 @@
 The demo with every layer in INT8, in simulation: the audio in one number or two, channels equalised or not, ranges
 around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one. There is no
 search: every range is that of least squared error over the histogram clipped at the same percentile. ``divergence`` is
-of the posteriors from fp32's, in nats per frame. Calibration and evaluation split are **synthesised** speech. Run it in
+of the posteriors from fp32's, in nats per frame. Calibration and evaluation split are **synthesised** speech.
+``--checkpoint`` takes another recogniser for the same audio, as a variant of the demo that `peers.py` wrote. Run it in
 the project's folder.
 """
 
@@ -112,12 +113,13 @@ def main() -> None:
     parser.add_argument(
         "--percentile", type=float, default=CONFIG["uniform_percentile"], help="at which all are clipped"
     )
+    parser.add_argument("--checkpoint", default=str(PROJECT / "resources/demo/model"), help="instead of the demo's")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        import_checkpoint(str(PROJECT / "resources/demo/model"), folder / "checkpoint")
+        import_checkpoint(arguments.checkpoint, folder / "checkpoint")
         splits = {name: read_demo(folder, name) for name in ("calibration", "evaluation")}
         stages = Stages(load_recogniser(folder / "checkpoint", threads=arguments.threads))
         table = pd.DataFrame(measure(splits, stages, arguments.percentile), columns=COLUMNS)
