@@ -229,7 +229,7 @@ STATES = [
 ]
 
 
-@settings(MANY, max_examples=1000)
+@MANY
 @given(state=st.sampled_from(STATES), damage=st.one_of(st.just([]), DAMAGE), kept=st.floats(0.01, 1))
 @example(state=STATES[2], damage=[(0.0, 71)], kept=0.125)  # struct.error
 def test_a_checkpoint_is_refused_and_runs_nothing(place, state, damage, kept):
