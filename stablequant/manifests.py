@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -212,6 +211,6 @@ def transcript_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.trans.txt"))
 
 
-def audio_files(root: Path) -> Iterator[Path]:
+def audio_files(root: Path) -> list[Path]:
     """Audio files below ``root``, sorted by path."""
-    yield from sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)
+    return sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)

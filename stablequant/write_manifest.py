@@ -28,7 +28,7 @@ def manifest_of(root: Path) -> str:
     """
     if not root.is_dir():
         raise StableQuantError(root, "not a directory", "give the folder of the audio")
-    with progress([*audio_files(root)], label=root.name) as files:
+    with progress(audio_files(root), label=root.name) as files:
         lines = [f"{file.relative_to(root)}\t{_samples(file)}" for file in files]
     if not lines:
         raise StableQuantError(root, "no audio (FLAC, WAV, OGG, MP3) below it", "give the folder of the audio")

@@ -1,12 +1,13 @@
 """Recognisers and corpora of every kind, side by side in one DAG, by the commands that users type."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import PROJECT, configure, copy_project, snakemake, write_speech, write_tiny_checkpoint
+from conftest import PROJECT, configure, copy_project, planned, snakemake, write_speech, write_tiny_checkpoint
 from fairseq_files import fairseq_state, save, write_dictionary
 from hub import serving
 
@@ -35,6 +36,20 @@ def test_each_preset_is_one_command(tmp_path, preset):
     printed = snakemake(folder, *command, expect=1)
     assert "config key 'librispeech': the folder 'resources/LibriSpeech' does not exist" in printed
     assert "--config librispeech=/data/LibriSpeech" in printed
+
+
+def test_replaced_audio_and_transcripts_of_a_folder_are_noticed(tmp_path):
+    folder = copy_project(tmp_path / "project")
+    write_tiny_checkpoint(folder / "model")
+    librispeech = write_librispeech(tmp_path / "LibriSpeech", 2)
+    splits = {"calibration": str(librispeech / "dev-clean"), "evaluation": str(librispeech / "test-clean")}
+    configure(folder, **FAST, models={"tiny": {"checkpoint": "model", **splits}})
+    snakemake(folder, "--until", "list_utterances")
+    assert "list_utterances" not in planned(folder)
+    for pattern in ("*.flac", "*.trans.txt"):
+        os.utime(next((librispeech / "test-clean").rglob(pattern)), (1, 1))  # older than before
+        assert planned(folder)["list_utterances"] == 1, pattern
+        snakemake(folder, "--until", "list_utterances")
 
 
 def test_a_preset_with_its_checkpoint_on_the_hub_runs(tmp_path):
