@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -93,7 +94,9 @@ def test_two_runs_at_once_do_not_mix(project):
     deadline = time.monotonic() + 60
     while not list((project / ".snakemake/locks").glob("*")) and time.monotonic() < deadline:
         time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # so that it changes nothing while the second one looks
     second = snakemake(project, "--forcerun", "optimise_scales", expect=1)
+    first.send_signal(signal.SIGCONT)
     assert "cannot be locked" in second and "--unlock" in second
     printed, _ = first.communicate(timeout=600)
     assert first.returncode == 0, printed
