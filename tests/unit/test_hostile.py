@@ -336,7 +336,7 @@ def test_a_bundle_that_holds_anything_is_read_or_refused(bundle, name, changes, 
         assert isinstance(opened.front_end.vocabulary.spell("what is said"), str)
         assert opened.front_end.sample_rate > 0
         assert opened.front_end.epsilon >= 0
-        assert all(opened.folder / sample["file"] for sample in opened.samples)
+        assert all(isinstance(sample["file"], str) for sample in opened.samples)
 
 
 @SOME

@@ -33,13 +33,6 @@ def test_environments_pin_what_the_lock_pins():
             assert LOCK[name_of(name)] == version, f"{file.name}: {pin}"
 
 
-PACKAGES = {  # of modules that are named otherwise
-    "onnx_ir": "onnx-ir",
-    "tensorrt_rtx_bindings": "tensorrt-rtx-cu12-bindings",
-    "stablequant": None,
-}
-
-
 def imported_by(script: Path) -> set[str]:
     """Packages that a script and what it imports import when they are loaded."""
     modules = set()
@@ -47,8 +40,8 @@ def imported_by(script: Path) -> set[str]:
         for node in ast.parse(file.read_text()).body:
             modules |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
             modules |= {node.module} if isinstance(node, ast.ImportFrom) else set()
-    found = {name.split(".")[0] for name in modules} - sys.stdlib_module_names
-    return {name_of(PACKAGES.get(name, name)) for name in found if PACKAGES.get(name, name)}
+    packages = {name.split(".")[0] for name in modules} - sys.stdlib_module_names - {"stablequant"}
+    return {name_of(name) for name in packages}
 
 
 def test_environments_hold_what_their_rules_import():
