@@ -11,8 +11,8 @@ StableQuant's workflow of seconds times threads, divided by the cores. ``passes`
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
 is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
 
-Rows are added to the file as they are measured, and those there are not measured again; only the turns are taken anew,
-by the engines that lie in ``results/peers``, and what another machine measured is left out.
+Rows are added to the file as they are measured, and those there are not measured again. Only the turns are taken anew, by
+the engines that lie in ``results``; one that is missing is made again first.
 """
 
 import argparse
@@ -140,16 +140,20 @@ def engine_of(subject: Subject, method: str) -> Path:
     return subject.results / "engines/openvino" / method
 
 
+def quantize(subject: Subject, method: str) -> dict:
+    """Write a peer's network; return ``passes`` and ``seconds``."""
+    folder = engine_of(subject, method)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    start = time.perf_counter()
+    passes = PEERS[method](subject, folder)
+    return {"passes": passes, "seconds": time.perf_counter() - start}
+
+
 def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dict, WordErrors]:
     """One row without its speed, and the word errors."""
+    cost: dict = own_cost(subject) if method == OURS else quantize(subject, method) if method in PEERS else {}
     folder = engine_of(subject, method)
-    cost: dict = own_cost(subject) if method == OURS else {}
-    if method in PEERS:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        start = time.perf_counter()
-        cost["passes"] = PEERS[method](subject, folder)
-        cost["seconds"] = time.perf_counter() - start
     infer, _ = openvino.load(folder, subject.threads)
     utterances = [u for batch in subject.evaluation for u in batch]
     found = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1)
@@ -169,15 +173,11 @@ def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dic
 
 
 def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
-    """Seconds of audio per second of those of ``methods`` whose engines are there, which take turns, batch by batch.
+    """Seconds of audio per second of the engines of ``methods``, which take turns, batch by batch.
 
     A machine that slows down slows all of them alike.
     """
-    engines = {
-        method: openvino.load(engine_of(subject, method), subject.threads)[0]
-        for method in methods
-        if (engine_of(subject, method) / "model.bin").is_file()
-    }
+    engines = {method: openvino.load(engine_of(subject, method), subject.threads)[0] for method in methods}
     taken = dict.fromkeys(engines, 0.0)
     heard = 0
     for batch, audio in loaded(subject.evaluation, subject.front_end, f"{subject.name}, in turn"):
@@ -256,7 +256,11 @@ def main() -> None:
                 logging.exception("%s, %s", model, method)
                 add({"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())})
         own = (table["model"] == model) & table["wer"].notna()
-        table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, list(table.loc[own, "method"])))
+        methods = list(table.loc[own, "method"])
+        for method in methods:
+            if not (engine_of(subject, method) / "model.bin").is_file():
+                quantize(subject, method)
+        table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, methods))
         table = in_order(table)
         if arguments.out:
             write_table(arguments.out, table)
