@@ -11,8 +11,8 @@ StableQuant's workflow of seconds times threads, divided by the cores. ``passes`
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
 is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
 
-Rows are added to the file as they are measured, and those there are not measured again. Only the turns are taken anew, by
-the engines that lie in ``results``; one that is missing is made again first.
+Rows are added to the file as they are measured, and those there are not measured again. Only the turns are taken anew,
+by the engines that lie in ``results``; one that is missing is made again first.
 """
 
 import argparse
