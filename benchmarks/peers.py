@@ -205,16 +205,30 @@ def plot(table: pd.DataFrame, path: Path) -> None:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The table's main columns as the README shows them."""
-    table = in_order(table)
-    shown = ["model", "method", "wer", "degradation", "ci_low", "ci_high", "size", "passes", "float_layers", "error"]
-    fp32 = table[table["method"] == "fp32"].set_index("model")["size_bytes"]
-    table = table.assign(size=table["size_bytes"] / table["model"].map(fp32))[shown]
-    digits = {"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2, "size": 3, "passes": 0, "float_layers": 0}
-    for column, places in digits.items():
-        table[column] = [f"{value:.{places}f}" if pd.notna(value) else "" for value in table[column]]
-    rows = [shown, ["---"] * len(shown), *table.astype(object).fillna("").astype(str).to_numpy().tolist()]
+    """The table as the README shows it: a row per method, a column per recogniser."""
+    models = [m for m in MODELS if m in set(table["model"])]
+    fp32 = table[table["method"] == "fp32"].set_index("model")
+    table = table.assign(size=table["size_bytes"] / table["model"].map(fp32["size_bytes"]))
+    rows = [["points of WER lost", *models, "size", "passes", "not INT8"]]
+    rows.append(["---"] * len(rows[0]))
+    rows.append(["fp32, its WER", *(f"{fp32.loc[m, 'wer']:.2f} %" for m in models), "1", "", ""])
+    for method in [m for m in METHODS[1:] if m in set(table["method"])]:
+        own = table[table["method"] == method].set_index("model")
+        cells = [_lost(own.loc[m]) if m in own.index else "" for m in models]
+        rows.append([method, *cells, _span(own["size"], 2), _span(own["passes"], 0), _span(own["float_layers"], 0)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _lost(row: pd.Series) -> str:
+    if pd.isna(row["wer"]):
+        return str(row["error"])
+    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+
+
+def _span(values: pd.Series, places: int) -> str:
+    """The lowest and the highest."""
+    ends = [f"{end:.{places}f}" for end in (values.min(), values.max()) if pd.notna(end)]
+    return " to ".join(dict.fromkeys(ends))
 
 
 def main() -> None:

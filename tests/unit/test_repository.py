@@ -90,10 +90,18 @@ def test_every_config_key_is_in_the_readme():
         assert f"| `{key}` |" in readme, key
 
 
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_link_of_the_documents_leads_somewhere():
     for file in [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text()):
-            assert (file.parent / target).exists(), target
+            path, _, anchor = target.partition("#")
+            assert (file.parent / path).exists(), target
+            assert not anchor or anchor in anchors(file.parent / path), target
 
 
 def jobs() -> dict[str, str]:

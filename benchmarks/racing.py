@@ -1,0 +1,156 @@
+"""What racing finds and spares, by its confidence: ``python benchmarks/racing.py --out FILE``.
+
+A search that heard all audio has recorded the word errors of every utterance with every layer and every cut-off. Here
+racing decides on these records, with the audio in many random orders, so that one sees how often it would have chosen
+otherwise, and what it would have spared, without recognising anything. The records are those of ``results/demo-paper``,
+the demo by the paper's procedure, in which most is searched (``.venv/bin/snakemake --cores all --configfile
+benchmarks/demo-paper.yaml``); all of that speech is **synthesised**. Run it in the project's folder.
+
+``probe_audio`` and ``search_audio`` are shares of what is heard without racing. Of ``probes`` and ``searches`` those
+that end ``otherwise`` are counted, on average per order; ``words_lost`` are the word errors by which their cut-offs are
+worse on all of the audio. Divergences, which break ties, are on record for all of the audio only.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.files import read_json, write_table
+from stablequant.racing import Racing, due
+from stablequant.utterances import read_utterances
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
+COLUMNS = [
+    *("confidence", "orders", "probe_audio", "probes_otherwise", "probes"),
+    *("search_audio", "searches_otherwise", "searches", "words_lost_mean", "words_lost_max", "words"),
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a search without racing measured.
+
+    Attributes
+    ----------
+    samples: of each utterance
+    limit: words that a layer may lose
+    probes: words lost by each utterance, by layer
+    searches: by layer, word errors ``(cut-offs, utterances)`` and divergences ``(cut-offs,)``, higher cut-offs first
+    """
+
+    samples: np.ndarray
+    words: int
+    limit: float
+    probes: dict[str, np.ndarray]
+    searches: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def read_record(results: Path) -> Record:
+    utterances = read_json(results / "reference.json")["utterances"]
+    words = sum(row["words"] for row in utterances)
+    fp32 = np.array([row["errors"] for row in utterances])
+    rows = [row for file in sorted((results / "sensitivity").glob("*.json")) for row in read_json(file)]
+    searches = {}
+    for file in sorted((results / "percentiles").glob("*.json")):
+        tried = [c for c in read_json(file)["candidates"] if c["percentile"] < 100]  # 100 % is the probe's
+        tried.sort(key=lambda candidate: -candidate["percentile"])
+        searches[file.stem] = np.array([c["errors"] for c in tried]), np.array([c["divergence"] for c in tried])
+    return Record(
+        np.array([u.samples for u in read_utterances(results / "utterances/calibration.tsv")]),
+        words,
+        CONFIG["threshold"] / 100 * words,
+        {row["layer"]: np.array(row["errors"]) - fp32 for row in rows},
+        searches,
+    )
+
+
+def looks(utterances: int) -> list[int]:
+    """After how many utterances racing decides."""
+    return [seen for seen in range(1, utterances) if due(seen - 1, seen, utterances)]
+
+
+def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:
+    """Whether a layer is selected, and after how many utterances; ``lost`` in the order of the audio."""
+    for seen in looks(len(lost)):
+        if (above := racing.above(lost[:seen], len(lost) - seen, limit)) is not None:
+            return above, seen
+    return bool(lost.sum() > limit), len(lost)
+
+
+def search(racing: Racing, errors: np.ndarray, divergences: np.ndarray) -> tuple[int, np.ndarray]:
+    """The cut-off that wins, and how many utterances each was tried on."""
+    utterances = errors.shape[1]
+    running, heard = np.arange(len(errors)), np.full(len(errors), utterances)
+    for seen in looks(utterances):
+        lost = racing.losers(errors[running, :seen], divergences[running], utterances - seen)
+        heard[running[lost]] = seen
+        running = running[~lost]
+        if len(running) == 1:
+            heard[running] = seen
+            break
+    return best(errors, divergences, running), heard
+
+
+def best(errors: np.ndarray, divergences: np.ndarray, running: np.ndarray) -> int:
+    """Fewest words, then least divergence, then the highest cut-off."""
+    return int(running[np.lexsort((divergences[running], errors[running].sum(axis=1)))[0]])
+
+
+def replay(record: Record, confidence: float, orders: int, seed: int) -> dict:
+    """One row: racing's decisions with the audio in so many orders."""
+    racing = Racing(confidence, seed)
+    probe_audio, search_audio, probes, words_lost = [], [], 0, []
+    for order in tqdm([np.random.default_rng((seed, n)).permutation(len(record.samples)) for n in range(orders)]):
+        audio = np.concatenate([[0.0], np.cumsum(record.samples[order])]) / record.samples.sum()
+        for lost in record.probes.values():
+            selected, heard = probe(racing, lost[order], record.limit)
+            probe_audio.append(audio[heard])
+            probes += selected != (lost.sum() > record.limit)
+        for errors, divergences in record.searches.values():
+            won, tried = search(racing, errors[:, order], divergences)
+            search_audio.append(audio[tried].mean())
+            right = best(errors, divergences, np.arange(len(errors)))
+            words_lost.append(int(errors[won].sum() - errors[right].sum()) if won != right else None)
+    otherwise = [lost for lost in words_lost if lost is not None]
+    return {
+        "confidence": confidence,
+        "orders": orders,
+        "probe_audio": np.mean(probe_audio),
+        "probes_otherwise": probes / orders,
+        "probes": len(record.probes),
+        "search_audio": np.mean(search_audio),
+        "searches_otherwise": len(otherwise) / orders,
+        "searches": len(record.searches),
+        "words_lost_mean": np.mean(otherwise) if otherwise else 0.0,
+        "words_lost_max": max(otherwise, default=0),
+        "words": record.words,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results/demo-paper"), help="of a search without racing")
+    parser.add_argument("--orders", type=int, default=100, help="of the audio (100)")
+    parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the orders and racing's draws (0)")
+    parser.add_argument("--out", type=Path, help="write a TSV")
+    arguments = parser.parse_args()
+    record = read_record(arguments.results)
+    rows = [replay(record, confidence, arguments.orders, arguments.seed) for confidence in CONFIDENCES]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(table.round(3).to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()
