@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -151,11 +151,17 @@ def kernels_that_do_not_saturate() -> Iterator[None]:
         ov.compile_model = original
 
 
-def place_ranges(subject: Subject, ranges: Mapping[str, float], folder: Path) -> None:
-    """Quantize the modules whose activations have an amax in ``ranges``, around 0, as NVIDIA's toolkits do."""
-    modules = [m for m in subject.modules if m.activation in ranges]
+def place_ranges(
+    subject: Subject,
+    modules: list[QuantizedModule],
+    ranges: Mapping[str, float],
+    channel_scales: Mapping[str, np.ndarray],
+    folder: Path,
+) -> None:
+    """Quantize those of ``modules`` whose activations have an amax in ``ranges``, around 0, as NVIDIA's toolkits do."""
+    chosen = [m for m in modules if m.activation in ranges]
     symmetric = {name: Range.symmetric(amax) for name, amax in ranges.items()}
-    insert_qdq(subject.graph, modules, symmetric, {}, folder / "model.onnx")
+    insert_qdq(subject.graph, chosen, symmetric, channel_scales, folder / "model.onnx")
     openvino.build(folder / "model.onnx", folder)
 
 
@@ -180,12 +186,13 @@ def pytorch_quantization(method: str, subject: Subject, folder: Path) -> float:
         handle.remove()
     arguments = [] if method == "max" else [method]
     amax = {name: float(calibrator.compute_amax(*arguments)) for name, calibrator in calibrators.items()}
-    place_ranges(subject, amax, folder)
+    place_ranges(subject, subject.modules, amax, {}, folder)
     return 1
 
 
-def modelopt(auto: bool, subject: Subject, folder: Path) -> float:
-    """NVIDIA's Model Optimizer: INT8 by maxima, or its choice of layers within 9 bits per weight on average."""
+def modelopt(method: str, subject: Subject, folder: Path) -> float:
+    """NVIDIA's Model Optimizer in INT8: by maxima (``max``), the same behind SmoothQuant's scales of the channels
+    (``smoothquant``), or as its search chooses layers within 9 bits per weight on average (``auto``)."""
     import modelopt.torch.quantization as mtq
 
     model = subject.torch_model()
@@ -196,7 +203,7 @@ def modelopt(auto: bool, subject: Subject, folder: Path) -> float:
                 model(torch.from_numpy(audio))
 
     passes = 1.0
-    if auto:
+    if method == "auto":
         model.requires_grad_(True)
         expected = [model(torch.from_numpy(audio)).logits.detach() for audio in subject.audio()]
         batches = [(torch.from_numpy(audio), logits) for audio, logits in zip(subject.audio(), expected, strict=True)]
@@ -212,13 +219,18 @@ def modelopt(auto: bool, subject: Subject, folder: Path) -> float:
         )
         passes = 4.0  # expected logits, calibration, and forward and backward of the scores
     else:
-        mtq.quantize(model, mtq.INT8_DEFAULT_CFG, recognise_all)
-    amax = {}
-    for module in subject.modules:
+        mtq.quantize(model, mtq.INT8_DEFAULT_CFG if method == "max" else mtq.INT8_SMOOTHQUANT_CFG, recognise_all)
+    modules = subject.modules
+    if method == "smoothquant":  # modules that read the same tensor scale its channels each for itself
+        modules = [replace(module, activation=module.module) for module in modules]
+    amax, channel_scales = {}, {}
+    for module in modules:
         quantizer = operation_of(model, module).input_quantizer
         if quantizer.is_enabled:
             amax[module.activation] = float(quantizer.amax)
-    place_ranges(subject, amax, folder)
+            if quantizer.pre_quant_scale is not None:
+                channel_scales[module.activation] = 1 / quantizer.pre_quant_scale.numpy()
+    place_ranges(subject, modules, amax, channel_scales, folder)
     return passes
 
 
@@ -226,7 +238,6 @@ PEERS: dict[str, Quantize] = {
     **{f"onnxruntime-{m.lower()}": partial(onnxruntime_static, m) for m in ("MinMax", "Percentile", "Entropy")},
     "nncf": nncf_quantize,
     "nncf-accuracy-control": nncf_accuracy_control,
-    "modelopt-max": partial(modelopt, False),
-    "modelopt-auto": partial(modelopt, True),
+    **{f"modelopt-{m}": partial(modelopt, m) for m in ("max", "smoothquant", "auto")},
     **{f"pytorch-quantization-{m}": partial(pytorch_quantization, m) for m in ("max", "percentile", "entropy")},
 }
