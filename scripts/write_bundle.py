@@ -5,6 +5,7 @@ from pathlib import Path
 from stablequant.bundle import Sample, write_bundle
 from stablequant.card import model_card
 from stablequant.files import read_json, read_table
+from stablequant.front_end import read_front_end
 from stablequant.jobs import job
 from stablequant.provenance import provenance_of
 from stablequant.utterances import read_utterances
@@ -31,7 +32,8 @@ with job(snakemake.log[0]) as log:
         Sample(Path(u.path), u.transcript, {name: found[u.utterance] for name, found in heard.items() if found})
         for u in utterances[: params.samples]
     ]
-    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances))
+    front_end = read_front_end(Path(files.checkpoint))
+    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), front_end)
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), Path(files.checkpoint), engines, record, card, samples)
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

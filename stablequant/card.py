@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stablequant.front_end import FrontEnd
 from stablequant.provenance import processor
 from stablequant.show import markdown
 
@@ -16,7 +17,7 @@ files.
 
 ## What it recognises
 
-Measured on {processor}, with {utterances} evaluation utterances that decided nothing. `degradation` is in points of
+Measured on {processor}, with {utterances} evaluation utterances that calibrated nothing. `degradation` is in points of
 word error rate against fp32 on the same backend, with the 95 % interval of a paired bootstrap over utterances;
 `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files.
 
@@ -35,11 +36,19 @@ from stablequant.transcription import load_bundle
 recogniser = load_bundle("BUNDLE")
 print(recogniser.transcribe("recording.flac").text)
 ```
+
+Without StableQuant: `model.onnx` takes `input_values`, float32 `(batch, samples)`, recordings of one length at
+{rate} Hz, {prepared}. It gives `logits`, float32
+`(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
+the names in `vocab.json`.
 """
 
 
-def model_card(model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int) -> str:
+def model_card(
+    model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int, front_end: FrontEnd
+) -> str:
     """Markdown; ``note`` is a sentence of the config about the model or its data, ``scales`` the method's."""
+    normalised = f"each brought to zero mean and unit variance ({front_end.epsilon:g} added to the variance)"
     percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
     return CARD.format(
         model=model,
@@ -50,4 +59,7 @@ def model_card(model: str, note: str, scales: Mapping[str, Any], comparison: Pat
         processor=processor(),
         utterances=utterances,
         table=markdown(comparison),
+        rate=front_end.sample_rate,
+        prepared=normalised if front_end.do_normalize else "between -1 and 1",
+        blank=front_end.vocabulary.blank,
     )

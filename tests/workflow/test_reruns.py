@@ -10,6 +10,7 @@ from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.equalisation import load_scales
 from stablequant.files import read_json, read_table, write_json
+from stablequant.graph import load_graph
 
 
 def selected(folder: Path) -> list[str]:
@@ -31,6 +32,13 @@ def test_the_run_is_complete(finished):
     listed = read_table(results / "hypotheses.tsv")
     assert set(listed["method"]) <= {"max", "stablequant"}
     assert len(listed), "a random recogniser that hears the same after quantization"
+
+
+def test_the_model_card_names_what_the_graph_takes_and_gives(finished):
+    bundle = finished / "results/tiny/bundle"
+    graph = load_graph(bundle / "model.onnx").graph
+    card = (bundle / "README.md").read_text()
+    assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
 
 
 def test_stored_activations_are_gone_when_the_searches_end(finished):
