@@ -22,6 +22,7 @@ from stablequant.recogniser import load_recogniser
 from stablequant.utterances import Utterance
 
 MAX_DROP = 0.25  # points of WER that accuracy control may lose
+MAX_PASSES = 500  # over the calibration set that it may take
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,13 @@ def nncf_quantize(subject: Subject, folder: Path) -> float:
 
 
 def nncf_accuracy_control(subject: Subject, folder: Path) -> float:
-    """NNCF, leaving layers in floating point until no more than `MAX_DROP` points are lost on the calibration set."""
+    """NNCF, leaving layers in floating point until no more than `MAX_DROP` points are lost on the calibration set.
+
+    Raises
+    ------
+    TimeoutError
+        after `MAX_PASSES` passes.
+    """
     import nncf
 
     audio = list(subject.audio())
@@ -113,6 +120,8 @@ def nncf_accuracy_control(subject: Subject, folder: Path) -> float:
         chosen = [int(item[0]) for item in items]
         words = [subject.front_end.vocabulary.decode(compiled([audio[i]])[0][0].argmax(axis=-1)) for i in chosen]
         passes += len(chosen) / len(audio)
+        if passes > MAX_PASSES:
+            raise TimeoutError(f"still more than {MAX_DROP} points lost after {MAX_PASSES} passes")
         scored = word_errors([transcripts[i] for i in chosen], words)
         return -scored.wer, (-scored.errors).astype(float).tolist()
 
