@@ -49,7 +49,7 @@ if workflow.is_main_process:
         raise WorkflowError(
             f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
         )
-    ahead = set_back(Path("results")) if os.access("results", os.W_OK) else 0
+    ahead = set_back(Path("results")) if os.access("results", os.W_OK) and not looks_only else 0
     if ahead:
         logger.warning(
             f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "

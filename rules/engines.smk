@@ -27,7 +27,7 @@ rule build_engine:
         runtime=runtime(),
         gpu=lambda wildcards: gpus(wildcards) if wildcards.backend == "tensorrt" else None,
     params:
-        tensorrt=config["tensorrt"],
+        tensorrt=lambda wildcards: config["tensorrt"] if wildcards.backend.startswith("tensorrt") else None,
         code=code_digest("build_engine"),
     script:
         "../scripts/build_engine.py"

@@ -21,7 +21,7 @@ rule evaluate_engine:
         "results/{model}/benchmarks/evaluate_engine/{backend}/{method}.tsv"
     conda:
         "../envs/engines.yaml"
-    threads: lambda wildcards: 1 if wildcards.backend.startswith("tensorrt") else workflow.cores
+    threads: workflow.cores
     resources:
         mem_mb=memory(copies=2),
         runtime=runtime(passes=config["evaluation_repeats"]),

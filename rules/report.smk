@@ -88,7 +88,6 @@ rule plot_percentiles:
     conda:
         "../envs/search.yaml"
     params:
-        percentiles=config["percentiles"],
         code=code_digest("plot_percentiles"),
     script:
         "../scripts/plot_percentiles.py"

@@ -20,7 +20,7 @@ rule optimise_scales:
         mem_mb=memory(copies=0),
         runtime=runtime(),
     params:
-        uniform_percentile=config["uniform_percentile"],
+        uniform_percentile=lambda wildcards: config["uniform_percentile"] if wildcards.method == "percentile" else None,
         code=code_digest("optimise_scales"),
     script:
         "../scripts/optimise_scales.py"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from stablequant.batches import load_batch
 from stablequant.bundle import Sample, write_bundle
 from stablequant.card import model_card
 from stablequant.files import read_json, read_table
@@ -28,11 +29,14 @@ with job(snakemake.log[0]) as log:
         rows = read_table(Path(table), ("utterance", "transcript", "hypothesis")).fillna("")
         heard[backend] = dict(zip(rows["utterance"], rows["hypothesis"], strict=True))
     utterances = read_utterances(Path(files.utterances))
+    chosen = utterances[: params.samples]
+    front_end = read_front_end(Path(files.checkpoint))
+    for utterance in chosen:
+        load_batch([utterance], front_end)  # refuses audio that was changed since
     samples = [
         Sample(Path(u.path), u.transcript, {name: found[u.utterance] for name, found in heard.items() if found})
-        for u in utterances[: params.samples]
+        for u in chosen
     ]
-    front_end = read_front_end(Path(files.checkpoint))
     card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), front_end)
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), Path(files.checkpoint), engines, record, card, samples)

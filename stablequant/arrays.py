@@ -87,6 +87,3 @@ class ArrayReader:
         if 0 in shape:
             return np.empty(shape, dtype)
         return np.memmap(self.path, dtype, "r", self._start + entry["data_offsets"][0], shape)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._entries

@@ -10,6 +10,7 @@ import soxr
 
 BLOCK = 2**20  # values decoded at once; what a header claims is never allocated
 LONGEST = 24 * 3600  # seconds
+LOUDEST = 2**31  # of any sample, were it an unscaled integer
 
 
 class AudioError(Exception):
@@ -53,10 +54,14 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
         raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
+    except TypeError as error:  # of a name that ends with .raw
+        raise AudioError("raw samples, which do not say what they are") from error
     if rate <= 0:
         raise AudioError(f"a rate of {rate} Hz")
     if not np.isfinite(samples).all():
         raise AudioError("samples that are not finite numbers")
+    if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:
+        raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")
     resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
     return Audio(resampled, len(samples), rate)
 

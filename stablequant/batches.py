@@ -72,7 +72,8 @@ def read_footprint(config: Path) -> Footprint:
         found = footprint(read_json(config))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
-    if not (found.hop > 0 and 0 < found.per_sample < math.inf and 0 <= found.per_pair < math.inf):
+    whole = isinstance(found.hop, int) and found.hop > 0
+    if not (whole and 0 < found.per_sample < math.inf and 0 <= found.per_pair < math.inf):
         raise StableQuantError(config, "not a recogniser's sizes", "restore the file")
     return found
 

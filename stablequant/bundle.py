@@ -98,11 +98,14 @@ class Bundle:
         return folder
 
 
-def check(folder: Path, record: dict[str, Any], prefix: str = "") -> None:
-    """Refuse a bundle if a file whose name begins with ``prefix`` is missing or not the one that was written."""
-    listed = {name: expected for name, expected in record["sha256"].items() if name.startswith(prefix)}
+def check(folder: Path, record: dict[str, Any], part: str = "") -> None:
+    """Refuse a bundle if the file ``part``, or one in the folder ``part``, which ends with a slash, or without ``part``
+    any, is missing or not the one that was written."""
+    inside = part.endswith("/") or not part
+    names = [name for name in record["sha256"] if name == part or (inside and name.startswith(part))]
+    listed = {name: record["sha256"][name] for name in names}
     if not listed:
-        raise StableQuantError(folder / RECORD, f"no checksum of '{prefix}'", "copy the bundle again")
+        raise StableQuantError(folder / RECORD, f"no checksum of '{part}'", "copy the bundle again")
     for name, expected in listed.items():
         file = folder / name
         if not _leads_into(folder, file):

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -43,7 +42,7 @@ def transcribe(
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
     chunk_seconds: Annotated[
-        float, typer.Option(min=5, help="longer recordings are cut into chunks; best as the recogniser was trained")
+        float, typer.Option(min=5, max=3600, help="longer recordings are cut into chunks; best as it was trained")
     ] = 30,
     threads: Threads = 0,
     batch_mb: Memory = 400,
@@ -58,6 +57,8 @@ def transcribe(
     from stablequant.subtitles import subtitles
     from stablequant.transcription import load_bundle
 
+    if format == Format.SRT and len(recordings) > 1:
+        raise typer.BadParameter("subtitles are of one recording at a time", param_hint="--format")
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
@@ -109,12 +110,12 @@ def evaluate(
         raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
     batches = make_batches(utterances, opened.memory, batch_mb * MEGABYTE, most=max_batch(engine))
     found = judge(infer, utterances, batches, opened.front_end, repeats=1)
-    if out:
-        write_table(out, hypothesis_table(utterances, found.hypotheses))
     speed = found.audio_seconds / found.wall_seconds
     typer.echo(f"{len(utterances)} utterances, {found.audio_seconds:.1f} s of audio, {arithmetic} arithmetic")
     typer.echo(f"{found.wall_seconds:.1f} s in the engine, {speed:.1f} times faster than real time")
     typer.echo(f"Word Error Rate (WER): {found.scored.wer:.2f}")
+    if out:
+        write_table(out, hypothesis_table(utterances, found.hypotheses))
 
 
 @app.command()
@@ -142,11 +143,9 @@ def main() -> None:
     """Run the command line; a fault of the user's data ends it with one sentence."""
     try:
         app()
-    except StableQuantError as error:
+    except (StableQuantError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
-    except BrokenPipeError:  # the reader of a pipe, such as head, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _row(evaluation: dict, fp32: dict | None, seed: int) -> dict:
         "wall_seconds": evaluation["wall_seconds"],
         "rtfx": evaluation["audio_seconds"] / evaluation["wall_seconds"],
     }
-    if fp32:
+    if fp32 and fp32["status"] == EVALUATED:
         reference = _word_errors(fp32)
         row["degradation"] = degradation(measured, reference)
         row["ci_low"], row["ci_high"] = degradation_interval(measured, reference, seed)

@@ -69,7 +69,7 @@ def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
     """Kind of encoder, its settings, and the task's, from ``cfg`` (2021 on) or ``args`` (before)."""
     try:
         whole = plain(state.get("cfg")) or plain(state.get("args"))
-    except RecursionError:
+    except (RecursionError, ValueError):
         whole = None
     if not isinstance(whole, dict):
         raise StableQuantError(path, "neither 'cfg' nor 'args' is in it", "take the checkpoint as fairseq saved it")

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import AutoModelForCTC, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
@@ -34,7 +33,7 @@ def download(identifier: str) -> Path:
             folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + weights))
             if any(file for pattern in weights for file in folder.glob(pattern)):
                 break
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the hub's library raises what its network library raises
         if fault_of_the_machine(error):
             raise
         reason = str(error).strip().splitlines()[0]
@@ -55,6 +54,8 @@ def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
             folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True
         )
     except Exception as error:  # transformers raises what its readers raise
+        if fault_of_the_machine(error):
+            raise
         raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
     missing = sorted(loading["missing_keys"])
     if missing and all(name.startswith("lm_head.") for name in missing):

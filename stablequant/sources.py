@@ -63,7 +63,7 @@ def _config_layers(file: Path, key: str) -> list[str]:
         raise StableQuantError(file, "the file does not exist", f"correct {key} in the config")
     try:
         return layer_names_of(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StableQuantError(
             file, f"not the config of a wav2vec 2.0 or HuBERT checkpoint ({error!r})", "restore it"
         ) from error
@@ -94,7 +94,7 @@ def pickled_strings(path: Path) -> Iterable[str]:
                 file.seek(0)
                 for _ in range(4):  # magic number, protocol, system and, at last, the object itself
                     yield from _strings(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, OverflowError, MemoryError, zipfile.BadZipFile) as error:
         raise StableQuantError(path, f"not a torch checkpoint ({error})", "restore the file") from error
 
 

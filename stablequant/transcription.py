@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from stablequant.audio import AudioError, normalise, read_audio
+from stablequant.audio import LONGEST, AudioError, normalise, read_audio
 from stablequant.batches import MEGABYTE
 from stablequant.bundle import Bundle, read_bundle
 from stablequant.engines.folder import max_batch
@@ -92,7 +92,10 @@ class Recogniser:
         for length, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
             listed = list(group)
             for first in range(0, len(listed), rows):
-                parts += list(self._infer(self._prepared(padded, listed[first : first + rows], length)))
+                found = self._infer(self._prepared(padded, listed[first : first + rows], length))
+                if not np.isfinite(found).all():
+                    raise StableQuantError(self.bundle.folder, "its network gives no finite numbers", "build it again")
+                parts += list(found)
         return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
 
     def _prepared(self, samples: np.ndarray, chunks: Sequence[slice], length: int) -> np.ndarray:
@@ -115,6 +118,8 @@ def load_bundle(
     ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once; ``chunk_seconds``,
     more than twice the overlap, is best about as long as the recogniser's training utterances.
     """
+    if not 2 * OVERLAP_SECONDS < chunk_seconds <= LONGEST:
+        raise ValueError(f"chunks of {chunk_seconds} s; take more than {2 * OVERLAP_SECONDS:g} and at most {LONGEST}")
     bundle = read_bundle(Path(folder))
     engine = bundle.engine(backend)
     infer, arithmetic = load_engine(engine, threads)

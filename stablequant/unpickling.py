@@ -4,12 +4,15 @@ import pickle
 import re
 import zipfile
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stablequant.errors import StableQuantError
+
+MAX_ENTRIES = 100_000  # of a checkpoint's settings; fairseq's have hundreds
 
 
 class Inert:
@@ -86,18 +89,27 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def plain(value: Any) -> Any:
-    """``value`` with namespaces and omegaconf's nodes, as `read_state` gives them, turned into dicts and lists."""
+def plain(value: Any, room: Iterator[int] | None = None) -> Any:
+    """``value`` with namespaces and omegaconf's nodes, as `read_state` gives them, turned into dicts and lists.
+
+    Raises
+    ------
+    ValueError
+        at more than `MAX_ENTRIES`; a small file can hold more than any memory, by naming the same list again and again.
+    """
+    room = room or iter(range(MAX_ENTRIES))
+    if next(room, None) is None:
+        raise ValueError(f"more than {MAX_ENTRIES} settings")
     if isinstance(value, Namespace):
-        return {key: plain(item) for key, item in vars(value).items()}
+        value = vars(value)
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain(item, room) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, room) for item in value]
     if isinstance(value, Inert):
         if isinstance(value.state, dict):
-            return plain(value.state.get("_content", value.state.get("_val")))
-        return plain(value.arguments[0]) if value.arguments else None
+            return plain(value.state.get("_content", value.state.get("_val")), room)
+        return plain(value.arguments[0], room) if value.arguments else None
     return value
 
 

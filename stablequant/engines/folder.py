@@ -44,7 +44,12 @@ def write_engine(
 def read_engine(folder: Path) -> dict:
     """The description written by `write_engine`; raise `StableQuantError` where it is none."""
     description = read_json(folder / "engine.json")
-    if not isinstance(description, dict) or not isinstance(description.get("backend"), str):
+    if (
+        not isinstance(description, dict)
+        or not isinstance(description.get("backend"), str)
+        or not isinstance(description.get("profile", {"max_batch": 1}), dict)
+        or not isinstance(description.get("profile", {"max_batch": 1}).get("max_batch"), int)
+    ):
         raise StableQuantError(folder / "engine.json", "not an engine's description", "build the engine again")
     return description
 

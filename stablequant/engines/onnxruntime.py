@@ -3,7 +3,7 @@
 import functools
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -77,12 +77,26 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
 def _read(graph: Path) -> onnx.GraphProto:
     """The graph, which must not read its weights from other files."""
     try:
-        content = onnx.load(graph, load_external_data=False).graph
+        model = onnx.load(graph, load_external_data=False)
     except Exception as error:  # protobuf has several, and they change
         raise StableQuantError(graph, f"not an ONNX graph ({error})", "build the engine again") from error
-    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in content.initializer):
+    parts = [model.graph, *model.functions]
+    if any(tensor.data_location == TensorProto.EXTERNAL for part in parts for tensor in _tensors(part)):
         raise StableQuantError(graph, "it reads weights from another file", "do not trust it")
-    return content
+    return model.graph
+
+
+def _tensors(part: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorProto]:
+    """Everything that ``part`` and the graphs inside its nodes hold."""
+    if isinstance(part, onnx.GraphProto):
+        yield from part.initializer
+        yield from (tensor for sparse in part.sparse_initializer for tensor in (sparse.values, sparse.indices))
+    for attribute in (attribute for node in part.node for attribute in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
 
 
 @functools.cache

@@ -133,18 +133,21 @@ def test_unusable_recordings_are_named_and_the_others_transcribed(bundle, demo_u
     files = {
         "empty.wav": (np.zeros(0), "no audio in it"),
         "nan.wav": (np.array([0.1, np.nan] * 8000), "samples that are not finite numbers"),
+        "loud.wav": (np.array([0.1, 1e20] * 8000), "samples of up to 1e+20, where full scale is 1"),
     }
     for name, (samples, _) in files.items():
         soundfile.write(tmp_path / name, samples, 16_000, subtype="FLOAT")
     (tmp_path / "damaged.flac").write_bytes(b"fLaC" + bytes(1000))
+    (tmp_path / "unknown.raw").write_bytes(bytes(1000))
     soundfile.write(tmp_path / "short.wav", np.zeros(160), 16_000)
-    recordings = [*files, "damaged.flac", "missing.flac", "short.wav"]
+    recordings = [*files, "damaged.flac", "unknown.raw", "missing.flac", "short.wav"]
     done = run("transcribe", bundle, *(tmp_path / r for r in recordings), demo_utterances[0].path, expect=1)
     errors = [line for line in done.stderr.decode().splitlines() if "error: " in line]
-    assert len(errors) == 4, done.stderr.decode()
+    assert len(errors) == 6, done.stderr.decode()
     for name, (_, fault) in files.items():
         assert any(f"{name}: {fault}; " in error for error in errors), errors
     assert any("damaged.flac: damaged or not audio" in error for error in errors)
+    assert any("unknown.raw: raw samples, which do not say what they are" in error for error in errors)
     assert any("missing.flac: the file does not exist" in error for error in errors)
     assert "Traceback" not in done.stderr.decode()
     lines = done.stdout.decode().splitlines()
@@ -162,6 +165,16 @@ def test_evaluation_prints_the_word_error_rate(bundle, tmp_path):
     expected = 100 * jiwer.wer([row[1] for row in rows], [row[2] for row in rows])
     assert done.stdout.decode().splitlines()[-1] == f"Word Error Rate (WER): {expected:.2f}"
     assert "it/s" in done.stderr.decode()
+    refused = run("evaluate", bundle, tmp_path / "few.tsv", "--out", tmp_path, expect=1)
+    assert refused.stdout.decode().splitlines()[-1] == f"Word Error Rate (WER): {expected:.2f}"
+    assert f"error: [Errno 21] Is a directory: '{tmp_path}" in refused.stderr.decode()
+    assert "Traceback" not in refused.stderr.decode()
+
+
+def test_subtitles_are_of_one_recording(bundle, demo_utterances):
+    paths = [u.path for u in demo_utterances[:2]]
+    done = run("transcribe", bundle, *paths, "-f", "srt", expect=2)
+    assert "one recording at a time" in " ".join(done.stderr.decode().split())
 
 
 def test_a_bundle_that_was_changed_is_refused(bundle, demo_utterances, tmp_path):

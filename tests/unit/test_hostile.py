@@ -34,6 +34,7 @@ from stablequant.files import checksum, read_json
 from stablequant.front_end import FILES, read_front_end, write_front_end
 from stablequant.manifests import read_manifest
 from stablequant.provenance import checksums
+from stablequant.unpickling import plain
 from stablequant.utterances import list_utterances, read_transcripts
 
 MANY = settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -349,14 +350,24 @@ def test_a_foreign_engine_file_is_refused(place, tiny, content, backend):
         load_engine(folder, 1)
 
 
-def test_a_graph_that_reads_weights_from_elsewhere_is_refused(place, tiny):
+@pytest.mark.parametrize("where", ["initializer", "node", "branch"])
+def test_a_graph_that_reads_weights_from_elsewhere_is_refused(place, tiny, where):
     (place / "outside/weights").write_bytes(b"\0" * 64)
     weight = TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[16])
     onnx.external_data_helper.set_external_data(_filled(weight), "../outside/weights")
-    node = helper.make_node("Add", ["input_values", "weight"], ["logits"])
+    add = helper.make_node("Add", ["input_values", "weight"], ["logits"])
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [16]) for name in ("input_values", "logits")]
-    graph = helper.make_graph([node], "g", values[:1], values[1:], [weight])
-    folder = place / "external"
+    constant = helper.make_node("Constant", [], ["weight"], value=weight)
+    branch = helper.make_graph([constant, add], "branch", [], values[1:])
+    nodes = {
+        "initializer": [add],
+        "node": [constant, add],
+        "branch": [helper.make_node("If", ["wanted"], ["logits"], then_branch=branch, else_branch=branch)],
+    }
+    wanted = helper.make_tensor("wanted", TensorProto.BOOL, [], [True])
+    initializers = [weight] if where == "initializer" else [wanted]
+    graph = helper.make_graph(nodes[where], "g", values[:1], values[1:], initializers)
+    folder = place / f"external-{where}"
     folder.mkdir()
     content = helper.make_model(graph).SerializeToString()
     write_engine(
@@ -367,6 +378,20 @@ def test_a_graph_that_reads_weights_from_elsewhere_is_refused(place, tiny):
     )
     with pytest.raises(StableQuantError, match="weights from another file"):
         onnxruntime.load(folder / "engine", 1)
+
+
+def test_json_as_deep_as_no_stack_is_refused(place):
+    (place / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(StableQuantError, match=r"deep\.json: not readable as JSON"):
+        read_json(place / "deep.json")
+
+
+def test_settings_that_name_one_list_again_and_again_are_refused():
+    shared: list = []
+    for _ in range(40):
+        shared = [shared, shared]
+    with pytest.raises(ValueError, match="settings"):
+        plain({"model": shared})
 
 
 def _filled(tensor: TensorProto) -> TensorProto:

@@ -4,9 +4,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 
+from stablequant.batches import read_footprint
+from stablequant.bundle import Bundle
+from stablequant.errors import StableQuantError
+from stablequant.front_end import read_front_end
 from stablequant.subtitles import subtitles
-from stablequant.transcription import Word, cut, kept_frames, words_of
+from stablequant.transcription import Recogniser, Word, cut, kept_frames, load_bundle, words_of
 from stablequant.vocabulary import Vocabulary
 
 HOP, WINDOW = 320, 400
@@ -58,6 +63,24 @@ def test_words_are_those_of_the_decoder_on_random_paths():
         assert " ".join(word.word for word in words) == VOCABULARY.decode(path)
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)
+
+
+@pytest.mark.parametrize("seconds", [1, 4, float("nan"), float("inf")])
+def test_chunks_that_overlap_too_much_or_never_end_are_refused(tmp_path, seconds):
+    with pytest.raises(ValueError, match="chunks of"):
+        load_bundle(tmp_path, chunk_seconds=seconds)
+
+
+def test_a_network_that_gives_no_numbers_is_told(tiny, tmp_path):
+    soundfile.write(tmp_path / "audio.wav", np.zeros(16_000), 16_000)
+    bundle = Bundle(tmp_path, {}, read_front_end(tiny.folder), read_footprint(tiny.folder / "config.json"))
+
+    def broken(audio: np.ndarray) -> np.ndarray:
+        return np.full((len(audio), 49, 32), np.nan, dtype=np.float32)
+
+    recogniser = Recogniser(bundle, broken, "float32", batch_mb=100, chunk_seconds=30, most=1)
+    with pytest.raises(StableQuantError, match="no finite numbers"):
+        recogniser.transcribe(tmp_path / "audio.wav")
 
 
 def test_subtitles_end_at_pauses_and_when_they_are_full():
