@@ -1,4 +1,4 @@
-# The engines judged on audio that decided nothing.
+# The engines judged on audio that calibrated nothing.
 #
 # INPUTS   results/{model}/engines/{backend}/{method}/, utterances/evaluation.tsv
 # OUTPUTS  results/{model}/evaluation/{backend}/{method}.json   status, WER, errors by utterance, seconds

@@ -143,8 +143,12 @@ def main() -> None:
     """Run the command line; a fault of the user's data ends it with one sentence."""
     try:
         app()
-    except (StableQuantError, OSError) as error:
+    except StableQuantError as error:
         typer.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except OSError as error:
+        place = error.filename2 or error.filename or "standard output"
+        typer.echo(f"error: {place}: {error.strerror or error}", err=True)
         sys.exit(1)
 
 
