@@ -4,6 +4,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,14 +45,16 @@ def write_engine(
 def read_engine(folder: Path) -> dict:
     """The description written by `write_engine`; raise `StableQuantError` where it is none."""
     description = read_json(folder / "engine.json")
-    if (
-        not isinstance(description, dict)
-        or not isinstance(description.get("backend"), str)
-        or not isinstance(description.get("profile", {"max_batch": 1}), dict)
-        or not isinstance(description.get("profile", {"max_batch": 1}).get("max_batch"), int)
-    ):
+    if not _is_description(description):
         raise StableQuantError(folder / "engine.json", "not an engine's description", "build the engine again")
     return description
+
+
+def _is_description(content: Any) -> bool:
+    if not isinstance(content, dict) or not isinstance(content.get("backend"), str):
+        return False
+    profile = content.get("profile", {"max_batch": 1})  # which a plan of TensorRT has
+    return isinstance(profile, dict) and isinstance(profile.get("max_batch"), int)
 
 
 def max_batch(folder: Path) -> float:

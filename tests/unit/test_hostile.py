@@ -26,7 +26,7 @@ from onnx import TensorProto, helper
 from stablequant.audio import AudioError, read_audio
 from stablequant.bundle import RECORD, check, read_bundle
 from stablequant.engines import onnxruntime
-from stablequant.engines.folder import write_engine
+from stablequant.engines.folder import read_engine, write_engine
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
 from stablequant.fairseq import read_fairseq
@@ -348,6 +348,16 @@ def test_a_foreign_engine_file_is_refused(place, tiny, content, backend):
     write_engine(folder, tiny.folder, lambda into: (into / name).write_bytes(content) and None, {"backend": backend})
     with pytest.raises(StableQuantError, match=name.replace(".", r"\.")):
         load_engine(folder, 1)
+
+
+PROFILES: list = [{}, 5, {"max_batch": "8"}]
+
+
+@pytest.mark.parametrize("content", [[], {"backend": 3}, *({"backend": "x", "profile": p} for p in PROFILES)])
+def test_an_engines_description_of_anything_is_refused(place, content):
+    (place / "engine.json").write_text(json.dumps(content))
+    with pytest.raises(StableQuantError, match="not an engine's description"):
+        read_engine(place)
 
 
 @pytest.mark.parametrize("where", ["initializer", "node", "branch"])
