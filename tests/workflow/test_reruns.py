@@ -6,6 +6,7 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
+import yaml
 from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.equalisation import load_scales
@@ -108,6 +109,12 @@ def test_editing_the_scales_spares_the_probes(project):
     assert jobs["optimise_scales"] == 2
     assert {"insert_qdq", "build_engine", "evaluate_engine", "compare"} <= jobs.keys()
     assert not jobs.keys() & {"probe_layer", "search_percentile", "select_layers", "recognise_reference", "export_onnx"}
+
+
+def test_settings_that_no_method_or_backend_of_the_run_reads_rerun_nothing(project):
+    tensorrt = yaml.safe_load((project / "config.yaml").read_text())["tensorrt"]
+    configure(project, uniform_percentile=99.5, tensorrt=tensorrt | {"compute_capabilities": ["8.9"]})
+    assert planned(project) == {}
 
 
 def test_another_percentile_reruns_the_searches_and_what_follows(project):
