@@ -25,6 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
 from stablequant.files import read_json, write_table
+from stablequant.percentiles import Candidate, mark_best, outcome_of
 from stablequant.racing import Racing, due
 from stablequant.utterances import read_utterances
 
@@ -45,14 +46,14 @@ class Record:
     samples: of each utterance
     limit: words that a layer may lose
     probes: words lost by each utterance, by layer
-    searches: by layer, word errors ``(cut-offs, utterances)`` and divergences ``(cut-offs,)``, higher cut-offs first
+    searches: cut-offs tried, by layer
     """
 
     samples: np.ndarray
     words: int
     limit: float
     probes: dict[str, np.ndarray]
-    searches: dict[str, tuple[np.ndarray, np.ndarray]]
+    searches: dict[str, list[Candidate]]
 
 
 def read_record(results: Path) -> Record:
@@ -63,8 +64,9 @@ def read_record(results: Path) -> Record:
     searches = {}
     for file in sorted((results / "percentiles").glob("*.json")):
         tried = [c for c in read_json(file)["candidates"] if c["percentile"] < 100]  # 100 % is the probe's
-        tried.sort(key=lambda candidate: -candidate["percentile"])
-        searches[file.stem] = np.array([c["errors"] for c in tried]), np.array([c["divergence"] for c in tried])
+        searches[file.stem] = [Candidate(c["percentile"], outcome_of(c)) for c in tried]
+    if any(None in c.outcome.errors for candidates in searches.values() for c in candidates):
+        sys.exit(f"{results}: searched with racing; run it anew with racing: {{enabled: false}}")
     return Record(
         np.array([u.samples for u in read_utterances(results / "utterances/calibration.tsv")]),
         words,
@@ -87,9 +89,11 @@ def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:
     return bool(lost.sum() > limit), len(lost)
 
 
-def search(racing: Racing, errors: np.ndarray, divergences: np.ndarray) -> tuple[int, np.ndarray]:
+def search(racing: Racing, candidates: list[Candidate], order: np.ndarray) -> tuple[Candidate, np.ndarray]:
     """The cut-off that wins, and how many utterances each was tried on."""
-    utterances = errors.shape[1]
+    errors = np.array([c.outcome.errors for c in candidates])[:, order]
+    divergences = np.array([c.outcome.divergence for c in candidates])
+    utterances = len(order)
     running, heard = np.arange(len(errors)), np.full(len(errors), utterances)
     for seen in looks(utterances):
         lost = racing.losers(errors[running, :seen], divergences[running], utterances - seen)
@@ -98,30 +102,29 @@ def search(racing: Racing, errors: np.ndarray, divergences: np.ndarray) -> tuple
         if len(running) == 1:
             heard[running] = seen
             break
-    return best(errors, divergences, running), heard
+    return best([candidates[i] for i in running]), heard
 
 
-def best(errors: np.ndarray, divergences: np.ndarray, running: np.ndarray) -> int:
-    """Fewest words, then least divergence, then the highest cut-off."""
-    return int(running[np.lexsort((divergences[running], errors[running].sum(axis=1)))[0]])
+def best(candidates: list[Candidate]) -> Candidate:
+    return next(c for c in mark_best(candidates) if c.best)
 
 
 def replay(record: Record, confidence: float, orders: int, seed: int) -> dict:
     """One row: racing's decisions with the audio in so many orders."""
     racing = Racing(confidence, seed)
-    probe_audio, search_audio, probes, words_lost = [], [], 0, []
+    probe_audio, search_audio, probes, otherwise = [], [], 0, []
     for order in tqdm([np.random.default_rng((seed, n)).permutation(len(record.samples)) for n in range(orders)]):
         audio = np.concatenate([[0.0], np.cumsum(record.samples[order])]) / record.samples.sum()
         for lost in record.probes.values():
             selected, heard = probe(racing, lost[order], record.limit)
             probe_audio.append(audio[heard])
             probes += selected != (lost.sum() > record.limit)
-        for errors, divergences in record.searches.values():
-            won, tried = search(racing, errors[:, order], divergences)
+        for candidates in record.searches.values():
+            won, tried = search(racing, candidates, order)
             search_audio.append(audio[tried].mean())
-            right = best(errors, divergences, np.arange(len(errors)))
-            words_lost.append(int(errors[won].sum() - errors[right].sum()) if won != right else None)
-    otherwise = [lost for lost in words_lost if lost is not None]
+            right = best(candidates)
+            if won.percentile != right.percentile:
+                otherwise.append(sum(won.outcome.errors) - sum(right.outcome.errors))
     return {
         "confidence": confidence,
         "orders": orders,

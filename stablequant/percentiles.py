@@ -71,7 +71,12 @@ def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate
     (row,) = [row for row in probes if row["layer"] == layer]
     if None in row["errors"]:
         return []
-    return [Candidate(100.0, Outcome(**{f.name: row[f.name] for f in fields(Outcome)}))]
+    return [Candidate(100.0, outcome_of(row))]
+
+
+def outcome_of(row: Mapping[str, Any]) -> Outcome:
+    """The inverse of `asdict`, from a row that may hold more."""
+    return Outcome(**{f.name: row[f.name] for f in fields(Outcome)})
 
 
 def clipped(
