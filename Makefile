@@ -2,6 +2,7 @@
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
+# make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-slurm test-kills peers lint format lock licences audit
+.PHONY: run test test-fairseq test-slurm test-slurm-demo test-kills peers lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -20,13 +21,16 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not fairseq and not slurm and not kills"
+	$(BIN)/python -m pytest -m "not fairseq and not slurm and not slurm_demo and not kills"
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
 
 test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest -m slurm
+
+test-slurm-demo: run
+	$(BIN)/python -m pytest -m slurm_demo
 
 test-kills: $(INSTALLED)
 	$(BIN)/python -m pytest -m kills -s

@@ -195,16 +195,19 @@ def _in_project():
     os.chdir(PROJECT)
 
 
-def snakemake(folder: Path, *arguments: str, expect: int = 0, environment: dict[str, str] | None = None) -> str:
-    """Run snakemake in ``folder`` and return all it printed."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+def snakemake(
+    folder: Path, *arguments: str, expect: int = 0, environment: dict[str, str] | None = None, minutes: float = 20
+) -> str:
+    """Run snakemake in ``folder`` and return all it printed; a profile for a cluster is used as it is."""
+    cores = [] if "--workflow-profile" in arguments else ["--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", *cores, *arguments]
     done = subprocess.run(
         command,
         cwd=folder,
         env=os.environ | (environment or {}),
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=60 * minutes,
         check=False,
     )
     printed = done.stdout + done.stderr

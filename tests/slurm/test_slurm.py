@@ -4,19 +4,20 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from conftest import snakemake, write_tiny_project
-from one_node import PARTITION, drain, jobs, one_node_slurm, resume, slurm, wait_until
+from one_node import drain, jobs, one_node_slurm, resume, slurm, wait_until
+from through_slurm import adapt_profile, assert_same_results
 
 pytestmark = pytest.mark.slurm
 
 # A job is told by the rule and wildcards that the plugin writes into its comment.
 PROBE = "rule_probe_layer_"
-TIMED = ["wall_seconds", "rtfx", "speedup"]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,17 @@ def submitted(project, local_results, tmp_path_factory) -> list[dict[str, str]]:
             (project / "snakemake.log").open("w") as log,
             subprocess.Popen(command, cwd=project, stdout=log, stderr=subprocess.STDOUT) as run,
         ):
+
+            def while_it_runs(holds: Callable[[], object], what: str) -> None:
+                wait_until(lambda: holds() or run.poll() is not None, 300, what)
+                assert run.poll() is None, (project / "snakemake.log").read_text()
+
             try:
-                wait_until(lambda: in_state("RUNNING", PROBE), 300, "a running probe")
+                while_it_runs(lambda: in_state("RUNNING", PROBE), "a running probe")
                 slurm(f"scancel {in_state('RUNNING', PROBE)[0]['JobId']}")
-                wait_until(lambda: in_state("COMPLETED", PROBE), 300, "a finished probe")
+                while_it_runs(lambda: in_state("COMPLETED", PROBE), "a finished probe")
                 drain()
-                wait_until(lambda: not in_state("RUNNING") and in_state("PENDING"), 300, "the node to be empty")
+                while_it_runs(lambda: not in_state("RUNNING") and in_state("PENDING"), "the node to be empty")
                 resume()
                 assert run.wait(600) == 0, (project / "snakemake.log").read_text()
             finally:
@@ -60,31 +66,12 @@ def submitted(project, local_results, tmp_path_factory) -> list[dict[str, str]]:
         return jobs()
 
 
-def adapt_profile(file: Path) -> None:
-    """What a user edits, and what suits a small machine; the GPU is asked for by a rule whose torch needs none here."""
-    profile = yaml.safe_load(file.read_text())
-    profile |= {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 10, "latency-wait": 5}
-    profile["default-resources"] = {"slurm_partition": PARTITION}
-    profile["set-threads"]["evaluate_engine"] = 2  # as in the local run that results are compared with
-    profile["set-resources"]["probe_layer"] = {"gpu": 1}
-    file.write_text(yaml.safe_dump(profile))
-
-
 def in_state(state: str, comment: str = "rule_") -> list[dict[str, str]]:
     return [job for job in jobs() if job["JobState"] == state and job["Comment"].startswith(comment)]
 
 
 def test_results_are_those_of_a_local_run(submitted, project, local_results):
-    results = project / "results/tiny"
-    found, expected = (
-        pd.read_csv(r / "comparison.tsv", sep="\t").drop(columns=TIMED) for r in (results, local_results)
-    )
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
-    for pattern in ("sensitivity.tsv", "percentiles/*.json", "scales/*.json", "onnx/*.onnx", "evaluation/*/*.tsv"):
-        files = [file.relative_to(local_results) for file in local_results.glob(pattern)]
-        assert files, pattern
-        for file in files:
-            assert (results / file).read_bytes() == (local_results / file).read_bytes(), file
+    assert_same_results(project / "results/tiny", local_results)
 
 
 def test_the_cancelled_probe_was_submitted_anew_with_more_of_everything(submitted):
