@@ -1,6 +1,7 @@
 # make run    the demo, from the checkpoint to the table
 # make test   the whole test suite
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
+# make test-extra-large   a random HuBERT of extra large's size (963 million parameters) quantized and built, which takes 20 GB
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
 # make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
@@ -13,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-slurm test-slurm-demo test-kills peers lint format lock licences audit
+.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -21,10 +22,13 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not fairseq and not slurm and not slurm_demo and not kills"
+	$(BIN)/python -m pytest -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills"
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
+
+test-extra-large: $(INSTALLED)
+	$(BIN)/python -m pytest -m extra_large
 
 test-slurm: $(INSTALLED)
 	$(BIN)/python -m pytest -m slurm

@@ -26,10 +26,28 @@ from stablequant.recogniser import load_recogniser, torch_infer
 LENGTHS = ((1, 400), (1, 720), (3, 16_123), (2, 50_000))
 
 
+EXTRA_LARGE = {
+    "hidden_size": 1280,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 48,
+    "intermediate_size": 5120,
+    "conv_dim": (512,) * 7,
+    "conv_bias": True,
+    "num_conv_pos_embeddings": 128,
+    "num_conv_pos_embedding_groups": 16,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def exported(request, tmp_path_factory) -> tuple[Recogniser, Path]:
-    folder = tmp_path_factory.mktemp(request.param)
-    write_tiny_checkpoint(folder / "source", request.param)
+    return export(tmp_path_factory.mktemp(request.param), request.param)
+
+
+def export(folder: Path, architecture: str, **changes) -> tuple[Recogniser, Path]:
+    """A random recogniser after its import, and its graph."""
+    write_tiny_checkpoint(folder / "source", architecture, **changes)
     import_checkpoint(str(folder / "source"), folder / "checkpoint")
     recogniser = Recogniser.load(folder / "checkpoint")
     export_onnx(recogniser.model, recogniser.modules, folder / "fp32.onnx")
@@ -78,7 +96,11 @@ def test_the_graph_computes_the_model_at_every_length(exported):
 
 
 def test_the_quantized_graph_and_engine_are_the_simulation(exported):
-    recogniser, fp32 = exported
+    assert_simulated(*exported)
+
+
+def assert_simulated(recogniser: Recogniser, fp32: Path) -> None:
+    """The quantized graph and its engine compute what the simulation does."""
     int8 = quantize(recogniser, fp32)
     heard = audio(2, 16_123)
     exact = torch_infer(recogniser.model)(heard)
@@ -149,3 +171,12 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
     openvino.build(divided[0], tmp_path)
     infer, _ = openvino.load(tmp_path, threads=1)
     assert np.abs(infer(heard) - torch_infer(tiny.model)(heard)).max() < 1e-4
+
+
+@pytest.mark.extra_large
+def test_hubert_extra_large_goes_all_the_way(tmp_path):
+    recogniser, fp32 = export(tmp_path, "hubert", **EXTRA_LARGE)
+    assert sum(parameter.numel() for parameter in recogniser.model.parameters()) > 960e6
+    assert fp32.with_name("fp32.onnx.data").stat().st_size > graph.MAX_PROTOBUF_BYTES
+    assert_simulated(recogniser, fp32)
+    assert graph_bytes(fp32.with_name("int8.onnx")) < 0.2530 * graph_bytes(fp32)
