@@ -1,27 +1,23 @@
 """WER on speech that no one looked at before: ``python benchmarks/held_out.py --out FILE``, after ``make run``.
 
-The demo's evaluation split is small, and its tables were looked at while the procedure was designed. Here new
-sentences of the same templates, none of them in any split, are **synthesised** by the demo's recipe with a seed of its
-own, and the OpenVINO engines that lie in ``results`` recognise them: ``fp32``, StableQuant's and, after ``make peers``,
-any other method's. flite must be installed. ``degradation`` is in points of WER against fp32, with the 95 % interval of
-a paired bootstrap; ``behind`` is the same against StableQuant's engine. Run it in the project's folder.
+The demo's evaluation split is small, and its tables were looked at while the procedure was designed. Here 3000 new
+utterances are **synthesised** (new_speech.py), and the OpenVINO engines that lie in ``results`` recognise them:
+``fp32``, StableQuant's and, after ``make peers``, any other method's. flite must be installed. ``degradation`` is in
+points of WER against fp32, with the 95 % interval of a paired bootstrap; ``behind`` is the same against StableQuant's
+engine. Run it in the project's folder.
 """
 
 import argparse
-import random
 import sys
-from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-RECIPE = PROJECT / "resources/demo"
-sys.path[:0] = [str(PROJECT), str(RECIPE / "scripts")]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from synthesise_speech import write_split
-from write_sentences import draw_sentences, draw_splits
+from new_speech import synthesise
 
 from stablequant.batches import MEGABYTE, make_batches, read_footprint
 from stablequant.engines import openvino
@@ -37,22 +33,7 @@ COLUMNS = [
     *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high"),
     *("behind", "behind_low", "behind_high"),
 ]
-SEED = 4  # beyond the recipe's, which takes the numbers before for its own splits
 OURS = "stablequant"
-
-
-def synthesise(count: int, folder: Path, threads: int) -> Path:
-    """The manifest of ``count`` new utterances in ``folder``; what is there already is left."""
-    manifest = folder / f"{count}.tsv"
-    if not manifest.is_file():
-        recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
-        grammar = yaml.safe_load((RECIPE / "sentences.yaml").read_text())
-        taken = set(chain.from_iterable(draw_splits(grammar, recipe["splits"], recipe["seed"]).values()))
-        seed = recipe["seed"] + SEED
-        sentences = draw_sentences(grammar, count, random.Random(seed), taken)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_split(sentences, folder / str(count), manifest, recipe["speech"], seed, threads)
-    return manifest
 
 
 def engines_of(model: str, methods: list[str]) -> dict[str, Path]:
@@ -102,11 +83,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], help="folders of results (demo)")
     parser.add_argument("--methods", nargs="+", default=[OURS], help="beside fp32 (stablequant)")
-    parser.add_argument("--utterances", type=int, default=3000, help="to be synthesised (3000)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
     arguments = parser.parse_args()
-    manifest = synthesise(arguments.utterances, PROJECT / "results/held-out", arguments.threads)
+    manifest = synthesise("held-out", arguments.threads)
     for model in arguments.models:
         measured = measure(model, list(dict.fromkeys(["fp32", OURS, *arguments.methods])), manifest, arguments.threads)
         print(measured.round(2).to_string(index=False))
