@@ -28,6 +28,22 @@ def test_no_sentence_of_the_recipe_is_in_two_splits_and_the_committed_speech_is_
         assert spoken == set(splits[split])
 
 
+def test_no_sentence_of_the_new_speech_is_in_a_split_of_the_recipe():
+    sys.path[:0] = [str(PROJECT / "benchmarks")]
+    from new_speech import UTTERANCES, new_sentences
+    from write_sentences import draw_splits
+
+    recipe = yaml.safe_load((RECIPE / "recipe.yaml").read_text())
+    grammar = yaml.safe_load((RECIPE / "sentences.yaml").read_text())
+    parts = new_sentences(recipe)
+    assert {part: len(sentences) for part, (sentences, _) in parts.items()} == UTTERANCES
+    splits = draw_splits(grammar, recipe["splits"], recipe["seed"]).values()
+    everything = [s for sentences in (*splits, *(sentences for sentences, _ in parts.values())) for s in sentences]
+    assert len(set(everything)) == len(everything)
+    seeds = {seed for _, seed in parts.values()} | {recipe["seed"] + own for own in range(4)}
+    assert len(seeds) == len(parts) + 4, "two splits would have the same pitches, levels and noise"
+
+
 def test_sentences_are_the_templates_filled():
     sys.path.insert(0, str(RECIPE / "scripts"))
     from write_sentences import draw_sentences

@@ -1,0 +1,93 @@
+"""Where an OpenVINO engine's time goes, by kind of operation: ``python benchmarks/operations.py --out FILE``.
+
+A HuBERT of large's shape with random weights (engines.py) recognises noise while OpenVINO takes the time of each of
+its operations. ``share`` is of all time; ``product`` marks what INT8 kernels make faster, so that the rest bounds what
+a CPU with VNNI can gain: ``bound`` is the speed against fp32 if products took a quarter of fp32's time and all else
+what it took in the INT8 engine here. On a CPU whose INT8 kernels saturate, ``int8`` runs them all the same: their
+results are wrong, their times are not. Run it in the project's folder.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from engines import RATE, quantize, write_hubert_large
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.engines.openvino import PRODUCTS
+from stablequant.files import write_table
+
+VNNI = 4  # INT8 products in the time of one of fp32
+
+
+def times_by_kind(network: Path, audio: np.ndarray, repeats: int, threads: int) -> pd.DataFrame:
+    """``operation kernel nodes milliseconds`` of one recognition, the fastest of ``repeats`` for each node."""
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings | {"PERF_COUNT": True})
+    request = compiled.create_infer_request()
+    fastest: dict[tuple[str, str, str], float] = {}
+    for _ in tqdm(range(repeats + 1), desc=network.name, unit="pass"):  # the first makes kernels ready
+        request.infer([audio])
+        for info in request.profiling_info:
+            key = (info.node_name, info.node_type, info.exec_type)
+            fastest[key] = min(fastest.get(key, np.inf), info.real_time.total_seconds())
+    seconds: Counter[tuple[str, str]] = Counter()
+    nodes: Counter[tuple[str, str]] = Counter()
+    for (_, kind, kernel), taken in fastest.items():
+        if taken:
+            seconds[kind, kernel] += taken
+            nodes[kind, kernel] += 1
+    rows = [(*key, nodes[key], 1000 * taken) for key, taken in seconds.most_common()]
+    return pd.DataFrame(rows, columns=["operation", "kernel", "nodes", "milliseconds"])
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """With ``product`` and ``share``."""
+    table["product"] = table["operation"].isin(PRODUCTS)
+    table["share"] = table["milliseconds"] / table.groupby("engine")["milliseconds"].transform("sum")
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=10, help="of audio (10)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--graphs", type=Path, help="folder with fp32.onnx and int8.onnx, kept there if it is empty")
+    parser.add_argument("--out", type=Path, help="write a TSV")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.graphs or Path(temporary)
+        if not (folder / "int8.onnx").is_file():
+            write_hubert_large(folder / "source")
+            import_checkpoint(str(folder / "source"), folder / "checkpoint")
+            quantize(folder / "checkpoint", folder)
+        samples = int(arguments.seconds * RATE)
+        audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
+        tables = [
+            times_by_kind(folder / f"{engine}.onnx", audio, arguments.repeats, arguments.threads).assign(engine=engine)
+            for engine in ("fp32", "int8")
+        ]
+    table = summarise(pd.concat(tables, ignore_index=True))
+    print(table.round(4).to_string(index=False))
+    took = table.groupby(["engine", "product"])["milliseconds"].sum()
+    bound = took["fp32"].sum() / (took["fp32", True] / VNNI + took["int8", False])
+    print(f"bound: {bound:.2f}; with nothing but products it would be {VNNI}")
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()
