@@ -79,13 +79,33 @@ def measure(model: str, methods: list[str], manifest: Path, threads: int) -> pd.
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the documents show it: a row per method, a column per recogniser."""
+    models, methods = table["model"].unique(), table["method"].unique()
+    rows = [["points of WER lost", *models], ["---"] * (1 + len(models))]
+    for method in methods:
+        own = table[table["method"] == method].set_index("model")
+        rows.append([method, *(_cell(own.loc[m]) if m in own.index else "" for m in models)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(row: pd.Series) -> str:
+    if row["method"] == "fp32":
+        return f"WER {row['wer']:.2f} %"
+    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], help="folders of results (demo)")
     parser.add_argument("--methods", nargs="+", default=[OURS], help="beside fp32 (stablequant)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     manifest = synthesise("held-out", arguments.threads)
     for model in arguments.models:
         measured = measure(model, list(dict.fromkeys(["fp32", OURS, *arguments.methods])), manifest, arguments.threads)

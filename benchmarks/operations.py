@@ -25,9 +25,9 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from engines import RATE, quantize, write_hubert_large
 
 from stablequant.checkpoint import import_checkpoint
-from stablequant.engines.openvino import PRODUCTS
-from stablequant.files import write_table
+from stablequant.files import read_table, write_table
 
+PRODUCTS = r"FullyConnected|Convolution|MatMul"
 VNNI = 4  # INT8 products in the time of one of fp32
 
 
@@ -54,9 +54,28 @@ def times_by_kind(network: Path, audio: np.ndarray, repeats: int, threads: int) 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """With ``product`` and ``share``."""
-    table["product"] = table["operation"].isin(PRODUCTS)
+    table["product"] = table["operation"].str.contains(PRODUCTS)
     table["share"] = table["milliseconds"] / table.groupby("engine")["milliseconds"].transform("sum")
     return table
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Milliseconds by kind of operation, both engines beside each other, as the documents show them."""
+    kinds = table.assign(operation=table["operation"].replace("FullyConnectedQuantizedLegacy", "FullyConnected"))
+    took = kinds.pivot_table(
+        index=["operation", "product"], columns="engine", values="milliseconds", aggfunc="sum", fill_value=0
+    )
+    took = took[took.max(axis=1) >= 1].sort_values("fp32", ascending=False).reset_index()
+    rows = [["operation", "fp32, ms", "int8, ms", "made faster by INT8"], ["---"] * 4]
+    for row in took.itertuples():
+        rows.append([row.operation, f"{row.fp32:.0f}", f"{row.int8:.0f}", "yes" if row.product else "no"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def bound_of(table: pd.DataFrame) -> float:
+    """The speed against fp32 with products in `VNNI`'s part of their time."""
+    took = table.groupby(["engine", "product"])["milliseconds"].sum()
+    return took["fp32"].sum() / (took["fp32", True] / VNNI + took["int8", False])
 
 
 def main() -> None:
@@ -66,7 +85,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--graphs", type=Path, help="folder with fp32.onnx and int8.onnx, kept there if it is empty")
     parser.add_argument("--out", type=Path, help="write a TSV")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        measured = read_table(arguments.markdown)
+        print(markdown(measured), f"bound: {bound_of(measured):.2f}", sep="\n\n")
+        return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.graphs or Path(temporary)
@@ -82,9 +106,7 @@ def main() -> None:
         ]
     table = summarise(pd.concat(tables, ignore_index=True))
     print(table.round(4).to_string(index=False))
-    took = table.groupby(["engine", "product"])["milliseconds"].sum()
-    bound = took["fp32"].sum() / (took["fp32", True] / VNNI + took["int8", False])
-    print(f"bound: {bound:.2f}; with nothing but products it would be {VNNI}")
+    print(f"bound: {bound_of(table):.2f}; with nothing but products it would be {VNNI}")
     if arguments.out:
         write_table(arguments.out, table)
 
