@@ -9,8 +9,8 @@ turns, so that a drifting machine slows all alike. ``--checkpoint`` measures ano
 Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as in LibriSpeech, one by one, with
 ``throughput`` in seconds of audio per second. On a CPU whose INT8 kernels saturate (no VNNI) the project runs quantized
 graphs in floating point: ``arithmetic`` says so, and a row ``int8, saturating`` shows the speed of the kernels that it
-does not use, whose results are wrong. ``openvino-nncf`` needs NNCF (make peers); TensorRT for RTX's plans are only
-built.
+does not use, whose results are wrong. On one that has VNNI and bfloat16, ``int8, bf16`` computes in the latter what
+stays floating. ``openvino-nncf`` needs NNCF (make peers); TensorRT for RTX's plans are only built.
 """
 
 import argparse
@@ -43,6 +43,7 @@ from stablequant.front_end import FrontEnd, write_front_end
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.memory import peak_rss_bytes
 from stablequant.mse import mse_range
+from stablequant.precision import BFLOAT16, FLOAT32
 from stablequant.provenance import processor
 from stablequant.qdq import insert_qdq
 from stablequant.recogniser import load_recogniser, torch_infer
@@ -56,6 +57,7 @@ COLUMNS = [
 ]
 MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
 SATURATING = "int8, saturating"
+BOTH = "int8, bf16"
 
 
 def write_hubert_large(folder: Path) -> None:
@@ -88,8 +90,8 @@ def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, s
 
     from stablequant.engines import openvino
 
-    if precision in ("fp32", "int8"):
-        return openvino.load(network.parent, threads)
+    if precision in ("fp32", "int8", BOTH):
+        return openvino.load(network.parent, threads, BFLOAT16 if precision == BOTH else FLOAT32)
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings)
@@ -131,9 +133,7 @@ def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, 
         portable = folder / onnxruntime.__name__ / precision
         found.append(("onnxruntime", precision, portable, partial(load_onnxruntime, portable, threads)))
         network = folder / openvino.__name__ / precision / "model.xml"
-        names = ["fp32", "bf16"] if precision == "fp32" else ["int8"]
-        if precision == "int8" and not openvino.int8_kernels_are_exact():
-            names.append(SATURATING)
+        names = ["fp32", "bf16"] if precision == "fp32" else int8_names()
         found += [("openvino", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
     try:
         import nncf
@@ -147,9 +147,19 @@ def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, 
     network = folder / "nncf/model.xml"
     network.parent.mkdir()
     ov.save_model(quantized, network, compress_to_fp16=False)
-    names = ["int8"] if openvino.int8_kernels_are_exact() else ["int8", SATURATING]
-    found += [("openvino-nncf", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
+    found += [
+        ("openvino-nncf", name, network.parent, partial(load_openvino, network, name, threads)) for name in int8_names()
+    ]
     return found
+
+
+def int8_names() -> list[str]:
+    """The precisions in which OpenVINO's INT8 network can run on this CPU."""
+    from stablequant.engines import openvino
+
+    if not openvino.int8_kernels_are_exact():
+        return ["int8", SATURATING]
+    return ["int8", BOTH] if openvino.has_bfloat16() else ["int8"]
 
 
 def tensorrt_rows(folder: Path) -> list[dict]:

@@ -27,6 +27,7 @@ rule build_engine:
         runtime=runtime(),
         gpu=lambda wildcards: gpus(wildcards) if wildcards.backend == "tensorrt" else None,
     params:
+        openvino=lambda wildcards: config["openvino"] if wildcards.backend == "openvino" else None,
         tensorrt=lambda wildcards: config["tensorrt"] if wildcards.backend.startswith("tensorrt") else None,
         code=code_digest("build_engine"),
     script:

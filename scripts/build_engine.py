@@ -8,7 +8,7 @@ from stablequant.engines.folder import PRECISION, write_engine
 from stablequant.files import graph_bytes, read_json, read_table
 from stablequant.jobs import job
 from stablequant.layer_table import read_modules
-from stablequant.precision import precision_table, warn_of_fallbacks
+from stablequant.precision import FLOAT32, precision_table, warn_of_fallbacks
 from stablequant.provenance import provenance_of
 from stablequant.utterances import MIN_SAMPLES, read_utterances
 
@@ -53,6 +53,8 @@ with job(snakemake.log[0]) as log:
         from stablequant.engines import openvino as engine
 
         build, version = partial(engine.build, graph), engine.version()
+        # a layer that was not to be INT8 is not to be bfloat16 either
+        settings = {"floating": FLOAT32 if float_layers else snakemake.params.openvino["floating"]}
     folder = Path(snakemake.output[0])
     size = write_engine(
         folder,

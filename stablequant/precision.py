@@ -10,7 +10,7 @@ from stablequant.layers import QuantizedModule
 
 COLUMNS = ["layer", "module", "requested", "runs"]
 SUMMARY_COLUMNS = ["backend", "method", "layer", "requested", "runs", "fell_back"]
-INT8, FLOAT32 = "int8", "float32"
+INT8, FLOAT32, BFLOAT16 = "int8", "float32", "bfloat16"
 
 
 def precision_table(

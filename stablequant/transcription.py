@@ -44,7 +44,7 @@ class Recogniser:
 
     Attributes
     ----------
-    arithmetic: that quantized layers run in on this machine, ``int8`` or ``float32``
+    arithmetic: that quantized layers run in on this machine, ``int8``, ``int8 and bfloat16`` or ``float32``
     """
 
     def __init__(

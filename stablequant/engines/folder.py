@@ -11,6 +11,7 @@ import pandas as pd
 from stablequant import front_end
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json, replacing_folder, write_json, write_table
+from stablequant.precision import BFLOAT16, FLOAT32
 from stablequant.provenance import FILE
 
 PRECISION = "precision.tsv"
@@ -52,6 +53,8 @@ def read_engine(folder: Path) -> dict:
 
 def _is_description(content: Any) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("backend"), str):
+        return False
+    if content.get("floating", FLOAT32) not in (FLOAT32, BFLOAT16):
         return False
     profile = content.get("profile", {"max_batch": 1})  # which a plan of TensorRT has
     return isinstance(profile, dict) and isinstance(profile.get("max_batch"), int)

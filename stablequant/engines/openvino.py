@@ -9,12 +9,13 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from stablequant.engines.channels_last import channels_last
 from stablequant.errors import StableQuantError
 from stablequant.layers import QuantizedModule
-from stablequant.precision import FLOAT32, INT8
+from stablequant.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.recognition import Infer
 
-RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": "bfloat16", "f16": "float16"}  # OpenVINO's names
+RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
@@ -25,6 +26,7 @@ def version() -> str:
 def build(onnx: Path, folder: Path) -> None:
     """Convert ``onnx`` to ``folder/model.xml`` and ``model.bin``; INT8 weights stay INT8."""
     model = ov.Core().read_model(onnx)
+    channels_last(model)
     try:
         ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
     except RuntimeError as error:  # it does not say why
@@ -33,9 +35,12 @@ def build(onnx: Path, folder: Path) -> None:
         ) from error
 
 
-def load(folder: Path, threads: int) -> tuple[Infer, str]:
-    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
-    compiled, arithmetic = compile_network(_read(folder), threads)
+def load(folder: Path, threads: int, floating: str = FLOAT32) -> tuple[Infer, str]:
+    """The engine as a function of a batch of audio, and the arithmetic that it runs in on this CPU.
+
+    ``floating`` is asked of what is not quantized, see `compile_network`.
+    """
+    compiled, arithmetic = compile_network(_read(folder), threads, floating)
 
     def infer(audio: np.ndarray) -> np.ndarray:
         return compiled([audio])[0]
@@ -52,11 +57,12 @@ def _read(folder: Path) -> ov.Model:
         raise StableQuantError(network, f"damaged, or not OpenVINO's ({reason})", "build the engine again") from error
 
 
-def compile_network(model: ov.Model, threads: int) -> tuple[ov.CompiledModel, str]:
+def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> tuple[ov.CompiledModel, str]:
     """``model`` for this CPU, and the arithmetic that its quantized layers run in.
 
-    Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the quantized graph is run in floating point,
-    which is exact but slower than fp32; ``model`` is changed for that.
+    With ``floating`` bfloat16, what stands between INT8 layers (attention's products, norms, sums) runs in that if the
+    CPU has it; the arithmetic then names both. Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the
+    quantized graph is run in floating point, which is exact but slower than fp32; ``model`` is changed for that.
     """
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
@@ -65,6 +71,9 @@ def compile_network(model: ov.Model, threads: int) -> tuple[ov.CompiledModel, st
         settings["LP_TRANSFORMS_MODE"] = "NO"
         spell_quantizers_out(model)
         arithmetic = FLOAT32
+    if arithmetic == INT8 and floating == BFLOAT16 and has_bfloat16():
+        settings["INFERENCE_PRECISION_HINT"] = "bf16"
+        arithmetic = f"{INT8} and {BFLOAT16}"
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 
@@ -114,6 +123,11 @@ def _multiplied(node: ov.Node) -> bool:
     if node.get_type_name() == "Subtract":
         node = node.input_value(0).get_node()
     return node.get_type_name() == "Multiply"
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU computes in bfloat16."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @functools.cache

@@ -4,13 +4,14 @@ from pathlib import Path
 
 from stablequant.engines.folder import read_engine
 from stablequant.errors import StableQuantError
+from stablequant.precision import FLOAT32
 from stablequant.recognition import Infer
 
 BACKENDS = ("openvino", "onnxruntime", "tensorrt-rtx", "tensorrt")
 
 
 def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
-    """The engine in ``folder`` as a function of a batch of audio, and the arithmetic its quantized layers run in here.
+    """The engine in ``folder`` as a function of a batch of audio, and the arithmetic that it runs in here.
 
     ``threads`` are those of a CPU's engine, 0 takes all cores. Only the backend's own library is imported.
 
@@ -19,11 +20,12 @@ def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
     StableQuantError
         when the engine cannot run on this machine, or is damaged.
     """
-    backend = read_engine(folder).get("backend")
+    description = read_engine(folder)
+    backend = description["backend"]
     if backend not in BACKENDS:
         raise StableQuantError(folder / "engine.json", f"an engine of '{backend}'", f"known are {', '.join(BACKENDS)}")
     try:
-        return _load(backend, folder, threads)
+        return _load(backend, folder, threads, description.get("floating", FLOAT32))
     except ImportError as missing:
         package = missing.name or backend
         raise StableQuantError(
@@ -31,11 +33,11 @@ def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
         ) from missing
 
 
-def _load(backend: str, folder: Path, threads: int) -> tuple[Infer, str]:
+def _load(backend: str, folder: Path, threads: int, floating: str) -> tuple[Infer, str]:
     if backend == "openvino":
         from stablequant.engines import openvino
 
-        return openvino.load(folder, threads)
+        return openvino.load(folder, threads, floating)
     if backend == "onnxruntime":
         from stablequant.engines import onnxruntime
 

@@ -101,7 +101,7 @@ def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges, chan
     assert relative_rms(found[0], expected[0]) < 0.02
     assert relative_rms(exact[0], expected[0]) > 2 * relative_rms(found[0], expected[0]), "quantization changes nothing"
     different = [path for path, hypothesis in found[1].items() if hypothesis != expected[1][path]]
-    assert len(different) <= 0.15 * len(demo_utterances)
+    assert len(different) <= 0.2 * len(demo_utterances)
     for path in different:
         assert nearly_tied(found[0][path], expected[0][path]), path
 

@@ -1,0 +1,74 @@
+"""Convolutions as products over channels that lie last: the same numbers, at any length."""
+
+import numpy as np
+import openvino as ov
+import pytest
+from conftest import Recogniser, write_tiny_checkpoint
+from openvino import opset13 as ops
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.engines.channels_last import channels_last
+from stablequant.export import export_onnx
+
+CHANNELS = 6
+
+
+def compiled(model: ov.Model) -> ov.CompiledModel:
+    return ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def kinds(model: ov.Model) -> list[str]:
+    return [node.get_type_name() for node in model.get_ordered_ops()]
+
+
+def network(kernel: int, stride: int, padding: int = 0, norm: bool = True) -> ov.Model:
+    """A convolution with bias, layer norm over channels and GELU, twice over; ``(batch, channels, length)``."""
+    draw = np.random.default_rng(kernel * 10 + stride)
+    audio = ops.parameter([-1, CHANNELS, -1], np.float32)
+    values = audio
+    for _ in range(2):
+        weight = draw.standard_normal((CHANNELS, CHANNELS, kernel), dtype=np.float32)
+        values = ops.convolution(values, ops.constant(weight), [stride], [padding], [padding], [1])
+        values = ops.add(values, ops.constant(draw.standard_normal((1, CHANNELS, 1), dtype=np.float32)))
+        if norm:
+            turned = ops.transpose(values, [0, 2, 1])
+            turned = ops.mvn(turned, ops.constant([-1]), True, 1e-5, "inside_sqrt")
+            values = ops.transpose(ops.multiply(turned, ops.constant(np.arange(1, 7, dtype=np.float32))), [0, 2, 1])
+        values = ops.gelu(values, "erf")
+    return ov.Model([values], [audio], "network")
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (2, 1), (2, 2), (3, 1), (3, 2), (5, 2), (5, 3), (10, 5)])
+def test_the_numbers_and_lengths_are_those_of_the_convolution(kernel, stride):
+    plain, rewritten = network(kernel, stride), network(kernel, stride)
+    channels_last(rewritten)
+    assert "Convolution" not in kinds(rewritten)
+    assert kinds(rewritten).count("Transpose") == 2, "one at either end"
+    expected, found = compiled(plain), compiled(rewritten)
+    shortest = (kernel - 1) * stride + kernel  # what the second one's first step reads
+    for length in [*range(shortest, shortest + 3 * stride), 400, 401]:
+        audio = np.random.default_rng(length).standard_normal((2, CHANNELS, length), dtype=np.float32)
+        wanted = expected([audio])[0]
+        assert found([audio])[0].shape == wanted.shape
+        assert np.abs(found([audio])[0] - wanted).max() < 1e-4, length
+
+
+@pytest.mark.parametrize("changes", [{"padding": 1}, {"norm": False}])
+def test_what_gains_nothing_is_left_as_it_is(changes):
+    model = network(3, 2, **changes)
+    before = kinds(model)
+    channels_last(model)
+    assert kinds(model) == before
+
+
+def test_a_feature_extractor_with_layer_norm_turns_nothing_over(tmp_path):
+    write_tiny_checkpoint(tmp_path / "source", "wav2vec2")
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    recogniser = Recogniser.load(tmp_path / "checkpoint")
+    export_onnx(recogniser.model, recogniser.modules, tmp_path / "fp32.onnx")
+    model = ov.Core().read_model(tmp_path / "fp32.onnx")
+    turns = kinds(model).count("Transpose")
+    convolutions = sum(m.layer.startswith("cnn") for m in recogniser.modules)
+    channels_last(model)
+    assert "Convolution" not in kinds(model)
+    assert kinds(model).count("Transpose") == turns - 2 * convolutions + 2
