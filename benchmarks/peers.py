@@ -74,7 +74,7 @@ def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
     return len(floating)
 
 
-def _behind(node: ov.Node, place: int, kind: str, steps: int = 6) -> bool:
+def _behind(node: ov.Node, place: int, kind: str, steps: int = 10) -> bool:
     """Whether a node of ``kind`` leads to the input ``place`` through few others, which have that input first."""
     for _ in range(steps):
         if place >= node.get_input_size():

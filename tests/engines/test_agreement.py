@@ -76,11 +76,11 @@ def relative_rms(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
     return float(np.sqrt((difference**2).mean() / signal.var()))
 
 
-def load_engine(graph: Path):
+def load_engine(graph: Path, floating: str = engine.FLOAT32):
     folder = graph.with_suffix(".engine")
     folder.mkdir(exist_ok=True)
     engine.build(graph, folder)
-    return engine.load(folder, threads=2)
+    return engine.load(folder, 2, floating)
 
 
 def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
@@ -196,6 +196,28 @@ def test_without_vnni_the_quantized_graph_runs_in_floating_point(int8, monkeypat
         monkeypatch.setattr(engine, "int8_kernels_are_exact", lambda exact=exact: exact)
         assert load_engine(int8)[1] == arithmetic
         assert ("LP_TRANSFORMS_MODE" in used) == (not exact)
+
+
+def test_bfloat16_between_int8_layers_hears_the_same(demo, demo_utterances, int8, fp32):
+    assert load_engine(fp32, engine.BFLOAT16)[1] == engine.FLOAT32, "an engine that is not quantized stays as it is"
+    infer, arithmetic = load_engine(int8, engine.BFLOAT16)
+    possible = engine.int8_kernels_are_exact() and engine.has_bfloat16()
+    assert (arithmetic == "int8 and bfloat16") == possible
+    if not possible:
+        pytest.skip(f"this CPU runs it in {arithmetic}")
+    found = recognised(infer, demo, demo_utterances)
+    expected = recognised(load_engine(int8)[0], demo, demo_utterances)
+    assert 0 < relative_rms(found[0], expected[0]) < 0.02
+    for path in (path for path, hypothesis in found[1].items() if hypothesis != expected[1][path]):
+        assert nearly_tied(found[0][path], expected[0][path]), path
+
+
+def test_bfloat16_is_found():
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        pytest.skip("no /proc/cpuinfo")
+    assert engine.has_bfloat16() == bool(flags & {"avx512_bf16", "amx_bf16"})
 
 
 def test_batch_and_length_are_free(demo, fp32):

@@ -350,10 +350,10 @@ def test_a_foreign_engine_file_is_refused(place, tiny, content, backend):
         load_engine(folder, 1)
 
 
-PROFILES: list = [{}, 5, {"max_batch": "8"}]
+SETTINGS: list[dict] = [{"profile": {}}, {"profile": 5}, {"profile": {"max_batch": "8"}}, {"floating": "8"}]
 
 
-@pytest.mark.parametrize("content", [[], {"backend": 3}, *({"backend": "x", "profile": p} for p in PROFILES)])
+@pytest.mark.parametrize("content", [[], {"backend": 3}, *({"backend": "x", **setting} for setting in SETTINGS)])
 def test_an_engines_description_of_anything_is_refused(place, content):
     (place / "engine.json").write_text(json.dumps(content))
     with pytest.raises(StableQuantError, match="not an engine's description"):
