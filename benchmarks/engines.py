@@ -95,7 +95,7 @@ def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, s
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings)
-    runs = "bfloat16" if "bf16" in str(compiled.get_property("INFERENCE_PRECISION_HINT")) else "float32"
+    runs = BFLOAT16 if compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16 else FLOAT32
     return (lambda audio: compiled([audio])[0]), "int8" if precision == SATURATING else runs
 
 

@@ -1,10 +1,10 @@
 """Where an OpenVINO engine's time goes, by kind of operation: ``python benchmarks/operations.py --out FILE``.
 
 A HuBERT of large's shape with random weights (engines.py) recognises noise while OpenVINO takes the time of each of
-its operations. ``share`` is of all time; ``product`` marks what INT8 kernels make faster, so that the rest bounds what
-a CPU with VNNI can gain: ``bound`` is the speed against fp32 if products took a quarter of fp32's time and all else
-what it took in the INT8 engine here. On a CPU whose INT8 kernels saturate, ``int8`` runs them all the same: their
-results are wrong, their times are not. Run it in the project's folder.
+its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8 kernels
+make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what VNNI's
+arithmetic allows, and all else what it took. ``int8, bf16`` is on a CPU that has bfloat16. On a CPU whose INT8 kernels
+saturate, they are run all the same: their results are wrong, their times are not. Run it in the project's folder.
 """
 
 import argparse
@@ -22,22 +22,25 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from engines import RATE, quantize, write_hubert_large
+from engines import BOTH, RATE, quantize, write_hubert_large
 
 from stablequant.checkpoint import import_checkpoint
+from stablequant.engines import openvino
 from stablequant.files import read_table, write_table
+from stablequant.provenance import processor
 
 PRODUCTS = r"FullyConnected|Convolution|MatMul"
 VNNI = 4  # INT8 products in the time of one of fp32
 
 
-def times_by_kind(network: Path, audio: np.ndarray, repeats: int, threads: int) -> pd.DataFrame:
+def times_by_kind(engine: str, network: Path, audio: np.ndarray, repeats: int, threads: int) -> pd.DataFrame:
     """``operation kernel nodes milliseconds`` of one recognition, the fastest of ``repeats`` for each node."""
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    hint = "bf16" if engine == BOTH else "f32"
+    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings | {"PERF_COUNT": True})
     request = compiled.create_infer_request()
     fastest: dict[tuple[str, str, str], float] = {}
-    for _ in tqdm(range(repeats + 1), desc=network.name, unit="pass"):  # the first makes kernels ready
+    for _ in tqdm(range(repeats + 1), desc=engine, unit="pass"):  # the first makes kernels ready
         request.infer([audio])
         for info in request.profiling_info:
             key = (info.node_name, info.node_type, info.exec_type)
@@ -49,33 +52,39 @@ def times_by_kind(network: Path, audio: np.ndarray, repeats: int, threads: int) 
             seconds[kind, kernel] += taken
             nodes[kind, kernel] += 1
     rows = [(*key, nodes[key], 1000 * taken) for key, taken in seconds.most_common()]
-    return pd.DataFrame(rows, columns=["operation", "kernel", "nodes", "milliseconds"])
+    return pd.DataFrame(rows, columns=["operation", "kernel", "nodes", "milliseconds"]).assign(engine=engine)
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """With ``product`` and ``share``."""
     table["product"] = table["operation"].str.contains(PRODUCTS)
+    table["processor"] = processor()
     table["share"] = table["milliseconds"] / table.groupby("engine")["milliseconds"].transform("sum")
     return table
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Milliseconds by kind of operation, both engines beside each other, as the documents show them."""
+    """Milliseconds by kind of operation, the engines beside each other, as the documents show them."""
     kinds = table.assign(operation=table["operation"].replace("FullyConnectedQuantizedLegacy", "FullyConnected"))
     took = kinds.pivot_table(
         index=["operation", "product"], columns="engine", values="milliseconds", aggfunc="sum", fill_value=0
-    )
-    took = took[took.max(axis=1) >= 1].sort_values("fp32", ascending=False).reset_index()
-    rows = [["operation", "fp32, ms", "int8, ms", "made faster by INT8"], ["---"] * 4]
-    for row in took.itertuples():
-        rows.append([row.operation, f"{row.fp32:.0f}", f"{row.int8:.0f}", "yes" if row.product else "no"])
+    )[table["engine"].unique()]
+    took = took[took.max(axis=1) >= 1].sort_values("fp32", ascending=False)
+    rows = [["operation", *(f"{engine}, ms" for engine in took), "made faster by INT8"]]
+    rows.append(["---"] * len(rows[0]))
+    for (operation, product), times in took.iterrows():
+        rows.append([operation, *(f"{time:.0f}" for time in times), "yes" if product else "no"])
+    rows.append(["all", *(f"{time:.0f}" for time in table.groupby("engine")["milliseconds"].sum()[took.columns]), ""])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def bound_of(table: pd.DataFrame) -> float:
-    """The speed against fp32 with products in `VNNI`'s part of their time."""
+def bounds(table: pd.DataFrame) -> str:
+    """The speeds against fp32 with products in `VNNI`'s part of fp32's time."""
     took = table.groupby(["engine", "product"])["milliseconds"].sum()
-    return took["fp32"].sum() / (took["fp32", True] / VNNI + took["int8", False])
+    products = took["fp32", True] / VNNI
+    found = {e: took["fp32"].sum() / (products + took[e, False]) for e in table["engine"].unique()}
+    said = "; ".join(f"{bound:.2f} with all else as in {engine}" for engine, bound in found.items())
+    return f"bound: {said}; {VNNI} with nothing but products"
 
 
 def main() -> None:
@@ -89,7 +98,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.markdown:
         measured = read_table(arguments.markdown)
-        print(markdown(measured), f"bound: {bound_of(measured):.2f}", sep="\n\n")
+        print(markdown(measured), bounds(measured), sep="\n\n")
         return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -100,13 +109,17 @@ def main() -> None:
             quantize(folder / "checkpoint", folder)
         samples = int(arguments.seconds * RATE)
         audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
-        tables = [
-            times_by_kind(folder / f"{engine}.onnx", audio, arguments.repeats, arguments.threads).assign(engine=engine)
-            for engine in ("fp32", "int8")
-        ]
+        engines = {"fp32": "fp32", "int8": "int8"} | ({BOTH: "int8"} if openvino.has_bfloat16() else {})
+        tables = []
+        for engine, graph in engines.items():
+            into = folder / "openvino" / graph
+            if not (into / "model.xml").is_file():
+                into.mkdir(parents=True)
+                openvino.build(folder / f"{graph}.onnx", into)
+            tables.append(times_by_kind(engine, into / "model.xml", audio, arguments.repeats, arguments.threads))
     table = summarise(pd.concat(tables, ignore_index=True))
     print(table.round(4).to_string(index=False))
-    print(f"bound: {bound_of(table):.2f}; with nothing but products it would be {VNNI}")
+    print(bounds(table))
     if arguments.out:
         write_table(arguments.out, table)
 
