@@ -89,12 +89,12 @@ def _is_plain(node: ov.Node) -> bool:
     """Whether ``node`` is a convolution over time without padding and dilation whose weights are known."""
     settings = node.get_attributes()
     return (
-        len(settings["strides"]) == 1
+        _weight(node.input_value(1)) is not None
+        and len(settings["strides"]) == 1
         and settings["strides"][0] <= node.input_value(1).get_partial_shape()[2].get_length()
         and settings["dilations"][0] == 1
         and settings["pads_begin"][0] == settings["pads_end"][0] == 0
         and settings["auto_pad"] in ("explicit", "valid", "notset")
-        and _weight(node.input_value(1)) is not None
     )
 
 
