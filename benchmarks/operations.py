@@ -3,7 +3,8 @@
 A HuBERT of large's shape with random weights (engines.py) recognises noise while OpenVINO takes the time of each of
 its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8 kernels
 make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what VNNI's
-arithmetic allows, and all else what it took. ``int8, bf16`` is on a CPU that has bfloat16. On a CPU whose INT8 kernels
+arithmetic allows, and all else what it took. ``int8, channels first`` is the graph as it was exported, before its
+convolutions become products (stablequant/engines/channels_last.py). ``int8, bf16`` is on a CPU that has bfloat16. On a CPU whose INT8 kernels
 saturate, they are run all the same: their results are wrong, their times are not. Run it in the project's folder.
 """
 
@@ -109,14 +110,20 @@ def main() -> None:
             quantize(folder / "checkpoint", folder)
         samples = int(arguments.seconds * RATE)
         audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
-        engines = {"fp32": "fp32", "int8": "int8"} | ({BOTH: "int8"} if openvino.has_bfloat16() else {})
-        tables = []
-        for engine, graph in engines.items():
-            into = folder / "openvino" / graph
-            if not (into / "model.xml").is_file():
-                into.mkdir(parents=True)
-                openvino.build(folder / f"{graph}.onnx", into)
-            tables.append(times_by_kind(engine, into / "model.xml", audio, arguments.repeats, arguments.threads))
+        for graph in ("fp32", "int8"):
+            (folder / "openvino" / graph).mkdir(parents=True, exist_ok=True)
+            openvino.build(folder / f"{graph}.onnx", folder / "openvino" / graph)
+        built = folder / "openvino/int8/model.xml"
+        networks = {
+            "fp32": folder / "openvino/fp32/model.xml",
+            "int8, channels first": folder / "int8.onnx",
+            "int8": built,
+            **({BOTH: built} if openvino.has_bfloat16() else {}),
+        }
+        tables = [
+            times_by_kind(engine, network, audio, arguments.repeats, arguments.threads)
+            for engine, network in networks.items()
+        ]
     table = summarise(pd.concat(tables, ignore_index=True))
     print(table.round(4).to_string(index=False))
     print(bounds(table))
