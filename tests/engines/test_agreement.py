@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import onnx
 import onnxruntime
@@ -198,7 +199,7 @@ def test_without_vnni_the_quantized_graph_runs_in_floating_point(int8, monkeypat
         assert ("LP_TRANSFORMS_MODE" in used) == (not exact)
 
 
-def test_bfloat16_between_int8_layers_hears_the_same(demo, demo_utterances, int8, fp32):
+def test_bfloat16_between_int8_layers_changes_less_than_quantization(demo, demo_utterances, int8, fp32):
     assert load_engine(fp32, engine.BFLOAT16)[1] == engine.FLOAT32, "an engine that is not quantized stays as it is"
     infer, arithmetic = load_engine(int8, engine.BFLOAT16)
     possible = engine.int8_kernels_are_exact() and engine.has_bfloat16()
@@ -207,9 +208,11 @@ def test_bfloat16_between_int8_layers_hears_the_same(demo, demo_utterances, int8
         pytest.skip(f"this CPU runs it in {arithmetic}")
     found = recognised(infer, demo, demo_utterances)
     expected = recognised(load_engine(int8)[0], demo, demo_utterances)
-    assert 0 < relative_rms(found[0], expected[0]) < 0.02
-    for path in (path for path, hypothesis in found[1].items() if hypothesis != expected[1][path]):
-        assert nearly_tied(found[0][path], expected[0][path]), path
+    exact = recognised(torch_infer(demo.model), demo, demo_utterances)
+    assert 0 < relative_rms(found[0], expected[0]) < 0.75 * relative_rms(exact[0], expected[0])
+    words = [u.transcript for u in demo_utterances]
+    lost = [jiwer.wer(words, [heard[1][u.path] for u in demo_utterances]) for heard in (expected, found)]
+    assert abs(lost[1] - lost[0]) < 0.02
 
 
 def test_bfloat16_is_found():
