@@ -1,10 +1,10 @@
 """Convolutions next to layer norm as products over channels that lie last, for OpenVINO.
 
 A feature extractor with layer norm turns its hidden values over before each norm, which wants channels last, and back
-after it, since a convolution wants them first. OpenVINO, where lengths are dynamic, does move them, twice a norm: of
-HuBERT large on a CPU with VNNI a fifth of the time. A convolution without padding is a product of each frame, its
-``kernel`` neighbours side by side, and the weights; so written all of the feature extractor keeps channels last. The
-numbers are the same but for the order of a sum; INT8 stays INT8.
+after it, since a convolution wants them first. OpenVINO, where lengths are dynamic, does move them, twice a norm: about
+a tenth of an INT8 engine's time for HuBERT large (benchmarks/operations.py). A convolution without padding is a product
+of each frame, its ``kernel`` neighbours side by side, and the weights; so written all of the feature extractor keeps
+channels last. The numbers are the same but for the order of a sum; INT8 stays INT8.
 """
 
 import numpy as np
