@@ -24,7 +24,7 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from engines import BOTH, RATE, quantize, write_hubert_large
+from engines import BOTH, RATE, int8_names, quantize, write_hubert_large
 
 from stablequant.checkpoint import import_checkpoint
 from stablequant.engines import openvino
@@ -119,7 +119,7 @@ def main() -> None:
             "fp32": folder / "openvino/fp32/model.xml",
             "int8, channels first": folder / "int8.onnx",
             "int8": built,
-            **({BOTH: built} if openvino.has_bfloat16() else {}),
+            **({BOTH: built} if BOTH in int8_names() else {}),
         }
         tables = [
             times_by_kind(engine, network, audio, arguments.repeats, arguments.threads)
