@@ -48,6 +48,7 @@ from stablequant.provenance import processor
 from stablequant.qdq import insert_qdq
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.recognition import Infer
+from stablequant.show import markdown_table
 from stablequant.vocabulary import Vocabulary
 
 RATE = 16_000
@@ -245,7 +246,7 @@ def markdown(table: pd.DataFrame) -> str:
     fp32 = table[(table["backend"] == "openvino") & (table["precision"] == "fp32")].set_index("audio_seconds")
     header = ["backend", "precision", "arithmetic", "size", "ONNX", "load s", "peak MB"]
     header += [f"{float(seconds):g} s" for seconds in lengths] + ["mix"]
-    lines = [header, ["---"] * len(header)]
+    lines = []
     whole = {"file_bytes": fp32["file_bytes"].iloc[0], "onnx_bytes": fp32["onnx_bytes"].iloc[0]}
     for (backend, precision), rows in table.groupby(["backend", "precision"], sort=False):
         first, by_length = rows.iloc[0], rows.set_index("audio_seconds")
@@ -261,7 +262,7 @@ def markdown(table: pd.DataFrame) -> str:
             speed = by_length.loc["mix", "throughput"]
             cells.append(f"{speed:.2f} ({speed / fp32.loc['mix', 'throughput']:.2f}x)")
         lines.append(cells)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return markdown_table(header, lines)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.manifests import read_manifest
 from stablequant.metrics import WordErrors, degradation, degradation_interval
+from stablequant.show import markdown_table, with_interval
 from stablequant.utterances import list_utterances
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
@@ -86,17 +87,17 @@ def measure(model: str, methods: list[str], manifest: Path, threads: int) -> pd.
 def markdown(table: pd.DataFrame) -> str:
     """The table as the documents show it: a row per method, a column per recogniser."""
     models, methods = table["model"].unique(), table["method"].unique()
-    rows = [["points of WER lost", *models], ["---"] * (1 + len(models))]
+    rows = []
     for method in methods:
         own = table[table["method"] == method].set_index("model")
         rows.append([method, *(_cell(own.loc[m]) if m in own.index else "" for m in models)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(["points of WER lost", *models], rows)
 
 
 def _cell(row: pd.Series) -> str:
     if row["method"] == "fp32":
         return f"WER {row['wer']:.2f} %"
-    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return with_interval(row)
 
 
 def main() -> None:

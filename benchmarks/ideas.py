@@ -37,7 +37,7 @@ from stablequant.batches import loaded
 from stablequant.combination import WHOLE, Choice, Combination
 from stablequant.equalisation import equalised_weight, load_scales
 from stablequant.fakequant import fake_quantized
-from stablequant.files import read_json, write_table
+from stablequant.files import read_json, read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.histograms import Histogram
 from stablequant.layer_table import read_modules
@@ -47,6 +47,7 @@ from stablequant.operations import channel_axis, groups_of, operation_of
 from stablequant.quantization import QMAX, scale_of
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
+from stablequant.show import markdown_table, with_interval
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
 from stablequant.utterances import Utterance, list_utterances, table_of
@@ -275,6 +276,19 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
             yield {"idea": idea, "split": split, "passes": passes, **vars(measured)}
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """A row per idea, a column per split that chose nothing."""
+    judged = table[table["split"] != "calibration"]
+    splits = list(judged["split"].unique())
+    rows = []
+    for idea, own in judged.groupby("idea", sort=False):
+        found = own.set_index("split")
+        cells = [f"{found.loc[s, 'divergence']:.4f}" for s in splits]
+        rows.append([idea, f"{own['passes'].iloc[0]:.0f}", *(with_interval(found.loc[s]) for s in splits), *cells])
+    lost = [f"points of WER lost, {split} split" for split in splits]
+    return markdown_table(["idea", "passes", *lost, *(f"divergence, {split} split" for split in splits)], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
@@ -283,7 +297,11 @@ def main() -> None:
     parser.add_argument("--development", action="store_true", help="judge on new speech besides, which takes flite")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     rows = []
     development = synthesise("development", arguments.threads) if arguments.development else None
     for model in arguments.models:

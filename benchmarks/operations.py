@@ -30,6 +30,7 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.engines import openvino
 from stablequant.files import read_table, write_table
 from stablequant.provenance import processor
+from stablequant.show import markdown_table
 
 PRODUCTS = r"FullyConnected|Convolution|MatMul"
 VNNI = 4  # INT8 products in the time of one of fp32
@@ -72,12 +73,12 @@ def markdown(table: pd.DataFrame) -> str:
         index=["operation", "product"], columns="engine", values="milliseconds", aggfunc="sum", fill_value=0
     )[table["engine"].unique()]
     took = took[took.max(axis=1) >= 1].sort_values("fp32", ascending=False)
-    rows = [["operation", *(f"{engine}, ms" for engine in took), "made faster by INT8"]]
-    rows.append(["---"] * len(rows[0]))
+    header = ["operation", *(f"{engine}, ms" for engine in took), "made faster by INT8"]
+    rows = []
     for (operation, product), times in took.iterrows():
         rows.append([operation, *(f"{time:.0f}" for time in times), "yes" if product else "no"])
     rows.append(["all", *(f"{time:.0f}" for time in table.groupby("engine")["milliseconds"].sum()[took.columns]), ""])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(header, rows)
 
 
 def bounds(table: pd.DataFrame) -> str:

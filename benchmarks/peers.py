@@ -21,30 +21,29 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import openvino as ov
 import pandas as pd
-import torch
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from quantizers import PEERS, Subject
-from variants import VARIANTS
+from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import read_table, write_table
-from stablequant.front_end import FILES, read_front_end
-from stablequant.huggingface import read_huggingface
+from stablequant.front_end import read_front_end
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.plots import plot_tradeoff
+from stablequant.show import markdown_table, with_interval
 from stablequant.timeline import read_jobs
 from stablequant.utterances import read_utterances
 
@@ -53,7 +52,6 @@ COLUMNS = [
     *("model", "method", "wer", "degradation", "ci_low", "ci_high", "size_bytes", "rtfx", "seconds", "passes"),
     *("float_layers", "error"),
 ]
-MODELS = ["demo", *(f"demo-{variant}" for variant in VARIANTS), "large"]
 OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
 TIMED_SECONDS = 300  # of the evaluation audio
@@ -86,22 +84,9 @@ def _behind(node: ov.Node, place: int, kind: str, steps: int = 10) -> bool:
     return False
 
 
-def write_variant(source: Path, variant: Callable[[torch.nn.Module], torch.nn.Module], folder: Path) -> Path:
-    """``folder`` with the variant's checkpoint; one that is there is left, so that what was made of it stays valid."""
-    if not (folder / "model.safetensors").is_file():
-        variant(read_huggingface(source)[0]).save_pretrained(folder)  # its weight norm not folded
-        for file in FILES:
-            if file != "config.json" and (source / file).is_file():
-                (folder / file).write_bytes((source / file).read_bytes())
-    return folder
-
-
 def prepare(name: str, threads: int) -> Subject:
     """Run the workflow for one recogniser as far as its engines, and read what the peers need of it."""
-    source = PROJECT / "resources/demo" / ("large" if name == "large" else "model")
-    variant = VARIANTS.get(name.removeprefix("demo-"))
-    if variant:
-        source = write_variant(source, variant, PROJECT / "results/peers" / name)
+    source = checkpoint_of(name)
     splits = {split: f"tsv/demo-{split}.tsv" for split in ("calibration", "evaluation")}
     models: dict = {"demo": None, name: {"checkpoint": str(source.relative_to(PROJECT)), **splits}}
     overlay = PROJECT / f"results/peers/{name}.yaml"
@@ -193,8 +178,8 @@ def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows as `MODELS` and `METHODS` come."""
-    places = table["model"].map(MODELS.index) * len(METHODS) + table["method"].map(METHODS.index)
+    """Rows as `RECOGNISERS` and `METHODS` come."""
+    places = table["model"].map(RECOGNISERS.index) * len(METHODS) + table["method"].map(METHODS.index)
     return table.loc[places.sort_values().index].reset_index(drop=True)
 
 
@@ -206,23 +191,21 @@ def plot(table: pd.DataFrame, path: Path) -> None:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table as the README shows it: a row per method, a column per recogniser."""
-    models = [m for m in MODELS if m in set(table["model"])]
+    models = [m for m in RECOGNISERS if m in set(table["model"])]
     fp32 = table[table["method"] == "fp32"].set_index("model")
     table = table.assign(size=table["size_bytes"] / table["model"].map(fp32["size_bytes"]))
-    rows = [["points of WER lost", *models, "size", "passes", "not INT8"]]
-    rows.append(["---"] * len(rows[0]))
-    rows.append(["fp32, its WER", *(f"{fp32.loc[m, 'wer']:.2f} %" for m in models), "1", "", ""])
+    rows = [["fp32, its WER", *(f"{fp32.loc[m, 'wer']:.2f} %" for m in models), "1", "", ""]]
     for method in [m for m in METHODS[1:] if m in set(table["method"])]:
         own = table[table["method"] == method].set_index("model")
         cells = [_lost(own.loc[m]) if m in own.index else "" for m in models]
         rows.append([method, *cells, _span(own["size"], 2), _span(own["passes"], 0), _span(own["float_layers"], 0)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(["points of WER lost", *models, "size", "passes", "not INT8"], rows)
 
 
 def _lost(row: pd.Series) -> str:
     if pd.isna(row["wer"]):
         return str(row["error"])
-    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return with_interval(row)
 
 
 def _span(values: pd.Series, places: int) -> str:
@@ -233,7 +216,7 @@ def _span(values: pd.Series, places: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV, or add to it")

@@ -24,9 +24,10 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.files import read_json, write_table
+from stablequant.files import read_json, read_table, write_table
 from stablequant.percentiles import Candidate, mark_best, outcome_of
 from stablequant.racing import Racing, due
+from stablequant.show import markdown_table
 from stablequant.utterances import read_utterances
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
@@ -140,13 +141,30 @@ def replay(record: Record, confidence: float, orders: int, seed: int) -> dict:
     }
 
 
+def markdown(table: pd.DataFrame) -> str:
+    rows = [
+        [
+            *(f"{row.confidence:g}", f"{row.probe_audio:.2f}", f"{row.search_audio:.2f}"),
+            *(f"{row.probes_otherwise:.2f} of {row.probes}", f"{row.searches_otherwise:.2f} of {row.searches}"),
+            f"{row.words_lost_mean:.1f}, {row.words_lost_max}",
+        ]
+        for row in table.itertuples()
+    ]
+    header = ["confidence", "audio, probes", "audio, searches", "layers selected otherwise"]
+    return markdown_table([*header, "cut-offs chosen otherwise", "words lost by those: mean, most"], rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("results/demo-paper"), help="of a search without racing")
     parser.add_argument("--orders", type=int, default=100, help="of the audio (100)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the orders and racing's draws (0)")
     parser.add_argument("--out", type=Path, help="write a TSV")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     record = read_record(arguments.results)
     rows = [replay(record, confidence, arguments.orders, arguments.seed) for confidence in CONFIDENCES]
     table = pd.DataFrame(rows, columns=COLUMNS)

@@ -41,6 +41,7 @@ from stablequant.recogniser import load_recogniser
 from stablequant.recognition import Recognition
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.sensitivity import probe_layers
+from stablequant.show import markdown_table
 from stablequant.stages import Stages
 from stablequant.trials import Calibration
 from stablequant.utterances import Utterance, list_utterances, table_of
@@ -196,6 +197,23 @@ def measure(name: str, checkpoint: Path, utterances: Path, threads: int, seed: i
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the documents show it; shares are of naive's."""
+    rows = []
+    for name, own in table.groupby("model", sort=False):
+        naive = own[own["mode"] == "naive"].iloc[0]
+        rows += [
+            [
+                *(name, row.mode, f"{row.passes:.1f}", f"{row.passes / naive.passes:.3f}"),
+                *(f"{row.wall_seconds:.0f}", f"{row.wall_seconds / naive.wall_seconds:.3f}"),
+                *(f"{row.peak_rss_bytes / row.fp32_peak_rss_bytes:.2f}", f"{row.disk_bytes / 1e6:.0f}"),
+            ]
+            for row in own.itertuples()
+        ]
+    header = ["model", "mode", "passes", "of naive's", "wall time, s", "of naive's"]
+    return markdown_table([*header, "peak memory, of plain fp32's", "disk, MB"], rows)
+
+
 def summarise(table: pd.DataFrame) -> str:
     """Ratios to naive, and what the search of LibriSpeech's dev-clean would take on this machine."""
     lines = []
@@ -226,20 +244,25 @@ def prepare(name: str, folder: Path, audio_seconds: float) -> tuple[Path, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="TSV to write; rows of other models in it are kept")
+    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="what to search (both)")
     parser.add_argument("--audio-seconds", type=float, default=180, help="audio for hubert-large-shape (180)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the audio's order and racing's draws (0)")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        measured = read_table(arguments.markdown)
+        print(markdown(measured), summarise(measured), sep="\n\n")
+        return
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint, utterances = prepare(name, Path(temporary), arguments.audio_seconds)
             measured = measure(name, checkpoint, utterances, arguments.threads, arguments.seed)
-        before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
-        table = pd.concat([before[before["model"] != name], measured])
-        write_table(arguments.out, table)
         print(summarise(measured), flush=True)
+        if arguments.out:
+            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
+            write_table(arguments.out, pd.concat([before[before["model"] != name], measured]))
 
 
 if __name__ == "__main__":

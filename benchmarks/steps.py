@@ -4,8 +4,7 @@ The demo with every layer in INT8, in simulation: the audio in one number or two
 around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one. There is no
 search: every range is that of least squared error over the histogram clipped at the same percentile. ``divergence`` is
 of the posteriors from fp32's, in nats per frame. Calibration and evaluation split are **synthesised** speech.
-``--checkpoint`` takes another recogniser for the same audio, as a variant of the demo that `peers.py` wrote. Run it in
-the project's folder.
+``--models`` takes other recognisers of the same audio besides (variants.py). Run it in the project's folder.
 """
 
 import argparse
@@ -21,14 +20,16 @@ import torch
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.batches import loaded
 from stablequant.channels import equalise_channels
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.fakequant import fake_quantized
-from stablequant.files import write_table
+from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.layers import quantized_modules
 from stablequant.manifests import read_manifest
@@ -38,11 +39,15 @@ from stablequant.quantization import Range
 from stablequant.recogniser import load_recogniser
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Split, read_split
+from stablequant.show import markdown_table, with_interval
 from stablequant.stages import Stages
 from stablequant.utterances import Utterance, list_utterances, table_of
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-COLUMNS = ["split", "audio", "equalised", "centres", "zero", "wer", "degradation", "ci_low", "ci_high", "divergence"]
+COLUMNS = [
+    *("model", "split", "audio", "equalised", "centres", "zero"),
+    *("wer", "degradation", "ci_low", "ci_high", "divergence"),
+]
 Posteriors = dict[str, np.ndarray]  # log posteriors by the utterance's path, (frames, classes)
 
 
@@ -108,24 +113,48 @@ def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> l
     return rows
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Points of WER lost by combination of steps: the first model on both splits, others on the evaluation split."""
+    steps = ["audio", "equalised", "centres", "zero"]
+    numbers, shares, centres = {1: "one number", 2: "two"}, {False: "no", True: "yes"}, {"0": "0", "own": "its own"}
+    first, *others = table["model"].unique()
+    shown = {"calibration split": (first, "calibration"), "evaluation split": (first, "evaluation")}
+    shown |= {f"{other}, evaluation split": (other, "evaluation") for other in others}
+    rows = []
+    for (audio, equalised, centre, zero), own in table.dropna(subset="audio").groupby(steps, sort=False):
+        found = own.set_index(["model", "split"])
+        cells = [numbers[audio], shares[equalised], centres[centre], zero]
+        cells += [with_interval(found.loc[place]) for place in shown.values()]
+        rows.append([*cells, f"{found.loc[(first, 'evaluation'), 'divergence']:.4f}"])
+    header = ["audio in", "channels equalised", "centre", "0 is", *shown, "divergence, evaluation split"]
+    return markdown_table(header, rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--percentile", type=float, default=CONFIG["uniform_percentile"], help="at which all are clipped"
     )
-    parser.add_argument("--checkpoint", default=str(PROJECT / "resources/demo/model"), help="instead of the demo's")
+    parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=["demo"], help="to measure (demo)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        import_checkpoint(arguments.checkpoint, folder / "checkpoint")
-        splits = {name: read_demo(folder, name) for name in ("calibration", "evaluation")}
-        stages = Stages(load_recogniser(folder / "checkpoint", threads=arguments.threads))
-        table = pd.DataFrame(measure(splits, stages, arguments.percentile), columns=COLUMNS)
-    print(table.round(2).to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
+    rows = []
+    for model in arguments.models:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            import_checkpoint(str(checkpoint_of(model)), folder / "checkpoint")
+            splits = {name: read_demo(folder, name) for name in ("calibration", "evaluation")}
+            stages = Stages(load_recogniser(folder / "checkpoint", threads=arguments.threads))
+            rows += [{"model": model, **row} for row in measure(splits, stages, arguments.percentile)]
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        print(table.round(2).to_string(index=False))
+        if arguments.out:
+            write_table(arguments.out, table)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,16 @@
-"""Recognisers made harder to quantize without changing what they compute in floating point."""
+"""The recognisers of the benchmarks: the demo's two, and variants that compute the same but are harder to quantize."""
 
 import copy
+import sys
+from pathlib import Path
 
 import torch
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.front_end import FILES
+from stablequant.huggingface import read_huggingface
 
 DEAD = 8  # channels added
 SPIKE = 256.0  # a power of two, by which multiplying and dividing is exact
@@ -44,4 +52,19 @@ def massive_attention_inputs(model: torch.nn.Module) -> torch.nn.Module:
     return changed
 
 
-VARIANTS = {"dead-channels": dead_channels, "massive-attention": massive_attention_inputs}
+VARIANTS = {"demo-dead-channels": dead_channels, "demo-massive-attention": massive_attention_inputs}
+RECOGNISERS = ["demo", *VARIANTS, "large"]
+
+
+def checkpoint_of(name: str) -> Path:
+    """The folder of one of `RECOGNISERS`; a variant that is there is left, so that what was made of it stays valid."""
+    source = PROJECT / "resources/demo" / ("large" if name == "large" else "model")
+    if name not in VARIANTS:
+        return source
+    folder = PROJECT / "results/peers" / name
+    if not (folder / "model.safetensors").is_file():
+        VARIANTS[name](read_huggingface(source)[0]).save_pretrained(folder)  # its weight norm not folded
+        for file in FILES:
+            if file != "config.json" and (source / file).is_file():
+                (folder / file).write_bytes((source / file).read_bytes())
+    return folder

@@ -1,6 +1,7 @@
 """Print a comparison for people: ``python -m stablequant.show [--markdown] results/demo/comparison.tsv``."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -25,8 +26,16 @@ def show(path: Path) -> str:
 
 def markdown(path: Path) -> str:
     table = rounded(path)
-    rows = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown_table(list(table.columns), table.to_numpy().tolist())
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def with_interval(row: pd.Series) -> str:
+    """Points of WER lost by one row of a table, with the 95 % interval."""
+    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ from conftest import PROJECT
 
 from stablequant.digest import all_modules
 
+DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
 
@@ -96,8 +98,22 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_every_table_that_was_measured_is_in_a_document_as_its_command_prints_it():
+    printed = set()
+    for page in DOCUMENTS:
+        text = page.read_text()
+        for command, table in set(re.findall(r"`\.venv/bin/python (\S[^`]* --markdown (benchmarks/\S+\.tsv))`", text)):
+            run = subprocess.run([sys.executable, *command.split()], cwd=PROJECT, capture_output=True, text=True)
+            assert run.returncode == 0, run.stderr
+            rows = [line for line in run.stdout.splitlines() if line.startswith("|")]
+            assert len(rows) > 2
+            assert "\n".join(rows) in text, f"{page.name}: not what {command} prints"
+            printed.add(PROJECT / table)
+    assert printed == {*(PROJECT / "benchmarks").glob("*.tsv")}
+
+
 def test_every_link_of_the_documents_leads_somewhere():
-    for file in [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]:
+    for file in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text()):
             path, _, anchor = target.partition("#")
             assert (file.parent / path).exists(), target
