@@ -40,4 +40,5 @@ rule all:
         expand("results/{model}/comparison.tsv", model=config["models"]),
         expand("results/{model}/bundle", model=config["models"] if SEARCHED else []),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),
+        [f"results/{model}/plots/peers.svg" for model, settings in config["models"].items() if "peers" in settings],
         expand("results/{model}/pages/{page}.html", model=config["models"], page=PAGES),

@@ -42,7 +42,6 @@ from stablequant.front_end import read_front_end
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.plots import plot_tradeoff
 from stablequant.show import markdown_table, with_interval
 from stablequant.timeline import read_jobs
 from stablequant.utterances import read_utterances
@@ -183,12 +182,6 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[places.sort_values().index].reset_index(drop=True)
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """WER against size and speed, of one model's rows."""
-    fp32 = table.set_index("method").loc["fp32"]
-    plot_tradeoff(table.assign(backend="openvino", size_ratio=table["size_bytes"] / fp32["size_bytes"]), path)
-
-
 def markdown(table: pd.DataFrame) -> str:
     """The table as the README shows it: a row per method, a column per recogniser."""
     models = [m for m in RECOGNISERS if m in set(table["model"])]
@@ -220,15 +213,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV, or add to it")
-    parser.add_argument("--plot", type=Path, help="measure nothing, plot this TSV into files beside it, one per model")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
     if arguments.markdown:
         print(markdown(read_table(arguments.markdown)))
-        return
-    if arguments.plot:
-        for model, rows in read_table(arguments.plot).groupby("model"):
-            plot(rows, arguments.plot.with_name(f"{arguments.plot.stem}-{model}.svg"))
         return
     logging.basicConfig(level=logging.WARNING)
     table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)

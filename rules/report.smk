@@ -1,6 +1,6 @@
 # Plots and tables of what was found; `snakemake --report FILE.html` binds them into one page.
 #
-# INPUTS   what is named below, prepared_histograms.safetensors, logs/{model}/
+# INPUTS   what is named below, prepared_histograms.safetensors, logs/{model}/, a model's table of peers
 # OUTPUTS  results/{model}/plots/{plot}.svg
 #          results/{model}/pages/{page}.html   one sortable table each
 
@@ -160,6 +160,28 @@ rule plot_tradeoff:
         code=code_digest("plot_tradeoff"),
     script:
         "../scripts/plot_tradeoff.py"
+
+
+rule plot_peers:
+    """WER of other quantizers' engines of the same model against size and speed; only of a model that has such a table."""
+    input:
+        lambda wildcards: config["models"][wildcards.model]["peers"],
+    output:
+        report(
+            "results/{model}/plots/peers.svg",
+            caption="captions/peers.rst",
+            category="Comparison",
+            labels={"model": "{model}", "plot": "peers"},
+        ),
+    log:
+        "logs/{model}/plot_peers.log",
+    localrule: True
+    conda:
+        "../envs/search.yaml"
+    params:
+        code=code_digest("plot_peers"),
+    script:
+        "../scripts/plot_peers.py"
 
 
 rule plot_timeline:

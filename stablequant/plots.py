@@ -126,8 +126,10 @@ def plot_histograms(
 def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     """WER of each evaluated engine of ``comparison.tsv`` against its size and its speed, both against fp32."""
     shown = table[table["wer"].notna()]
-    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
-    markers = cycle("osD^vPX*")
+    legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
+    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3 + legend), sharey=True)
+    several = shown["backend"].nunique() > 1
+    markers = cycle("osD^vPX*<>phd8")
     for row, marker in zip(shown.itertuples(), markers, strict=False):
         ours = row.method == "stablequant"
         for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):
@@ -138,18 +140,24 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
                 markersize=10 if ours else 7,
                 color="#1f3b63",
                 markerfacecolor="#1f3b63" if ours else "white",
-                label=f"{row.method} ({row.backend})",
+                label=f"{row.method} ({row.backend})" if several else row.method,
             )
     size.set_xlabel("size of the engine, of fp32's")
     speed.set_xlabel("seconds of audio per second")
     size.set_ylabel("WER on the evaluation set, %")
-    size.set_xlim(left=0)
-    speed.set_xlim(left=0)
-    size.set_ylim(bottom=0)
     if len(shown):
+        size.set_xlim(0, 1.07 * shown["size_ratio"].max())
+        speed.set_xlim(0, 1.07 * shown["rtfx"].max())
+        size.set_ylim(0, 1.07 * shown["wer"].max() or None)
         figure.legend(*size.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.06 * -(-len(shown) // 3) + 0.02, 1, 1))
+    figure.tight_layout(rect=(0, legend / (3 + legend), 1, 1))
     _save(figure, path)
+
+
+def plot_peers(table: pd.DataFrame, path: Path) -> None:
+    """The same of one model's rows of ``peers.tsv``, all engines OpenVINO's."""
+    fp32 = table[table["method"] == "fp32"].iloc[0]
+    plot_tradeoff(table.assign(backend="openvino", size_ratio=table["size_bytes"] / fp32["size_bytes"]), path)
 
 
 def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:

@@ -52,7 +52,12 @@ TINY_CONFIG = {
     "evaluation_repeats": 1,
     "threshold": 0,
     "models": {
-        "tiny": {"checkpoint": "model", "calibration": "tsv/calibration.tsv", "evaluation": "tsv/evaluation.tsv"}
+        "tiny": {
+            "checkpoint": "model",
+            "calibration": "tsv/calibration.tsv",
+            "evaluation": "tsv/evaluation.tsv",
+            "peers": "benchmarks/peers.tsv",
+        }
     },
 }
 
@@ -221,6 +226,8 @@ def copy_project(folder: Path) -> Path:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("Snakefile", "config.yaml", "config.schema.yaml"):
         shutil.copyfile(PROJECT / name, folder / name)
+    (folder / "benchmarks").mkdir()
+    shutil.copyfile(PROJECT / "benchmarks/peers.tsv", folder / "benchmarks/peers.tsv")
     return folder
 
 
@@ -248,6 +255,8 @@ def write_tiny_project(folder: Path, **changes) -> Path:
     write_tiny_checkpoint(folder / "model", **changes)
     for split in ("calibration", "evaluation"):
         write_speech(folder / "speech" / split, folder / "tsv" / f"{split}.tsv", 6, split)
+    peers = folder / "benchmarks/peers.tsv"
+    peers.write_text(peers.read_text().replace("demo\t", "tiny\t"))
     take_its_words_for_the_truth(folder / "model", folder / "tsv/calibration.tsv")
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(settings | TINY_CONFIG))

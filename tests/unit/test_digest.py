@@ -5,7 +5,7 @@ from conftest import PROJECT, copy_project
 
 from stablequant.digest import code_digest
 
-PLOTS = ("sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline")
+PLOTS = ("sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "peers", "timeline")
 SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
 
 

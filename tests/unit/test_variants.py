@@ -12,7 +12,7 @@ from stablequant.layers import quantized_modules
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 from variants import VARIANTS
 
-READS = {"dead-channels": "fc2", "massive-attention": "out"}
+READS = {"demo-dead-channels": "fc2", "demo-massive-attention": "out"}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -30,5 +30,5 @@ def test_a_variant_spikes_and_changes_nothing(variant, pre_norm, tmp_path):
             reached.append((logits, {name: c.amax for name, c in collectors.items()}))
     (expected, before), (found, after) = reached
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    part = "qkv" if variant == "massive-attention" and pre_norm else READS[variant]
+    part = "qkv" if variant == "demo-massive-attention" and pre_norm else READS[variant]
     assert all(after[f"transformer0{i}.{part}"] > 30 * before[f"transformer0{i}.{part}"] for i in (1, 2))

@@ -20,7 +20,7 @@ SECTIONS = {  # and the files in each
     "Percentiles": {"percentiles.svg", "percentiles.html", "combination.html"},
     "Scales": {"histograms.svg", "scales.html"},
     "Engines": {"timeline.svg", "precision.html"},
-    "Comparison": {"comparison.svg", "tradeoff.svg", "comparison.html", "hypotheses.html"},
+    "Comparison": {"comparison.svg", "tradeoff.svg", "peers.svg", "comparison.html", "hypotheses.html"},
 }
 # Appended to a copy of the page: opens every result of every section, and leaves what it saw at the end of the page.
 VISIT = """

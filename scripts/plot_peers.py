@@ -1,0 +1,17 @@
+"""Plot WER against size and speed of one model's engines by other quantizers."""
+
+from pathlib import Path
+
+from stablequant.errors import StableQuantError
+from stablequant.files import read_table
+from stablequant.jobs import job
+from stablequant.plots import plot_peers
+
+with job(snakemake.log[0]):
+    file, model = Path(snakemake.input[0]), snakemake.wildcards.model
+    table = read_table(file)
+    own = table[table["model"] == model]
+    if "fp32" not in set(own["method"]):
+        remedy = f"measure it with benchmarks/peers.py, or leave out models: {model}: peers"
+        raise StableQuantError(file, f"no row of {model} in fp32", remedy)
+    plot_peers(own, Path(snakemake.output[0]))
