@@ -54,7 +54,9 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
         raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
-    except TypeError as error:  # of a name that ends with .raw
+    except TypeError as error:  # of a name that ends with .raw; soundfile asks for what such a file does not say
+        if not str(getattr(source, "name", source)).lower().endswith(".raw"):
+            raise
         raise AudioError("raw samples, which do not say what they are") from error
     if rate <= 0:
         raise AudioError(f"a rate of {rate} Hz")

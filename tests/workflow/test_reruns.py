@@ -175,6 +175,7 @@ def test_a_corrected_transcript_is_read(project, finished):
     jobs = planned(project)
     assert jobs["list_utterances"] == 1
     assert jobs["evaluate_engine"] == 3
+    assert not jobs.keys() & {"build_engine", "probe_layer"}  # only plans are built for the lengths of what judges
 
 
 def test_without_stablequant_nothing_is_searched(project):
