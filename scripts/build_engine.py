@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from statistics import median
 
 from stablequant.engines.folder import PRECISION, write_engine
 from stablequant.files import graph_bytes, read_json, read_table
@@ -10,7 +9,7 @@ from stablequant.jobs import job
 from stablequant.layer_table import read_modules
 from stablequant.precision import FLOAT32, precision_table, warn_of_fallbacks
 from stablequant.provenance import provenance_of
-from stablequant.utterances import MIN_SAMPLES, read_utterances
+from stablequant.utterances import read_utterances
 
 with job(snakemake.log[0]) as log:
     backend, method = snakemake.wildcards.backend, snakemake.wildcards.method
@@ -24,12 +23,7 @@ with job(snakemake.log[0]) as log:
 
         samples = [u.samples for u in read_utterances(Path(snakemake.input.utterances))]
         asked = snakemake.params.tensorrt
-        profile = engine.Profile(
-            min(MIN_SAMPLES, *samples),
-            int(median(samples)),
-            max(asked["max_samples"], *samples),
-            asked["max_batch"],
-        )
+        profile = engine.Profile.of(samples, asked["max_samples"], asked["max_batch"])
         cache = Path(asked["timing_cache"]) if asked["timing_cache"] and backend == "tensorrt" else None
         build = partial(
             engine.build,

@@ -116,7 +116,7 @@ class Activations:
         folder = folder_of(index)
         self._files: dict[int, ArrayReader] = {}
         if folder.is_dir():
-            self._files = {names.index(layer): ArrayReader(file_of(index, layer)) for layer in content["layers"]}
+            self._files = {names.index(layer): ArrayReader(file_of(index, layer), index) for layer in content["layers"]}
         else:
             logging.info("%s: nothing is kept, starting from the audio", folder)
 

@@ -19,7 +19,6 @@ DTYPES = {"F16": np.float16, "F32": np.float32}
 NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
 LENGTH_BYTES = 8  # little endian, the header's length
 ENTRY_BYTES = 160  # of the header, enough for one entry without its name
-REMEDY = "delete it and run again"
 
 
 class ArrayWriter:
@@ -60,14 +59,17 @@ def writing_arrays(path: Path, names: Iterable[str]) -> Iterator[ArrayWriter]:
 class ArrayReader:
     """The arrays of a file by name, each mapped into memory only while it is held.
 
+    ``output`` is what Snakemake must miss to make the file again, where that is another one.
+
     Raises
     ------
     StableQuantError
         when the file is missing, incomplete or not what `ArrayWriter` writes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, output: Path | None = None) -> None:
         self.path = path
+        remedy = f"delete {output or 'it'}, and run again"
         try:
             with path.open("rb") as file:
                 length = int.from_bytes(file.read(LENGTH_BYTES), "little")
@@ -76,9 +78,9 @@ class ArrayReader:
             self._start = LENGTH_BYTES + length
             end = max((entry["data_offsets"][1] for entry in self._entries.values()), default=0)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StableQuantError(path, f"not readable as stored arrays ({error})", REMEDY) from error
+            raise StableQuantError(path, f"not readable as stored arrays ({error})", remedy) from error
         if size != self._start + end:
-            raise StableQuantError(path, f"{size} bytes, not {self._start + end}: its writing was interrupted", REMEDY)
+            raise StableQuantError(path, f"{size} bytes, not {self._start + end}: its writing was interrupted", remedy)
 
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self._entries[name]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from stablequant.front_end import INPUT, OUTPUT
 from stablequant.graph import name_nodes, save_graph, strip_metadata
 from stablequant.layers import QuantizedModule
 
@@ -35,8 +36,8 @@ def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Pa
             (torch.randn(2, 16_000),),
             dynamo=True,
             verbose=False,
-            input_names=["input_values"],
-            output_names=["logits"],
+            input_names=[INPUT],
+            output_names=[OUTPUT],
             dynamic_shapes=(sizes,),
         )
     if program is None:

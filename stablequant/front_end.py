@@ -10,6 +10,7 @@ from stablequant.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 
 Entry = TypeVar("Entry", int, bool)
 HIGHEST_RATE = 768_000  # Hz, of any recording
+INPUT, OUTPUT = "input_values", "logits"  # what every graph and engine of a recogniser calls its own
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
 
 

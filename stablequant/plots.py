@@ -128,7 +128,7 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     shown = table[table["wer"].notna()]
     legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
     figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3 + legend), sharey=True)
-    several = shown["backend"].nunique() > 1
+    several = len(set(shown["backend"])) > 1
     markers = cycle("osD^vPX*<>phd8")
     for row, marker in zip(shown.itertuples(), markers, strict=False):
         ours = row.method == "stablequant"

@@ -2,15 +2,15 @@
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from stablequant import front_end
 from stablequant.errors import StableQuantError
 from stablequant.files import read_json, replacing_folder, write_json, write_table
+from stablequant.front_end import FILES, INPUT, OUTPUT
 from stablequant.precision import BFLOAT16, FLOAT32
 from stablequant.provenance import FILE
 
@@ -37,7 +37,7 @@ def write_engine(
             write_table(building / PRECISION, inspect(building))
         if provenance:
             write_json(building / FILE, provenance)
-        for name in front_end.FILES:
+        for name in FILES:
             shutil.copyfile(checkpoint / name, building / name)
         write_json(building / "engine.json", {**description, "size_bytes": size})
     return size
@@ -56,8 +56,26 @@ def _is_description(content: Any) -> bool:
         return False
     if content.get("floating", FLOAT32) not in (FLOAT32, BFLOAT16):
         return False
-    profile = content.get("profile", {"max_batch": 1})  # which a plan of TensorRT has
-    return isinstance(profile, dict) and isinstance(profile.get("max_batch"), int)
+    if not content["backend"].startswith("tensorrt"):
+        return True
+    profile, capabilities = content.get("profile"), content.get("compute_capabilities")
+    return (
+        isinstance(profile, dict)
+        and isinstance(profile.get("max_batch"), int)
+        and isinstance(capabilities, list)
+        and all(isinstance(capability, str) for capability in capabilities)
+        and isinstance(content.get("version"), str)
+    )
+
+
+def check_recogniser(tensors: Sequence[tuple[str, int]], file: Path) -> None:
+    """Raise `StableQuantError` unless ``tensors``, names and numbers of axes of a network's inputs and outputs, are
+    those of a recogniser."""
+    if list(tensors) != [(INPUT, 2), (OUTPUT, 3)]:
+        found = ", ".join(f"{name} of {axes} axes" for name, axes in tensors)
+        raise StableQuantError(
+            file, f"a network of {found}, not of a recogniser's {INPUT} and {OUTPUT}", "build the engine again"
+        )
 
 
 def max_batch(folder: Path) -> float:

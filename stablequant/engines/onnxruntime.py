@@ -12,8 +12,10 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from stablequant.engines.folder import check_recogniser
 from stablequant.errors import StableQuantError
 from stablequant.files import data_beside
+from stablequant.front_end import INPUT, OUTPUT
 from stablequant.layers import QuantizedModule
 from stablequant.precision import FLOAT32, INT8
 from stablequant.recognition import Infer
@@ -37,9 +39,11 @@ def build(graph: Path, folder: Path) -> None:
 def load(folder: Path, threads: int) -> tuple[Infer, str]:
     """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
     session, arithmetic = _session(folder / GRAPH, threads)
+    tensors = [(tensor.name, len(tensor.shape)) for tensor in (*session.get_inputs(), *session.get_outputs())]
+    check_recogniser(tensors, folder / GRAPH)
 
     def infer(audio: np.ndarray) -> np.ndarray:
-        return session.run(["logits"], {"input_values": audio})[0]
+        return session.run([OUTPUT], {INPUT: audio})[0]
 
     return infer, arithmetic
 

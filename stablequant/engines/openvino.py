@@ -10,12 +10,14 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from stablequant.engines.channels_last import channels_last
+from stablequant.engines.folder import check_recogniser
 from stablequant.errors import StableQuantError
 from stablequant.layers import QuantizedModule
 from stablequant.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.recognition import Infer
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
+NETWORK = "model.xml"
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
@@ -28,7 +30,7 @@ def build(onnx: Path, folder: Path) -> None:
     model = ov.Core().read_model(onnx)
     channels_last(model)
     try:
-        ov.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        ov.save_model(model, folder / NETWORK, compress_to_fp16=False)
     except RuntimeError as error:  # it does not say why
         raise StableQuantError(
             folder, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
@@ -40,7 +42,10 @@ def load(folder: Path, threads: int, floating: str = FLOAT32) -> tuple[Infer, st
 
     ``floating`` is asked of what is not quantized, see `compile_network`.
     """
-    compiled, arithmetic = compile_network(_read(folder), threads, floating)
+    model = _read(folder)
+    tensors = [(tensor.get_any_name(), len(tensor.partial_shape)) for tensor in (*model.inputs, *model.outputs)]
+    check_recogniser(tensors, folder / NETWORK)
+    compiled, arithmetic = compile_network(model, threads, floating)
 
     def infer(audio: np.ndarray) -> np.ndarray:
         return compiled([audio])[0]
@@ -49,7 +54,7 @@ def load(folder: Path, threads: int, floating: str = FLOAT32) -> tuple[Infer, st
 
 
 def _read(folder: Path) -> ov.Model:
-    network = folder / "model.xml"
+    network = folder / NETWORK
     try:
         return ov.Core().read_model(network)
     except RuntimeError as error:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -18,9 +19,11 @@ import numpy as np
 from stablequant.engines.folder import read_engine
 from stablequant.errors import StableQuantError
 from stablequant.files import replacing
+from stablequant.front_end import INPUT, OUTPUT
 from stablequant.layers import QuantizedModule
 from stablequant.precision import FLOAT32, INT8
 from stablequant.recognition import Infer
+from stablequant.utterances import MIN_SAMPLES
 
 LIBRARIES = {  # backend -> its Python package and how it is installed
     "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),
@@ -30,7 +33,7 @@ LIBRARIES = {  # backend -> its Python package and how it is installed
     ),
 }
 PLAN = "model.plan"
-INPUT, OUTPUT = "input_values", "logits"
+BUILT = "Engine Layer Information"  # begins the builder's list of what it made, which it holds for a detail
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Profile:
     typical: int
     longest: int
     max_batch: int
+
+    @classmethod
+    def of(cls, samples: Sequence[int], max_samples: int, max_batch: int) -> "Profile":
+        """For utterances of these ``samples``, tuned for their median; the limits are wider, since a plan takes nothing
+        beyond: from the shortest that has a frame to ``max_samples``, or their longest where that is longer."""
+        return cls(min(MIN_SAMPLES, *samples), int(median(samples)), max(max_samples, *samples), max_batch)
 
 
 @functools.cache
@@ -62,14 +71,20 @@ def _logger(backend: str) -> Any:
     """Passes the library's messages on to Python's log."""
     trt = library(backend)
     kinds = trt.ILogger.Severity
-    levels = {kinds.INTERNAL_ERROR: logging.ERROR, kinds.ERROR: logging.ERROR, kinds.WARNING: logging.WARNING}
+    levels = {
+        kinds.INTERNAL_ERROR: logging.ERROR,
+        kinds.ERROR: logging.ERROR,
+        kinds.WARNING: logging.WARNING,
+        kinds.INFO: logging.INFO,
+    }
 
     class Log(trt.ILogger):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            logging.getLogger("tensorrt").log(levels.get(severity, logging.DEBUG), message)
+            level = logging.INFO if message.startswith(BUILT) else levels.get(severity, logging.DEBUG)
+            logging.getLogger("tensorrt").log(level, message)
 
     return Log()
 
@@ -126,7 +141,8 @@ def _compute_capability(trt: ModuleType, capability: str) -> Any:
 
 
 def precisions(_folder: Path, _modules: Sequence[QuantizedModule]) -> dict[str, str]:
-    """Nothing: the GPU's own compiler decides when it loads the plan."""
+    """Nothing: the builder fuses the whole network into one node, as its log tells, and so does not say; the GPU's own
+    compiler decides when it loads the plan."""
     return {}
 
 

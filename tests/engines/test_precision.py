@@ -9,7 +9,7 @@ import torch
 from stablequant.collection import collecting
 from stablequant.engines import onnxruntime, openvino
 from stablequant.export import export_onnx
-from stablequant.precision import FLOAT32, INT8, fallen_back, precision_table, summarise
+from stablequant.precision import FLOAT32, INT8, fallen_back, precision_table, summarise, warn_of_fallbacks
 from stablequant.qdq import insert_qdq
 from stablequant.ranges import full_range
 
@@ -48,6 +48,16 @@ def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
     summary = summarise({("openvino", "stablequant"): table}).set_index("layer")
     assert summary.loc["cnn03", ["requested", "runs", "fell_back"]].tolist() == [FLOAT32, FLOAT32, False]
     assert summary.loc["head", ["requested", "runs", "fell_back"]].tolist() == [INT8, FLOAT32, True]
+
+
+def test_a_fallback_is_a_warning_that_names_the_layers(tiny, caplog):
+    runs = {m.module: FLOAT32 if m.layer == "head" else INT8 for m in tiny.modules}
+    with caplog.at_level("WARNING"):
+        warn_of_fallbacks(precision_table(tiny.modules, set(), dict.fromkeys(runs, INT8)), Path("engine"))
+        assert not caplog.records
+        warn_of_fallbacks(precision_table(tiny.modules, set(), runs), Path("engine"))
+    (record,) = caplog.records
+    assert record.getMessage() == "engine: 1 of 12 layers were to run in INT8 and do not: head"
 
 
 def test_what_nobody_knows_stays_empty_and_is_no_fallback(tiny):

@@ -1,13 +1,16 @@
 """Plans for an RTX GPU, built without one."""
 
+import ctypes
 import re
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from stablequant.collection import collecting
 from stablequant.engines import tensorrt
@@ -23,8 +26,6 @@ PROFILE = tensorrt.Profile(shortest=400, typical=16_000, longest=64_000, max_bat
 
 @pytest.fixture(scope="module")
 def graphs(tiny, tmp_path_factory) -> dict[str, Path]:
-    import torch
-
     folder = tmp_path_factory.mktemp("onnx")
     export_onnx(tiny.model, tiny.modules, folder / "fp32.onnx")
     with collecting(tiny.model, tiny.modules, recentre=True, split_audio=True) as collectors, torch.inference_mode():
@@ -42,6 +43,18 @@ def test_a_plan_is_built_for_a_gpu_that_is_not_there(graphs, tmp_path):
         tensorrt.build("tensorrt-rtx", graph, folder, ["8.6"], PROFILE)
         assert (folder / "model.plan").stat().st_size > 100_000
     assert (tmp_path / "int8/model.plan").read_bytes() != (tmp_path / "fp32/model.plan").read_bytes()
+
+
+def test_what_the_builder_made_of_the_graph_is_in_the_log(graphs, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        tensorrt.build("tensorrt-rtx", graphs["int8"], tmp_path, ["8.6"], PROFILE)
+    assert sum(record.getMessage().startswith(tensorrt.BUILT) for record in caplog.records) == 1
+
+
+def test_a_plan_takes_every_utterance_and_is_tuned_for_the_median():
+    profile = tensorrt.Profile.of([8_000, 90_000, 20_000], max_samples=64_000, max_batch=4)
+    assert profile == tensorrt.Profile(shortest=400, typical=20_000, longest=90_000, max_batch=4)
+    assert tensorrt.Profile.of([8_000, 9_000], 64_000, 4) == tensorrt.Profile(400, 8_500, 64_000, 4)
 
 
 def test_an_unknown_gpu_is_refused_with_those_known(graphs, tmp_path):
@@ -70,7 +83,13 @@ def test_an_engine_folder_appears_whole_or_not_at_all(tiny, tmp_path):
     assert (tmp_path / "engine/vocab.json").is_file()
 
 
-PLANNED = {"backend": "tensorrt-rtx", "compute_capabilities": ["8.6", "8.9"], "gpu": None, "version": "1.7.1.116"}
+PLANNED = {
+    "backend": "tensorrt-rtx",
+    "compute_capabilities": ["8.6", "8.9"],
+    "gpu": None,
+    "version": "1.7.1.116",
+    "profile": vars(PROFILE),
+}
 
 
 @pytest.mark.parametrize(
@@ -133,3 +152,68 @@ def test_an_engine_of_an_unknown_kind_is_refused(tiny, tmp_path):
     write_engine(tmp_path / "engine", tiny.folder, lambda _: None, {"backend": "abacus"})
     with pytest.raises(StableQuantError, match="an engine of 'abacus'"):
         load_engine(tmp_path / "engine", threads=1)
+
+
+class Context:
+    """Stands for TensorRT's: takes batches of at most two, and gives each frame of 320 samples their mean."""
+
+    runs = True
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return name == tensorrt.INPUT and shape[0] <= 2
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        assert name == tensorrt.OUTPUT
+        return self.shape[0], self.shape[1] // 320, 1
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        kind = ctypes.POINTER(ctypes.c_float)
+        shape = self.shape if name == tensorrt.INPUT else self.get_tensor_shape(name)
+        setattr(self, name, np.ctypeslib.as_array(ctypes.cast(address, kind), shape))
+
+    def execute_async_v3(self, _stream: int) -> bool:
+        self.logits[:] = self.input_values.reshape(*self.logits.shape[:2], 320).mean(axis=2, keepdims=True)
+        return self.runs
+
+
+@pytest.fixture
+def plan(tiny, tmp_path, monkeypatch) -> tuple[Path, Context]:
+    """A plan's folder on a machine that has its GPU, whose library and memory are stood for by the CPU's."""
+    context = Context()
+    engine = SimpleNamespace(create_execution_context=lambda: context)
+    runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine if content == b"plan" else None)
+    stream = SimpleNamespace(wait_stream=lambda _: None, synchronize=lambda: None, cuda_stream=0)
+    library = SimpleNamespace(Runtime=lambda _: runtime, __version__=PLANNED["version"])
+    empty = torch.empty
+    monkeypatch.setattr(tensorrt, "library", lambda _: library)
+    monkeypatch.setattr(tensorrt, "_logger", lambda _: None)
+    monkeypatch.setattr(tensorrt, "gpu_capability", lambda: "8.6")
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor)
+    monkeypatch.setattr(torch, "empty", lambda *shape, device: empty(*shape))
+    write_engine(
+        tmp_path / "e", tiny.folder, lambda into: (into / tensorrt.PLAN).write_bytes(b"plan") and None, PLANNED
+    )
+    return tmp_path / "e", context
+
+
+def test_a_plan_reads_and_writes_torchs_tensors(plan):
+    folder, context = plan
+    infer, arithmetic = load_engine(folder, threads=1)
+    audio = np.random.default_rng(0).standard_normal((2, 960)).astype(np.float32)
+    assert arithmetic == "int8"
+    np.testing.assert_allclose(infer(audio)[..., 0], audio.reshape(2, 3, 320).mean(axis=2), rtol=1e-6)
+    with pytest.raises(StableQuantError, match="takes no batch of 3 utterances of 640 samples; raise 'max_samples'"):
+        infer(np.zeros((3, 640), dtype=np.float32))
+    context.runs = False
+    with pytest.raises(StableQuantError, match="the GPU could not run it"):
+        infer(audio)
+
+
+def test_a_damaged_plan_is_refused(plan):
+    folder, _ = plan
+    (folder / tensorrt.PLAN).write_bytes(b"plane")
+    with pytest.raises(StableQuantError, match=r"model\.plan: damaged, or not a plan"):
+        load_engine(folder, threads=1)

@@ -11,6 +11,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from onnx import TensorProto, helper
 
 from stablequant.audio import AudioError, read_audio
 from stablequant.bundle import RECORD, check, read_bundle
-from stablequant.engines import onnxruntime
+from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.folder import read_engine, write_engine
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
@@ -350,14 +351,46 @@ def test_a_foreign_engine_file_is_refused(place, tiny, content, backend):
         load_engine(folder, 1)
 
 
-SETTINGS: list[dict] = [{"profile": {}}, {"profile": 5}, {"profile": {"max_batch": "8"}}, {"floating": "8"}]
+PLAN = {"backend": "tensorrt-rtx", "version": "1", "compute_capabilities": ["8.6"], "profile": {"max_batch": 8}}
+SETTINGS: list[dict] = [
+    *({"profile": profile} for profile in ({}, 5, {"max_batch": "8"}, None)),
+    *({"compute_capabilities": capabilities} for capabilities in (None, "8.6", [8.6])),
+    *({"version": None}, {"backend": "openvino", "floating": "8"}),
+]
 
 
-@pytest.mark.parametrize("content", [[], {"backend": 3}, *({"backend": "x", **setting} for setting in SETTINGS)])
+@pytest.mark.parametrize("content", [[], {"backend": 3}, *(PLAN | setting for setting in SETTINGS)])
 def test_an_engines_description_of_anything_is_refused(place, content):
     (place / "engine.json").write_text(json.dumps(content))
     with pytest.raises(StableQuantError, match="not an engine's description"):
         read_engine(place)
+
+
+def test_an_intact_engines_description_is_read(place):
+    (place / "engine.json").write_text(json.dumps(PLAN))
+    assert read_engine(place) == PLAN
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(("output", "axes"), [("logits", 2), ("sum", 3)])
+def test_a_network_that_is_no_recognisers_is_refused(place, tiny, backend, output, axes):
+    shape = ["batch", "samples", 1][:axes]
+    audio = helper.make_tensor_value_info("input_values", TensorProto.FLOAT, shape[:2])
+    found = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+    nodes = [helper.make_node("Abs", ["input_values"], [output])]
+    if axes == 3:
+        last = helper.make_node(
+            "Constant", [], ["last"], value=helper.make_tensor("last", TensorProto.INT64, [1], [-1])
+        )
+        nodes = [last, helper.make_node("Unsqueeze", ["input_values", "last"], [output])]
+    graph = helper.make_graph(nodes, "g", [audio], [found])
+    opset = [helper.make_opsetid("", 20)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), place / "other.onnx")
+    engine = {"openvino": openvino, "onnxruntime": onnxruntime}[backend]
+    folder = place / f"other-{backend}-{output}-{axes}"
+    write_engine(folder, tiny.folder, partial(engine.build, place / "other.onnx"), {"backend": backend})
+    with pytest.raises(StableQuantError, match=rf"model\.\w+: a network of input_values of 2 axes, {output} of {axes}"):
+        load_engine(folder, 1)
 
 
 @pytest.mark.parametrize("where", ["initializer", "node", "branch"])

@@ -27,7 +27,7 @@ def test_the_run_is_complete(finished):
     assert len(list((results / "sensitivity").iterdir())) == 12
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
-    assert len(list((results / "plots").glob("*.svg"))) == 6
+    assert len(list((results / "plots").glob("*.svg"))) == 7
     assert len(list((results / "pages").glob("*.html"))) == 8
     assert {"model.onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
     listed = read_table(results / "hypotheses.tsv")
@@ -230,3 +230,15 @@ def test_layers_that_no_cut_off_mends_stay_in_floating_point_where_the_config_sa
     floating = {m: read_json(results / f"engines/openvino/{m}/engine.json")["floating"] for m in ("max", "stablequant")}
     assert floating == {"max": "bfloat16", "stablequant": "float32"}, "a layer that is kept is kept in float32"
     assert f"In floating point: {', '.join(kept)}." in (results / "bundle/README.md").read_text().replace("\n", " ")
+
+
+def test_a_layer_that_was_stored_in_part_is_refused_and_the_remedy_mends_it(project):
+    results = project / "results/tiny"
+    (results / "activations.json").unlink()
+    snakemake(project, "--until", "recognise_reference", "--forcerun", "recognise_reference", "--notemp")
+    stored = next((results / "activations").iterdir())
+    stored.write_bytes(stored.read_bytes()[:100])
+    printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
+    assert "delete results/tiny/activations.json, and run again" in printed
+    (results / "activations.json").unlink()
+    snakemake(project, "results/tiny/sensitivity/head.json")
