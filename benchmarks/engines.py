@@ -10,10 +10,12 @@ Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as
 ``throughput`` in seconds of audio per second. On a CPU whose INT8 kernels saturate (no VNNI) the project runs quantized
 graphs in floating point: ``arithmetic`` says so, and a row ``int8, saturating`` shows the speed of the kernels that it
 does not use, whose results are wrong. On one that has VNNI and bfloat16, ``int8, bf16`` computes in the latter what
-stays floating. ``openvino-nncf`` needs NNCF (make peers); TensorRT for RTX's plans are only built.
+stays floating. ``openvino-nncf`` and ``ctranslate2`` need the packages of envs/peers.txt (make peers); plans of
+TensorRT for RTX are only built.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -38,12 +40,12 @@ from random_large import large_config
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.export import export_onnx
-from stablequant.files import graph_bytes, read_table, write_table
+from stablequant.files import graph_bytes, read_table, write_json, write_table
 from stablequant.front_end import FrontEnd, write_front_end
 from stablequant.layers import QuantizedModule, quantized_modules
 from stablequant.memory import peak_rss_bytes
 from stablequant.mse import mse_range
-from stablequant.precision import BFLOAT16, FLOAT32
+from stablequant.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.provenance import processor
 from stablequant.qdq import insert_qdq
 from stablequant.recogniser import load_recogniser, torch_infer
@@ -53,8 +55,8 @@ from stablequant.vocabulary import Vocabulary
 
 RATE = 16_000
 COLUMNS = [
-    *("backend", "precision", "audio_seconds", "latency_median", "latency_p95", "throughput", "arithmetic"),
-    *("load_seconds", "peak_rss_bytes", "file_bytes", "onnx_bytes", "processor"),
+    *("backend", "precision", "audio_seconds", "latency_median", "latency_p95", "load_seconds", "peak_rss_bytes"),
+    *("file_bytes", "onnx_bytes", "throughput", "arithmetic", "processor"),
 ]
 MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
 SATURATING = "int8, saturating"
@@ -100,6 +102,44 @@ def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, s
     return (lambda audio: compiled([audio])[0]), "int8" if precision == SATURATING else runs
 
 
+def write_ctranslate2(checkpoint: Path, folder: Path) -> None:
+    """CTranslate2's INT8 of the same weights, as a Wav2Vec2, which it takes, where it takes no HuBERT.
+
+    Of Wav2Vec2s it takes those with layer norm and pre-norm, as the large ones are, which compute the same as HuBERT.
+    """
+    from ctranslate2.converters import TransformersConverter
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    model = load_recogniser(checkpoint)
+    settings = model.config.to_dict()
+    if not settings["do_stable_layer_norm"]:
+        raise ValueError("CTranslate2 takes no recogniser with norms behind its blocks")
+    named = {key: value for key, value in settings.items() if key not in ("model_type", "architectures")}
+    same = Wav2Vec2ForCTC(Wav2Vec2Config(**named))
+    prefix = f"{model.base_model_prefix}."
+    weights = {key.replace(prefix, "wav2vec2.", 1): value for key, value in model.state_dict().items()}
+    folded = "wav2vec2.encoder.pos_conv_embed.conv"  # its norm, which an import folds
+    same.get_submodule(folded).weight = weights.pop(f"{folded}.weight")
+    _, unexpected = same.load_state_dict(weights, strict=False)
+    assert not unexpected
+    same.save_pretrained(folder / "wav2vec2")
+    shutil.copyfile(checkpoint / "vocab.json", folder / "wav2vec2/vocab.json")
+    write_json(folder / "wav2vec2/tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})
+    TransformersConverter(str(folder / "wav2vec2")).convert(str(folder / "int8"), quantization="int8")
+
+
+def load_ctranslate2(folder: Path, threads: int) -> tuple[Infer, str]:
+    """Convolutions stay in floating point."""
+    import ctranslate2
+
+    engine = ctranslate2.models.Wav2Vec2(str(folder), compute_type="int8", intra_threads=threads)
+
+    def infer(audio: np.ndarray) -> np.ndarray:
+        return np.array(engine.encode(ctranslate2.StorageView.from_array(audio[:, None]), to_cpu=True))
+
+    return infer, INT8
+
+
 def load_onnxruntime(folder: Path, threads: int) -> tuple[Infer, str]:
     from stablequant.engines import onnxruntime
 
@@ -139,9 +179,13 @@ def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, 
     try:
         import nncf
         import openvino as ov
+
+        write_ctranslate2(checkpoint, folder / "ctranslate2")
     except ImportError:
-        print("NNCF is not installed, so that it is left out (make peers)", file=sys.stderr)
+        print("NNCF and CTranslate2 are not installed, so that they are left out (make peers)", file=sys.stderr)
         return found
+    portable = folder / "ctranslate2/int8"
+    found.append(("ctranslate2", "int8", portable, partial(load_ctranslate2, portable, threads)))
     samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
     model = ov.Core().read_model(folder / "fp32.onnx")
     quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
@@ -180,9 +224,9 @@ def tensorrt_rows(folder: Path) -> list[dict]:
 
 
 def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
-    """Bytes of the engine and of the ONNX file that it was built from; NNCF writes none."""
+    """Bytes of the engine and of the ONNX file that it was built from; NNCF's and CTranslate2's are built from none."""
     found = {"file_bytes": sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())}
-    if backend != "openvino-nncf":
+    if backend not in ("openvino-nncf", "ctranslate2"):
         graph = "int8.onnx" if precision.startswith("int8") else "fp32.onnx"
         found["onnx_bytes"] = graph_bytes(folder / graph)
     return found

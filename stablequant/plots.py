@@ -19,7 +19,7 @@ from stablequant.quantization import Range
 from stablequant.ranges import full_range, percentile_range
 
 plt.rcParams.update(
-    {"svg.hashsalt": "stablequant", "font.size": 11, "axes.spines.top": False, "axes.spines.right": False}
+    {"svg.hashsalt": "stablequant", "font.size": 13, "axes.spines.top": False, "axes.spines.right": False}
 )
 
 
@@ -112,7 +112,7 @@ def plot_histograms(
             ends = [limits.low, limits.high] if histogram.signed else [limits.high]
             for number, end in enumerate(ends):
                 axes.axvline(end, linestyle=style, color=shade, label=None if number else label)
-        axes.set_title(name, fontsize=10, loc="left")
+        axes.set_title(name, fontsize=12, loc="left")
         axes.set_xlabel("value" if histogram.signed else "magnitude")
         axes.set_ylabel("count")
     if shown:
@@ -127,7 +127,7 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     """WER of each evaluated engine of ``comparison.tsv`` against its size and its speed, both against fp32."""
     shown = table[table["wer"].notna()]
     legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
-    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3 + legend), sharey=True)
+    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.4 + legend), sharey=True)
     several = len(set(shown["backend"])) > 1
     markers = cycle("osD^vPX*<>phd8")
     for row, marker in zip(shown.itertuples(), markers, strict=False):
@@ -149,8 +149,8 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
         size.set_xlim(0, 1.07 * shown["size_ratio"].max())
         speed.set_xlim(0, 1.07 * shown["rtfx"].max())
         size.set_ylim(0, 1.07 * shown["wer"].max() or None)
-        figure.legend(*size.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, legend / (3 + legend), 1, 1))
+        figure.legend(*size.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=11)
+    figure.tight_layout(rect=(0, legend / (3.4 + legend), 1, 1))
     _save(figure, path)
 
 

@@ -82,8 +82,9 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 
-def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+def precisions(folder: Path, modules: Sequence[QuantizedModule], floating: str = FLOAT32) -> dict[str, str]:
     """The precision that each of ``modules`` runs in on this CPU, by its name: that of the compiled network's kernel.
+    ``floating`` is as in `load`.
 
     (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
     """
@@ -94,7 +95,7 @@ def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, st
         if node.get_friendly_name() in wanted:
             for reader in node.output(0).get_target_inputs():
                 carried[reader.get_node().get_friendly_name()] = node.get_friendly_name()
-    compiled, _ = compile_network(model, threads=1)
+    compiled, _ = compile_network(model, threads=1, floating=floating)
     runs: dict[str, str] = {}
     for node in compiled.get_runtime_model().get_ordered_ops():
         known = node.get_rt_info()

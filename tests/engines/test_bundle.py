@@ -129,6 +129,20 @@ def test_a_long_recording_loses_nothing_at_its_seams(bundle, demo, demo_utteranc
     assert len(found["words"]) > 150
 
 
+def test_two_hours_are_transcribed_to_their_end(tiny, tmp_path):
+    export_onnx(tiny.model, tiny.modules, tmp_path / "fp32.onnx")
+    build = partial(openvino.build, tmp_path / "fp32.onnx")
+    write_engine(tmp_path / "engine", tiny.folder, build, {"backend": "openvino"})
+    engines = {"openvino": tmp_path / "engine"}
+    write_bundle(tmp_path / "bundle", tmp_path / "fp32.onnx", tiny.folder, engines, {"model": "tiny"}, "# tiny\n", [])
+    minute = 0.1 * np.random.default_rng(0).standard_normal(8_000 * 60).astype(np.float32)
+    soundfile.write(tmp_path / "long.flac", np.tile(minute, 120), 8_000)
+    found = json.loads(run("transcribe", tmp_path / "bundle", tmp_path / "long.flac", "-f", "json").stdout)
+    assert found["seconds"] == 7200
+    assert found["words"][0]["start"] < 10
+    assert found["words"][-1]["end"] > 7190
+
+
 def test_unusable_recordings_are_named_and_the_others_transcribed(bundle, demo_utterances, tmp_path):
     files = {
         "empty.wav": (np.zeros(0), "no audio in it"),

@@ -12,6 +12,7 @@ from conftest import TINY_CONFIG, configure, planned, snakemake
 from stablequant.equalisation import load_scales
 from stablequant.files import read_json, read_table, write_json
 from stablequant.graph import load_graph
+from stablequant.show import markdown
 
 
 def selected(folder: Path) -> list[str]:
@@ -35,8 +36,12 @@ def test_the_run_is_complete(finished):
     assert len(listed), "a random recogniser that hears the same after quantization"
 
 
-def test_the_model_card_names_what_the_graph_takes_and_gives(finished):
+def test_the_model_card_holds_the_table_and_names_what_the_graph_takes_and_gives(finished):
     bundle = finished / "results/tiny/bundle"
+    record = read_json(bundle / "quantization.json")
+    assert len(record["layers"]) == 12
+    assert {row["layer"] for row in record["activations"].values()} == {row["layer"] for row in record["layers"]}
+    assert markdown(finished / "results/tiny/comparison.tsv") in (bundle / "README.md").read_text()
     graph = load_graph(bundle / "model.onnx").graph
     card = (bundle / "README.md").read_text()
     assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
