@@ -51,7 +51,7 @@ MODES = ("naive", "prefix", "racing")
 MODELS = ("demo", "hubert-large-shape")
 COLUMNS = [
     *("model", "mode", "passes", "wall_seconds", "peak_rss_bytes", "disk_bytes", "selected", "percentiles"),
-    *("audio_seconds", "fp32_seconds", "fp32_peak_rss_bytes"),
+    *("audio_seconds", "fp32_seconds", "fp32_peak_rss_bytes", "device"),
 ]
 DEV_CLEAN_HOURS = 5.4
 
@@ -59,9 +59,11 @@ DEV_CLEAN_HOURS = 5.4
 class Mode:
     """One way to search, in a process of its own: each method is one step, which the benchmark times."""
 
-    def __init__(self, mode: str, checkpoint: Path, utterances: Path, folder: Path, threads: int, seed: int) -> None:
+    def __init__(
+        self, mode: str, checkpoint: Path, utterances: Path, folder: Path, device: str, threads: int, seed: int
+    ) -> None:
         self.mode = mode
-        self.stages = Stages(load_recogniser(checkpoint, "cpu", threads=threads))
+        self.stages = Stages(load_recogniser(checkpoint, device, threads=threads))
         self.modules = quantized_modules(self.stages.model.config.to_dict())
         self.costs = layer_costs(self.stages)
         self.split = read_split(checkpoint, utterances, CONFIG["batch_mb"], seed)
@@ -155,7 +157,7 @@ class Worker:
         self._process.join()
 
 
-def measure(name: str, checkpoint: Path, utterances: Path, threads: int, seed: int) -> pd.DataFrame:
+def measure(name: str, checkpoint: Path, utterances: Path, device: str, threads: int, seed: int) -> pd.DataFrame:
     """One row per mode; ``fp32_...`` are of one plain recognition."""
     layers = layer_names_of(read_json(checkpoint / "config.json"))
     with tempfile.TemporaryDirectory() as temporary:
@@ -163,7 +165,7 @@ def measure(name: str, checkpoint: Path, utterances: Path, threads: int, seed: i
         for mode in ("fp32", *MODES):
             folder = Path(temporary) / mode
             folder.mkdir()
-            workers[mode] = Worker(mode, checkpoint, utterances, folder, threads, seed)
+            workers[mode] = Worker(mode, checkpoint, utterances, folder, device, threads, seed)
         plain = workers.pop("fp32")
         plain("recognise")
         fp32 = {"fp32_seconds": plain.seconds, "fp32_peak_rss_bytes": plain("usage")["peak_rss_bytes"]}
@@ -188,6 +190,7 @@ def measure(name: str, checkpoint: Path, utterances: Path, threads: int, seed: i
                 "selected": " ".join(worker.selected),
                 "percentiles": " ".join(f"{layer}:{p}" for layer, p in worker.percentiles.items()),
                 "audio_seconds": worker("audio_seconds"),
+                "device": device,
                 **fp32,
             }
             for mode, worker in workers.items()
@@ -226,7 +229,9 @@ def summarise(table: pd.DataFrame) -> str:
                 f"{name} {row.mode}: {row.passes:.1f} passes ({row.passes / naive.passes:.3f} of naive), "
                 f"{row.wall_seconds:.0f} s ({row.wall_seconds / naive.wall_seconds:.3f}), peak memory "
                 f"{row.peak_rss_bytes / row.fp32_peak_rss_bytes:.2f} of plain fp32's, {row.disk_bytes / 1e6:.0f} MB of "
-                f"disk, {same} layers and percentiles; dev-clean ({DEV_CLEAN_HOURS} h): about {hours:.1f} h"
+                f"disk, {same} layers and percentiles; a pass takes "
+                f"{row.wall_seconds / row.passes / row.fp32_seconds:.2f} of plain fp32's; dev-clean "
+                f"({DEV_CLEAN_HOURS} h): about {hours:.1f} h"
             )
     return "\n".join(lines)
 
@@ -247,6 +252,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="what to search (both)")
     parser.add_argument("--audio-seconds", type=float, default=180, help="audio for hubert-large-shape (180)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="that searches (cpu)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the audio's order and racing's draws (0)")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
@@ -258,7 +264,7 @@ def main() -> None:
     for name in arguments.models:
         with tempfile.TemporaryDirectory() as temporary:
             checkpoint, utterances = prepare(name, Path(temporary), arguments.audio_seconds)
-            measured = measure(name, checkpoint, utterances, arguments.threads, arguments.seed)
+            measured = measure(name, checkpoint, utterances, arguments.device, arguments.threads, arguments.seed)
         print(summarise(measured), flush=True)
         if arguments.out:
             before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]

@@ -17,6 +17,7 @@ from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, wri
 
 from stablequant.files import checksum
 from stablequant.percentiles import mark_best, search_percentile
+from stablequant.racing import Racing
 from stablequant.reference import Split
 from stablequant.selection import select_layers
 from stablequant.sensitivity import probe_layers
@@ -157,3 +158,18 @@ def test_the_selection_gains_exactly_the_layer_behind_it_and_the_search_heals_it
     best = next(c for c in mark_best(candidates) if c.best)
     (unspiked,) = probe(plain, [VICTIM])
     assert best.outcome.degradation <= max(unspiked.degradation, 0) + THRESHOLD
+
+
+def test_racing_finds_the_same_and_hears_less(experiments):
+    spiked, racing = experiments["spiked"], Racing(confidence=0.95, seed=0)
+    shared = (spiked.stages, spiked.modules, [VICTIM], spiked.largest, spiked.calibration, THRESHOLD)
+    (raced,) = probe_layers(*shared, racing)
+    assert raced.degradation > THRESHOLD
+    assert None in raced.errors
+    shared = (spiked.stages, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
+    candidates = search_percentile(*shared, racing)
+    heard = sum(error is not None for candidate in candidates for error in candidate.outcome.errors)
+    assert heard < 0.8 * len(GRID) * len(raced.errors)
+    words = {c.percentile: sum(c.outcome.errors) for c in search_percentile(*shared)}
+    best = next(c for c in mark_best(candidates) if c.best)
+    assert words[best.percentile] <= min(words.values()) + 1  # of 400
