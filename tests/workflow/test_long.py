@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, write_speech, write_tiny_checkpoint
+from conftest import PROJECT, Recogniser, write_speech, write_tiny_checkpoint
 
 from stablequant.checkpoint import import_checkpoint
+from stablequant.engines import openvino
+from stablequant.export import export_onnx
 from stablequant.files import write_table
 from stablequant.front_end import read_front_end
 from stablequant.manifests import read_manifest
@@ -26,12 +28,15 @@ import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), int(sys.argv[3])))
 from pathlib import Path
 from stablequant.activations import Activations
+from stablequant.channels import equalise_channels
+from stablequant.combination import Choice, Combination, check_combination
+from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
-from stablequant.batches import loaded
 from stablequant.layers import quantized_modules
 from stablequant.memory import peak_rss_bytes
+from stablequant.percentiles import search_percentile
 from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.sensitivity import probe_layers
 from stablequant.stages import Stages
@@ -47,6 +52,8 @@ model = load_recogniser(checkpoint, threads=2)
 stages = Stages(model)
 modules = quantized_modules(model.config.to_dict())
 split = read_split(checkpoint, folder / "utterances.tsv", 50, 0)
+equalise_channels(stages, modules, split, 0.75, 99.9, 120)
+note("channels")
 files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
 found = recognise_reference(stages, modules, split, files, 10_000, recentre=True)
 note("reference")
@@ -55,7 +62,14 @@ calibration = Calibration(split, load_reference(files.summary, files.posteriors)
 ranges = {name: full_range(h) for name, h in found.prepared.items()}
 probe_layers(stages, modules, ["transformer02"], ranges, calibration, 0.25)
 note("probe")
-evaluation = evaluate(torch_infer(model), split.utterances, split.batches, split.front_end, 1)
+last = [m for m in modules if m.layer == "transformer02"]
+search_percentile(stages, last, found.prepared, [99.9, 99.0], calibration)
+note("search")
+combination = Combination(stages, modules, found.prepared, calibration)
+check_combination(combination, Choice({}, frozenset()), [99.9], ["head"], 100, 60, False)
+note("combination")
+infer, _ = openvino.load(checkpoint.parent, 2)
+evaluation = evaluate(infer, split.utterances, split.batches, split.front_end, 1)
 note("evaluation")
 stored = sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
 print(json.dumps({"peaks": peaks, "stored": stored, "hours": evaluation.audio_seconds / 3600}))
@@ -88,6 +102,9 @@ def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
 def test_memory_is_flat_however_long_the_audio(tmp_path):
     write_tiny_checkpoint(tmp_path / "source")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    tiny = Recogniser.load(tmp_path / "checkpoint")
+    export_onnx(tiny.model, tiny.modules, tmp_path / "fp32.onnx")
+    openvino.build(tmp_path / "fp32.onnx", tmp_path)
     short = measure(tmp_path / "short", tmp_path / "checkpoint", SHORT)
     long = measure(tmp_path / "long", tmp_path / "checkpoint", HOURS)
     print(short, long)
