@@ -3,6 +3,8 @@
 Each is tried on a finished run (``results/{model}``) with all layers in INT8, in simulation, on top of what the run
 chose, and measured on both splits, in points of WER and, finer, in the divergence of the posteriors from fp32's:
 
+- ``without the common cut-off``: layers that no search has clipped keep the whole range, as before the run's check of
+  all layers together; the other way round, this is what that check is worth;
 - ``finer grid``: cut-offs halfway between that of the run and its neighbours, for each searched layer and for the rest;
 - ``in order``: a cut-off for every layer by divergence, one after the other, those before it already quantized;
 - ``per tensor``: the same for every activation by itself;
@@ -45,6 +47,7 @@ from stablequant.layers import QuantizedModule
 from stablequant.manifests import read_manifest
 from stablequant.operations import channel_axis, groups_of, operation_of
 from stablequant.quantization import QMAX, scale_of
+from stablequant.percentile_table import best_percentiles
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.show import markdown_table, with_interval
@@ -55,7 +58,7 @@ from stablequant.utterances import Utterance, list_utterances, table_of
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = ["model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "divergence"]
 SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
-IDEAS = ("as the run chose", "finer grid", "in order", "per tensor", "weights", "biases")
+IDEAS = ("as the run chose", "without the common cut-off", "finer grid", "in order", "per tensor", "weights", "biases")
 SPLITS = ("calibration", "evaluation")
 
 
@@ -75,6 +78,7 @@ class Subject:
     histograms: dict[str, Histogram]
     splits: dict[str, Calibration]
     choice: Choice
+    searched: Choice  # what the searches of single layers found
 
     @property
     def channel_scales(self) -> Mapping[str, np.ndarray]:
@@ -108,7 +112,8 @@ def load(results: Path, folder: Path, development: Path | None, threads: int) ->
         splits[name] = Calibration(split, load_reference(files.summary, files.posteriors), None, CONFIG["seed"], scales)
     chosen = read_json(results / "combination.json")
     choice = Choice(chosen["percentiles"], frozenset(chosen["float_layers"]))
-    return Subject(stages, modules, histograms["calibration"], splits, choice)
+    searched = Choice(best_percentiles(read_table(results / "percentiles.tsv")), frozenset())
+    return Subject(stages, modules, histograms["calibration"], splits, choice, searched)
 
 
 def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, float]:
@@ -263,6 +268,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
 
     ideas = {
         IDEAS[0]: lambda: as_chosen,
+        "without the common cut-off": lambda: (subject.searched, None, None, 0.0),
         "finer grid": lambda: chosen(finer_grid(subject, audio_seconds)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
