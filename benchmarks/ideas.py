@@ -46,8 +46,8 @@ from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.manifests import read_manifest
 from stablequant.operations import channel_axis, groups_of, operation_of
-from stablequant.quantization import QMAX, scale_of
 from stablequant.percentile_table import best_percentiles
+from stablequant.quantization import QMAX, scale_of
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
 from stablequant.show import markdown_table, with_interval
