@@ -1,5 +1,6 @@
 # Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
 
+import csv
 import os
 import sys
 from pathlib import Path
@@ -135,6 +136,16 @@ def procedure(wildcards):
     if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
         return {key: {"enabled": False} if isinstance(value, dict) else False for key, value in added.items()}
     return added
+
+
+def points_lost(wildcards, input):
+    """What each engine loses, for a caption; of a run that has not ended, nothing."""
+    with open(input[0]) as table:
+        rows = [row for row in csv.DictReader(table, delimiter="\t") if row["wer"] and row["method"] != "fp32"]
+    lost = [
+        (row["method"], row["backend"], *(float(row[c]) for c in ("degradation", "ci_low", "ci_high"))) for row in rows
+    ]
+    return "; ".join(f"{m} ({b}) {d:.2f} ({low:.2f} to {high:.2f})" for m, b, d, low, high in lost)
 
 
 def gpus(_wildcards):

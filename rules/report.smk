@@ -110,6 +110,7 @@ rule plot_comparison:
     conda:
         "../envs/search.yaml"
     params:
+        lost=points_lost,
         code=code_digest("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
@@ -157,6 +158,7 @@ rule plot_tradeoff:
     conda:
         "../envs/search.yaml"
     params:
+        lost=points_lost,
         code=code_digest("plot_tradeoff"),
     script:
         "../scripts/plot_tradeoff.py"

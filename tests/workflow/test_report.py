@@ -1,5 +1,6 @@
 """The report in a browser: every section, plot and table is there, tables sort, nothing is fetched."""
 
+import html
 import json
 import re
 import shutil
@@ -7,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import snakemake
+from conftest import TINY_CONFIG, snakemake
+
+from stablequant.files import read_table
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ALONE = [
@@ -102,6 +105,15 @@ def test_every_section_plot_and_table_is_there_and_nothing_is_fetched(report, tm
     for section, wanted in SECTIONS.items():
         assert sorted(file for file, _ in seen[section]) == sorted(wanted), section
         assert all(width > 300 for _, width in seen[section]), seen[section]
+
+
+def test_captions_state_the_runs_threshold_and_numbers(finished, report):
+    text = html.unescape(report)
+    row = read_table(finished / "results/tiny/comparison.tsv").set_index("method").loc["stablequant"]
+    told = f"stablequant (openvino) {row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    captions = [line for line in text.split("caption") if told in line]
+    assert len(captions) == 2, "the comparison's and the trade-off's"
+    assert f"Layers above {TINY_CONFIG['threshold']} points" in " ".join(text.split())
 
 
 def test_a_click_on_a_header_sorts_the_table(finished, tmp_path):
