@@ -111,7 +111,7 @@ def main() -> None:
     if arguments.markdown:
         print(markdown(read_table(arguments.markdown)))
         return
-    manifest = synthesise("held-out", arguments.threads)
+    manifest = synthesise(arguments.threads)
     for model in arguments.models:
         measured = measure(model, list(dict.fromkeys(["fp32", OURS, *arguments.methods])), manifest, arguments.threads)
         print(measured.round(2).to_string(index=False))

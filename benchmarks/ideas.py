@@ -31,20 +31,16 @@ import yaml
 from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
-from new_speech import synthesise
+sys.path.insert(0, str(PROJECT))
 
 from stablequant.batches import loaded
 from stablequant.combination import WHOLE, Choice, Combination
 from stablequant.equalisation import equalised_weight, load_scales
 from stablequant.fakequant import fake_quantized
 from stablequant.files import read_json, read_table, write_table
-from stablequant.front_end import read_front_end
 from stablequant.histograms import Histogram
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
-from stablequant.manifests import read_manifest
 from stablequant.operations import channel_axis, groups_of, operation_of
 from stablequant.percentile_table import best_percentiles
 from stablequant.quantization import QMAX, scale_of
@@ -53,7 +49,6 @@ from stablequant.reference import Files, load_reference, read_split, recognise_r
 from stablequant.show import markdown_table, with_interval
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
-from stablequant.utterances import Utterance, list_utterances, table_of
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = ["model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "divergence"]
@@ -88,21 +83,16 @@ class Subject:
         return ByTensor(self.stages, self.modules, self.histograms, self.splits[split])
 
 
-def load(results: Path, folder: Path, development: Path | None, threads: int) -> Subject:
-    """The run in ``results``; fp32 recognises its splits and ``development`` anew, its files go to ``folder``."""
+def load(results: Path, folder: Path, threads: int) -> Subject:
+    """The run in ``results``; fp32 recognises its splits anew, its files go to ``folder``."""
     checkpoint = results / "checkpoint"
     stages = Stages(load_recogniser(checkpoint, threads=threads))
     modules = read_modules(results / "layers.tsv")
     scales = load_scales(results / "equalisation.safetensors")
     splits, histograms = {}, {}
-    tables = {name: results / f"utterances/{name}.tsv" for name in SPLITS}
-    if development:
-        tables["development"] = folder / "development.tsv"
-        listed, _ = list_utterances(read_manifest(development), read_front_end(checkpoint))
-        write_table(tables["development"], table_of(listed, Utterance))
-    for name, utterances in tables.items():
+    for name in SPLITS:
         (folder / name).mkdir()
-        split = read_split(checkpoint, utterances, CONFIG["batch_mb"], CONFIG["seed"])
+        split = read_split(checkpoint, results / f"utterances/{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
         files = Files(
             *(folder / name / file for file in ("reference.json", "posteriors.safetensors", "activations.json"))
         )
@@ -300,7 +290,6 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
     parser.add_argument("--ideas", nargs="+", choices=IDEAS[1:], default=IDEAS[1:], help="to try (all)")
     parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
-    parser.add_argument("--development", action="store_true", help="judge on new speech besides, which takes flite")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, help="write a TSV")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
@@ -309,10 +298,9 @@ def main() -> None:
         print(markdown(read_table(arguments.markdown)))
         return
     rows = []
-    development = synthesise("development", arguments.threads) if arguments.development else None
     for model in arguments.models:
         with TemporaryDirectory() as temporary, torch.inference_mode():
-            subject = load(PROJECT / "results" / model, Path(temporary), development, arguments.threads)
+            subject = load(PROJECT / "results" / model, Path(temporary), arguments.threads)
             for row in try_ideas(subject, [IDEAS[0], *arguments.ideas], arguments.audio_seconds):
                 rows.append({"model": model, **row})
                 print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
