@@ -59,6 +59,7 @@ COLUMNS = [
     *("file_bytes", "onnx_bytes", "throughput", "arithmetic", "processor"),
 ]
 MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
+Engine = tuple[str, str, Path, Callable[[], tuple[Infer, str]]]  # backend, precision, file or folder, how it is loaded
 SATURATING = "int8, saturating"
 BOTH = "int8, bf16"
 
@@ -102,32 +103,6 @@ def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, s
     return (lambda audio: compiled([audio])[0]), "int8" if precision == SATURATING else runs
 
 
-def write_ctranslate2(checkpoint: Path, folder: Path) -> None:
-    """CTranslate2's INT8 of the same weights, as a Wav2Vec2, which it takes, where it takes no HuBERT.
-
-    Of Wav2Vec2s it takes those with layer norm and pre-norm, as the large ones are, which compute the same as HuBERT.
-    """
-    from ctranslate2.converters import TransformersConverter
-    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
-
-    model = load_recogniser(checkpoint)
-    settings = model.config.to_dict()
-    if not settings["do_stable_layer_norm"]:
-        raise ValueError("CTranslate2 takes no recogniser with norms behind its blocks")
-    named = {key: value for key, value in settings.items() if key not in ("model_type", "architectures")}
-    same = Wav2Vec2ForCTC(Wav2Vec2Config(**named))
-    prefix = f"{model.base_model_prefix}."
-    weights = {key.replace(prefix, "wav2vec2.", 1): value for key, value in model.state_dict().items()}
-    folded = "wav2vec2.encoder.pos_conv_embed.conv"  # its norm, which an import folds
-    same.get_submodule(folded).weight = weights.pop(f"{folded}.weight")
-    _, unexpected = same.load_state_dict(weights, strict=False)
-    assert not unexpected
-    same.save_pretrained(folder / "wav2vec2")
-    shutil.copyfile(checkpoint / "vocab.json", folder / "wav2vec2/vocab.json")
-    write_json(folder / "wav2vec2/tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})
-    TransformersConverter(str(folder / "wav2vec2")).convert(str(folder / "int8"), quantization="int8")
-
-
 def load_ctranslate2(folder: Path, threads: int) -> tuple[Infer, str]:
     """Convolutions stay in floating point."""
     import ctranslate2
@@ -160,8 +135,8 @@ def serve(load: Callable[[], tuple[Infer, str]], pipe: Connection) -> None:
         pipe.send((time.perf_counter() - start, peak_rss_bytes()))
 
 
-def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, Path, Callable[[], tuple[Infer, str]]]]:
-    """Every engine that can be built here: backend, precision, its file or folder, and how it is loaded."""
+def build(checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
+    """Every engine that can be built here."""
     from stablequant.engines import onnxruntime, openvino
 
     quantize(checkpoint, folder)
@@ -176,26 +151,58 @@ def build(checkpoint: Path, folder: Path, threads: int) -> list[tuple[str, str, 
         network = folder / openvino.__name__ / precision / "model.xml"
         names = ["fp32", "bf16"] if precision == "fp32" else int8_names()
         found += [("openvino", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
-    try:
-        import nncf
-        import openvino as ov
+    for engines in (ctranslate2_engines, nncf_engines):
+        try:
+            found += engines(checkpoint, folder, threads)
+        except ImportError as missing:
+            print(f"{missing.name} is not installed, so that it is left out (make peers)", file=sys.stderr)
+    return found
 
-        write_ctranslate2(checkpoint, folder / "ctranslate2")
-    except ImportError:
-        print("NNCF and CTranslate2 are not installed, so that they are left out (make peers)", file=sys.stderr)
-        return found
-    portable = folder / "ctranslate2/int8"
-    found.append(("ctranslate2", "int8", portable, partial(load_ctranslate2, portable, threads)))
+
+def ctranslate2_engines(checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
+    """CTranslate2's INT8 of the same weights, as a Wav2Vec2, which it takes, where it takes no HuBERT.
+
+    Of Wav2Vec2s it takes those with layer norm and pre-norm, as the large ones are, which compute the same as HuBERT;
+    of others there is none.
+    """
+    from ctranslate2.converters import TransformersConverter
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    model = load_recogniser(checkpoint)
+    settings = model.config.to_dict()
+    if not settings["do_stable_layer_norm"]:
+        print("CTranslate2 takes no recogniser with norms behind its blocks, so that it is left out", file=sys.stderr)
+        return []
+    named = {key: value for key, value in settings.items() if key not in ("model_type", "architectures")}
+    same = Wav2Vec2ForCTC(Wav2Vec2Config(**named))
+    prefix = f"{model.base_model_prefix}."
+    weights = {key.replace(prefix, "wav2vec2.", 1): value for key, value in model.state_dict().items()}
+    folded = "wav2vec2.encoder.pos_conv_embed.conv"  # its norm, which an import folds
+    same.get_submodule(folded).weight = weights.pop(f"{folded}.weight")
+    _, unexpected = same.load_state_dict(weights, strict=False)
+    assert not unexpected
+    source, built = folder / "ctranslate2/wav2vec2", folder / "ctranslate2/int8"
+    same.save_pretrained(source)
+    shutil.copyfile(checkpoint / "vocab.json", source / "vocab.json")
+    write_json(source / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer"})
+    TransformersConverter(str(source)).convert(str(built), quantization="int8")
+    return [("ctranslate2", "int8", built, partial(load_ctranslate2, built, threads))]
+
+
+def nncf_engines(_checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
+    """OpenVINO's, of the graph as NNCF quantizes it."""
+    import nncf
+    import openvino as ov
+
     samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
     model = ov.Core().read_model(folder / "fp32.onnx")
     quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
     network = folder / "nncf/model.xml"
     network.parent.mkdir()
     ov.save_model(quantized, network, compress_to_fp16=False)
-    found += [
+    return [
         ("openvino-nncf", name, network.parent, partial(load_openvino, network, name, threads)) for name in int8_names()
     ]
-    return found
 
 
 def int8_names() -> list[str]:

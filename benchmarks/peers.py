@@ -195,6 +195,20 @@ def markdown(table: pd.DataFrame) -> str:
     return markdown_table(["points of WER lost", *models, "size", "passes", "not INT8"], rows)
 
 
+def summarise(table: pd.DataFrame) -> str:
+    """StableQuant's speed and words beside the others', by recogniser."""
+    lines = []
+    for model, rows in table[table["wer"].notna()].groupby("model", sort=False):
+        own, others = rows.set_index("method"), rows[~rows["method"].isin(["fp32", OURS])]
+        speed, least = own.loc[OURS, "rtfx"], others.loc[others["wer"].idxmin()]
+        lines.append(
+            f"{model}: {speed / own.loc['fp32', 'rtfx']:.2f} times fp32's speed, {speed / others['rtfx'].max():.2f} of "
+            f"the fastest other's; {own.loc[OURS, 'wer'] - least['wer']:+.2f} points of WER against the best other, "
+            f"{least['method']}"
+        )
+    return "\n".join(lines)
+
+
 def _lost(row: pd.Series) -> str:
     if pd.isna(row["wer"]):
         return str(row["error"])
@@ -216,7 +230,8 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
     if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
+        measured = read_table(arguments.markdown)
+        print(markdown(measured), summarise(measured), sep="\n\n")
         return
     logging.basicConfig(level=logging.WARNING)
     table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)

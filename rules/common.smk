@@ -139,13 +139,14 @@ def procedure(wildcards):
 
 
 def points_lost(wildcards, input):
-    """What each engine loses, for a caption; of a run that has not ended, nothing."""
+    """What each engine loses, for a caption. Before there is a table, Snakemake takes its being missing for "not yet"."""
+    lost = []
     with open(input[0]) as table:
-        rows = [row for row in csv.DictReader(table, delimiter="\t") if row["wer"] and row["method"] != "fp32"]
-    lost = [
-        (row["method"], row["backend"], *(float(row[c]) for c in ("degradation", "ci_low", "ci_high"))) for row in rows
-    ]
-    return "; ".join(f"{m} ({b}) {d:.2f} ({low:.2f} to {high:.2f})" for m, b, d, low, high in lost)
+        for row in csv.DictReader(table, delimiter="\t"):
+            if row["wer"] and row["method"] != "fp32":
+                points, low, high = (float(row[column]) for column in ("degradation", "ci_low", "ci_high"))
+                lost.append(f"{row['method']} ({row['backend']}) {points:.2f} ({low:.2f} to {high:.2f})")
+    return "; ".join(lost) or "no engine could be run"
 
 
 def gpus(_wildcards):

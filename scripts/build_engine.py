@@ -25,7 +25,6 @@ with job(snakemake.log[0]) as log:
         asked = snakemake.params.tensorrt
         profile = engine.Profile.of(samples, asked["max_samples"], asked["max_batch"])
         cache = Path(asked["timing_cache"]) if asked["timing_cache"] and backend == "tensorrt" else None
-        inspect = engine.precisions
         build = partial(
             engine.build,
             backend,
@@ -43,21 +42,21 @@ with job(snakemake.log[0]) as log:
     elif backend == "onnxruntime":
         from stablequant.engines import onnxruntime as engine
 
-        build, inspect, version = partial(engine.build, graph), engine.precisions, engine.version()
+        build, version = partial(engine.build, graph), engine.version()
     else:
         from stablequant.engines import openvino as engine
 
         build, version = partial(engine.build, graph), engine.version()
         # a layer that was not to be INT8 is not to be bfloat16 either
         settings = {"floating": FLOAT32 if float_layers else snakemake.params.openvino["floating"]}
-        inspect = partial(engine.precisions, floating=settings["floating"])
+    floating = {key: settings[key] for key in settings if key == "floating"}  # OpenVINO's
     folder = Path(snakemake.output[0])
     size = write_engine(
         folder,
         Path(snakemake.input.checkpoint),
         lambda into: build(folder=into),
         {"backend": backend, "method": method, "version": version, "onnx_bytes": graph_bytes(graph), **settings},
-        lambda built: precision_table(modules, float_layers, inspect(built, modules)),
+        lambda built: precision_table(modules, float_layers, engine.precisions(built, modules, **floating)),
         provenance_of(snakemake),
     )
     warn_of_fallbacks(read_table(folder / PRECISION), folder)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stablequant.files import read_json, read_table
 from stablequant.front_end import read_front_end
+from stablequant.show import with_interval
 
 STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 1.5em; color: #1b1b1b; background: #fff; }
@@ -82,8 +83,7 @@ def _sensitivity(files: list[Path]) -> tuple[str, pd.DataFrame]:
     worst = table.sort_values("degradation").iloc[-1]
     text = (
         f"Each of {len(table)} layers quantized alone. {len(selected)} lose too much and were searched; "
-        f"{worst['layer']} loses most, {worst['degradation']:.2f} points of WER ({worst['ci_low']:.2f} to "
-        f"{worst['ci_high']:.2f})."
+        f"{worst['layer']} loses most, {with_interval(worst)} points of WER."
     )
     return text, table
 
@@ -117,8 +117,8 @@ def _precision(files: list[Path]) -> tuple[str, pd.DataFrame]:
 def _comparison(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     parts = [
-        f"{row.method} ({row.backend}) loses {row.degradation:.2f} points ({row.ci_low:.2f} to {row.ci_high:.2f})"
-        for row in table[table["wer"].notna() & (table["method"] != "fp32")].itertuples()
+        f"{row['method']} ({row['backend']}) loses {with_interval(row)} points"
+        for _, row in table[table["wer"].notna() & (table["method"] != "fp32")].iterrows()
     ]
     return f"Engines on the evaluation split. {'; '.join(parts) or 'None could be run here'}.", table
 

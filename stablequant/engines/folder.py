@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,13 @@ def _is_description(content: Any) -> bool:
     )
 
 
-def check_recogniser(tensors: Sequence[tuple[str, int]], file: Path) -> None:
-    """Raise `StableQuantError` unless ``tensors``, names and numbers of axes of a network's inputs and outputs, are
-    those of a recogniser."""
-    if list(tensors) != [(INPUT, 2), (OUTPUT, 3)]:
-        found = ", ".join(f"{name} of {axes} axes" for name, axes in tensors)
+def check_recogniser(tensors: Sequence[tuple[Collection[str], int | None]], file: Path) -> None:
+    """Raise `StableQuantError` unless ``tensors`` are those of a recogniser: of each of a network's inputs and outputs
+    the names it goes by, and the number of its axes, None where that is open."""
+    wanted = [(INPUT, 2), (OUTPUT, 3)]
+    fit = [name in names and axes == rank for (names, axes), (name, rank) in zip(tensors, wanted, strict=False)]
+    if len(tensors) != len(wanted) or not all(fit):
+        found = ", ".join(f"{' or '.join(sorted(names)) or 'nothing'} of {axes} axes" for names, axes in tensors)
         raise StableQuantError(
             file, f"a network of {found}, not of a recogniser's {INPUT} and {OUTPUT}", "build the engine again"
         )

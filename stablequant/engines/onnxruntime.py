@@ -39,7 +39,7 @@ def build(graph: Path, folder: Path) -> None:
 def load(folder: Path, threads: int) -> tuple[Infer, str]:
     """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
     session, arithmetic = _session(folder / GRAPH, threads)
-    tensors = [(tensor.name, len(tensor.shape)) for tensor in (*session.get_inputs(), *session.get_outputs())]
+    tensors = [({tensor.name}, len(tensor.shape)) for tensor in (*session.get_inputs(), *session.get_outputs())]
     check_recogniser(tensors, folder / GRAPH)
 
     def infer(audio: np.ndarray) -> np.ndarray:

@@ -43,8 +43,10 @@ def load(folder: Path, threads: int, floating: str = FLOAT32) -> tuple[Infer, st
     ``floating`` is asked of what is not quantized, see `compile_network`.
     """
     model = _read(folder)
-    tensors = [(tensor.get_any_name(), len(tensor.partial_shape)) for tensor in (*model.inputs, *model.outputs)]
-    check_recogniser(tensors, folder / NETWORK)
+    tensors = (*model.inputs, *model.outputs)
+    ranks = [tensor.partial_shape.rank for tensor in tensors]
+    axes = [None if rank.is_dynamic else rank.get_length() for rank in ranks]
+    check_recogniser([(t.get_names(), n) for t, n in zip(tensors, axes, strict=True)], folder / NETWORK)
     compiled, arithmetic = compile_network(model, threads, floating)
 
     def infer(audio: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino as ov
 import pytest
 import soundfile
 import torch
@@ -390,6 +391,17 @@ def test_a_network_that_is_no_recognisers_is_refused(place, tiny, backend, outpu
     folder = place / f"other-{backend}-{output}-{axes}"
     write_engine(folder, tiny.folder, partial(engine.build, place / "other.onnx"), {"backend": backend})
     with pytest.raises(StableQuantError, match=rf"model\.\w+: a network of input_values of 2 axes, {output} of {axes}"):
+        load_engine(folder, 1)
+
+
+def test_a_network_of_open_shape_and_without_names_is_refused(place, tiny):
+    audio = ov.opset13.parameter(ov.PartialShape.dynamic(), ov.Type.f32)
+    model = ov.Model([ov.opset13.abs(audio)], [audio], "nameless")
+    folder = place / "nameless"
+    write_engine(
+        folder, tiny.folder, lambda into: ov.save_model(model, into / openvino.NETWORK), {"backend": "openvino"}
+    )
+    with pytest.raises(StableQuantError, match=r"model\.xml: a network of .* of None axes, not of a recogniser's"):
         load_engine(folder, 1)
 
 
