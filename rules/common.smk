@@ -138,15 +138,41 @@ def procedure(wildcards):
     return added
 
 
+def told(table, sentence, keep):
+    """``sentence`` about each row of ``table`` that ``keep`` names, for a caption, with the points of WER it loses.
+
+    Before there is a table, Snakemake takes its being missing for "not yet".
+    """
+    with open(table) as lines:
+        rows = [row for row in csv.DictReader(lines, delimiter="\t") if keep(row)]
+    for row in rows:
+        points, low, high = (float(row[column]) for column in ("degradation", "ci_low", "ci_high"))
+        row["lost"] = f"{points:.2f} ({low:.2f} to {high:.2f})"
+    return "; ".join(sentence.format(**row) for row in rows)
+
+
 def points_lost(wildcards, input):
-    """What each engine loses, for a caption. Before there is a table, Snakemake takes its being missing for "not yet"."""
-    lost = []
-    with open(input[0]) as table:
-        for row in csv.DictReader(table, delimiter="\t"):
-            if row["wer"] and row["method"] != "fp32":
-                points, low, high = (float(row[column]) for column in ("degradation", "ci_low", "ci_high"))
-                lost.append(f"{row['method']} ({row['backend']}) {points:.2f} ({low:.2f} to {high:.2f})")
-    return "; ".join(lost) or "no engine could be run"
+    """What each engine loses."""
+    lost = told(input[0], "{method} ({backend}) {lost}", lambda row: row["wer"] and row["method"] != "fp32")
+    return lost or "no engine could be run"
+
+
+def layers_selected(wildcards, input):
+    """What each selected layer loses when quantized alone."""
+    return told(input[0], "{layer} {lost}", lambda row: row["selected"] == "True") or "none"
+
+
+def cutoffs_chosen(wildcards, input):
+    """Each searched layer's best cut-off, and what it loses with that."""
+    return told(input[0], "{layer} {percentile} %, {lost}", lambda row: row["best"] == "True") or "no layer was searched"
+
+
+def points_lost_by_peers(wildcards, input):
+    """What each quantizer's engine of this model loses."""
+    model = wildcards.model
+    return told(
+        input[0], "{method} {lost}", lambda row: row["model"] == model and row["wer"] and row["method"] != "fp32"
+    )
 
 
 def gpus(_wildcards):

@@ -66,6 +66,7 @@ rule plot_sensitivity:
         "../envs/search.yaml"
     params:
         threshold=config["threshold"],
+        selected=layers_selected,
         code=code_digest("plot_sensitivity"),
     script:
         "../scripts/plot_sensitivity.py"
@@ -88,6 +89,7 @@ rule plot_percentiles:
     conda:
         "../envs/search.yaml"
     params:
+        chosen=cutoffs_chosen,
         code=code_digest("plot_percentiles"),
     script:
         "../scripts/plot_percentiles.py"
@@ -181,6 +183,7 @@ rule plot_peers:
     conda:
         "../envs/search.yaml"
     params:
+        lost=points_lost_by_peers,
         code=code_digest("plot_peers"),
     script:
         "../scripts/plot_peers.py"

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from conftest import TINY_CONFIG, snakemake
 
@@ -109,11 +110,25 @@ def test_every_section_plot_and_table_is_there_and_nothing_is_fetched(report, tm
 
 def test_captions_state_the_runs_threshold_and_numbers(finished, report):
     text = html.unescape(report)
-    row = read_table(finished / "results/tiny/comparison.tsv").set_index("method").loc["stablequant"]
-    told = f"stablequant (openvino) {row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
-    captions = [line for line in text.split("caption") if told in line]
-    assert len(captions) == 2, "the comparison's and the trade-off's"
+
+    def captions(told: str) -> int:
+        return len([line for line in text.split("caption") if told in line])
+
+    def lost(row: pd.Series) -> str:
+        return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+
+    results = finished / "results/tiny"
+    engine = read_table(results / "comparison.tsv").set_index("method").loc["stablequant"]
+    assert captions(f"stablequant (openvino) {lost(engine)}") == 2, "the comparison's and the trade-off's"
+    probed = read_table(results / "sensitivity.tsv")
+    selected = probed[probed["selected"]]
+    assert len(selected) and all(captions(f"{row['layer']} {lost(row)}") for _, row in selected.iterrows())
+    tried = read_table(results / "percentiles.tsv")
+    assert all(
+        captions(f"{row['layer']} {row['percentile']} %, {lost(row)}") for _, row in tried[tried["best"]].iterrows()
+    )
     assert f"Layers above {TINY_CONFIG['threshold']} points" in " ".join(text.split())
+    assert f"each of {len(TINY_CONFIG['percentiles'])} cut-off percentiles" in " ".join(text.split())
 
 
 def test_a_click_on_a_header_sorts_the_table(finished, tmp_path):
