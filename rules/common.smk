@@ -164,7 +164,9 @@ def layers_selected(wildcards, input):
 
 def cutoffs_chosen(wildcards, input):
     """Each searched layer's best cut-off, and what it loses with that."""
-    return told(input[0], "{layer} {percentile} %, {lost}", lambda row: row["best"] == "True") or "no layer was searched"
+    return (
+        told(input[0], "{layer} {percentile} %, {lost}", lambda row: row["best"] == "True") or "no layer was searched"
+    )
 
 
 def points_lost_by_peers(wildcards, input):

@@ -2,9 +2,12 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from stablequant.front_end import INPUT, OUTPUT
 from stablequant.graph import name_nodes, save_graph, strip_metadata
@@ -20,16 +23,30 @@ class _Logits(torch.nn.Module):
         return self.model(input_values).logits
 
 
-def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Path) -> None:
-    """Export ``model``: ``input_values`` float32 ``(batch, samples)`` to ``logits`` ``(batch, frames, classes)``.
+@contextmanager
+def _unmasked() -> Iterator[None]:
+    """Without attention's mask, which transformers leaves out where nothing is padded, but not while exporting.
 
-    Both sizes are dynamic. Of the exporter's metadata only what the pipeline uses stays: the node that computes a
-    module's product is named like the module.
+    It would be added to every score of every head, and be zero.
+    """
+    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = lambda **_: None
+    try:
+        yield
+    finally:
+        del ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+
+
+def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Path) -> None:
+    """Export ``model``, loaded with eager attention.
+
+    ``input_values``, float32 ``(batch, samples)``, becomes ``logits``, ``(batch, frames, classes)``; batch and samples
+    are dynamic. Of the exporter's metadata only what the pipeline uses stays: the node that computes a module's product
+    is named like the module.
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unmasked():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Logits(model),

@@ -230,3 +230,13 @@ def test_batch_and_length_are_free(demo, fp32):
         with torch.inference_mode():
             expected = demo.model(audio).logits.numpy()
         assert np.allclose(infer(audio.numpy()), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("floating", [engine.FLOAT32, engine.BFLOAT16])
+def test_a_quantized_engine_forgets_what_it_heard_before(int8, floating):
+    draw = np.random.default_rng(0)
+    kept, _ = load_engine(int8, floating)
+    for shape in ((1, 400), (3, 16_123), (1, 719), (2, 50_000), (1, 720), (4, 9_000), (1, 400), (1, 64_000)):
+        audio = draw.standard_normal(shape, dtype=np.float32)
+        fresh, _ = load_engine(int8, floating)
+        assert np.abs(kept(audio) - fresh(audio)).max() < 1e-3, shape

@@ -1,0 +1,74 @@
+"""Attention in the graph and in OpenVINO: no mask, keys as they are, the same numbers."""
+
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+import torch
+from conftest import Recogniser, write_tiny_checkpoint
+from openvino import opset13 as ops
+
+from stablequant.checkpoint import import_checkpoint
+from stablequant.engines.attention import TURNED, keys_as_they_are
+from stablequant.export import export_onnx
+from stablequant.recogniser import load_recogniser, torch_infer
+
+FRAMES, HEADS, FEATURES = 7, 2, 4
+
+
+def turned(model: ov.Model) -> int:
+    """How many times keys are turned over."""
+    return sum(
+        node.get_type_name() == "Transpose" and node.input_value(1).get_node().data.tolist() == TURNED
+        for node in model.get_ordered_ops()
+    )
+
+
+def network(readers: str) -> ov.Model:
+    """Scores of keys, and of ``readers`` of them: one product, two, or one besides something else."""
+    queries = ops.parameter([-1, HEADS, -1, FEATURES], np.float32)
+    keys = ops.parameter([-1, -1, HEADS, FEATURES], np.float32)
+    over = ops.transpose(keys, TURNED)
+    scores = [ops.matmul(queries, over, False, False)]
+    if readers == "two":
+        scores.append(ops.matmul(ops.multiply(queries, np.float32(2)), over, False, False))
+    if readers == "other":
+        scores.append(ops.relu(over))
+    return ov.Model(scores, [queries, keys], "network")
+
+
+@pytest.mark.parametrize(("readers", "left"), [("one", 0), ("two", 0), ("other", 1)])
+def test_scores_are_the_same_and_keys_turned_over_only_for_others(readers, left):
+    plain, rewritten = network(readers), network(readers)
+    keys_as_they_are(rewritten)
+    assert turned(plain) == 1
+    assert turned(rewritten) == left
+    draw = np.random.default_rng(0)
+    queries = draw.standard_normal((3, HEADS, FRAMES, FEATURES), dtype=np.float32)
+    keys = draw.standard_normal((3, FRAMES + 2, HEADS, FEATURES), dtype=np.float32)
+    wanted = np.einsum("bhqf,bkhf->bhqk", queries, keys)
+    for model in (plain, rewritten):
+        found = ov.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([queries, keys])
+        assert found[0].shape == wanted.shape
+        assert np.abs(found[0] - wanted).max() < 1e-5
+
+
+def test_the_graph_has_no_mask_and_the_model_keeps_its_own(tmp_path):
+    write_tiny_checkpoint(tmp_path / "source", "hubert")
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    recogniser = Recogniser.load(tmp_path / "checkpoint")
+    model = load_recogniser(tmp_path / "checkpoint", attention="eager")
+    audio = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
+    padded = torch.ones(2, 16_000, dtype=torch.long)
+    padded[1, 8000:] = 0
+    before = model(audio, attention_mask=padded).logits
+    export_onnx(model, recogniser.modules, tmp_path / "fp32.onnx")
+    kinds = {node.op_type for node in onnx.load(tmp_path / "fp32.onnx").graph.node}
+    assert "Softmax" in kinds
+    assert not kinds & {"Where", "Expand", "GreaterOrEqual"}
+    assert torch.equal(model(audio, attention_mask=padded).logits, before)
+    assert not torch.allclose(before, torch.from_numpy(torch_infer(model)(audio.numpy())), atol=1e-3), "padding counts"
+    network = ov.Core().read_model(tmp_path / "fp32.onnx")
+    assert turned(network) == model.config.num_hidden_layers
+    keys_as_they_are(network)
+    assert turned(network) == 0
