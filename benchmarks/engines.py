@@ -104,7 +104,7 @@ def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, s
 
 
 def load_ctranslate2(folder: Path, threads: int) -> tuple[Infer, str]:
-    """Convolutions stay in floating point."""
+    """CTranslate2 on the CPU, in the type that it is asked for."""
     import ctranslate2
 
     engine = ctranslate2.models.Wav2Vec2(str(folder), compute_type="int8", intra_threads=threads)

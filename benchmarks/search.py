@@ -224,14 +224,15 @@ def summarise(table: pd.DataFrame) -> str:
         naive = rows[rows["mode"] == "naive"].iloc[0]
         for row in rows.itertuples():
             same = "the same" if (row.selected, row.percentiles) == (naive.selected, naive.percentiles) else "other"
-            hours = row.wall_seconds * DEV_CLEAN_HOURS / row.audio_seconds
+            dev_clean = DEV_CLEAN_HOURS * 3600 / row.audio_seconds
+            stored = f", {row.disk_bytes * dev_clean / 1e9:.0f} GB of as many layers' values" if row.disk_bytes else ""
             lines.append(
                 f"{name} {row.mode}: {row.passes:.1f} passes ({row.passes / naive.passes:.3f} of naive), "
                 f"{row.wall_seconds:.0f} s ({row.wall_seconds / naive.wall_seconds:.3f}), peak memory "
                 f"{row.peak_rss_bytes / row.fp32_peak_rss_bytes:.2f} of plain fp32's, {row.disk_bytes / 1e6:.0f} MB of "
                 f"disk, {same} layers and percentiles; a pass takes "
                 f"{row.wall_seconds / row.passes / row.fp32_seconds:.2f} of plain fp32's; dev-clean "
-                f"({DEV_CLEAN_HOURS} h): about {hours:.1f} h"
+                f"({DEV_CLEAN_HOURS} h): about {row.wall_seconds * dev_clean / 3600:.1f} h{stored}"
             )
     return "\n".join(lines)
 
