@@ -184,10 +184,8 @@ def ctranslate2_engines(checkpoint: Path, folder: Path, threads: int) -> list[En
     source, built = folder / "ctranslate2/wav2vec2", folder / "ctranslate2/int8"
     same.save_pretrained(source)
     shutil.copyfile(checkpoint / "vocab.json", source / "vocab.json")
-    added = dict.fromkeys(
-        ("unk_token", "bos_token", "eos_token", "pad_token"), "<pad>"
-    )  # no words beyond the vocabulary
-    write_json(source / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer", **added})
+    special = dict.fromkeys(("unk_token", "bos_token", "eos_token", "pad_token"), "<pad>")  # it would add its own
+    write_json(source / "tokenizer_config.json", {"tokenizer_class": "Wav2Vec2CTCTokenizer", **special})
     TransformersConverter(str(source)).convert(str(built), quantization="int8")
     return [("ctranslate2", "int8", built, partial(load_ctranslate2, built, threads))]
 
