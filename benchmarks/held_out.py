@@ -25,9 +25,10 @@ from stablequant.engines.running import load_engine
 from stablequant.evaluation import evaluate
 from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
+from stablequant.intervals import with_interval
 from stablequant.manifests import read_manifest
 from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.show import markdown_table, with_interval
+from stablequant.show import markdown_table
 from stablequant.utterances import list_utterances
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())

@@ -39,6 +39,7 @@ from stablequant.equalisation import equalised_weight, load_scales
 from stablequant.fakequant import fake_quantized
 from stablequant.files import read_json, read_table, write_table
 from stablequant.histograms import Histogram
+from stablequant.intervals import with_interval
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.operations import channel_axis, groups_of, operation_of
@@ -46,7 +47,7 @@ from stablequant.percentile_table import best_percentiles
 from stablequant.quantization import QMAX, scale_of
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
-from stablequant.show import markdown_table, with_interval
+from stablequant.show import markdown_table
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
 

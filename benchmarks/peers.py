@@ -39,10 +39,11 @@ from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
+from stablequant.intervals import with_interval
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.show import markdown_table, with_interval
+from stablequant.show import markdown_table
 from stablequant.timeline import read_jobs
 from stablequant.utterances import read_utterances
 

@@ -31,6 +31,7 @@ from stablequant.collection import collecting
 from stablequant.fakequant import fake_quantized
 from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
+from stablequant.intervals import with_interval
 from stablequant.layers import quantized_modules
 from stablequant.manifests import read_manifest
 from stablequant.metrics import WordErrors, degradation, degradation_interval
@@ -39,7 +40,7 @@ from stablequant.quantization import Range
 from stablequant.recogniser import load_recogniser
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Split, read_split
-from stablequant.show import markdown_table, with_interval
+from stablequant.show import markdown_table
 from stablequant.stages import Stages
 from stablequant.utterances import Utterance, list_utterances, table_of
 

@@ -16,6 +16,7 @@ from stablequant import digest, sources
 from stablequant.config import resolve_config
 from stablequant.errors import StableQuantError
 from stablequant.fingerprint import fingerprint, set_back
+from stablequant.intervals import with_interval
 from stablequant.layers import jobs_of_layers
 from stablequant.manifests import audio_files, read_manifest, siblings, transcript_files
 from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
@@ -146,8 +147,7 @@ def told(table, sentence, keep):
     with open(table) as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if keep(row)]
     for row in rows:
-        points, low, high = (float(row[column]) for column in ("degradation", "ci_low", "ci_high"))
-        row["lost"] = f"{points:.2f} ({low:.2f} to {high:.2f})"
+        row["lost"] = with_interval(row)
     return "; ".join(sentence.format(**row) for row in rows)
 
 

@@ -40,7 +40,8 @@ print(recogniser.transcribe("recording.flac").text)
 Without StableQuant: `model.onnx` takes `input_values`, float32 `(batch, samples)`, recordings of one length at
 {rate} Hz, {prepared}. It gives `logits`, float32
 `(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
-the names in `vocab.json`.
+the names in `vocab.json`. In OpenVINO (2026.4.1) let it hear a second of silence first: where the very first audio is
+a single frame, all that follows comes out wrong.
 """
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from stablequant.files import read_json, read_table
 from stablequant.front_end import read_front_end
-from stablequant.show import with_interval
+from stablequant.intervals import with_interval
 
 STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 1.5em; color: #1b1b1b; background: #fff; }

@@ -33,11 +33,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
-def with_interval(row: pd.Series) -> str:
-    """Points of WER lost by one row of a table, with the 95 % interval."""
-    return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in the README")

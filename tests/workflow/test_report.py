@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from conftest import TINY_CONFIG, snakemake
 
 from stablequant.files import read_table
+from stablequant.intervals import with_interval
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ALONE = [
@@ -114,19 +114,15 @@ def test_captions_state_the_runs_threshold_and_numbers(finished, report):
     def captions(told: str) -> int:
         return len([line for line in text.split("caption") if told in line])
 
-    def lost(row: pd.Series) -> str:
-        return f"{row['degradation']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
-
     results = finished / "results/tiny"
     engine = read_table(results / "comparison.tsv").set_index("method").loc["stablequant"]
-    assert captions(f"stablequant (openvino) {lost(engine)}") == 2, "the comparison's and the trade-off's"
+    assert captions(f"stablequant (openvino) {with_interval(engine)}") == 2, "the comparison's and the trade-off's"
     probed = read_table(results / "sensitivity.tsv")
     selected = probed[probed["selected"]]
-    assert len(selected) and all(captions(f"{row['layer']} {lost(row)}") for _, row in selected.iterrows())
+    assert len(selected) and all(captions(f"{row['layer']} {with_interval(row)}") for _, row in selected.iterrows())
     tried = read_table(results / "percentiles.tsv")
-    assert all(
-        captions(f"{row['layer']} {row['percentile']} %, {lost(row)}") for _, row in tried[tried["best"]].iterrows()
-    )
+    best = tried[tried["best"]]
+    assert all(captions(f"{row['layer']} {row['percentile']} %, {with_interval(row)}") for _, row in best.iterrows())
     assert f"Layers above {TINY_CONFIG['threshold']} points" in text
     assert f"each of {len(TINY_CONFIG['percentiles'])} cut-off percentiles" in text
 
