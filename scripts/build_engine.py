@@ -55,7 +55,14 @@ with job(snakemake.log[0]) as log:
         folder,
         Path(snakemake.input.checkpoint),
         lambda into: build(folder=into),
-        {"backend": backend, "method": method, "version": version, "onnx_bytes": graph_bytes(graph), **settings},
+        {
+            "backend": backend,
+            "method": method,
+            "version": version,
+            "onnx_bytes": graph_bytes(graph),
+            "float_layers": len(float_layers),
+            **settings,
+        },
         lambda built: precision_table(modules, float_layers, engine.precisions(built, modules, **floating)),
         provenance_of(snakemake),
     )

@@ -15,7 +15,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
     folder = Path(snakemake.input.engine)
     utterances = read_utterances(Path(snakemake.input.utterances))
     description = read_engine(folder)
-    kept = ("backend", "method", "version", "size_bytes", "onnx_bytes")
+    kept = ("backend", "method", "version", "size_bytes", "onnx_bytes", "float_layers")
     result = {**{key: description[key] for key in kept}, "arithmetic": None}
     hypotheses = {}
     reason = reason_not_run(folder)

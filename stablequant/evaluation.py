@@ -16,7 +16,8 @@ EVALUATED = "evaluated"
 COLUMNS = [
     *("backend", "method", "wer", "degradation", "ci_low", "ci_high", "words"),
     *("size_bytes", "size_ratio", "onnx_bytes", "onnx_ratio"),
-    *("audio_seconds", "wall_seconds", "rtfx", "speedup", "arithmetic", "status"),
+    *("audio_seconds", "wall_seconds", "rtfx", "speedup"),
+    *("float_layers", "arithmetic", "status"),
 ]
 
 
@@ -75,10 +76,10 @@ def hypothesis_table(utterances: list[Utterance], hypotheses: dict[str, str]) ->
 def compare(evaluations: list[dict], seed: int) -> pd.DataFrame:
     """One row per backend and method, `COLUMNS`; differences and ratios are against fp32 of the same backend.
 
-    What was not measured stays empty.
+    ``float_layers`` counts the layers that a method leaves in floating point. What was not measured stays empty.
     """
     table = pd.DataFrame([_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=COLUMNS)
-    return table.astype({"words": "Int64", "size_bytes": "Int64", "onnx_bytes": "Int64"})
+    return table.astype(dict.fromkeys(["words", "size_bytes", "onnx_bytes", "float_layers"], "Int64"))
 
 
 def _fp32_of(backend: str, evaluations: list[dict]) -> dict | None:
@@ -86,7 +87,8 @@ def _fp32_of(backend: str, evaluations: list[dict]) -> dict | None:
 
 
 def _row(evaluation: dict, fp32: dict | None, seed: int) -> dict:
-    row = {key: evaluation[key] for key in ("backend", "method", "size_bytes", "onnx_bytes", "arithmetic", "status")}
+    copied = ("backend", "method", "size_bytes", "onnx_bytes", "float_layers", "arithmetic", "status")
+    row = {key: evaluation[key] for key in copied}
     if fp32:
         row["size_ratio"] = evaluation["size_bytes"] / fp32["size_bytes"]
         row["onnx_ratio"] = evaluation["onnx_bytes"] / fp32["onnx_bytes"]

@@ -8,7 +8,10 @@ import pandas as pd
 
 from stablequant.files import read_table
 
-DIGITS = {"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2, "size_ratio": 3, "onnx_ratio": 3, "speedup": 2}
+DIGITS = {
+    **{"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2},
+    **{"size_ratio": 3, "onnx_ratio": 3, "speedup": 2, "float_layers": 0},
+}
 SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
 
 

@@ -232,6 +232,8 @@ def test_layers_that_no_cut_off_mends_stay_in_floating_point_where_the_config_sa
         assert (f"{module}/weight_dq" in nodes) == (layer not in kept), module
     asked = read_table(results / "precision.tsv").query("method == 'stablequant'").set_index("layer")["requested"]
     assert {layer for layer, precision in asked.items() if precision == "float32"} == set(kept)
+    counted = read_table(results / "comparison.tsv").query("backend == 'openvino'").set_index("method")["float_layers"]
+    assert counted[["fp32", "max", "stablequant"]].tolist() == [modules.nunique(), 0, len(kept)]
     floating = {m: read_json(results / f"engines/openvino/{m}/engine.json")["floating"] for m in ("max", "stablequant")}
     assert floating == {"max": "bfloat16", "stablequant": "float32"}, "a layer that is kept is kept in float32"
     assert f"In floating point: {', '.join(kept)}." in (results / "bundle/README.md").read_text().replace("\n", " ")
