@@ -1,7 +1,7 @@
 """How far each channel of every activation reaches, and the scales that equalise them."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,25 +17,32 @@ from stablequant.stages import Frames, Stages
 
 
 class Extents:
-    """Mean over utterances of a percentile of every channel's magnitudes; ``frames`` says what is padding."""
+    """A percentile of every channel's magnitudes, exact, from audio of which no more is kept than may lie above it.
 
-    def __init__(self, percentile: float) -> None:
-        self.frames: Frames | None = None
-        self._percentile = percentile
-        self._sums: dict[str, torch.Tensor] = {}
-        self._utterances: dict[str, int] = {}
+    ``percentile`` is in percent; ``heard`` are the frames that are to come, by activation.
+    """
 
-    def add(self, activation: str, utterance: torch.Tensor) -> None:
-        """Take one utterance's values ``(channels, frames)``."""
-        count = utterance.shape[1]
-        place = max(1, math.ceil(self._percentile / 100 * count))
-        reached = utterance.abs().float().kthvalue(place, dim=1).values.double().cpu()
-        self._sums[activation] = self._sums.get(activation, 0) + reached
-        self._utterances[activation] = self._utterances.get(activation, 0) + 1
+    def __init__(self, percentile: float, heard: Mapping[str, int]) -> None:
+        self.frames: Frames | None = None  # of the batch at hand, which say what is padding
+        self._kept = {name: _above(percentile, count) + 1 for name, count in heard.items()}
+        self._largest: dict[str, torch.Tensor] = {}
 
-    def means(self) -> dict[str, np.ndarray]:
+    def add(self, activation: str, values: torch.Tensor) -> None:
+        """Take values ``(channels, frames)``."""
+        magnitudes = values.abs().float()
+        if activation in self._largest:
+            magnitudes = torch.cat([self._largest[activation], magnitudes], dim=1)
+        kept = min(self._kept[activation], magnitudes.shape[1])
+        self._largest[activation] = magnitudes.topk(kept, dim=1).values
+
+    def reached(self) -> dict[str, np.ndarray]:
         """float64 ``(channels,)`` by activation."""
-        return {name: (total / self._utterances[name]).numpy() for name, total in self._sums.items()}
+        return {name: largest[:, -1].double().cpu().numpy() for name, largest in self._largest.items()}
+
+
+def _above(percentile: float, count: int) -> int:
+    """How many of ``count`` values may lie above the percentile."""
+    return math.floor((100 - percentile) * count / 100 + 1e-6)  # 99.9 is not exact in binary
 
 
 def equalise_channels(
@@ -51,12 +58,15 @@ def equalise_channels(
     They are measured on ``audio_seconds`` of the split, see `Split.sample`. A channel's range is that ``percentile``
     (in percent) of its magnitudes, and ``exponent`` (0 to 1) the range's share in the scale.
     """
-    with _measuring(stages.model, modules, percentile) as extents:
-        for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "channels"):
+    batches = split.sample(audio_seconds)
+    lengths = stages.frames([u.samples for batch in batches for u in batch])
+    extents = Extents(percentile, {m.activation: sum(lengths.entering(m.layer)) for m in modules})
+    with _measuring(stages.model, modules, extents):
+        for batch, audio in loaded(batches, split.front_end, "channels"):
             extents.frames = stages.frames([u.samples for u in batch])
             stages.logits(stages.enter(audio), 0, extents.frames)
     scales = {}
-    for activation, reached in extents.means().items():
+    for activation, reached in extents.reached().items():
         readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]
         if len(reached) > 1:
             weights = [reader.weight.cpu().numpy() for reader in readers]
@@ -65,8 +75,8 @@ def equalise_channels(
 
 
 @contextmanager
-def _measuring(model: torch.nn.Module, modules: Sequence[QuantizedModule], percentile: float) -> Iterator[Extents]:
-    extents = Extents(percentile)
+def _measuring(model: torch.nn.Module, modules: Sequence[QuantizedModule], extents: Extents) -> Iterator[None]:
+    """Every forward pass of ``model`` inside the block adds to ``extents``."""
     handles = []
     for module in {m.activation: m for m in modules}.values():
 
@@ -77,7 +87,7 @@ def _measuring(model: torch.nn.Module, modules: Sequence[QuantizedModule], perce
 
         handles.append(operation_of(model, module).register_forward_pre_hook(hook))
     try:
-        yield extents
+        yield
     finally:
         for handle in handles:
             handle.remove()

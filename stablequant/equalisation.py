@@ -2,7 +2,7 @@
 
 The activation's channels are divided by a scale each, and the weights that read it are multiplied by the same, which
 changes nothing in floating point. As in SmoothQuant (Xiao et al., ICML 2023) the scale is a compromise between
-the channel's extent and its weights', but the extent is a percentile, which a single spike does not move.
+the channel's extent and its weights', but the extent is a percentile over all utterances, which few spikes do not move.
 """
 
 from collections.abc import Mapping, Sequence

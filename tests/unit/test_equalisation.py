@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import Recogniser, batches_of
 
-from stablequant.channels import equalise_channels
+from stablequant.channels import Extents, equalise_channels
 from stablequant.equalisation import channel_scales, equalised_weight, load_scales, save_scales
 from stablequant.operations import groups_of, reciprocal
 from stablequant.reference import Split
@@ -58,6 +58,26 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
         found = load_scales(tmp_path / "scales.safetensors")
         assert found.keys() == saved.keys()
         assert all(np.array_equal(found[name], values) for name, values in saved.items())
+
+
+@pytest.mark.parametrize("percentile", [100, 99.9, 90])
+def test_how_far_channels_reach_is_the_percentile_of_all_utterances_together(percentile):
+    utterances = [noise(3, frames) * scale for frames, scale in ((150, 1), (40, 5), (2000, 1), (155, 0.1))]
+    extents = Extents(percentile, {"fc1": sum(u.shape[1] for u in utterances)})
+    for utterance in utterances:
+        extents.add("fc1", torch.from_numpy(utterance))
+    everything = np.abs(np.concatenate(utterances, axis=1))
+    expected = np.percentile(everything, percentile, axis=1, method="inverted_cdf")
+    assert extents.reached()["fc1"].tolist() == expected.tolist()
+
+
+def test_one_spike_does_not_move_how_far_a_channel_reaches():
+    utterances = [noise(2, 100) for _ in range(20)]
+    utterances[7][1, 50] = 1e6
+    extents = Extents(99.9, {"fc1": 2000})
+    for utterance in utterances:
+        extents.add("fc1", torch.from_numpy(utterance))
+    assert extents.reached()["fc1"][1] == np.abs(noise(2, 100)[1]).max()
 
 
 def test_a_channel_made_to_reach_farther_is_divided_by_so_much_more(tiny, demo_utterances):
