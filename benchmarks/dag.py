@@ -13,7 +13,7 @@ import pandas as pd
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.timeline import read_jobs
+from stablequant.timeline import read_jobs, without_pauses
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="demo", help="name of the model in results/ (demo)")
     parser.add_argument("--cores", type=int, default=2, help="cores the run was given (2)")
     arguments = parser.parse_args()
-    jobs = read_jobs(Path("logs") / arguments.model)
+    jobs = without_pauses(read_jobs(Path("logs") / arguments.model))
     table = jobs.groupby("rule").agg(jobs=("work", "size"), work=("work", "sum"), peak_mb=("peak_mb", "max"))
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
     total = (jobs["end"].max() - starts.min()).total_seconds()

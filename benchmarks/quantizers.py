@@ -62,8 +62,9 @@ Quantize = Callable[[Subject, Path], float]  # writes model.xml into a folder; r
 def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
     """ONNX Runtime's static quantization of the layers' convolutions and products, weights per channel.
 
-    By default it quantizes what these give, too, and attention's products, and loses many more words. Its histograms take arrays of one length only, so that for those every utterance is cut to the shortest one's. Its
-    pre-processing is left out: it finds nothing in these graphs to fuse.
+    By default it would quantize what these give, too, which on some recognisers loses many more words. Its histograms
+    take arrays of one length only, so that for those every utterance is cut to the shortest one's. Its pre-processing
+    is left out: it finds nothing in these graphs to fuse.
     """
     from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 

@@ -5,7 +5,7 @@ stored activations and computes what lies before a layer once for all its percen
 a process of its own; they take turns layer by layer, so that a drifting machine slows all alike. *Passes* are
 multiply-accumulates in units of one pass over the audio. The demo is the project's, **synthesised** speech and the
 recogniser trained on it; ``hubert-large-shape`` has random weights and hears tones, see ``random_large.py``.
-Run it in the project's folder.
+The cut-off of 100 %, which the workflow has from the probe, is no candidate here. Run it in the project's folder.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 # Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
 
 import csv
+import errno
 import os
 import sys
 from pathlib import Path
@@ -139,11 +140,23 @@ def procedure(wildcards):
     return added
 
 
-def told(table, sentence, keep):
-    """``sentence`` about each row of ``table`` that ``keep`` names, for a caption, with the points of WER it loses.
+def of_this_run(tell):
+    """``tell(wildcards, input)`` as a parameter that a caption shows.
 
-    Before there is a table, Snakemake takes its being missing for "not yet".
+    A table that is not there, or that an earlier version wrote otherwise, Snakemake takes for "not yet".
     """
+
+    def told_or_not_yet(wildcards, input):
+        try:
+            return tell(wildcards, input)
+        except (OSError, KeyError, ValueError, StableQuantError) as error:
+            raise FileNotFoundError(errno.ENOENT, str(error), input[0]) from error
+
+    return told_or_not_yet
+
+
+def told(table, sentence, keep):
+    """``sentence`` about each row of ``table`` that ``keep`` names, with the points of WER it loses."""
     with open(table) as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if keep(row)]
     for row in rows:
@@ -151,17 +164,20 @@ def told(table, sentence, keep):
     return "; ".join(sentence.format(**row) for row in rows)
 
 
+@of_this_run
 def points_lost(wildcards, input):
     """What each engine loses."""
-    lost = told(input[0], "{method} ({backend}) {lost}", lambda row: row["wer"] and row["method"] != "fp32")
-    return lost or "no engine could be run"
+    lost = told(input[0], "{method} ({backend}) {lost}", lambda row: row["degradation"] and row["method"] != "fp32")
+    return lost or "no engine could be compared with fp32"
 
 
+@of_this_run
 def layers_selected(wildcards, input):
     """What each selected layer loses when quantized alone."""
     return told(input[0], "{layer} {lost}", lambda row: row["selected"] == "True") or "none"
 
 
+@of_this_run
 def cutoffs_chosen(wildcards, input):
     """Each searched layer's best cut-off, and what it loses with that."""
     return (
@@ -169,12 +185,27 @@ def cutoffs_chosen(wildcards, input):
     )
 
 
+@of_this_run
 def points_lost_by_peers(wildcards, input):
     """What each quantizer's engine of this model loses."""
-    model = wildcards.model
-    return told(
-        input[0], "{method} {lost}", lambda row: row["model"] == model and row["wer"] and row["method"] != "fp32"
-    )
+
+    def judged(row):
+        return row["model"] == wildcards.model and row["degradation"] and row["method"] != "fp32"
+
+    return told(input[0], "{method} {lost}", judged) or "no quantizer's engine could be judged"
+
+
+def summaries(pages):
+    """What each of ``pages`` says of the files that it shows, by page."""
+
+    @of_this_run
+    def tell(wildcards, input):
+        from stablequant.pages import summary  # only here, since it imports pandas
+
+        folder = Path("results") / wildcards.model
+        return {page: summary(page, [folder / file for file in files]) for page, files in pages.items()}
+
+    return tell
 
 
 def gpus(_wildcards):

@@ -42,6 +42,7 @@ rule recognise_reference:
         precision=config["precision"],
         batch_mb=config["batch_mb"],
         half=config["cache"]["half"],
+        half_mb=config["cache"]["disk_mb"] if config["cache"]["half"] else None,  # where values are rounded it matters which are kept
         recentre=lambda wildcards: procedure(wildcards)["recentre"],
         split_audio=lambda wildcards: procedure(wildcards)["split_audio"],
         seed=config["seed"],

@@ -7,34 +7,35 @@
 SEARCHED = "stablequant" in config["methods"]  # where it is not, nothing may ask for a search
 OF_THE_SEARCH = ["sensitivity", "percentiles", "combination", "scales", "histograms"]
 PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
-PAGES = {  # page: (section of the report, caption, what it shows)
-    "data": ("Data", "table", ["checkpoint", "utterances/calibration.tsv", "utterances/evaluation.tsv"]),
-    "sensitivity": ("Sensitivity", "table", ["sensitivity.tsv"]),
-    "percentiles": ("Percentiles", "table", ["percentiles.tsv"]),
-    "combination": ("Percentiles", "combination", ["combination.tsv"]),
-    "scales": ("Scales", "table", ["scales/stablequant.json"]),
-    "precision": ("Engines", "precision", ["precision.tsv"]),
-    "comparison": ("Comparison", "table", ["comparison.tsv"]),
-    "hypotheses": ("Comparison", "hypotheses", ["hypotheses.tsv"]),
+PAGES = {  # page: (section of the report, what it shows)
+    "data": ("Data", ["checkpoint", "utterances/calibration.tsv", "utterances/evaluation.tsv"]),
+    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
+    "percentiles": ("Percentiles", ["percentiles.tsv"]),
+    "combination": ("Percentiles", ["combination.tsv"]),
+    "scales": ("Scales", ["scales/stablequant.json"]),
+    "precision": ("Engines", ["precision.tsv"]),
+    "comparison": ("Comparison", ["comparison.tsv"]),
+    "hypotheses": ("Comparison", ["hypotheses.tsv"]),
 }
 if not SEARCHED:
     PLOTS = [plot for plot in PLOTS if plot not in OF_THE_SEARCH]
     PAGES = {page: shown for page, shown in PAGES.items() if page not in OF_THE_SEARCH}
+TABLES = {page: tables for page, (_, tables) in PAGES.items()}
 
 
 rule write_pages:
     """Tables that a click on a header sorts."""
     input:
-        [f"results/{{model}}/{table}" for _, _, tables in PAGES.values() for table in tables],
+        [f"results/{{model}}/{table}" for tables in TABLES.values() for table in tables],
     output:
         [
             report(
                 f"results/{{model}}/pages/{page}.html",
-                caption=f"captions/{caption}.rst",
+                caption=f"captions/pages/{page}.rst",
                 category=section,
                 labels={"model": "{model}", "table": page},
             )
-            for page, (section, caption, _) in PAGES.items()
+            for page, (section, _) in PAGES.items()
         ],
     log:
         "logs/{model}/write_pages.log",
@@ -42,7 +43,8 @@ rule write_pages:
     conda:
         "../envs/search.yaml"
     params:
-        tables={page: tables for page, (_, _, tables) in PAGES.items()},
+        tables=TABLES,
+        told=summaries(TABLES),
         code=code_digest("write_pages"),
     script:
         "../scripts/write_pages.py"

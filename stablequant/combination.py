@@ -13,6 +13,7 @@ from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.mse import mse_range
+from stablequant.operations import operation_of
 from stablequant.quantization import Range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
@@ -22,7 +23,7 @@ COLUMNS = [
     *("wer", "degradation", "ci_low", "ci_high", "divergence"),
 ]
 WHOLE = 100.0  # percentile of a layer that is not clipped
-OTHERS = "others"  # all layers that no search has clipped, as one
+OTHERS = "others"  # as one: all layers that no search has clipped, or those of them that are not named beside it
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Combination:
         self._weights = fake_quantized_weights(stages.model, modules, calibration.channel_scales)
         self._ranges: dict[tuple[str, float], Range] = {}
 
+    def size(self, layer: str) -> int:
+        """How many weights it has."""
+        return sum(operation_of(self._stages.model, m).weight.numel() for m in self._modules if m.layer == layer)
+
     def recognise(self, choice: Choice) -> Outcome:
         """The calibration set with the layers quantized as ``choice`` says."""
         return self.vary(choice, [(self.layers[:1], choice)])[0]
@@ -149,15 +154,16 @@ def check_combination(
 
     If the calibration set then loses more than ``threshold`` points, each of ``suspects`` and the others (as one) are
     left in floating point in turn, which says what they cost. The costliest first, they are searched again with the
-    rest quantized, until the loss is no more than ``threshold``. If nothing helps enough and ``keep_float``, they are
-    left in floating point, one after the other.
+    rest quantized by least divergence, until the loss is no more than ``threshold``. If nothing helps enough and
+    ``keep_float``, suspects are left in floating point, one after the other, first the one that spares most divergence
+    for its weights.
     """
     choice = searched
     steps: list[Step] = []
     others = [name for name in combination.layers if name not in {*searched.percentiles, *searched.float_layers}]
     if others:
         choice, _, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
-    outcome = combination.recognise(choice)
+    together = outcome = combination.recognise(choice)
     steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
     _log(steps[-1])
     if outcome.degradation <= threshold:
@@ -176,7 +182,12 @@ def check_combination(
             break
         choice, outcome, tried = _search("searched again", combination, choice, name, groups[name], grid)
         steps += tried
-    for name in costliest if keep_float else []:
+    spared = {
+        step.layers: (together.divergence - step.outcome.divergence) / combination.size(step.layers)
+        for step in without
+        if step.layers != OTHERS  # which may be nearly all of the network
+    }
+    for name in sorted(spared, key=spared.__getitem__, reverse=True) if keep_float else []:
         if outcome.degradation <= threshold:
             break
         choice = choice.without(groups[name])

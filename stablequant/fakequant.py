@@ -41,8 +41,8 @@ def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
 def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
     """``values`` of any shape as INT8 would represent them, rounded half to even and clamped to -128 .. 127 steps.
 
-    One kernel on a GPU. On a CPU torch's own operation also writes a gradient mask and is several times slower than
-    these four, which give the same numbers.
+    On a GPU these are one kernel. On a CPU torch's own operation also writes a gradient mask and is several times
+    slower than these four, which give the same numbers.
     """
     if values.is_cuda:
         return torch.fake_quantize_per_tensor_affine(values, scale, 0, QMIN, QMAX)

@@ -96,9 +96,14 @@ def _percentiles(files: list[Path]) -> tuple[str, pd.DataFrame]:
 
 def _combination(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
-    whole = table[table["step"] == "all layers"]
-    lost = f"{whole['degradation'].iloc[0]:.2f} points of WER" if len(whole) else "was not measured"
-    return f"The calibration set with all layers quantized. Together they lose: {lost}.", table
+    if table.empty:
+        return "The layers were judged each alone, and not all together.", table
+    whole = table[table["step"] != "searched together"]  # which hears a part of the calibration set
+    final = (whole[whole["kept"]] if whole["kept"].any() else whole).iloc[-1]
+    return (
+        f"The calibration set with all layers quantized. Together they lose {with_interval(final)} points of WER.",
+        table,
+    )
 
 
 def _scales(files: list[Path]) -> tuple[str, pd.DataFrame]:
@@ -118,9 +123,9 @@ def _comparison(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     parts = [
         f"{row['method']} ({row['backend']}) loses {with_interval(row)} points"
-        for _, row in table[table["wer"].notna() & (table["method"] != "fp32")].iterrows()
+        for _, row in table[table["degradation"].notna() & (table["method"] != "fp32")].iterrows()
     ]
-    return f"Engines on the evaluation split. {'; '.join(parts) or 'None could be run here'}.", table
+    return f"Engines on the evaluation split. {'; '.join(parts) or 'None could be compared with fp32 here'}.", table
 
 
 def _hypotheses(files: list[Path]) -> tuple[str, pd.DataFrame]:
@@ -138,6 +143,11 @@ PAGES: Mapping[str, tuple[str, Callable[[list[Path]], tuple[str, pd.DataFrame]]]
     "comparison": ("Comparison", _comparison),
     "hypotheses": ("Changed hypotheses", _hypotheses),
 }
+
+
+def summary(name: str, files: list[Path]) -> str:
+    """What the page ``name`` of `PAGES` says of the tables it shows."""
+    return PAGES[name][1](files)[0]
 
 
 def write_page(name: str, model: str, files: list[Path]) -> str:

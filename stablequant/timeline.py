@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 DONE = re.compile(r"^(\S+ \S+) INFO done in ([\d.]+) s, threads: (\d+), peak memory: (\d+) MB$", re.MULTILINE)
+PAUSE = pd.Timedelta(minutes=10)
 COLUMNS = ["rule", "job", "end", "seconds", "work", "peak_mb"]
 
 
@@ -21,4 +22,14 @@ def read_jobs(logs: Path) -> pd.DataFrame:
             end = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f")
             seconds, threads, peak = float(found[2]), int(found[3]), int(found[4])
             rows.append([place[0], "/".join(place[1:]), end, seconds, seconds * threads, peak])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"end": "datetime64[us]", "seconds": float})
+
+
+def without_pauses(jobs: pd.DataFrame) -> pd.DataFrame:
+    """``jobs``, those after a pause moved nearer, so that none is longer than `PAUSE`."""
+    jobs = jobs.sort_values("end", kind="stable", ignore_index=True)
+    starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
+    begun = starts[::-1].cummin()[::-1]  # of this job and all that ended later
+    idle = (begun - jobs["end"].shift()).fillna(pd.Timedelta(0))
+    jobs["end"] -= (idle - PAUSE).clip(lower=pd.Timedelta(0)).cumsum()
+    return jobs

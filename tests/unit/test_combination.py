@@ -86,11 +86,16 @@ def test_nothing_is_searched_together_where_each_was_searched(combination):
     assert [(step.step, step.kept) for step in steps] == [("all layers", True)]
 
 
-def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_point(combination):
+def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_point(calibrated, combination):
+    model = calibrated.stages.model
+    weights = {
+        "cnn02": model.hubert.feature_extractor.conv_layers[1].conv.weight.numel(),
+        "head": model.lm_head.weight.numel(),
+    }
     searched = Choice({"cnn03": 99.0}, frozenset(["cnn04"]))
     choice, steps = check_combination(combination, searched, GRID, SUSPECTS, -100, 10, keep_float=True)
     table = step_table(steps)
-    assert choice.float_layers == set(combination.layers) - {"cnn03"}, "nothing is ever below -100 points"
+    assert choice.float_layers == {"cnn04", *SUSPECTS}, "nothing is ever below -100 points, and the others never stay"
     without = table[table["step"] == "without"]
     assert without["layers"].tolist() == [*SUSPECTS, OTHERS]
     again = table[table["step"] == "searched again"]
@@ -103,7 +108,10 @@ def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_poi
     assert choice.percentiles["cnn02"] == kept["cnn02"]
     assert choice.percentiles["transformer01"] == choice.percentiles["cnn07"] == kept[OTHERS]
     assert choice.percentiles["cnn03"] == 99.0, "was searched, and was not suspected"
-    assert table[table["step"] == "left in floating point"]["layers"].tolist() == order
+    together = table.loc[table["step"] == "all layers", "divergence"].item()
+    spared = (together - without.set_index("layers")["divergence"][SUSPECTS]) / pd.Series(weights)
+    stayed = table[table["step"] == "left in floating point"]["layers"].tolist()
+    assert stayed == spared.sort_values(ascending=False).index.tolist(), "the one that spares most for its size first"
     assert table.iloc[-1]["divergence"] < again.iloc[-1]["divergence"]
 
 

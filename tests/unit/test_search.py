@@ -54,14 +54,21 @@ def test_each_candidate_clips_the_layers_own_activations(histograms):
 
 
 def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
-    intervals = {"a": (0.25, 0.1, 0.4), "b": (0.26, 0.1, 0.4), "c": (5.0, 4.0, 6.0), "d": (0.0, 0.0, 0.1)}
+    intervals = {
+        "a": (0.25, 0.1, 0.4),
+        "b": (0.26, 0.1, 0.4),
+        "c": (5.0, 4.0, 6.0),
+        "d": (0.0, 0.0, 0.1),
+        "e": (9.0, 9.0, 9.0),
+    }
     probes = [
         {"layer": layer, "kind": "cnn", **vars(outcome(9)), "degradation": lost, "ci_low": low, "ci_high": high}
+        | {"utterances": 1 if layer == "e" else 2}
         for layer, (lost, low, high) in intervals.items()
     ]
     table = select_layers(probes, 0.25).set_index("layer")
-    assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False}
-    assert table["sure"].to_dict() == {"a": False, "b": False, "c": True, "d": True}
+    assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False, "e": True}
+    assert table["sure"].to_dict() == {"a": False, "b": False, "c": True, "d": True, "e": False}
 
 
 def test_methods_differ_as_described(histograms):

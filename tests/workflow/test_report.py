@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import TINY_CONFIG, snakemake
 
-from stablequant.files import read_table
+from stablequant.files import read_json, read_table
 from stablequant.intervals import with_interval
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,9 +44,12 @@ VISIT = """
         const row = [...document.querySelectorAll("tr")].filter(r => r.querySelector("a[iconname=eye]"))[number];
         row.querySelector("a[iconname=eye]").click();
         await pause(500);
-        const shown = [...document.querySelectorAll("img, iframe")].map(e => [
-          e.src.split(";")[2].replace("filename=", ""), e.naturalWidth || e.clientWidth]);
-        seen[section].push(...shown.filter(([file]) => file !== "logo.svg"));
+        for (const e of document.querySelectorAll("img, iframe")) {
+          const file = e.src.split(";")[2].replace("filename=", "");
+          const text = e.tagName === "IFRAME" ? await (await fetch(e.src)).text() : "";
+          const rows = text.split("<tr>").length - 2, fetches = /(src|href|url)[=(]/.test(text);
+          if (file !== "logo.svg") seen[section].push([file, e.naturalWidth || e.clientWidth, rows, fetches]);
+        }
       }
       named("Results").click();
       await pause(300);
@@ -98,14 +101,20 @@ def report(finished) -> str:
     return (finished / "report.html").read_text(encoding="utf-8")
 
 
-def test_every_section_plot_and_table_is_there_and_nothing_is_fetched(report, tmp_path):
+def test_every_section_plot_and_table_is_there_and_nothing_is_fetched(finished, report, tmp_path):
     script = VISIT.replace("SECTIONS", json.dumps(list(SECTIONS)))
     seen = visit(report + script, tmp_path / "visit")
     assert "error" not in seen, seen
     assert seen["fetched"] == []
     for section, wanted in SECTIONS.items():
-        assert sorted(file for file, _ in seen[section]) == sorted(wanted), section
-        assert all(width > 300 for _, width in seen[section]), seen[section]
+        assert sorted(file for file, *_ in seen[section]) == sorted(wanted), section
+        assert all(width > 300 for _, width, *_ in seen[section]), seen[section]
+    rows = {file: rows for section in SECTIONS for file, _, rows, _ in seen[section] if file.endswith(".html")}
+    results = finished / "results/tiny"
+    scales = read_json(results / "scales/stablequant.json")["activations"]
+    tables = {file: results / f"{Path(file).stem}.tsv" for file in rows.keys() - {"data.html", "scales.html"}}
+    assert rows == {"data.html": 2, "scales.html": len(scales)} | {f: len(read_table(t)) for f, t in tables.items()}
+    assert not any(fetches for section in SECTIONS for *_, fetches in seen[section]), "a table fetches something"
 
 
 def test_captions_state_the_runs_threshold_and_numbers(finished, report):
@@ -123,6 +132,10 @@ def test_captions_state_the_runs_threshold_and_numbers(finished, report):
     tried = read_table(results / "percentiles.tsv")
     best = tried[tried["best"]]
     assert all(captions(f"{row['layer']} {row['percentile']} %, {with_interval(row)}") for _, row in best.iterrows())
+    together = read_table(results / "combination.tsv").query("kept").iloc[-1]
+    assert captions(f"Together they lose {with_interval(together)} points of WER.") == 1
+    assert captions(f"{len(read_table(results / 'hypotheses.tsv'))} hypotheses differ") == 1
+    assert captions(f"Ranges and scales of {len(read_json(results / 'scales/stablequant.json')['activations'])}") == 1
     assert f"Layers above {TINY_CONFIG['threshold']} points" in text
     assert f"each of {len(TINY_CONFIG['percentiles'])} cut-off percentiles" in text
 
