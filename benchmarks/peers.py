@@ -11,8 +11,8 @@ StableQuant's workflow of seconds times threads, divided by the cores. ``passes`
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
 is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
 
-Rows are added to the file as they are measured, and those there are not measured again. Only the turns are taken anew,
-by the engines that lie in ``results``; one that is missing is made again first.
+Rows are kept beside the engines, in ``results/peers``, as they are measured, so that an interrupted run goes on where
+it stopped; without that folder everything is measured anew. Only the turns are taken again each time.
 """
 
 import argparse
@@ -52,6 +52,7 @@ COLUMNS = [
     *("model", "method", "wer", "degradation", "ci_low", "ci_high", "size_bytes", "rtfx", "seconds", "passes"),
     *("float_layers", "error"),
 ]
+ROWS = PROJECT / "results/peers/rows.tsv"
 OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
 TIMED_SECONDS = 300  # of the evaluation audio
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
     parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write a TSV, or add to it")
+    parser.add_argument("--out", type=Path, help="write a TSV of all rows that were measured in this folder")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
     if arguments.markdown:
@@ -235,14 +236,17 @@ def main() -> None:
         print(markdown(measured), summarise(measured), sep="\n\n")
         return
     logging.basicConfig(level=logging.WARNING)
-    table = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
+    table = read_table(ROWS) if ROWS.exists() else pd.DataFrame(columns=COLUMNS)
+
+    def write() -> None:
+        for file in filter(None, [ROWS, arguments.out]):
+            write_table(file, table)
 
     def add(row: dict) -> None:
         nonlocal table
         table = pd.concat([table, pd.DataFrame([row], columns=COLUMNS)], ignore_index=True)
         print(table.tail(1).to_string(index=False, header=False), flush=True)
-        if arguments.out:
-            write_table(arguments.out, table)
+        write()
 
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
@@ -263,8 +267,7 @@ def main() -> None:
                 quantize(subject, method)
         table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, methods))
         table = in_order(table)
-        if arguments.out:
-            write_table(arguments.out, table)
+        write()
     print(table.round(2).to_string(index=False))
 
 
