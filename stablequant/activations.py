@@ -1,7 +1,8 @@
 """Hidden values of fp32 kept on disk, so that a probe or a search resumes at its layer instead of from the audio.
 
 They are a cache: what is missing is computed again, what does not belong to the run is refused, and in float32 nothing
-depends on them but time. Each kept layer is a file of what enters it, one array per batch; an index says what they belong to.
+depends on them but time. Each kept layer is a file of what enters it, one array per batch; an index says what they
+belong to.
 """
 
 import hashlib
