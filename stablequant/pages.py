@@ -74,7 +74,8 @@ def _data(files: list[Path]) -> tuple[str, pd.DataFrame]:
         rows.append([file.stem, len(table), lengths.sum(), int(words.sum()), lengths.min(), lengths.max()])
     columns = ["split", "utterances", "seconds", "words", "shortest, s", "longest, s"]
     table = pd.DataFrame(rows, columns=columns)
-    return "Audio that could be used. The calibration split decides; the evaluation split only judges.", table
+    heard = "; ".join(f"{split}: {count} utterances, {seconds:.0f} s" for split, count, seconds, *_ in rows)
+    return f"Audio that could be used, {heard}. The calibration split decides; the evaluation split only judges.", table
 
 
 def _sensitivity(files: list[Path]) -> tuple[str, pd.DataFrame]:
