@@ -31,5 +31,5 @@ def without_pauses(jobs: pd.DataFrame) -> pd.DataFrame:
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
     begun = starts[::-1].cummin()[::-1]  # of this job and all that ended later
     idle = (begun - jobs["end"].shift()).fillna(pd.Timedelta(0))
-    jobs["end"] -= (idle - PAUSE).clip(lower=pd.Timedelta(0)).cumsum()
+    jobs["end"] -= (idle - PAUSE).where(idle > PAUSE, pd.Timedelta(0)).cumsum()
     return jobs
