@@ -83,7 +83,7 @@ def _sensitivity(files: list[Path]) -> tuple[str, pd.DataFrame]:
     selected = table[table["selected"]]
     worst = table.sort_values("degradation").iloc[-1]
     text = (
-        f"Each of {len(table)} layers quantized alone. {len(selected)} lose too much and were searched; "
+        f"Each of {len(table)} layers quantized alone. Searched because they lose too much: {len(selected)}; "
         f"{worst['layer']} loses most, {with_interval(worst)} points of WER."
     )
     return text, table
