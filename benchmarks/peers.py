@@ -108,14 +108,14 @@ def prepare(name: str, threads: int) -> Subject:
 
 def own_cost(subject: Subject) -> dict:
     """``seconds`` and ``passes`` of StableQuant's own jobs."""
-    rules = ["equalise_channels", "recognise_reference", "probe_layer", "search_percentile", "check_combination"]
+    rules = ["equalise_channels", "round_weights", "recognise_reference", "probe_layer", "search_percentile"]
     jobs = read_jobs(PROJECT / "logs" / subject.name)
-    work = jobs.loc[jobs["rule"].isin([*rules, "optimise_scales", "insert_qdq"]), "work"].sum()
+    work = jobs.loc[jobs["rule"].isin([*rules, "check_combination", "optimise_scales", "insert_qdq"]), "work"].sum()
     probes, searches, steps = (
         read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
     )
     tried = int((searches["percentile"] < 100).sum())  # 100 % is the probe's
-    passes = 2 + len(probes) + tried + len(steps)  # the channels' ranges, the reference, and what was tried
+    passes = 3 + len(probes) + tried + len(steps)  # channels, weights, the reference, and what was tried
     return {"seconds": work / subject.threads, "passes": passes}
 
 

@@ -16,6 +16,7 @@ rule check_combination:
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
         equalisation="results/{model}/equalisation.safetensors",
+        weights="results/{model}/weights.safetensors",
         sensitivity="results/{model}/sensitivity.tsv",
         percentiles="results/{model}/percentiles.tsv",
     output:

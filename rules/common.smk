@@ -134,7 +134,7 @@ def scales_of_method(wildcards):
 
 def procedure(wildcards):
     """The steps that a model's procedure adds to the paper's."""
-    added = {key: config[key] for key in ("equalisation", "recentre", "split_audio", "combination")}
+    added = {key: config[key] for key in ("equalisation", "recentre", "split_audio", "rounding", "combination")}
     if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
         return {key: {"enabled": False} if isinstance(value, dict) else False for key, value in added.items()}
     return added

@@ -1,6 +1,7 @@
 # One ONNX graph per method; every engine is built from these files.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, equalisation.safetensors
+# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, equalisation.safetensors,
+#          weights.safetensors
 # OUTPUTS  results/{model}/onnx/fp32.onnx       nodes named like the modules they compute
 #          results/{model}/onnx/*.provenance.json   what each was made of, with what, and how
 #          results/{model}/onnx/{method}.onnx   the same graph with quantize/dequantize pairs and INT8 weights
@@ -38,6 +39,7 @@ rule insert_qdq:
         equalisation=lambda wildcards: (
             "results/{model}/equalisation.safetensors" if wildcards.method == "stablequant" else []
         ),
+        weights=lambda wildcards: "results/{model}/weights.safetensors" if wildcards.method == "stablequant" else [],
     output:
         "results/{model}/onnx/{method,(?!fp32).*}.onnx",
         provenance="results/{model}/onnx/{method}.provenance.json",

@@ -17,6 +17,7 @@ rule search_percentile:
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
         equalisation="results/{model}/equalisation.safetensors",
+        weights="results/{model}/weights.safetensors",
         activations="results/{model}/activations.json",
         probe=probe_of_layer,
     output:

@@ -16,6 +16,7 @@ rule probe_layer:
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
         equalisation="results/{model}/equalisation.safetensors",
+        weights="results/{model}/weights.safetensors",
         activations="results/{model}/activations.json",
     output:
         "results/{model}/sensitivity/{layers}.json",

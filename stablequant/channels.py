@@ -1,19 +1,17 @@
 """How far each channel of every activation reaches, and the scales that equalise them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
-from stablequant.batches import loaded
-from stablequant.collection import audio_of
 from stablequant.equalisation import channel_scales
+from stablequant.inputs import measure_inputs
 from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, channel_axis, groups_of, operation_of
+from stablequant.operations import groups_of, operation_of
 from stablequant.reference import Split
-from stablequant.stages import Frames, Stages
+from stablequant.stages import Stages
 
 
 class Extents:
@@ -23,7 +21,6 @@ class Extents:
     """
 
     def __init__(self, percentile: float, heard: Mapping[str, int]) -> None:
-        self.frames: Frames | None = None  # of the batch at hand, which say what is padding
         self._kept = {name: _above(percentile, count) + 1 for name, count in heard.items()}
         self._largest: dict[str, torch.Tensor] = {}
 
@@ -61,10 +58,7 @@ def equalise_channels(
     batches = split.sample(audio_seconds)
     lengths = stages.frames([u.samples for batch in batches for u in batch])
     extents = Extents(percentile, {m.activation: sum(lengths.entering(m.layer)) for m in modules})
-    with _measuring(stages.model, modules, extents):
-        for batch, audio in loaded(batches, split.front_end, "channels"):
-            extents.frames = stages.frames([u.samples for u in batch])
-            stages.logits(stages.enter(audio), 0, extents.frames)
+    measure_inputs(stages, modules, split, batches, extents)
     scales = {}
     for activation, reached in extents.reached().items():
         readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]
@@ -72,22 +66,3 @@ def equalise_channels(
             weights = [reader.weight.cpu().numpy() for reader in readers]
             scales[activation] = channel_scales(reached, weights, groups_of(readers[0]), exponent)
     return scales
-
-
-@contextmanager
-def _measuring(model: torch.nn.Module, modules: Sequence[QuantizedModule], extents: Extents) -> Iterator[None]:
-    """Every forward pass of ``model`` inside the block adds to ``extents``."""
-    handles = []
-    for module in {m.activation: m for m in modules}.values():
-
-        def hook(operation: Operation, inputs: tuple, module: QuantizedModule = module) -> None:
-            for part in audio_of(inputs[0], module.layer, operation, extents.frames):
-                for row in part if part.ndim == 3 else [part]:
-                    extents.add(module.activation, row if channel_axis(operation) == 0 else row.T)
-
-        handles.append(operation_of(model, module).register_forward_pre_hook(hook))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import pandas as pd
 
 from stablequant.batches import loaded
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
+from stablequant.fakequant import fake_quantized
 from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.mse import mse_range
@@ -86,7 +86,7 @@ class Combination:
         self.layers = list(stages.names)
         self._stages, self._modules, self._calibration = stages, modules, calibration
         self._histograms = histograms
-        self._weights = fake_quantized_weights(stages.model, modules, calibration.channel_scales)
+        self._weights = calibration.weights(stages.model, modules)
         self._ranges: dict[tuple[str, float], Range] = {}
 
     def size(self, layer: str) -> int:

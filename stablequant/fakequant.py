@@ -11,22 +11,31 @@ from stablequant.equalisation import equalised_weight
 from stablequant.layers import QuantizedModule
 from stablequant.operations import groups_of, operation_of, reciprocal
 from stablequant.quantization import QMAX, QMIN, Range, dequantized, quantize_weight
+from stablequant.rounding import RoundedWeight
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.equalisation`
 
 
 def fake_quantized_weights(
-    model: torch.nn.Module, modules: Iterable[QuantizedModule], channel_scales: ChannelScales
+    model: torch.nn.Module,
+    modules: Iterable[QuantizedModule],
+    channel_scales: ChannelScales,
+    rounded: Mapping[str, RoundedWeight] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Weights by the module's name as INT8 would represent them, for inputs divided by their ``channel_scales``."""
+    """Weights by the module's name as INT8 would represent them, for inputs divided by their ``channel_scales``.
+
+    Those are taken that ``rounded`` holds, by the module's name too; others are rounded to the nearest level.
+    """
     weights = {}
     for module in modules:
         operation = operation_of(model, module)
-        weight = operation.weight.data.cpu().numpy()
-        if module.activation in channel_scales:
-            weight = equalised_weight(weight, channel_scales[module.activation], groups_of(operation))
-        simulated = dequantized(*quantize_weight(weight))
-        weights[module.module] = torch.from_numpy(simulated).to(operation.weight.device)
+        found = (rounded or {}).get(module.module)
+        if found is None:
+            weight = operation.weight.data.cpu().numpy()
+            if module.activation in channel_scales:
+                weight = equalised_weight(weight, channel_scales[module.activation], groups_of(operation))
+            found = quantize_weight(weight)
+        weights[module.module] = torch.from_numpy(dequantized(*found)).to(operation.weight.device)
     return weights
 
 

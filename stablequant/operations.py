@@ -27,9 +27,17 @@ def groups_of(operation: Operation) -> int:
     return operation.groups if isinstance(operation, nn.Conv1d) else 1
 
 
+def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
+    """Zeros before and after the input."""
+    if operation.padding == "same":
+        total = operation.dilation[0] * (operation.kernel_size[0] - 1)
+        return total // 2, total - total // 2
+    return (0, 0) if operation.padding == "valid" else (operation.padding[0],) * 2
+
+
 def is_padded(operation: Operation) -> bool:
     """Whether zeros are put around the input."""
-    return isinstance(operation, nn.Conv1d) and operation.padding not in (0, (0,), "valid")
+    return isinstance(operation, nn.Conv1d) and any(padding_of(operation))
 
 
 def reads_audio(operation: Operation) -> bool:

@@ -10,6 +10,7 @@ from stablequant.equalisation import equalised_weight
 from stablequant.graph import input_of, load_graph, save_graph
 from stablequant.layers import QuantizedModule
 from stablequant.quantization import Range, dequantized, quantize_weight
+from stablequant.rounding import RoundedWeight
 
 
 def insert_qdq(
@@ -18,9 +19,10 @@ def insert_qdq(
     ranges: Mapping[str, Range],
     channel_scales: Mapping[str, np.ndarray],
     destination: Path,
+    rounded: Mapping[str, RoundedWeight] | None = None,
 ) -> None:
     """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales, float32 ``(channels,)``, by
-    activation name.
+    activation name. Weights that ``rounded`` does not hold are rounded to the nearest level.
 
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
     become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
@@ -34,7 +36,7 @@ def insert_qdq(
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
     for module in modules:
         node, chosen, factors = nodes[module.module], ranges[module.activation], channel_scales.get(module.activation)
-        weight = _quantize_weight(graph, node, factors)
+        weight = _quantize_weight(graph, node, factors, (rounded or {}).get(module.module))
         if chosen.centre:
             _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
         tensor = input_of(node, 0)
@@ -93,18 +95,22 @@ def _outputs_last(node: ir.Node) -> bool:
     return node.op_type == "MatMul"
 
 
-def _quantize_weight(graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None) -> np.ndarray:
+def _quantize_weight(
+    graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None, rounded: RoundedWeight | None
+) -> np.ndarray:
     """Make the node's weight INT8; return what it represents, float32 ``(outputs, ...)``."""
     value = input_of(node, 1)
     if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
-    weight = value.const_value.numpy()
     outputs_last = _outputs_last(node)
-    if outputs_last:
-        weight = weight.T
-    if channel_scales is not None:
-        weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
-    levels, scales = quantize_weight(weight)
+    if rounded is None:
+        weight = value.const_value.numpy()
+        if outputs_last:
+            weight = weight.T
+        if channel_scales is not None:
+            weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
+        rounded = quantize_weight(weight)
+    levels, scales = rounded
     integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
     steps = _constant(graph, f"{node.name}/weight_scale", scales)
     axis = ir.AttrInt64("axis", 1 if outputs_last else 0)

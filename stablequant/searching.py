@@ -13,6 +13,7 @@ from stablequant.layers import QuantizedModule
 from stablequant.racing import Racing
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import load_reference, read_split
+from stablequant.rounding import load_rounded
 from stablequant.stages import Stages
 from stablequant.trials import Calibration
 
@@ -30,8 +31,8 @@ class Search:
 def read_search(
     files: Any, device: str, threads: int, batch_mb: float, seed: int, racing: dict[str, Any] | None = None
 ) -> Search:
-    """Read the rule's input ``files``: ``checkpoint layers utterances equalisation summary posteriors``, and
-    ``activations`` where the job resumes from them."""
+    """Read the rule's input ``files``: ``checkpoint layers utterances equalisation weights summary posteriors``,
+    and ``activations`` where the job resumes from them."""
     checkpoint = Path(files.checkpoint)
     split = read_split(checkpoint, Path(files.utterances), batch_mb, seed)
     reference = load_reference(Path(files.summary), Path(files.posteriors))
@@ -42,6 +43,10 @@ def read_search(
     return Search(
         stages,
         read_modules(Path(files.layers)),
-        Calibration(split, reference, activations, seed, load_scales(Path(files.equalisation))),
+        Calibration(
+            *(split, reference, activations, seed),
+            channel_scales=load_scales(Path(files.equalisation)),
+            rounded=load_rounded(Path(files.weights)),
+        ),
         Racing(racing["confidence"], seed) if racing and racing["enabled"] else None,
     )

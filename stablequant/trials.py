@@ -16,6 +16,7 @@ from stablequant.quantization import Range
 from stablequant.racing import due
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Reference, Split
+from stablequant.rounding import RoundedWeight
 from stablequant.stages import Frames, Stages
 
 
@@ -24,7 +25,7 @@ class Calibration:
     """The calibration set as trials need it.
 
     ``activations`` are resumed from where there are any; ``seed`` draws the bootstrap's utterances; activations are
-    equalised by ``channel_scales``.
+    equalised by ``channel_scales``, and weights rounded as in ``rounded``, those it lacks to the nearest level.
     """
 
     split: Split
@@ -32,6 +33,11 @@ class Calibration:
     activations: Activations | None
     seed: int
     channel_scales: ChannelScales = field(default_factory=dict)
+    rounded: Mapping[str, RoundedWeight] = field(default_factory=dict)
+
+    def weights(self, model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> dict[str, torch.Tensor]:
+        """Of ``modules``, as INT8 represents them."""
+        return fake_quantized_weights(model, modules, self.channel_scales, self.rounded)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
     What lies before a layer is computed once per batch for all trials, from the nearest stored values.
     """
     ordered = sorted(experiments, key=lambda e: stages.names.index(e.layer))
-    weights = {e.layer: fake_quantized_weights(stages.model, e.modules, calibration.channel_scales) for e in ordered}
+    weights = {e.layer: calibration.weights(stages.model, e.modules) for e in ordered}
     split = calibration.split
     seen = 0
     with progress(total=len(split.utterances), label=" ".join(weights)) as recognised:

@@ -1,5 +1,6 @@
 """The simulation, the QDQ graph and the engines compute the same."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import jiwer
@@ -15,25 +16,43 @@ from stablequant.batches import loaded
 from stablequant.channels import equalise_channels
 from stablequant.collection import collecting
 from stablequant.engines import openvino as engine
-from stablequant.equalisation import equalised_weight
 from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized
-from stablequant.operations import groups_of, operation_of
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
+from stablequant.operations import operation_of
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range, quantize_weight
 from stablequant.recogniser import torch_infer
 from stablequant.reference import Split
+from stablequant.rounding import RoundedWeight
 from stablequant.scales import optimise_ranges
 from stablequant.stages import Stages
+from stablequant.weights import round_weights
+
+
+@pytest.fixture(scope="module")
+def split(demo, demo_utterances) -> Split:
+    return Split(demo_utterances, batches_of(demo, demo_utterances), demo.front_end, {})
 
 
 @pytest.fixture(scope="module", params=["paper", "extended"])
-def channel_scales(request, demo, demo_utterances) -> dict[str, np.ndarray]:
+def channel_scales(request, demo, split) -> dict[str, np.ndarray]:
     """None for the paper's procedure."""
-    if request.param == "paper":
-        return {}
-    split = Split(demo_utterances, batches_of(demo, demo_utterances), demo.front_end, {})
-    return equalise_channels(Stages(demo.model), demo.modules, split, 0.75, 99.9, 30)
+    extended = request.param == "extended"
+    return equalise_channels(Stages(demo.model), demo.modules, split, 0.75, 99.9, 30) if extended else {}
+
+
+@pytest.fixture(scope="module")
+def rounded(demo, split, channel_scales) -> dict[str, RoundedWeight]:
+    """To the nearest level for the paper's procedure."""
+    if not channel_scales:
+        return {m.module: quantize_weight(operation_of(demo.model, m).weight.numpy()) for m in demo.modules}
+    return round_weights(Stages(demo.model), demo.modules, split, channel_scales, 30)
+
+
+@pytest.fixture
+def simulated(demo, ranges, channel_scales, rounded) -> AbstractContextManager[None]:
+    weights = fake_quantized_weights(demo.model, demo.modules, channel_scales, rounded)
+    return fake_quantized(demo.model, demo.modules, ranges, channel_scales, weights)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +74,9 @@ def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
 
 
 @pytest.fixture(scope="module")
-def int8(demo, fp32, ranges, channel_scales) -> Path:
+def int8(demo, fp32, ranges, channel_scales, rounded) -> Path:
     path = fp32.with_name("int8.onnx")
-    insert_qdq(fp32, demo.modules, ranges, channel_scales, path)
+    insert_qdq(fp32, demo.modules, ranges, channel_scales, path, rounded if channel_scales else None)
     return path
 
 
@@ -93,8 +112,8 @@ def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
     assert found[1] == expected[1]
 
 
-def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, ranges, channel_scales):
-    with fake_quantized(demo.model, demo.modules, ranges, channel_scales):
+def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, simulated):
+    with simulated:
         expected = recognised(torch_infer(demo.model), demo, demo_utterances)
     exact = recognised(torch_infer(demo.model), demo, demo_utterances)
     infer, _ = load_engine(int8)
@@ -114,27 +133,20 @@ def nearly_tied(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool((best[:, -1] - best[:, -2] < 0.2 * expected.std()).all())
 
 
-def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, ranges, channel_scales):
+def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, int8, simulated):
     """An independent runtime, in floating point, straight from the graph."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 2
     session = onnxruntime.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
     few = demo_utterances[:15]
-    with fake_quantized(demo.model, demo.modules, ranges, channel_scales):
+    with simulated:
         expected = recognised(torch_infer(demo.model), demo, few)
     found = recognised(lambda audio: session.run(None, {"input_values": audio})[0], demo, few)
     assert relative_rms(found[0], expected[0]) < 0.02
 
 
-def weight_of(demo, module, channel_scales) -> np.ndarray:
-    operation = operation_of(demo.model, module)
-    scales = channel_scales.get(module.activation)
-    groups = groups_of(operation)
-    return operation.weight.numpy() if scales is None else equalised_weight(operation.weight.numpy(), scales, groups)
-
-
-def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges, channel_scales):
+def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ranges, rounded):
     model = onnx.load(int8)
     onnx.checker.check_model(model, full_check=True)
     constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
@@ -145,7 +157,7 @@ def test_the_graph_holds_the_simulations_scales_and_int8_weights(demo, int8, ran
         activation = producers[node.input[0]]
         assert activation.op_type == "DequantizeLinear"
         assert constants[activation.input[1]] == np.float32(ranges[module.activation].scale)
-        levels, scales = quantize_weight(weight_of(demo, module, channel_scales))
+        levels, scales = rounded[module.module]
         weight = producers[node.input[1]]
         stored = constants[weight.input[0]]
         assert stored.dtype == np.int8

@@ -6,6 +6,7 @@ from conftest import PROJECT, copy_project
 from stablequant.digest import code_digest
 
 PLOTS = ("sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "peers", "timeline")
+MEASURED = {"equalise_channels", "round_weights"}
 SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
 
 
@@ -22,10 +23,12 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
         ("mse.py", {"optimise_scales", "check_combination"}),
         (
             "collection.py",
-            {"equalise_channels", "recognise_reference", "probe_layer", "search_percentile", "check_combination"},
+            {"recognise_reference", "probe_layer", "search_percentile", "check_combination"} | MEASURED,
         ),
         ("qdq.py", {"insert_qdq"}),
+        ("inputs.py", MEASURED),
         ("channels.py", {"equalise_channels"}),
+        ("weights.py", {"round_weights"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine"}),
         ("precision.py", {"build_engine", "compare_precisions", "evaluate_engine"}),
         ("plots.py", {f"plot_{plot}" for plot in PLOTS}),

@@ -19,14 +19,27 @@ SEED = 0
 HAND = 5  # kills of one project at most; the next ones are of a new one
 DELAYS = (0.0, 2.0)  # seconds between a stage's first line in its log and the kill
 FINISHED = (
-    *("checkpoint/*", "equalisation.safetensors", "reference.json", "*histograms.safetensors", "sensitivity/*.json"),
-    *("percentiles/*.json", "combination.json", "scales/*.json", "onnx/*.onnx", "engines/*/*/model.*"),
+    *("checkpoint/*", "equalisation.safetensors", "weights.safetensors", "reference.json", "*histograms.safetensors"),
+    *(
+        "sensitivity/*.json",
+        "percentiles/*.json",
+        "combination.json",
+        "scales/*.json",
+        "onnx/*.onnx",
+        "engines/*/*/model.*",
+    ),
     "evaluation/*/*.json",
 )  # what took long and is not to be made again
 COMPARED = (
     *("reference.json", "sensitivity/*.json", "sensitivity.tsv", "percentiles/*.json", "percentiles.tsv"),
     *("combination.*", "scales/*.json", "onnx/*.onnx", "engines/*/*/model.*", "evaluation/*/*.tsv", "hypotheses.tsv"),
-    *("histograms.safetensors", "prepared_histograms.safetensors", "plots/sensitivity.svg", "plots/histograms.svg"),
+    *(
+        "weights.safetensors",
+        "histograms.safetensors",
+        "prepared_histograms.safetensors",
+        "plots/sensitivity.svg",
+        "plots/histograms.svg",
+    ),
 )
 
 

@@ -41,6 +41,7 @@ from stablequant.reference import Files, load_reference, read_split, recognise_r
 from stablequant.sensitivity import probe_layers
 from stablequant.stages import Stages
 from stablequant.trials import Calibration
+from stablequant.weights import round_weights
 
 checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
 peaks = {}
@@ -52,13 +53,15 @@ model = load_recogniser(checkpoint, threads=2)
 stages = Stages(model)
 modules = quantized_modules(model.config.to_dict())
 split = read_split(checkpoint, folder / "utterances.tsv", 50, 0)
-equalise_channels(stages, modules, split, 0.75, 99.9, 120)
+scales = equalise_channels(stages, modules, split, 0.75, 99.9, 120)
 note("channels")
+rounded = round_weights(stages, modules, split, scales, 60)
+note("weights")
 files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
-found = recognise_reference(stages, modules, split, files, 10_000, recentre=True)
+found = recognise_reference(stages, modules, split, files, 10_000, scales, recentre=True)
 note("reference")
 activations = Activations(files.activations, split.belongs, stages.names)
-calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0)
+calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0, scales, rounded)
 ranges = {name: full_range(h) for name, h in found.prepared.items()}
 probe_layers(stages, modules, ["transformer02"], ranges, calibration, 0.25)
 note("probe")

@@ -12,6 +12,7 @@ from conftest import TINY_CONFIG, configure, planned, snakemake
 from stablequant.equalisation import load_scales
 from stablequant.files import read_json, read_table, write_json
 from stablequant.graph import load_graph
+from stablequant.rounding import load_rounded
 from stablequant.show import markdown
 
 
@@ -130,7 +131,7 @@ def test_another_percentile_reruns_the_searches_and_what_follows(project):
     assert not jobs.keys() & {"probe_layer", "select_layers", "recognise_reference", "export_onnx"}
 
 
-def test_the_papers_procedure_neither_recentres_nor_equalises(project):
+def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_nearest(project):
     results = project / "results/tiny"
 
     def centres() -> list[float]:
@@ -138,14 +139,16 @@ def test_the_papers_procedure_neither_recentres_nor_equalises(project):
 
     assert sum(map(bool, centres())) > 10
     assert len(load_scales(results / "equalisation.safetensors")) > 10
+    assert len(load_rounded(results / "weights.safetensors")) > 10
     tiny = TINY_CONFIG["models"]["tiny"]
     configure(project, models={"tiny": tiny | {"procedure": "paper"}})
     jobs = planned(project)
-    assert {"equalise_channels", "recognise_reference", "probe_layer"} <= jobs.keys()
+    assert {"equalise_channels", "round_weights", "recognise_reference", "probe_layer"} <= jobs.keys()
     assert not jobs.keys() & {"import_checkpoint", "list_utterances", "export_onnx"}
     snakemake(project, "--until", "insert_qdq")
     assert not any(centres())
     assert load_scales(results / "equalisation.safetensors") == {}
+    assert load_rounded(results / "weights.safetensors") == {}
     graph = onnx.load(results / "onnx/stablequant.onnx")
     assert not [node.name for node in graph.graph.node if node.name.endswith(("/equalised", "/centred"))]
     prepared, plain = (results / f"{name}histograms.safetensors" for name in ("prepared_", ""))

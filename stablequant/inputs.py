@@ -1,0 +1,51 @@
+"""What the quantized modules read, handed to whoever measures it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+
+from stablequant.batches import Batch, loaded
+from stablequant.collection import audio_of
+from stablequant.layers import QuantizedModule
+from stablequant.operations import Operation, channel_axis, operation_of
+from stablequant.reference import Split
+from stablequant.stages import Frames, Stages
+
+
+class Measure(Protocol):
+    """Takes what was read of each activation, an utterance at a time."""
+
+    def add(self, activation: str, values: torch.Tensor) -> None:
+        """Take values ``(channels, frames)``."""
+
+
+def measure_inputs(
+    stages: Stages, modules: Sequence[QuantizedModule], split: Split, batches: Sequence[Batch], measure: Measure
+) -> None:
+    """Recognise ``batches``, which are some of the split's, in fp32 and hand ``measure`` each activation once."""
+    with _handing(stages, modules, measure) as heard:
+        for batch, audio in loaded(batches, split.front_end, type(measure).__name__.lower()):
+            heard.append(stages.frames([u.samples for u in batch]))
+            stages.logits(stages.enter(audio), 0, heard[-1])
+
+
+@contextmanager
+def _handing(stages: Stages, modules: Sequence[QuantizedModule], measure: Measure) -> Iterator[list[Frames]]:
+    """Every forward pass inside the block goes to ``measure``; the list given ends with the frames of its batch."""
+    heard: list[Frames] = []
+    handles = []
+    for module in {m.activation: m for m in modules}.values():
+
+        def hook(operation: Operation, inputs: tuple, module: QuantizedModule = module) -> None:
+            for part in audio_of(inputs[0], module.layer, operation, heard[-1]):
+                for row in part if part.ndim == 3 else [part]:
+                    measure.add(module.activation, row if channel_axis(operation) == 0 else row.T)
+
+        handles.append(operation_of(stages.model, module).register_forward_pre_hook(hook))
+    try:
+        yield heard
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,184 @@
+"""Weights are rounded so that what they compute over calibration audio changes least."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from conftest import batches_of
+
+from stablequant.channels import equalise_channels
+from stablequant.equalisation import equalised_weight
+from stablequant.inputs import measure_inputs
+from stablequant.layers import QuantizedModule
+from stablequant.operations import Operation, channel_axis, groups_of, operation_of, reciprocal
+from stablequant.quantization import QMAX, dequantized, quantize_weight
+from stablequant.reference import Split
+from stablequant.rounding import DAMPING, compensated, load_rounded, save_rounded
+from stablequant.stages import Stages
+from stablequant.weights import COLUMNS, Moments, blocks_of, columns_of, round_weights
+
+OPERATIONS = {
+    "linear": torch.nn.Linear(12, 8),
+    "audio": torch.nn.Conv1d(1, 8, 10, stride=5),
+    "convolution": torch.nn.Conv1d(12, 8, 3, stride=2),
+    "positional": torch.nn.Conv1d(12, 12, 4, groups=3, padding=2),
+    "depthwise": torch.nn.Conv1d(12, 12, 5, groups=12, padding="same"),
+}
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def alike(columns: int, frames: int) -> np.ndarray:
+    """Columns each of which is much like its neighbours, ``(columns, frames)``."""
+    return np.cumsum(noise(columns, frames), axis=0)
+
+
+def error(values: np.ndarray, levels: np.ndarray, moments: np.ndarray) -> float:
+    """Squared error of the outputs."""
+    return float(np.einsum("oi,ij,oj->", values - levels, moments, values - levels))
+
+
+def best_for_the_rest(values: np.ndarray, levels: dict[int, np.ndarray], moments: np.ndarray) -> np.ndarray:
+    """Weights of which some columns are ``levels`` and the others, as real numbers, are as good as can be."""
+    fixed = list(levels)
+    rest = [column for column in range(values.shape[1]) if column not in levels]
+    found = values.copy()
+    found[:, fixed] = np.stack(list(levels.values()), axis=1)
+    lost = values[:, fixed] - found[:, fixed]
+    found[:, rest] += np.linalg.solve(moments[np.ix_(rest, rest)], moments[np.ix_(rest, fixed)] @ lost.T).T
+    return found
+
+
+def test_each_column_is_rounded_after_the_others_made_up_for_those_before_it():
+    """The same by solving, for every column, for what is best for those that are left."""
+    values, heard = 40 * noise(6, 9), alike(9, 200)
+    moments = heard @ heard.T
+    damped = moments + DAMPING * np.diag(np.diag(moments))
+    levels: dict[int, np.ndarray] = {}
+    for column in np.argsort(-np.diag(moments)):
+        left = best_for_the_rest(values, levels, damped) if levels else values
+        levels[int(column)] = np.rint(left[:, column]).clip(-QMAX, QMAX)
+    expected = np.stack([levels[column] for column in range(9)], axis=1)
+    found = compensated(torch.from_numpy(values), torch.from_numpy(moments)).numpy()
+    assert np.array_equal(found, expected)
+    assert not np.array_equal(found, np.rint(values))
+
+
+def test_errors_cancel_where_columns_are_alike_and_stay_where_they_are_not():
+    values = torch.from_numpy(np.random.default_rng(1).uniform(-120, 120, (32, 24)))
+    moments = torch.from_numpy(np.cov(alike(24, 500)))
+    found = compensated(values, moments)
+    assert (found == found.round()).all()
+    assert found.abs().max() <= QMAX
+    nearest = values.round()
+    assert error(values.numpy(), found.numpy(), moments.numpy()) < 0.2 * error(
+        values.numpy(), nearest.numpy(), moments.numpy()
+    )
+    assert torch.equal(compensated(values, torch.diag(moments.diagonal())), nearest)
+
+
+@pytest.mark.parametrize("dead", [[3], range(24)], ids=["one", "all"])
+def test_columns_that_read_nothing_are_rounded_to_the_nearest_level(dead: Sequence[int]):
+    heard = alike(24, 500)
+    heard[list(dead)] = 0
+    values = torch.from_numpy(40 * noise(8, 24))
+    found = compensated(values, torch.from_numpy(heard @ heard.T))
+    assert found.isfinite().all()
+    assert torch.equal(found[:, list(dead)], values[:, list(dead)].round())
+
+
+def test_problems_side_by_side_are_solved_each_for_itself():
+    values = torch.from_numpy(40 * noise(3, 8, 10))
+    moments = torch.stack([torch.from_numpy(np.cov(alike(10, 50 + i))) for i in range(3)])
+    together = compensated(values, moments)
+    assert all(torch.equal(together[i], compensated(values[i], moments[i])) for i in range(3))
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_columns_times_the_weight_are_what_the_operation_computes(kind):
+    operation = OPERATIONS[kind].requires_grad_(False)
+    channels = operation.weight.shape[1] * groups_of(operation)
+    values = torch.from_numpy(noise(channels, 60)).float()
+    ahead = channel_axis(operation) == 0
+    expected = operation(values[None] if ahead else values.T[None])[0]
+    expected = (expected if ahead else expected.T) - operation.bias[:, None]
+    weight = operation.weight.reshape(
+        groups_of(operation), -1, operation.weight.shape[1], operation.weight[0, 0].numel()
+    )
+    found = torch.einsum("gock,gckt->got", weight, columns_of(operation, values)).flatten(0, 1)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OPERATIONS)
+def test_moments_are_of_all_that_was_heard(kind):
+    operation = OPERATIONS[kind].requires_grad_(False)
+    channels = operation.weight.shape[1] * groups_of(operation)
+    heard = [torch.from_numpy(noise(channels, frames)).float() for frames in (60, 35)]
+    moments = Moments({"read": operation})
+    for values in heard:
+        moments.add("read", values)
+    columns = torch.cat([columns_of(operation, values).flatten(1, 2) for values in heard], dim=-1)
+    (found,) = moments.blocks["read"]
+    assert torch.allclose(found, columns @ columns.mT, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("operation", [torch.nn.Linear(3 * COLUMNS + 5, 2), torch.nn.Conv1d(40, 2, 100)])
+def test_blocks_hold_whole_channels_and_all_of_them(operation):
+    blocks = blocks_of(operation)
+    channels = np.arange(operation.weight.shape[1])
+    assert np.array_equal(np.concatenate([channels[block] for block in blocks]), channels)
+    assert all(len(channels[block]) * operation.weight[0, 0].numel() <= COLUMNS for block in blocks)
+
+
+class Outputs:
+    """Squared error of what operations compute with INT8 weights, rounded as they were and to the nearest level."""
+
+    def __init__(self, model: torch.nn.Module, modules: Sequence[QuantizedModule], channel_scales: dict, rounded: dict):
+        self.lost: dict[str, np.ndarray] = {}
+        self._model, self._modules, self._scales, self._rounded = model, modules, channel_scales, rounded
+
+    def add(self, activation: str, values: torch.Tensor) -> None:
+        for module in (m for m in self._modules if m.activation == activation):
+            operation: Operation = operation_of(self._model, module)
+            factor = reciprocal(operation, self._scales.get(activation))
+            read = values[None] if channel_axis(operation) == 0 else values.T[None]
+            expected = operation.forward(read)  # which calls no hook, and so not this one
+            exact, nearest = operation.weight.data, operation.weight.data.numpy()
+            if factor is not None:
+                read, nearest = read * factor, equalised_weight(nearest, self._scales[activation], groups_of(operation))
+            lost = []
+            for weight in (self._rounded[module.module], quantize_weight(nearest)):
+                operation.weight.data = torch.from_numpy(dequantized(*weight))
+                lost.append(float(((operation.forward(read) - expected) ** 2).sum()))
+            operation.weight.data = exact
+            self.lost[module.module] = self.lost.get(module.module, 0) + np.array(lost)
+
+
+def test_every_module_of_a_recogniser_loses_less_on_audio_that_it_was_not_rounded_by(demo, demo_utterances):
+    heard, other = demo_utterances[:20], demo_utterances[20:30]
+    split = Split(heard, batches_of(demo, heard), demo.front_end, {})
+    stages = Stages(demo.model)
+    with torch.inference_mode():
+        scales = equalise_channels(stages, demo.modules, split, 0.75, 99.9, 1e9)
+        rounded = round_weights(stages, demo.modules, split, scales, 1e9)
+        outputs = Outputs(demo.model, demo.modules, scales, rounded)
+        measure_inputs(stages, demo.modules, split, batches_of(demo, other), outputs)
+    assert outputs.lost.keys() == {m.module for m in demo.modules}
+    shares = {name: own / nearest for name, (own, nearest) in outputs.lost.items()}
+    assert max(shares.values()) < 1, shares
+    assert np.median(list(shares.values())) < 0.7, shares
+
+
+def test_a_file_gives_back_what_was_saved(tmp_path):
+    weights = {"a.b": quantize_weight(noise(4, 3)), "head": quantize_weight(noise(2, 3, 5))}
+    for saved in (weights, {}):
+        save_rounded(tmp_path / "weights.safetensors", saved)
+        found = load_rounded(tmp_path / "weights.safetensors")
+        assert found.keys() == saved.keys()
+        for name, (levels, scales) in saved.items():
+            assert np.array_equal(found[name][0], levels)
+            assert np.array_equal(found[name][1], scales)
+            assert found[name][0].dtype == np.int8
