@@ -32,7 +32,8 @@ def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
     if operation.padding == "same":
         total = operation.dilation[0] * (operation.kernel_size[0] - 1)
         return total // 2, total - total // 2
-    return (0, 0) if operation.padding == "valid" else (operation.padding[0],) * 2
+    zeros = 0 if operation.padding == "valid" else int(operation.padding[0])
+    return zeros, zeros
 
 
 def is_padded(operation: Operation) -> bool:

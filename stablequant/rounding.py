@@ -42,7 +42,7 @@ def compensated(values: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
 
 def save_rounded(path: Path, weights: Mapping[str, RoundedWeight]) -> None:
     """Write INT8 weights by the module's name; none at all where each is to be rounded to the nearest level."""
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for name, (levels, scales) in weights.items():
         tensors |= {f"{name}/levels": levels, f"{name}/scales": scales}
     with replacing(path) as temporary:
