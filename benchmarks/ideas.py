@@ -8,7 +8,8 @@ chose, and measured on both splits, in points of WER and, finer, in the divergen
 - ``finer grid``: cut-offs halfway between that of the run and its neighbours, for each searched layer and for the rest;
 - ``in order``: a cut-off for every layer by divergence, one after the other, those before it already quantized;
 - ``per tensor``: the same for every activation by itself;
-- ``weights``: scales of weights by least squared error instead of maxima;
+- ``nearest``: every weight rounded to the nearest level, which shows what rounding with cancelling errors is worth;
+- ``weights``: the same, with scales of weights by least squared error instead of maxima;
 - ``biases``: what quantization changes in the mean output of each module is taken off its bias, one module after the
   other, those that read the same together.
 
@@ -38,7 +39,7 @@ sys.path.insert(0, str(PROJECT))
 from stablequant.batches import loaded
 from stablequant.combination import WHOLE, Choice, Combination
 from stablequant.equalisation import equalised_weight, load_scales
-from stablequant.fakequant import fake_quantized
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.files import read_json, read_table, write_table
 from stablequant.histograms import Histogram
 from stablequant.intervals import with_interval
@@ -50,6 +51,7 @@ from stablequant.percentile_table import best_percentiles
 from stablequant.quantization import QMAX, scale_of
 from stablequant.recogniser import load_recogniser
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
+from stablequant.rounding import load_rounded
 from stablequant.show import markdown_table
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
@@ -60,7 +62,16 @@ COLUMNS = [
     *("gained", "gained_low", "gained_high", "divergence"),
 ]
 SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
-IDEAS = ("as the run chose", "without the common cut-off", "finer grid", "in order", "per tensor", "weights", "biases")
+IDEAS = (
+    "as the run chose",
+    "without the common cut-off",
+    "finer grid",
+    "in order",
+    "per tensor",
+    "nearest",
+    "weights",
+    "biases",
+)
 SPLITS = ("calibration", "evaluation")
 
 
@@ -96,6 +107,7 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     stages = Stages(load_recogniser(checkpoint, threads=threads))
     modules = read_modules(results / "layers.tsv")
     scales = load_scales(results / "equalisation.safetensors")
+    rounded = load_rounded(results / "weights.safetensors")
     splits, histograms = {}, {}
     for name in SPLITS:
         (folder / name).mkdir()
@@ -106,7 +118,8 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
         added = {"channel_scales": scales, "recentre": CONFIG["recentre"], "split_audio": CONFIG["split_audio"]}
         found = recognise_reference(stages, modules, split, files, 0, **added)
         histograms[name] = found.prepared
-        splits[name] = Calibration(split, load_reference(files.summary, files.posteriors), None, CONFIG["seed"], scales)
+        reference = load_reference(files.summary, files.posteriors)
+        splits[name] = Calibration(split, reference, None, CONFIG["seed"], scales, rounded)
     chosen = read_json(results / "combination.json")
     choice = Choice(chosen["percentiles"], frozenset(chosen["float_layers"]))
     searched = Choice(best_percentiles(read_table(results / "percentiles.tsv")), frozenset())
@@ -217,12 +230,13 @@ def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, t
     with mean_outputs(subject, subject.modules) as expected:
         hear(subject, audio_seconds)
     ranges = subject.combination().ranges_of(subject.choice)
+    weights = subject.splits["calibration"].weights(subject.stages.model, subject.modules)
     biases: dict[str, torch.Tensor] = {}
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
     for activation in tqdm(activations, desc="biases"):
         own = [m for m in subject.modules if m.activation == activation]
         with (
-            fake_quantized(subject.stages.model, subject.modules, ranges, subject.channel_scales),
+            fake_quantized(subject.stages.model, subject.modules, ranges, subject.channel_scales, weights),
             corrected(subject, biases),
             mean_outputs(subject, own) as found,
         ):
@@ -242,7 +256,8 @@ def recognise(
     combination = subject.combination(split)
     calibration = subject.splits[split]
     trial = Trial(combination.ranges_of(choice), calibration)
-    quantized = fake_quantized(subject.stages.model, subject.modules, trial.ranges, calibration.channel_scales, weights)
+    model, modules, scales = subject.stages.model, subject.modules, calibration.channel_scales
+    quantized = fake_quantized(model, modules, trial.ranges, scales, weights or calibration.weights(model, modules))
     with quantized, corrected(subject, biases or {}):
         for batch, audio in loaded(calibration.split.batches, calibration.split.front_end, split):
             frames = subject.stages.frames([u.samples for u in batch])
@@ -269,6 +284,12 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
         "finer grid": lambda: chosen(finer_grid(subject, audio_seconds)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
+        "nearest": lambda: (
+            subject.choice,
+            fake_quantized_weights(subject.stages.model, subject.modules, subject.channel_scales),
+            None,
+            0.0,
+        ),
         "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0.0),
         "biases": with_biases,
     }

@@ -1,8 +1,9 @@
 """What each step before the paper's procedure is worth: ``python benchmarks/steps.py --out FILE``.
 
 The demo with every layer in INT8, in simulation: the audio in one number or two, channels equalised or not, ranges
-around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one. There is no
-search: every range is that of least squared error over the histogram clipped at the same percentile. ``divergence`` is
+around 0 or around their own centres, and, where they have their own, 0 midway between two levels or on one; with all of
+that, weights whose errors cancel in place of such as are rounded to the nearest level. There is no search: every range
+is that of least squared error over the histogram clipped at the same percentile. ``divergence`` is
 of the posteriors from fp32's, in nats per frame. Calibration and evaluation split are **synthesised** speech.
 ``--models`` takes other recognisers of the same audio besides (variants.py). Run it in the project's folder.
 """
@@ -28,7 +29,7 @@ from stablequant.batches import loaded
 from stablequant.channels import equalise_channels
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
-from stablequant.fakequant import fake_quantized
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.files import read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.intervals import with_interval
@@ -43,10 +44,11 @@ from stablequant.reference import Split, read_split
 from stablequant.show import markdown_table
 from stablequant.stages import Stages
 from stablequant.utterances import Utterance, list_utterances, table_of
+from stablequant.weights import round_weights
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
-    *("model", "split", "audio", "equalised", "centres", "zero"),
+    *("model", "split", "audio", "equalised", "centres", "zero", "weights"),
     *("wer", "degradation", "ci_low", "ci_high", "divergence"),
 ]
 Posteriors = dict[str, np.ndarray]  # log posteriors by the utterance's path, (frames, classes)
@@ -100,15 +102,21 @@ def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> l
         with collecting(stages.model, modules, scales, recentre=centres, split_audio=numbers == 2) as collectors:
             recognise(stages, splits["calibration"], "histograms")
         ranges = {name: mse_range(histogram, percentile) for name, histogram in collectors.histograms().items()}
-        kinds = {"between levels": Range, "a level": ZeroOnALevel} if centres else {"a level": Range}
-        for (zero, kind), (name, split) in product(kinds.items(), splits.items()):
+        kinds = [("between levels", Range), ("a level", ZeroOnALevel)] if centres else [("a level", Range)]
+        steps = [(*kind, "nearest", fake_quantized_weights(stages.model, modules, scales)) for kind in kinds]
+        if numbers == 2 and equalised and centres:
+            rounded = round_weights(stages, modules, splits["calibration"], scales, CONFIG["rounding"]["audio_seconds"])
+            cancelling = fake_quantized_weights(stages.model, modules, scales, rounded)
+            steps.insert(1, (*kinds[0], "errors cancel", cancelling))
+        for (zero, kind, rounding, weights), (name, split) in product(steps, splits.items()):
             placed = {activation: kind(r.low, r.high, r.split) for activation, r in ranges.items()}
-            with fake_quantized(stages.model, modules, placed, scales):
+            with fake_quantized(stages.model, modules, placed, scales, weights):
                 errors, posteriors = recognise(stages, split, f"{name}, zero {zero}")
             reference, expected = fp32[name]
             low, high = degradation_interval(errors, reference, CONFIG["seed"])
             row = {"split": name, "audio": numbers, "equalised": equalised, "centres": "own" if centres else "0"}
-            row |= {"zero": zero, "wer": errors.wer, "degradation": degradation(errors, reference)}
+            row |= {"zero": zero, "weights": rounding}
+            row |= {"wer": errors.wer, "degradation": degradation(errors, reference)}
             row |= {"ci_low": low, "ci_high": high, "divergence": mean_divergence(expected, posteriors)}
             rows.append(row)
     return rows
@@ -116,18 +124,21 @@ def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> l
 
 def markdown(table: pd.DataFrame) -> str:
     """Points of WER lost by combination of steps: the first model on both splits, others on the evaluation split."""
-    steps = ["audio", "equalised", "centres", "zero"]
+    steps = ["audio", "equalised", "centres", "zero", "weights"]
     numbers, shares, centres = {1: "one number", 2: "two"}, {False: "no", True: "yes"}, {"0": "0", "own": "its own"}
     first, *others = table["model"].unique()
     shown = {"calibration split": (first, "calibration"), "evaluation split": (first, "evaluation")}
     shown |= {f"{other}, evaluation split": (other, "evaluation") for other in others}
     rows = []
-    for (audio, equalised, centre, zero), own in table.dropna(subset="audio").groupby(steps, sort=False):
+    for (audio, equalised, centre, zero, rounding), own in table.dropna(subset="audio").groupby(steps, sort=False):
         found = own.set_index(["model", "split"])
-        cells = [numbers[audio], shares[equalised], centres[centre], zero]
+        cells = [numbers[audio], shares[equalised], centres[centre], zero, rounding]
         cells += [with_interval(found.loc[place]) for place in shown.values()]
-        rows.append([*cells, f"{found.loc[(first, 'evaluation'), 'divergence']:.4f}"])
-    header = ["audio in", "channels equalised", "centre", "0 is", *shown, "divergence, evaluation split"]
+        rows.append(
+            [*cells, *(f"{found.loc[(model, 'evaluation'), 'divergence']:.5f}" for model in (first, others[-1]))]
+        )
+    header = ["audio in", "channels equalised", "centre", "0 is", "weights", *shown]
+    header += [f"divergence, {model}" for model in (first, others[-1])]
     return markdown_table(header, rows)
 
 
