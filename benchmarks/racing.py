@@ -93,11 +93,11 @@ def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:
 def search(racing: Racing, candidates: list[Candidate], order: np.ndarray) -> tuple[Candidate, np.ndarray]:
     """The cut-off that wins, and how many utterances each was tried on."""
     errors = np.array([c.outcome.errors for c in candidates])[:, order]
-    divergences = np.array([c.outcome.divergence for c in candidates])
+    divergences = np.array([c.outcome.divergences for c in candidates])[:, order]
     utterances = len(order)
     running, heard = np.arange(len(errors)), np.full(len(errors), utterances)
     for seen in looks(utterances):
-        lost = racing.losers(errors[running, :seen], divergences[running], utterances - seen)
+        lost = racing.losers(errors[running, :seen], divergences[running, :seen].sum(axis=1), utterances - seen)
         heard[running[lost]] = seen
         running = running[~lost]
         if len(running) == 1:

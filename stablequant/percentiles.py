@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -88,9 +89,13 @@ def clipped(
 
 def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Of the candidates that were not given up the fewest word errors, on the utterances that all of them recognised;
-    ties go to the lower divergence from fp32, then to the higher percentile."""
+    ties go to the lower divergence from fp32 on the same, then to the higher percentile."""
     running = [c for c in candidates if not c.stopped]
-    errors = np.array([[np.nan if e is None else e for e in c.outcome.errors] for c in running], dtype=float)
-    totals = errors[:, ~np.isnan(errors).any(axis=0)].sum(axis=1).tolist()
-    ranked = sorted(zip(totals, running, strict=True), key=lambda t: (t[0], t[1].outcome.divergence, -t[1].percentile))
-    return [replace(c, best=c is ranked[0][1]) for c in candidates]
+    heard_by_all = [None not in errors for errors in zip(*(c.outcome.errors for c in running), strict=True)]
+
+    def rank(candidate: Candidate) -> tuple:
+        errors, divergences = candidate.outcome.errors, candidate.outcome.divergences
+        return sum(compress(errors, heard_by_all)), sum(compress(divergences, heard_by_all)), -candidate.percentile
+
+    winner = min(running, key=rank)
+    return [replace(c, best=c is winner) for c in candidates]

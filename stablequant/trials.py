@@ -51,6 +51,7 @@ class Outcome:
     divergence: of the CTC posteriors from fp32's, nats per frame
     utterances: how many were recognised
     errors: word errors of each utterance, None where it was not recognised
+    divergences: of each utterance's posteriors, nats summed over its frames, None where it was not recognised
     """
 
     wer: float
@@ -60,6 +61,7 @@ class Outcome:
     divergence: float
     utterances: int
     errors: list[int | None]
+    divergences: list[float | None]
 
 
 class Trial:
@@ -71,7 +73,7 @@ class Trial:
         self._calibration = calibration
         self._place = {u.path: i for i, u in enumerate(calibration.split.utterances)}
         self._errors = np.full(len(self._place), -1)
-        self._divergence = 0.0
+        self._divergences = np.zeros(len(self._place))
         self._frames = 0
 
     def add(self, batch: Batch, logits: torch.Tensor, frames: Frames) -> None:
@@ -81,7 +83,8 @@ class Trial:
         recognition.add(batch, rows)
         self._errors[[self._place[u.path] for u in batch]] = recognition.score(batch).errors
         for utterance, row in zip(batch, rows, strict=True):
-            self._divergence += divergence(self._calibration.reference.log_posteriors[utterance.path], row)
+            expected = self._calibration.reference.log_posteriors[utterance.path]
+            self._divergences[self._place[utterance.path]] = divergence(expected, row)
             self._frames += len(row)
 
     @property
@@ -103,7 +106,7 @@ class Trial:
     @property
     def divergence(self) -> float:
         """Nats per frame."""
-        return self._divergence / self._frames
+        return float(self._divergences.sum()) / self._frames
 
     def outcome(self) -> Outcome:
         """What was measured so far."""
@@ -115,7 +118,10 @@ class Trial:
             ci_high=high,
             divergence=self.divergence,
             utterances=int(self.seen.sum()),
-            errors=[int(errors) if errors >= 0 else None for errors in self._errors],
+            errors=[int(errors) if seen else None for errors, seen in zip(self._errors, self.seen, strict=True)],
+            divergences=[
+                float(nats) if seen else None for nats, seen in zip(self._divergences, self.seen, strict=True)
+            ],
         )
 
 

@@ -10,7 +10,7 @@ from stablequant.trials import Outcome
 
 
 def outcome(wer: float, divergence: float = 0.0) -> Outcome:
-    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, 10, [round(10 * wer)])
+    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, divergence, 10, [round(10 * wer)], [divergence])
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,16 @@ def test_a_candidate_that_was_given_up_never_wins():
 
 def test_what_was_heard_in_part_is_compared_on_that_part():
     """Racing ends a search with one cut-off left; 100 % was measured by the probe, on all audio."""
-    whole = Candidate(100.0, Outcome(10.0, 0.4, 0.0, 0.8, 0.0, 4, [0, 0, 2, 2]))
-    raced = Candidate(99.9, Outcome(5.0, 2.0, 0.0, 4.0, 0.0, 2, [0, 1, None, None]))
+    whole = Candidate(100.0, Outcome(10.0, 0.4, 0.0, 0.8, 0.0, 4, [0, 0, 2, 2], [0.1] * 4))
+    raced = Candidate(99.9, Outcome(5.0, 2.0, 0.0, 4.0, 0.0, 2, [0, 1, None, None], [0.1] * 2 + [None] * 2))
     assert [c.best for c in mark_best([whole, raced])] == [True, False]
+
+
+def test_ties_are_broken_on_the_part_that_all_heard():
+    """Over all that each heard, the first would diverge less."""
+    whole = Candidate(100.0, Outcome(10.0, 0.4, 0.0, 0.8, 0.1, 4, [1, 0, 2, 2], [0.3, 0.1, 0.0, 0.0]))
+    raced = Candidate(99.9, Outcome(5.0, 2.0, 0.0, 4.0, 0.15, 2, [0, 1, None, None], [0.2, 0.1, None, None]))
+    assert [c.best for c in mark_best([whole, raced])] == [False, True]
 
 
 @pytest.fixture
