@@ -315,8 +315,7 @@ def markdown(table: pd.DataFrame) -> str:
         cells = [f"{own['passes'].iloc[0]:.0f}"]
         for split in splits:
             row = found.loc[split]
-            gained = {"degradation": row["gained"], "ci_low": row["gained_low"], "ci_high": row["gained_high"]}
-            cells += [with_interval(row), with_interval(gained), f"{row['divergence']:.4f}"]
+            cells += [with_interval(row), with_interval(row, "gained"), f"{row['divergence']:.4f}"]
         rows.append([idea, *cells])
     columns = ("points of WER lost", "points gained against the run's choice", "divergence")
     return markdown_table(["idea", "passes", *(f"{c}, {split} split" for split in splits for c in columns)], rows)

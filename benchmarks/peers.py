@@ -10,9 +10,11 @@ harder to quantize (see variants.py), and the demo's second recogniser, with lay
 StableQuant's workflow of seconds times threads, divided by the cores. ``passes`` are recognitions of the calibration
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
 is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
+``behind`` are the points of WER that a method loses against StableQuant, with the interval of a paired bootstrap.
 
-Rows are kept beside the engines, in ``results/peers``, as they are measured, so that an interrupted run goes on where
-it stopped; without that folder everything is measured anew. Only the turns are taken again each time.
+The peers' engines and what they took are kept in ``results/peers``, so that an interrupted run goes on where it
+stopped; without that folder everything is quantized anew. StableQuant's workflow runs as far as something changed, and
+all engines are judged each time.
 """
 
 import argparse
@@ -42,7 +44,7 @@ from stablequant.front_end import read_front_end
 from stablequant.intervals import with_interval
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
-from stablequant.metrics import WordErrors, degradation, degradation_interval
+from stablequant.metrics import degradation, degradation_interval
 from stablequant.show import markdown_table
 from stablequant.timeline import read_jobs
 from stablequant.utterances import read_utterances
@@ -50,9 +52,9 @@ from stablequant.utterances import read_utterances
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "method", "wer", "degradation", "ci_low", "ci_high", "size_bytes", "rtfx", "seconds", "passes"),
-    *("float_layers", "error"),
+    *("float_layers", "error", "behind", "behind_low", "behind_high"),
 ]
-ROWS = PROJECT / "results/peers/rows.tsv"
+TAKEN = PROJECT / "results/peers/taken.tsv"
 OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
 TIMED_SECONDS = 300  # of the evaluation audio
@@ -96,7 +98,7 @@ def prepare(name: str, threads: int) -> Subject:
     results = PROJECT / "results" / name
     wanted = [f"results/{name}/engines/openvino/{method}" for method in ("fp32", OURS)]
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
-    subprocess.run([*snakemake, "--rerun-triggers", "mtime", "--", *wanted], cwd=PROJECT, check=True)
+    subprocess.run([*snakemake, "--", *wanted], cwd=PROJECT, check=True)
     front_end = read_front_end(results / "checkpoint")
     memory = read_footprint(results / "checkpoint/config.json")
     evaluation = make_batches(
@@ -127,35 +129,51 @@ def engine_of(subject: Subject, method: str) -> Path:
 
 
 def quantize(subject: Subject, method: str) -> dict:
-    """Write a peer's network; return ``passes`` and ``seconds``."""
+    """Write a peer's network; return ``seconds`` and ``passes``, or the ``error``, as they are kept."""
+    kept = read_table(TAKEN) if TAKEN.exists() else pd.DataFrame()
+    if len(kept) and len(known := kept[(kept["model"] == subject.name) & (kept["method"] == method)]):
+        return known.iloc[0].dropna().to_dict()
     folder = engine_of(subject, method)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    taken = {"model": subject.name, "method": method}
     start = time.perf_counter()
-    passes = PEERS[method](subject, folder)
-    return {"passes": passes, "seconds": time.perf_counter() - start}
+    try:
+        taken["passes"] = PEERS[method](subject, folder)
+        taken["seconds"] = time.perf_counter() - start
+    except Exception as error:  # a peer that fails is a result
+        logging.exception("%s, %s", subject.name, method)
+        taken["error"] = " ".join(f"{type(error).__name__}: {error}".split())
+    write_table(TAKEN, pd.concat([kept, pd.DataFrame([taken])], ignore_index=True))
+    return taken
 
 
-def measure(subject: Subject, method: str, fp32: WordErrors | None) -> tuple[dict, WordErrors]:
-    """One row without its speed, and the word errors."""
-    cost: dict = own_cost(subject) if method == OURS else quantize(subject, method) if method in PEERS else {}
-    folder = engine_of(subject, method)
-    infer, _ = openvino.load(folder, subject.threads)
+def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
+    """A row for each of ``taken``, fp32's and StableQuant's being the first two: what its engine recognises, and how
+    fast."""
     utterances = [u for batch in subject.evaluation for u in batch]
-    found = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1)
-    row = {
-        "model": subject.name,
-        "method": method,
-        "wer": found.scored.wer,
-        **cost,
-        "size_bytes": sum((folder / f"model.{ending}").stat().st_size for ending in ("xml", "bin")),
-    }
-    if method != "fp32":
-        row["float_layers"] = float_layers(folder / "model.xml", subject.modules)
-    reference = found.scored if fp32 is None else fp32
-    low, high = degradation_interval(found.scored, reference, CONFIG["seed"])
-    row |= {"degradation": degradation(found.scored, reference), "ci_low": low, "ci_high": high}
-    return row, found.scored
+    rows, scored = [], {}
+    for row in [row for row in taken if "error" not in row]:
+        folder = engine_of(subject, row["method"])
+        infer, _ = openvino.load(folder, subject.threads)
+        scored[row["method"]] = errors = evaluate(
+            infer, utterances, subject.evaluation, subject.front_end, repeats=1
+        ).scored
+        found = {"wer": errors.wer, "size_bytes": sum((folder / f"model.{e}").stat().st_size for e in ("xml", "bin"))}
+        if row["method"] != "fp32":
+            found["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+        for column, low, high, other in (
+            ("degradation", "ci_low", "ci_high", "fp32"),
+            ("behind", "behind_low", "behind_high", OURS),
+        ):
+            if other in scored:
+                found[column] = degradation(errors, scored[other])
+                found[low], found[high] = degradation_interval(errors, scored[other], CONFIG["seed"])
+        rows.append(row | found)
+        print(f"{subject.name} {row['method']}: {errors.wer:.2f} %", flush=True)
+    speeds = take_turns(subject, list(scored))
+    judged = pd.DataFrame([*rows, *(row for row in taken if "error" in row)], columns=COLUMNS)
+    return judged.assign(rtfx=judged["method"].map(speeds))
 
 
 def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
@@ -205,8 +223,8 @@ def summarise(table: pd.DataFrame) -> str:
         speed, least = own.loc[OURS, "rtfx"], others.loc[others["wer"].idxmin()]
         lines.append(
             f"{model}: {speed / own.loc['fp32', 'rtfx']:.2f} times fp32's speed, {speed / others['rtfx'].max():.2f} of "
-            f"the fastest other's; {own.loc[OURS, 'wer'] - least['wer']:+.2f} points of WER against the best other, "
-            f"{least['method']}"
+            f"the fastest other's; the best other, {least['method']}, loses {with_interval(least, 'behind')} points of "
+            "WER against StableQuant"
         )
     return "\n".join(lines)
 
@@ -226,9 +244,9 @@ def _span(values: pd.Series, places: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS[1:], default=METHODS[1:], help="beside fp32")
+    parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=list(PEERS), help="beside fp32 and ours")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write a TSV of all rows that were measured in this folder")
+    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
     if arguments.markdown:
@@ -236,39 +254,15 @@ def main() -> None:
         print(markdown(measured), summarise(measured), sep="\n\n")
         return
     logging.basicConfig(level=logging.WARNING)
-    table = read_table(ROWS) if ROWS.exists() else pd.DataFrame(columns=COLUMNS)
-
-    def write() -> None:
-        for file in filter(None, [ROWS, arguments.out]):
-            write_table(file, table)
-
-    def add(row: dict) -> None:
-        nonlocal table
-        table = pd.concat([table, pd.DataFrame([row], columns=COLUMNS)], ignore_index=True)
-        print(table.tail(1).to_string(index=False, header=False), flush=True)
-        write()
-
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
-        done = set(table.loc[table["model"] == model, "method"])
-        row, fp32 = measure(subject, "fp32", None)
-        if "fp32" not in done:
-            add(row)
-        for method in [m for m in arguments.methods if m not in done]:
-            try:
-                add(measure(subject, method, fp32)[0])
-            except Exception as error:  # a peer that fails is a result
-                logging.exception("%s, %s", model, method)
-                add({"model": model, "method": method, "error": " ".join(f"{type(error).__name__}: {error}".split())})
-        own = (table["model"] == model) & table["wer"].notna()
-        methods = list(table.loc[own, "method"])
-        for method in methods:
-            if not (engine_of(subject, method) / "model.bin").is_file():
-                quantize(subject, method)
-        table.loc[own, "rtfx"] = table.loc[own, "method"].map(take_turns(subject, methods))
-        table = in_order(table)
-        write()
-    print(table.round(2).to_string(index=False))
+        taken = [{"model": model, "method": "fp32"}, {"model": model, "method": OURS, **own_cost(subject)}]
+        measured = judge(subject, [*taken, *(quantize(subject, method) for method in arguments.methods)])
+        print(measured.round(2).to_string(index=False), flush=True)
+        if arguments.out:
+            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
+            table = pd.concat([before[before["model"] != model], measured], ignore_index=True)
+            write_table(arguments.out, in_order(table)[COLUMNS])
 
 
 if __name__ == "__main__":

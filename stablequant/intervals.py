@@ -3,7 +3,8 @@
 from typing import Any
 
 
-def with_interval(row: Any) -> str:
-    """Points of WER lost by one row of a table, read by pandas or csv, with the 95 % interval."""
-    points, low, high = (float(row[column]) for column in ("degradation", "ci_low", "ci_high"))
-    return f"{points:.2f} ({low:.2f} to {high:.2f})"
+def with_interval(row: Any, points: str = "degradation") -> str:
+    """Points of WER in one row of a table, read by pandas or csv, with their 95 % interval, in the columns beside."""
+    prefix = "ci" if points == "degradation" else points
+    found, low, high = (round(float(row[column]), 2) + 0.0 for column in (points, f"{prefix}_low", f"{prefix}_high"))
+    return f"{found:.2f} ({low:.2f} to {high:.2f})"  # and never -0.00
