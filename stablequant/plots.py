@@ -53,14 +53,15 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
 def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
     """One line per layer of ``percentiles.tsv``: WER at each cut-off, the best one filled, one given up a dot."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    styles = cycle(["o-", "s--", "^-.", "D:", "v-", "P--", "X-.", "*:"])
+    styles = zip(cycle("os^DvPX*"), cycle(["-", "--", ":"]))  # 24 that differ in black and white too
     grid = sorted(table["percentile"].unique())
-    for (layer, rows), style in zip(table.groupby("layer", sort=False), styles, strict=False):
+    for (layer, rows), (marker, stroke) in zip(table.groupby("layer", sort=False), styles, strict=False):
         places = rows["percentile"].map(grid.index)
-        line = axes.plot(places, rows["wer"], style, markerfacecolor="white", label=layer, linewidth=1.4)[0]
-        for chosen, marker, size in (("best", style[0], 9), ("stopped", ".", 5)):
+        style = {"marker": marker, "linestyle": stroke, "linewidth": 1.4}
+        line = axes.plot(places, rows["wer"], **style, markerfacecolor="white", label=layer)[0]
+        for chosen, mark, size in (("best", marker, 9), ("stopped", ".", 5)):
             marked = rows[chosen].astype(bool)
-            axes.plot(places[marked], rows["wer"][marked], marker, color=line.get_color(), markersize=size)
+            axes.plot(places[marked], rows["wer"][marked], mark, color=line.get_color(), markersize=size)
     axes.set_xticks(range(len(grid)), [f"{p:g}" for p in grid])
     axes.set_xlabel("cut-off percentile of the layer's activations, %")
     axes.set_ylabel("WER on the calibration set, %")
