@@ -57,8 +57,7 @@ def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
     grid = sorted(table["percentile"].unique())
     for (layer, rows), (marker, stroke) in zip(table.groupby("layer", sort=False), styles, strict=False):
         places = rows["percentile"].map(grid.index)
-        style = {"marker": marker, "linestyle": stroke, "linewidth": 1.4}
-        line = axes.plot(places, rows["wer"], **style, markerfacecolor="white", label=layer)[0]
+        line = axes.plot(places, rows["wer"], marker + stroke, markerfacecolor="white", label=layer, linewidth=1.4)[0]
         for chosen, mark, size in (("best", marker, 9), ("stopped", ".", 5)):
             marked = rows[chosen].astype(bool)
             axes.plot(places[marked], rows["wer"][marked], mark, color=line.get_color(), markersize=size)
