@@ -65,7 +65,7 @@ def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
     axes.set_xlabel("cut-off percentile of the layer's activations, %")
     axes.set_ylabel("WER on the calibration set, %")
     if len(table):
-        axes.legend(frameon=False, ncols=2)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1), ncols=-(-table["layer"].nunique() // 16))
     else:
         axes.text(0.5, 0.5, "no layer was selected", transform=axes.transAxes, ha="center")
     _save(figure, path)
