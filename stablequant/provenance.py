@@ -35,11 +35,16 @@ def packages() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Number of cores and name of this machine's CPU."""
+    """Number of cores and name of this machine's CPU, with family and model, as names alone cover several kinds."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} cores of {names[0]}" if names else platform.processor() or "an unknown CPU"
+    fields = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    known = dict(reversed(fields))  # of the first core
+    if "model name" not in known:
+        return platform.processor() or "an unknown CPU"
+    cores = sum(name == "model name" for name, _ in fields)
+    kind = f" (family {known['cpu family']}, model {known.get('model')})" if "cpu family" in known else ""
+    return f"{cores} cores of {known['model name']}{kind}"
 
 
 def provenance(rule: str, output: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> dict[str, Any]:
