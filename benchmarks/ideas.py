@@ -306,19 +306,18 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """A row per idea, a column per split that chose nothing."""
-    judged = table[table["split"] != "calibration"]
-    splits = list(judged["split"].unique())
+    """A row per idea, columns per recogniser, all of the split that chose nothing."""
+    judged = table[table["split"] == "evaluation"]
+    models = list(judged["model"].unique())
     rows = []
     for idea, own in judged.groupby("idea", sort=False):
-        found = own.set_index("split")
-        cells = [f"{own['passes'].iloc[0]:.0f}"]
-        for split in splits:
-            row = found.loc[split]
-            cells += [with_interval(row), with_interval(row, "gained"), f"{row['divergence']:.4f}"]
+        found = own.set_index("model")
+        cells = [f"{found.loc[models[0], 'passes']:.0f}"]
+        for row in (found.loc[model] for model in models):
+            cells += [with_interval(row), with_interval(row, "gained"), f"{row['divergence']:.5f}"]
         rows.append([idea, *cells])
-    columns = ("points of WER lost", "points gained against the run's choice", "divergence")
-    return markdown_table(["idea", "passes", *(f"{c}, {split} split" for split in splits for c in columns)], rows)
+    columns = ("points of WER lost", "points gained", "divergence")
+    return markdown_table(["idea", f"passes, {models[0]}", *(f"{c}, {m}" for m in models for c in columns)], rows)
 
 
 def main() -> None:
