@@ -18,7 +18,7 @@ from synthesise_speech import write_split
 from write_sentences import draw_sentences, draw_splits
 
 UTTERANCES = 3000
-SEED = 6  # on top of the recipe's; its splits have the first; 4 and 5 were heard before the procedure's last change
+SEED = 7  # on top of the recipe's; its splits have the first; 4 to 6 were heard before the procedure's last change
 
 
 def synthesise(threads: int) -> Path:

@@ -18,6 +18,7 @@ all engines are judged each time.
 """
 
 import argparse
+import hashlib
 import logging
 import shutil
 import subprocess
@@ -39,12 +40,12 @@ from variants import RECOGNISERS, checkpoint_of
 from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
-from stablequant.files import read_table, write_table
+from stablequant.files import checksum, read_table, write_table
 from stablequant.front_end import read_front_end
 from stablequant.intervals import with_interval
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
-from stablequant.metrics import degradation, degradation_interval
+from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.show import markdown_table
 from stablequant.timeline import read_jobs
 from stablequant.utterances import read_utterances
@@ -129,51 +130,79 @@ def engine_of(subject: Subject, method: str) -> Path:
 
 
 def quantize(subject: Subject, method: str) -> dict:
-    """Write a peer's network; return ``seconds`` and ``passes``, or the ``error``, as they are kept."""
-    kept = read_table(TAKEN) if TAKEN.exists() else pd.DataFrame()
-    if len(kept) and len(known := kept[(kept["model"] == subject.name) & (kept["method"] == method)]):
+    """Write a peer's network; return ``seconds`` and ``passes``, or the ``error``, as they are kept.
+
+    What was kept counts while its network is there, and recogniser, calibration audio and the peers' code are the same.
+    """
+    folder, made_of = engine_of(subject, method), made_of_what(subject)
+    kept = read_table(TAKEN) if TAKEN.exists() else pd.DataFrame(columns=["model", "method", "made_of", "error"])
+    own = (kept["model"] == subject.name) & (kept["method"] == method)
+    known = kept[own & (kept["made_of"] == made_of)]
+    if len(known) and (known["error"].notna().any() or (folder / "model.bin").is_file()):
         return known.iloc[0].dropna().to_dict()
-    folder = engine_of(subject, method)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    taken = {"model": subject.name, "method": method}
+    taken = {"model": subject.name, "method": method, "made_of": made_of}
     start = time.perf_counter()
     try:
         taken["passes"] = PEERS[method](subject, folder)
         taken["seconds"] = time.perf_counter() - start
     except Exception as error:  # a peer that fails is a result
-        logging.exception("%s, %s", subject.name, method)
-        taken["error"] = " ".join(f"{type(error).__name__}: {error}".split())
-    write_table(TAKEN, pd.concat([kept, pd.DataFrame([taken])], ignore_index=True))
+        taken["error"] = in_one_line(subject, method, error)
+        if not isinstance(error, TimeoutError):  # which another attempt may not meet again
+            return taken
+    write_table(TAKEN, pd.concat([kept[~own], pd.DataFrame([taken])], ignore_index=True))
     return taken
 
 
+def made_of_what(subject: Subject) -> str:
+    """Digest of what a peer's network depends on."""
+    files = [subject.results / "checkpoint/model.safetensors", subject.results / "utterances/calibration.tsv"]
+    files += [PROJECT / "benchmarks/quantizers.py", PROJECT / "envs/peers.txt"]
+    return hashlib.sha256("".join(checksum(file) for file in files).encode()).hexdigest()[:16]
+
+
+def in_one_line(subject: Subject, method: str, error: Exception) -> str:
+    """An error as a row holds it; the log has it whole."""
+    logging.error("%s, %s", subject.name, method, exc_info=error)
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
-    """A row for each of ``taken``, fp32's and StableQuant's being the first two: what its engine recognises, and how
-    fast."""
-    utterances = [u for batch in subject.evaluation for u in batch]
-    rows, scored = [], {}
-    for row in [row for row in taken if "error" not in row]:
-        folder = engine_of(subject, row["method"])
-        infer, _ = openvino.load(folder, subject.threads)
-        scored[row["method"]] = errors = evaluate(
-            infer, utterances, subject.evaluation, subject.front_end, repeats=1
-        ).scored
-        found = {"wer": errors.wer, "size_bytes": sum((folder / f"model.{e}").stat().st_size for e in ("xml", "bin"))}
-        if row["method"] != "fp32":
-            found["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+    """A row for each of ``taken``, fp32's and StableQuant's among them: what its engine recognises, and how fast."""
+    rows: list[dict] = []
+    scored: dict[str, WordErrors] = {}
+    for row in taken:
+        if "error" not in row:
+            try:
+                scored[row["method"]], measures = recognise(subject, row["method"])
+                row = row | measures
+            except Exception as error:  # an engine that does not run is a result, too
+                row = row | {"error": in_one_line(subject, row["method"], error)}
+        rows.append(row)
+    for row in rows:
         for column, low, high, other in (
             ("degradation", "ci_low", "ci_high", "fp32"),
             ("behind", "behind_low", "behind_high", OURS),
         ):
-            if other in scored:
-                found[column] = degradation(errors, scored[other])
-                found[low], found[high] = degradation_interval(errors, scored[other], CONFIG["seed"])
-        rows.append(row | found)
-        print(f"{subject.name} {row['method']}: {errors.wer:.2f} %", flush=True)
-    speeds = take_turns(subject, list(scored))
-    judged = pd.DataFrame([*rows, *(row for row in taken if "error" in row)], columns=COLUMNS)
-    return judged.assign(rtfx=judged["method"].map(speeds))
+            if row["method"] in scored:
+                row[column] = degradation(scored[row["method"]], scored[other])
+                row[low], row[high] = degradation_interval(scored[row["method"]], scored[other], CONFIG["seed"])
+    judged = pd.DataFrame(rows, columns=COLUMNS)
+    return judged.assign(rtfx=judged["method"].map(take_turns(subject, list(scored))))
+
+
+def recognise(subject: Subject, method: str) -> tuple[WordErrors, dict]:
+    """The word errors of a method's engine, and its row's own measures."""
+    folder = engine_of(subject, method)
+    infer, _ = openvino.load(folder, subject.threads)
+    utterances = [u for batch in subject.evaluation for u in batch]
+    errors = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1).scored
+    measures = {"wer": errors.wer, "size_bytes": sum((folder / f"model.{e}").stat().st_size for e in ("xml", "bin"))}
+    if method != "fp32":
+        measures["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+    print(f"{subject.name} {method}: {errors.wer:.2f} %", flush=True)
+    return errors, measures
 
 
 def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:

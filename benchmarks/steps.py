@@ -129,16 +129,15 @@ def markdown(table: pd.DataFrame) -> str:
     first, *others = table["model"].unique()
     shown = {"calibration split": (first, "calibration"), "evaluation split": (first, "evaluation")}
     shown |= {f"{other}, evaluation split": (other, "evaluation") for other in others}
+    ends = dict.fromkeys([first, *others[-1:]])
     rows = []
     for (audio, equalised, centre, zero, rounding), own in table.dropna(subset="audio").groupby(steps, sort=False):
         found = own.set_index(["model", "split"])
         cells = [numbers[audio], shares[equalised], centres[centre], zero, rounding]
         cells += [with_interval(found.loc[place]) for place in shown.values()]
-        rows.append(
-            [*cells, *(f"{found.loc[(model, 'evaluation'), 'divergence']:.5f}" for model in (first, others[-1]))]
-        )
+        rows.append([*cells, *(f"{found.loc[(model, 'evaluation'), 'divergence']:.5f}" for model in ends)])
     header = ["audio in", "channels equalised", "centre", "0 is", "weights", *shown]
-    header += [f"divergence, {model}" for model in (first, others[-1])]
+    header += [f"divergence, {model}" for model in ends]
     return markdown_table(header, rows)
 
 

@@ -58,7 +58,7 @@ def equalise_channels(
     batches = split.sample(audio_seconds)
     lengths = stages.frames([u.samples for batch in batches for u in batch])
     extents = Extents(percentile, {m.activation: sum(lengths.entering(m.layer)) for m in modules})
-    measure_inputs(stages, modules, split, batches, extents)
+    measure_inputs(stages, modules, split, batches, extents, "channels")
     scales = {}
     for activation, reached in extents.reached().items():
         readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]

@@ -22,30 +22,37 @@ class Measure(Protocol):
 
 
 def measure_inputs(
-    stages: Stages, modules: Sequence[QuantizedModule], split: Split, batches: Sequence[Batch], measure: Measure
+    stages: Stages,
+    modules: Sequence[QuantizedModule],
+    split: Split,
+    batches: Sequence[Batch],
+    measure: Measure,
+    label: str,
 ) -> None:
-    """Recognise ``batches``, which are some of the split's, in fp32 and hand ``measure`` each activation once."""
-    with _handing(stages, modules, measure) as heard:
-        for batch, audio in loaded(batches, split.front_end, type(measure).__name__.lower()):
-            heard.append(stages.frames([u.samples for u in batch]))
-            stages.logits(stages.enter(audio), 0, heard[-1])
+    """Recognise ``batches``, which are some of the split's, in fp32 and hand ``measure`` each activation once.
+
+    ``label`` is what the progress is called.
+    """
+    for batch, audio in loaded(batches, split.front_end, label):
+        frames = stages.frames([u.samples for u in batch])
+        with _handing(stages, modules, frames, measure):
+            stages.logits(stages.enter(audio), 0, frames)
 
 
 @contextmanager
-def _handing(stages: Stages, modules: Sequence[QuantizedModule], measure: Measure) -> Iterator[list[Frames]]:
-    """Every forward pass inside the block goes to ``measure``; the list given ends with the frames of its batch."""
-    heard: list[Frames] = []
+def _handing(stages: Stages, modules: Sequence[QuantizedModule], frames: Frames, measure: Measure) -> Iterator[None]:
+    """A forward pass inside the block, of the batch that ``frames`` is of, goes to ``measure``."""
     handles = []
     for module in {m.activation: m for m in modules}.values():
 
         def hook(operation: Operation, inputs: tuple, module: QuantizedModule = module) -> None:
-            for part in audio_of(inputs[0], module.layer, operation, heard[-1]):
+            for part in audio_of(inputs[0], module.layer, operation, frames):
                 for row in part if part.ndim == 3 else [part]:
                     measure.add(module.activation, row if channel_axis(operation) == 0 else row.T)
 
         handles.append(operation_of(stages.model, module).register_forward_pre_hook(hook))
     try:
-        yield heard
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -44,7 +44,10 @@ def read_search(
         stages,
         read_modules(Path(files.layers)),
         Calibration(
-            *(split, reference, activations, seed),
+            split,
+            reference,
+            activations,
+            seed,
             channel_scales=load_scales(Path(files.equalisation)),
             rounded=load_rounded(Path(files.weights)),
         ),

@@ -1,4 +1,9 @@
-"""Second moments of what the quantized modules read, and their weights rounded by them."""
+"""Weights rounded to INT8 one column after the other, each making up for what rounding those before it has changed.
+
+Rounding each weight to the nearest level is the least error in weights, not in outputs. Here it is the squared error
+of the outputs over calibration audio that is kept low, as in GPTQ (Frantar et al., ICLR 2023): neighbouring samples of
+sound are much alike, and so are the features made of them, so that errors of weights that read them can cancel out.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +15,14 @@ from stablequant.inputs import measure_inputs
 from stablequant.layers import QuantizedModule
 from stablequant.operations import Operation, groups_of, operation_of, padding_of
 from stablequant.progress import progress
-from stablequant.quantization import quantize_weight
+from stablequant.quantization import QMAX, quantize_weight
 from stablequant.reference import Split
-from stablequant.rounding import RoundedWeight, compensated
+from stablequant.rounding import RoundedWeight
 from stablequant.stages import Stages
 
 COLUMNS = 256  # of a weight whose errors make up for each other; more are hardly better, and take the square in memory
+DAMPING = 0.01  # of the columns' mean moment, added to each: quiet ones must not carry what the others lack
+FRAMES = 2**14  # of a block that are laid out at once
 
 
 class Moments:
@@ -33,13 +40,13 @@ class Moments:
         """Take values ``(channels, frames)``."""
         reader = self._readers[activation]
         columns = columns_of(reader, values)
-        products = []
-        for block in blocks_of(reader):
-            part = columns[:, block].flatten(1, 2)
-            products.append(part @ part.mT)
-        before = self.blocks.setdefault(activation, [torch.zeros_like(product) for product in products])
-        for total, product in zip(before, products, strict=True):
-            total += product
+        blocks = [columns[:, block] for block in blocks_of(reader)]
+        if activation not in self.blocks:
+            sizes = [block.shape[1] * block.shape[2] for block in blocks]
+            self.blocks[activation] = [values.new_zeros(len(columns), n, n, dtype=torch.float32) for n in sizes]
+        for total, block in zip(self.blocks[activation], blocks, strict=True):
+            for part in block.split(FRAMES, dim=-1):
+                total += part.flatten(1, 2) @ part.flatten(1, 2).mT
 
 
 def columns_of(operation: Operation, values: torch.Tensor) -> torch.Tensor:
@@ -47,8 +54,9 @@ def columns_of(operation: Operation, values: torch.Tensor) -> torch.Tensor:
     ``(channels, frames)``."""
     if isinstance(operation, torch.nn.Linear):
         return values[None, :, None].float()
-    padded = torch.nn.functional.pad(values.float(), padding_of(operation))
-    columns = padded.unfold(1, operation.kernel_size[0], operation.stride[0]).movedim(2, 1)
+    padding = padding_of(operation)
+    padded = torch.nn.functional.pad(values, padding) if any(padding) else values
+    columns = padded.float().unfold(1, operation.kernel_size[0], operation.stride[0]).movedim(2, 1)
     return columns.unflatten(0, (operation.groups, -1))
 
 
@@ -57,6 +65,28 @@ def blocks_of(operation: Operation) -> list[slice]:
     channels = operation.weight.shape[1]
     step = max(1, COLUMNS // (operation.weight[0, 0].numel()))
     return [slice(start, start + step) for start in range(0, channels, step)]
+
+
+def compensated(values: torch.Tensor, moments: torch.Tensor) -> torch.Tensor:
+    """Levels, whole numbers from -127 to 127, for weights ``values`` ``(..., outputs, columns)`` in units of a level.
+
+    ``moments`` ``(..., columns, columns)`` are the second moments of what the columns are multiplied with, in any unit.
+    Both are float64; dimensions before are problems of their own. The largest moments come first, while there are many
+    columns left to make up for them.
+    """
+    own = moments.diagonal(dim1=-2, dim2=-1)
+    order = own.argsort(dim=-1, descending=True)
+    damping = DAMPING * own.mean(dim=-1, keepdim=True)
+    damped = moments + torch.diag_embed(torch.where(damping > 0, damping, 1.0).expand_as(own))  # 1 where all are dead
+    damped = damped.take_along_dim(order[..., None], -2).take_along_dim(order[..., None, :], -1)
+    shares = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+    left = values.take_along_dim(order[..., None, :], -1)
+    for column in range(values.shape[-1]):
+        rounded = left[..., column].round().clamp(-QMAX, QMAX)
+        error = (left[..., column] - rounded) / shares[..., column, column, None]
+        left[..., column + 1 :] -= error[..., None] * shares[..., None, column, column + 1 :]
+        left[..., column] = rounded
+    return left.take_along_dim(order.argsort(dim=-1)[..., None, :], -1)
 
 
 def round_weights(
@@ -72,7 +102,7 @@ def round_weights(
     of the split, see `Split.sample`.
     """
     moments = Moments({m.activation: operation_of(stages.model, m) for m in modules})
-    measure_inputs(stages, modules, split, split.sample(audio_seconds), moments)
+    measure_inputs(stages, modules, split, split.sample(audio_seconds), moments, "moments")
     rounded = {}
     for module in progress(modules, label="weights"):
         operation = operation_of(stages.model, module)

@@ -14,9 +14,9 @@ from stablequant.layers import QuantizedModule
 from stablequant.operations import Operation, channel_axis, groups_of, operation_of, reciprocal
 from stablequant.quantization import QMAX, dequantized, quantize_weight
 from stablequant.reference import Split
-from stablequant.rounding import DAMPING, compensated, load_rounded, save_rounded
+from stablequant.rounding import load_rounded, save_rounded
 from stablequant.stages import Stages
-from stablequant.weights import COLUMNS, Moments, blocks_of, columns_of, round_weights
+from stablequant.weights import COLUMNS, DAMPING, Moments, blocks_of, columns_of, compensated, round_weights
 
 OPERATIONS = {
     "linear": torch.nn.Linear(12, 8),
@@ -56,7 +56,7 @@ def test_each_column_is_rounded_after_the_others_made_up_for_those_before_it():
     """The same by solving, for every column, for what is best for those that are left."""
     values, heard = 40 * noise(6, 9), alike(9, 200)
     moments = heard @ heard.T
-    damped = moments + DAMPING * np.diag(np.diag(moments))
+    damped = moments + DAMPING * np.diag(moments).mean() * np.eye(9)
     levels: dict[int, np.ndarray] = {}
     for column in np.argsort(-np.diag(moments)):
         left = best_for_the_rest(values, levels, damped) if levels else values
@@ -165,7 +165,7 @@ def test_every_module_of_a_recogniser_loses_less_on_audio_that_it_was_not_rounde
         scales = equalise_channels(stages, demo.modules, split, 0.75, 99.9, 1e9)
         rounded = round_weights(stages, demo.modules, split, scales, 1e9)
         outputs = Outputs(demo.model, demo.modules, scales, rounded)
-        measure_inputs(stages, demo.modules, split, batches_of(demo, other), outputs)
+        measure_inputs(stages, demo.modules, split, batches_of(demo, other), outputs, "outputs")
     assert outputs.lost.keys() == {m.module for m in demo.modules}
     shares = {name: own / nearest for name, (own, nearest) in outputs.lost.items()}
     assert max(shares.values()) < 1, shares
