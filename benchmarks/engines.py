@@ -1,7 +1,7 @@
 """Size and speed of engines: ``python benchmarks/engines.py --out FILE``.
 
 A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with random weights goes the project's way
-but for the search and the equalisation of channels: exported, calibrated, quantized, built for every backend. Nothing
+but for the search, the equalisation of channels and the rounding of weights: exported, calibrated, quantized, built for every backend. Nothing
 it recognises means anything; how large and how fast it is does. Every engine runs in a process of its own and they take
 turns, so that a drifting machine slows all alike. ``--checkpoint`` measures another recogniser.
 

@@ -8,7 +8,7 @@ benchmarks/demo-paper.yaml``); all of that speech is **synthesised**. Run it in 
 
 ``probe_audio`` and ``search_audio`` are shares of what is heard without racing. Of ``probes`` and ``searches`` those
 that end ``otherwise`` are counted, on average per order; ``words_lost`` are the word errors by which their cut-offs are
-worse on all of the audio. Divergences, which break ties, are on record for all of the audio only.
+worse on all of the audio.
 """
 
 import argparse

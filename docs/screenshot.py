@@ -20,7 +20,7 @@ OPEN = """
   await pause(3000);
   [...document.querySelectorAll("a, span")].filter(e => e.textContent.trim() === SECTION).pop().click();
   await pause(500);
-  document.querySelector("tr a[iconname=eye]").click();
+  document.querySelector("tr a[iconname=eye]").click();  // else the picture shows where it stopped
 })();
 </script>
 """
@@ -37,7 +37,10 @@ def take(report: Path, section: str, picture: Path) -> None:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]
         command += [f"--user-data-dir={folder}/profile", "--virtual-time-budget=10000"]
         command += [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture.resolve()}", page.as_uri()]
-        subprocess.run(command, check=True, capture_output=True)
+        picture.unlink(missing_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if not picture.is_file():
+        sys.exit(f"{browser} took no picture: {done.stderr}")
 
 
 def main() -> None:

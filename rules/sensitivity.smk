@@ -1,8 +1,10 @@
 # Which layers lose too many words when quantized alone: one job per layer, then a gathering that decides what follows.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, what recognise_reference wrote
-# OUTPUTS  results/{model}/sensitivity/{layers}.json   WER, degradation with its interval, errors by utterance, of the one
-#                                                      layer it is named by, or of all from one to another
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors,
+#          weights.safetensors, what recognise_reference wrote
+# OUTPUTS  results/{model}/sensitivity/{layers}.json   WER, degradation with its interval, errors and divergence by
+#                                                      utterance, of the one layer it is named by, or of all from one
+#                                                      to another
 #          results/{model}/sensitivity.tsv             one row per layer; `selected` where above the threshold
 
 

@@ -34,9 +34,8 @@ def packages() -> dict[str, str]:
     return found
 
 
-def processor() -> str:
+def processor(info: Path = Path("/proc/cpuinfo")) -> str:
     """Number of cores and name of this machine's CPU, with family and model, as names alone cover several kinds."""
-    info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     fields = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     known = dict(reversed(fields))  # of the first core

@@ -111,6 +111,8 @@ def _quantize_weight(
             weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
         rounded = quantize_weight(weight)
     levels, scales = rounded
+    if (levels.T if outputs_last else levels).shape != value.const_value.shape.numpy():
+        raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
     integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
     steps = _constant(graph, f"{node.name}/weight_scale", scales)
     axis = ir.AttrInt64("axis", 1 if outputs_last else 0)

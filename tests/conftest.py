@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.recognition import Infer, recognise
 from stablequant.reference import Files, Split, load_reference, recognise_reference
+from stablequant.rounding import RoundedWeight
 from stablequant.stages import Stages
 from stablequant.trials import Calibration
 from stablequant.utterances import Utterance, list_utterances
@@ -170,15 +172,21 @@ class Calibrated:
 
 
 def calibrate(
-    recogniser: Recogniser, model: torch.nn.Module, split: Split, folder: Path, cache_mb: float = 0, **options
+    recogniser: Recogniser,
+    model: torch.nn.Module,
+    split: Split,
+    folder: Path,
+    cache_mb: float = 0,
+    rounded: Mapping[str, RoundedWeight] | None = None,
+    **options,
 ) -> Calibrated:
-    """Run the pipeline's fp32 pass, its files in ``folder``."""
+    """Run the pipeline's fp32 pass, its files in ``folder``; weights are ``rounded`` to the nearest level by default."""
     files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
     stages = Stages(model)
     found = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
     reference = load_reference(files.summary, files.posteriors)
     activations = Activations(files.activations, split.belongs, stages.names) if cache_mb else None
-    calibration = Calibration(split, reference, activations, 0, options.get("channel_scales", {}))
+    calibration = Calibration(split, reference, activations, 0, options.get("channel_scales", {}), rounded or {})
     return Calibrated(stages, recogniser.modules, found.histograms, found.prepared, calibration)
 
 

@@ -1,11 +1,15 @@
 """Every supported architecture through export, Q/DQ insertion and the engines, judged by what they compute."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import soundfile
 import torch
 from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 
@@ -14,14 +18,20 @@ from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.engines import openvino, tensorrt
 from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized
-from stablequant.files import graph_bytes
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
+from stablequant.files import checksum, graph_bytes
+from stablequant.layers import QuantizedModule
 from stablequant.operations import groups_of, operation_of
 from stablequant.provenance import checksums
 from stablequant.qdq import insert_qdq
 from stablequant.quantization import Range
 from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.reference import Split
+from stablequant.rounding import RoundedWeight
+from stablequant.stages import Stages
+from stablequant.utterances import Utterance
+from stablequant.weights import round_weights
 
 LENGTHS = ((1, 400), (1, 720), (3, 16_123), (2, 50_000))
 
@@ -58,8 +68,15 @@ def audio(batch: int, samples: int) -> np.ndarray:
     return np.random.default_rng(samples).standard_normal((batch, samples), dtype=np.float32)
 
 
-def prepare(recogniser: Recogniser) -> tuple[dict[str, Range], dict[str, np.ndarray]]:
-    """Ranges around their own centres, and random scales for the channels."""
+class Prepared(NamedTuple):
+    """How a recogniser is quantized: ranges around their own centres, random scales for the channels, weights."""
+
+    ranges: dict[str, Range]
+    scales: dict[str, np.ndarray]
+    rounded: dict[str, RoundedWeight]
+
+
+def prepare(recogniser: Recogniser) -> Prepared:
     draw = np.random.default_rng(0)
     scales = {}
     for module in recogniser.modules:
@@ -68,12 +85,26 @@ def prepare(recogniser: Recogniser) -> tuple[dict[str, Range], dict[str, np.ndar
         scales[module.activation] = draw.uniform(0.5, 2, channels).astype(np.float32)
     with collecting(recogniser.model, recogniser.modules, scales, recentre=True, split_audio=True) as collectors:
         torch_infer(recogniser.model)(audio(2, 16_000))
-    return {name: full_range(h) for name, h in collectors.histograms().items()}, scales
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.wav"
+        soundfile.write(path, audio(1, 16_000)[0] / 10, 16_000)
+        heard = [Utterance("noise", str(path), 16_000, "", checksum(path))]
+        split = Split(heard, [heard], recogniser.front_end, {})
+        rounded = round_weights(Stages(recogniser.model), recogniser.modules, split, scales, 1)
+    return Prepared({name: full_range(h) for name, h in collectors.histograms().items()}, scales, rounded)
 
 
-def quantize(recogniser: Recogniser, fp32: Path) -> Path:
-    insert_qdq(fp32, recogniser.modules, *prepare(recogniser), fp32.with_name("int8.onnx"))
-    return fp32.with_name("int8.onnx")
+def quantize(recogniser: Recogniser, fp32: Path, prepared: Prepared) -> Path:
+    int8 = fp32.with_name("int8.onnx")
+    insert_qdq(fp32, recogniser.modules, prepared.ranges, prepared.scales, int8, prepared.rounded)
+    return int8
+
+
+def simulated(
+    recogniser: Recogniser, modules: list[QuantizedModule], prepared: Prepared
+) -> AbstractContextManager[None]:
+    weights = fake_quantized_weights(recogniser.model, modules, prepared.scales, prepared.rounded)
+    return fake_quantized(recogniser.model, modules, prepared.ranges, prepared.scales, weights)
 
 
 def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
@@ -102,20 +133,21 @@ def test_the_quantized_graph_and_engine_are_the_simulation(exported):
 
 def assert_simulated(recogniser: Recogniser, fp32: Path, tolerated: float) -> None:
     """The quantized graph and its engine compute what the simulation does, to ``tolerated`` of what that changes."""
-    int8 = quantize(recogniser, fp32)
+    prepared = prepare(recogniser)
+    int8 = quantize(recogniser, fp32, prepared)
     heard = audio(2, 16_123)
     exact = torch_infer(recogniser.model)(heard)
-    with fake_quantized(recogniser.model, recogniser.modules, *prepare(recogniser)):
-        simulated = torch_infer(recogniser.model)(heard)
-    effect = relative_rms(exact, simulated)
+    with simulated(recogniser, recogniser.modules, prepared):
+        expected = torch_infer(recogniser.model)(heard)
+    effect = relative_rms(exact, expected)
     assert effect > 0.02, "quantization changes nothing: the comparison would prove nothing"
     session = onnxruntime.InferenceSession(int8, unoptimised(), providers=["CPUExecutionProvider"])
-    assert relative_rms(session.run(None, {"input_values": heard})[0], simulated) < tolerated * effect
+    assert relative_rms(session.run(None, {"input_values": heard})[0], expected) < tolerated * effect
     folder = int8.with_suffix(".engine")
     folder.mkdir()
     openvino.build(int8, folder)
     infer, _ = openvino.load(folder, threads=2)
-    assert relative_rms(infer(heard), simulated) < tolerated * effect
+    assert relative_rms(infer(heard), expected) < tolerated * effect
 
 
 def test_what_an_engine_heard_first_changes_nothing_later(exported, tmp_path):
@@ -135,28 +167,28 @@ def test_every_layer_of_the_quantized_graph_and_engine_is_the_simulation(exporte
 
 def assert_layers_simulated(recogniser: Recogniser, fp32: Path, layers: list[str]) -> None:
     """One at a time, so that little can be amplified: exact to a few values that lie on an edge."""
-    ranges, scales = prepare(recogniser)
+    prepared = prepare(recogniser)
     heard = audio(2, 16_123)
     int8, engine = fp32.with_name("layer.onnx"), fp32.with_name("layer.engine")
     engine.mkdir()
     for layer in layers:
         modules = [m for m in recogniser.modules if m.layer == layer]
-        insert_qdq(fp32, modules, ranges, scales, int8)
-        with fake_quantized(recogniser.model, modules, ranges, scales):
-            simulated = torch_infer(recogniser.model)(heard)
+        insert_qdq(fp32, modules, prepared.ranges, prepared.scales, int8, prepared.rounded)
+        with simulated(recogniser, modules, prepared):
+            expected = torch_infer(recogniser.model)(heard)
         session = onnxruntime.InferenceSession(int8, unoptimised(), providers=["CPUExecutionProvider"])
-        assert relative_rms(session.run(None, {"input_values": heard})[0], simulated) < 0.005, layer
+        assert relative_rms(session.run(None, {"input_values": heard})[0], expected) < 0.005, layer
         del session
         openvino.build(int8, engine)
         infer, _ = openvino.load(engine, threads=2)
-        assert relative_rms(infer(heard), simulated) < 0.005, layer
+        assert relative_rms(infer(heard), expected) < 0.005, layer
         del infer
 
 
 @pytest.mark.parametrize("exported", ["wavlm", "conformer-relative"], indirect=True)
 def test_a_plan_is_built(exported, tmp_path):
     recogniser, fp32 = exported
-    int8 = quantize(recogniser, fp32)
+    int8 = quantize(recogniser, fp32, prepare(recogniser))
     tensorrt.build("tensorrt-rtx", int8, tmp_path, ["8.6"], tensorrt.Profile(400, 16_000, 160_000, 2))
     assert (tmp_path / "model.plan").stat().st_size > 0
 
@@ -169,7 +201,7 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
         fp32 = tmp_path / name / "fp32.onnx"
         export_onnx(load_recogniser(tiny.folder, attention="eager"), tiny.modules, fp32)
         monkeypatch.setattr(graph, "MAX_PROTOBUF_BYTES", 1 << 30)  # INT8 fits again
-        paths[name] = fp32, quantize(tiny, fp32)
+        paths[name] = fp32, quantize(tiny, fp32, prepare(tiny))
     divided, whole = paths["divided"], paths["whole"]
     assert divided[0].with_name("fp32.onnx.data").is_file()
     assert divided[0].stat().st_size < whole[0].stat().st_size / 2

@@ -1,5 +1,6 @@
 """All layers quantized together: measured as one would by hand, and mended in the order that was found costly."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,19 +10,36 @@ from stablequant.batches import load_batch
 from stablequant.combination import OTHERS, Choice, Combination, check_combination, step_table
 from stablequant.fakequant import fake_quantized
 from stablequant.mse import mse_range
+from stablequant.operations import operation_of
 from stablequant.percentile_table import unrecovered_layers
+from stablequant.quantization import QMAX, dequantized, quantize_weight
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Split
+from stablequant.rounding import RoundedWeight
+from stablequant.trials import Experiment, Trial, run_trials
 
 GRID = [99.9, 99.0]
 SUSPECTS = ["cnn02", "head"]
 
 
 @pytest.fixture(scope="module")
-def calibrated(demo, demo_utterances, tmp_path_factory) -> Calibrated:
+def planted(demo) -> dict[str, RoundedWeight]:
+    """Weights of some layers, each at random one level beside the nearest or on it."""
+    draw = np.random.default_rng(0)
+    weights = {}
+    for module in demo.modules:
+        if module.layer in ("cnn02", "transformer03", "head"):
+            levels, scales = quantize_weight(operation_of(demo.model, module).weight.numpy())
+            moved = levels.astype(int) + draw.integers(-1, 2, levels.shape)
+            weights[module.module] = moved.clip(-QMAX, QMAX).astype(np.int8), scales
+    return weights
+
+
+@pytest.fixture(scope="module")
+def calibrated(demo, demo_utterances, planted, tmp_path_factory) -> Calibrated:
     few = demo_utterances[:12]
     split = Split(few, batches_of(demo, few, 2e7), demo.front_end, {"checkpoint": "demo"})
-    return calibrate(demo, demo.model, split, tmp_path_factory.mktemp("calibrated"))
+    return calibrate(demo, demo.model, split, tmp_path_factory.mktemp("calibrated"), rounded=planted)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +57,10 @@ def by_hand(calibrated: Calibrated, choice: Choice) -> tuple[float, float]:
     split = calibrated.calibration.split
     recognition = Recognition(split.front_end.vocabulary)
     nats, frames = 0.0, 0
-    with fake_quantized(calibrated.stages.model, modules, ranges, {}), torch.inference_mode():
+    model, planted = calibrated.stages.model, calibrated.calibration.rounded
+    nearest = {m.module: quantize_weight(operation_of(model, m).weight.numpy()) for m in modules}
+    weights = {name: torch.from_numpy(dequantized(*weight)) for name, weight in (nearest | dict(planted)).items()}
+    with fake_quantized(model, modules, ranges, {}, weights), torch.inference_mode():
         for utterance in split.utterances:
             audio = torch.from_numpy(load_batch([utterance], split.front_end))
             rows = torch.log_softmax(calibrated.stages.model(audio).logits, dim=-1).numpy()
@@ -61,6 +82,18 @@ def test_variants_are_what_one_would_measure_by_hand(calibrated, combination):
         wer, nats = by_hand(calibrated, choice)
         assert outcome.wer == pytest.approx(wer)
         assert outcome.divergence == pytest.approx(nats, rel=0.02)
+
+
+def test_a_layer_alone_is_what_one_would_measure_by_hand(calibrated):
+    """With the planted weights, which lie on other levels than the nearest."""
+    others = [name for name in calibrated.stages.names if name != "transformer03"]
+    own = calibrated.of("transformer03")
+    ranges = {m.activation: mse_range(calibrated.prepared[m.activation], 100.0) for m in own}
+    trial = Trial(ranges, calibrated.calibration)
+    run_trials(calibrated.stages, [Experiment(own, [trial])], calibrated.calibration)
+    wer, nats = by_hand(calibrated, Choice({}).without(others))
+    assert trial.outcome().wer == pytest.approx(wer)
+    assert trial.outcome().divergence == pytest.approx(nats, rel=1e-3)
 
 
 def test_layers_that_were_not_searched_get_the_cut_off_of_least_divergence_on_a_part_of_the_audio(combination):

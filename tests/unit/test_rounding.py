@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from conftest import batches_of
+from conftest import Recogniser, batches_of, write_tiny_checkpoint
 
 from stablequant.channels import equalise_channels
+from stablequant.checkpoint import import_checkpoint
 from stablequant.equalisation import equalised_weight
 from stablequant.inputs import measure_inputs
 from stablequant.layers import QuantizedModule
@@ -80,6 +81,16 @@ def test_errors_cancel_where_columns_are_alike_and_stay_where_they_are_not():
     assert torch.equal(compensated(values, torch.diag(moments.diagonal())), nearest)
 
 
+def test_a_quiet_column_does_not_carry_what_the_others_lack():
+    """It may be loud in other audio."""
+    heard = np.maximum(alike(24, 2000), 0)
+    heard[5] /= 1000
+    values = torch.from_numpy(np.random.default_rng(1).uniform(-120, 120, (32, 24)))
+    found = compensated(values, torch.from_numpy(heard @ heard.T))
+    assert (found[:, 5] - values[:, 5]).abs().max() < 1
+    assert not torch.equal(found, values.round())
+
+
 @pytest.mark.parametrize("dead", [[3], range(24)], ids=["one", "all"])
 def test_columns_that_read_nothing_are_rounded_to_the_nearest_level(dead: Sequence[int]):
     heard = alike(24, 500)
@@ -123,6 +134,38 @@ def test_moments_are_of_all_that_was_heard(kind):
     columns = torch.cat([columns_of(operation, values).flatten(1, 2) for values in heard], dim=-1)
     (found,) = moments.blocks["read"]
     assert torch.allclose(found, columns @ columns.mT, rtol=1e-4, atol=1e-3)
+
+
+def test_moments_of_groups_in_blocks_by_hand():
+    operation = torch.nn.Conv1d(12, 4, 128, groups=2, padding=64)  # six channels of a group, two in a block
+    heard = noise(12, 50)
+    moments = Moments({"read": operation})
+    moments.add("read", torch.from_numpy(heard).float())
+    padded = np.pad(heard, ((0, 0), (64, 64)))
+    places = np.stack([padded[:, start : start + 128] for start in range(padded.shape[1] - 127)])
+    assert len(moments.blocks["read"]) == 3
+    for number, found in enumerate(moments.blocks["read"]):
+        for group in range(2):
+            first = 6 * group + 2 * number
+            columns = places[:, first : first + 2].reshape(len(places), -1)
+            assert np.allclose(found[group], columns.T @ columns, rtol=1e-4, atol=1e-3)
+
+
+def test_padding_stays_out_of_the_moments(demo_utterances, tmp_path):
+    write_tiny_checkpoint(tmp_path / "source", "wav2vec2")
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    recogniser = Recogniser.load(tmp_path / "checkpoint")
+    few = demo_utterances[:4]
+    split = Split(few, [few], recogniser.front_end, {})
+    found = []
+    for batches in ([few], [[utterance] for utterance in few]):
+        moments = Moments({m.activation: operation_of(recogniser.model, m) for m in recogniser.modules})
+        measure_inputs(Stages(recogniser.model), recogniser.modules, split, batches, moments, "moments")
+        found.append(moments.blocks)
+    together, alone = found
+    for name, blocks in alone.items():
+        for block, other in zip(blocks, together[name], strict=True):
+            assert torch.allclose(block, other, rtol=1e-3, atol=1e-3 * float(block.abs().max())), name
 
 
 @pytest.mark.parametrize("operation", [torch.nn.Linear(3 * COLUMNS + 5, 2), torch.nn.Conv1d(40, 2, 100)])

@@ -1,8 +1,10 @@
 """Only the stages that an edit touches run again."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -131,6 +133,15 @@ def test_another_percentile_reruns_the_searches_and_what_follows(project):
     assert not jobs.keys() & {"probe_layer", "select_layers", "recognise_reference", "export_onnx"}
 
 
+def int8_weights(graph: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """INT8 weights ``(outputs, ...)`` in a graph by the module's name."""
+    model = onnx.load(graph)
+    constants = {c.name: onnx.numpy_helper.to_array(c) for c in model.graph.initializer}
+    outputs_last = {node.name for node in model.graph.node if node.op_type == "MatMul"}
+    found = {name: constants[f"{name}/weight"] for name in names}
+    return {name: weight.T if name in outputs_last else weight for name, weight in found.items()}
+
+
 def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_nearest(project):
     results = project / "results/tiny"
 
@@ -139,7 +150,12 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
 
     assert sum(map(bool, centres())) > 10
     assert len(load_scales(results / "equalisation.safetensors")) > 10
-    assert len(load_rounded(results / "weights.safetensors")) > 10
+    rounded = load_rounded(results / "weights.safetensors")
+    plain = int8_weights(results / "onnx/max.onnx", rounded)
+    assert len(rounded) > 10
+    own = int8_weights(results / "onnx/stablequant.onnx", rounded)
+    assert all(np.array_equal(own[name], levels) for name, (levels, _) in rounded.items())
+    assert not all(np.array_equal(own[name], plain[name]) for name in rounded)
     tiny = TINY_CONFIG["models"]["tiny"]
     configure(project, models={"tiny": tiny | {"procedure": "paper"}})
     jobs = planned(project)
@@ -149,10 +165,12 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
     assert not any(centres())
     assert load_scales(results / "equalisation.safetensors") == {}
     assert load_rounded(results / "weights.safetensors") == {}
+    own = int8_weights(results / "onnx/stablequant.onnx", rounded)
+    assert all(np.array_equal(own[name], plain[name]) for name in rounded)
     graph = onnx.load(results / "onnx/stablequant.onnx")
     assert not [node.name for node in graph.graph.node if node.name.endswith(("/equalised", "/centred"))]
-    prepared, plain = (results / f"{name}histograms.safetensors" for name in ("prepared_", ""))
-    assert prepared.read_bytes() == plain.read_bytes()
+    prepared, unprepared = (results / f"{name}histograms.safetensors" for name in ("prepared_", ""))
+    assert prepared.read_bytes() == unprepared.read_bytes()
 
 
 def test_another_threshold_reruns_the_selection_and_what_follows_but_no_search(project):
