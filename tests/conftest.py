@@ -180,7 +180,7 @@ def calibrate(
     rounded: Mapping[str, RoundedWeight] | None = None,
     **options,
 ) -> Calibrated:
-    """Run the pipeline's fp32 pass, its files in ``folder``; weights are ``rounded`` to the nearest level by default."""
+    """Run the pipeline's fp32 pass, its files in ``folder``. Weights not ``rounded`` are so to the nearest level."""
     files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
     stages = Stages(model)
     found = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
