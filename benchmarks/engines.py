@@ -3,7 +3,8 @@
 A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with random weights goes the project's way
 but for the search, the equalisation of channels and the rounding of weights: exported, calibrated, quantized, built for
 every backend. Nothing it recognises means anything; how large and how fast it is does. Every engine runs in a process
-of its own and they take turns, so that a drifting machine slows all alike. ``--checkpoint`` measures another recogniser.
+of its own and they take turns, so that a drifting machine slows all alike. ``--checkpoint`` measures another
+recogniser.
 
 ``load_seconds`` is from opening the files to the first result, ``peak_rss_bytes`` the process's with the longest audio.
 Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as in LibriSpeech, one by one, with
