@@ -312,12 +312,16 @@ def markdown(table: pd.DataFrame) -> str:
     rows = []
     for idea, own in judged.groupby("idea", sort=False):
         found = own.set_index("model")
-        cells = [f"{found.loc[models[0], 'passes']:.0f}"]
-        for row in (found.loc[model] for model in models):
+        cells = [f"{own['passes'].iloc[0]:.0f}"]
+        for model in models:
+            if model not in found.index:
+                cells += [""] * 3
+                continue
+            row = found.loc[model]
             cells += [with_interval(row), with_interval(row, "gained"), f"{row['divergence']:.5f}"]
         rows.append([idea, *cells])
     columns = ("points of WER lost", "points gained", "divergence")
-    return markdown_table(["idea", f"passes, {models[0]}", *(f"{c}, {m}" for m in models for c in columns)], rows)
+    return markdown_table(["idea", "passes", *(f"{c}, {m}" for m in models for c in columns)], rows)
 
 
 def main() -> None:
@@ -326,13 +330,15 @@ def main() -> None:
     parser.add_argument("--ideas", nargs="+", choices=IDEAS[1:], default=IDEAS[1:], help="to try (all)")
     parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write a TSV")
+    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
     parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
     if arguments.markdown:
         print(markdown(read_table(arguments.markdown)))
         return
-    rows = []
+    before = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
+    before = before[~before["model"].isin(arguments.models)]
+    rows: list[dict] = []
     for model in arguments.models:
         with TemporaryDirectory() as temporary, torch.inference_mode():
             subject = load(PROJECT / "results" / model, Path(temporary), arguments.threads)
@@ -340,7 +346,7 @@ def main() -> None:
                 rows.append({"model": model, **row})
                 print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
                 if arguments.out:
-                    write_table(arguments.out, pd.DataFrame(rows, columns=COLUMNS))
+                    write_table(arguments.out, pd.concat([before, pd.DataFrame(rows, columns=COLUMNS)]))
     print(pd.DataFrame(rows, columns=COLUMNS).round(4).to_string(index=False))
 
 
