@@ -55,7 +55,7 @@ def columns_of(operation: Operation, values: torch.Tensor) -> torch.Tensor:
     if isinstance(operation, torch.nn.Linear):
         return values[None, :, None].float()
     if operation.dilation != (1,):
-        raise NotImplementedError("a convolution with gaps in its kernel")
+        raise ValueError(f"a convolution with dilation {operation.dilation}; set rounding: {{enabled: false}}")
     padding = padding_of(operation)
     padded = torch.nn.functional.pad(values, padding) if any(padding) else values
     columns = padded.float().unfold(1, operation.kernel_size[0], operation.stride[0]).movedim(2, 1)
