@@ -13,10 +13,14 @@ COLUMNS = ["rule", "job", "end", "seconds", "work", "peak_mb"]
 
 def read_jobs(logs: Path) -> pd.DataFrame:
     """One row per finished job, `COLUMNS`: ``end`` is a time, ``work`` in core seconds; start-up does not count.
-    ``peak_mb`` is the most memory that the process took."""
+    ``peak_mb`` is the most memory that the process took. A log that goes while they are read counts as unfinished:
+    Snakemake removes the log of a job that it starts."""
     rows = []
     for file in sorted(logs.rglob("*.log")):
-        found = DONE.search(file.read_text(encoding="utf-8"))
+        try:
+            found = DONE.search(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
         if found:
             place = file.relative_to(logs).with_suffix("").parts
             end = datetime.strptime(found[1], "%Y-%m-%d %H:%M:%S,%f")

@@ -35,6 +35,12 @@ def test_pauses_are_cut_to_ten_minutes_and_work_is_not(tmp_path):
     }
 
 
+def test_a_log_that_is_gone_when_it_is_read_counts_as_unfinished(tmp_path):
+    write_log(tmp_path, "probe_layer/cnn01", "10:00:10", 10)
+    (tmp_path / "compare.log").symlink_to(tmp_path / "removed")  # listed, but not there
+    assert list(read_jobs(tmp_path)["rule"]) == ["probe_layer"]
+
+
 def test_a_run_without_finished_jobs_has_no_pauses(tmp_path):
     assert without_pauses(read_jobs(tmp_path)).empty
     assert pd.api.types.is_datetime64_any_dtype(without_pauses(read_jobs(tmp_path))["end"])
