@@ -38,7 +38,7 @@ sys.path.insert(0, str(PROJECT))
 
 from stablequant.batches import loaded
 from stablequant.combination import WHOLE, Choice, Combination
-from stablequant.equalisation import equalised_weight, load_scales
+from stablequant.equalisation import load_scales
 from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.files import read_json, read_table, write_table
 from stablequant.histograms import Histogram
@@ -46,7 +46,7 @@ from stablequant.intervals import with_interval
 from stablequant.layer_table import read_modules
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.operations import channel_axis, groups_of, operation_of
+from stablequant.operations import channel_axis, operation_of, weight_of
 from stablequant.percentile_table import best_percentiles
 from stablequant.quantization import QMAX, scale_of
 from stablequant.recogniser import load_recogniser
@@ -168,9 +168,7 @@ def weights_of_least_squared_error(subject: Subject) -> dict[str, torch.Tensor]:
     weights = {}
     for module in subject.modules:
         operation = operation_of(subject.stages.model, module)
-        weight = operation.weight.data.numpy()
-        if module.activation in subject.channel_scales:
-            weight = equalised_weight(weight, subject.channel_scales[module.activation], groups_of(operation))
+        weight = weight_of(operation, subject.channel_scales.get(module.activation))
         rows = weight.reshape(len(weight), -1)
         best, least = rows.copy(), np.full(len(rows), np.inf)
         for share in SHRINKING:

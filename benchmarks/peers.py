@@ -38,6 +38,7 @@ from quantizers import PEERS, Subject
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
+from stablequant.digest import code_digest
 from stablequant.engines import openvino
 from stablequant.evaluation import evaluate
 from stablequant.files import checksum, read_table, write_table
@@ -156,10 +157,11 @@ def quantize(subject: Subject, method: str) -> dict:
 
 
 def made_of_what(subject: Subject) -> str:
-    """Digest of what a peer's network depends on."""
-    files = [subject.results / "checkpoint/model.safetensors", subject.results / "utterances/calibration.tsv"]
-    files += [PROJECT / "benchmarks/quantizers.py", PROJECT / "envs/peers.txt"]
-    return hashlib.sha256("".join(checksum(file) for file in files).encode()).hexdigest()[:16]
+    """Digest of what a peer's network depends on: recogniser, calibration audio, code, and the tools' versions."""
+    files = [subject.results / "checkpoint/model.safetensors", subject.graph]
+    files += [subject.results / "utterances/calibration.tsv", PROJECT / "envs/peers.txt"]
+    parts = [*(checksum(file) for file in files), code_digest(PROJECT / "benchmarks/quantizers.py", PROJECT)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def in_one_line(subject: Subject, method: str, error: Exception) -> str:

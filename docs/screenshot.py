@@ -26,9 +26,14 @@ OPEN = """
 """
 
 
+def chromium() -> str | None:
+    """The browser's program, if it is installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def take(report: Path, section: str, picture: Path) -> None:
     """Write ``picture``, a PNG of ``report`` opened at ``section``."""
-    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    browser = chromium()
     if browser is None:
         sys.exit("Chromium is not installed (Debian: chromium)")
     with tempfile.TemporaryDirectory() as folder:

@@ -156,11 +156,11 @@ def of_this_run(tell):
 
 
 def told(table, sentence, keep):
-    """``sentence`` about each row of ``table`` that ``keep`` names, with the points of WER it loses."""
+    """``sentence`` about each row of ``table`` that ``keep`` names, with the points of WER it loses, if it was judged."""
     with open(table) as lines:
         rows = [row for row in csv.DictReader(lines, delimiter="\t") if keep(row)]
     for row in rows:
-        row["lost"] = with_interval(row)
+        row["lost"] = with_interval(row) if row["degradation"] else None
     return "; ".join(sentence.format(**row) for row in rows)
 
 
@@ -193,6 +193,13 @@ def points_lost_by_peers(wildcards, input):
         return row["model"] == wildcards.model and row["degradation"] and row["method"] != "fp32"
 
     return told(input[0], "{method} {lost}", judged) or "no quantizer's engine could be judged"
+
+
+@of_this_run
+def failed_peers(wildcards, input):
+    """Quantizers that made no engine of this model, and why."""
+    failed = told(input[0], "{method} ({error})", lambda row: row["model"] == wildcards.model and row["error"])
+    return failed or "none"
 
 
 def summaries(pages):

@@ -186,6 +186,7 @@ rule plot_peers:
         "../envs/search.yaml"
     params:
         lost=points_lost_by_peers,
+        failed=failed_peers,
         code=code_digest("plot_peers"),
     script:
         "../scripts/plot_peers.py"

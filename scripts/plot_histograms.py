@@ -8,7 +8,8 @@ from stablequant.jobs import job
 from stablequant.plots import plot_histograms
 
 with job(snakemake.log[0]):
-    sensitivity = read_table(Path(snakemake.input.sensitivity)).sort_values("degradation", ascending=False)
+    sensitivity = read_table(Path(snakemake.input.sensitivity))
+    sensitivity = sensitivity.sort_values(["degradation", "divergence"], ascending=False)
     plot_histograms(
         load_histograms(Path(snakemake.input.histograms)),
         read_json(Path(snakemake.input.scales))["activations"],

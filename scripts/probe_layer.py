@@ -12,7 +12,9 @@ from stablequant.sensitivity import probe_layers
 
 with job(snakemake.log[0]) as log:
     params = snakemake.params
-    search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing)
+    search = read_search(
+        snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing, params.layers
+    )
     ranges = {name: full_range(h) for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
     outcomes = probe_layers(
         search.stages, search.modules, params.layers, ranges, search.calibration, params.threshold, search.racing

@@ -10,10 +10,12 @@ from stablequant.searching import read_search
 
 with job(snakemake.log[0]) as log:
     layer, params = snakemake.wildcards.layer, snakemake.params
-    search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing)
+    search = read_search(
+        snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing, [layer]
+    )
     tried = search_percentile(
         search.stages,
-        [m for m in search.modules if m.layer == layer],
+        search.modules,
         load_histograms(Path(snakemake.input.histograms)),
         params.percentiles,
         search.calibration,

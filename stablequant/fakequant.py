@@ -7,9 +7,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from stablequant.equalisation import equalised_weight
 from stablequant.layers import QuantizedModule
-from stablequant.operations import groups_of, operation_of, reciprocal
+from stablequant.operations import operation_of, reciprocal, weight_of
 from stablequant.quantization import QMAX, QMIN, Range, dequantized, quantize_weight
 from stablequant.rounding import RoundedWeight
 
@@ -31,10 +30,7 @@ def fake_quantized_weights(
         operation = operation_of(model, module)
         found = (rounded or {}).get(module.module)
         if found is None:
-            weight = operation.weight.data.cpu().numpy()
-            if module.activation in channel_scales:
-                weight = equalised_weight(weight, channel_scales[module.activation], groups_of(operation))
-            found = quantize_weight(weight)
+            found = quantize_weight(weight_of(operation, channel_scales.get(module.activation)))
         weights[module.module] = torch.from_numpy(dequantized(*found)).to(operation.weight.device)
     return weights
 
@@ -64,14 +60,13 @@ def fake_quantized(
     modules: Sequence[QuantizedModule],
     ranges: Mapping[str, Range],
     channel_scales: ChannelScales,
-    weights: Mapping[str, torch.Tensor] | None = None,
+    weights: Mapping[str, torch.Tensor],
 ) -> Iterator[None]:
-    """Inside the block the inputs and weights of ``modules`` are rounded to INT8.
+    """Inside the block the inputs of ``modules`` are rounded to INT8, and their weights are ``weights``.
 
     ``ranges`` and ``channel_scales`` are by activation name; an activation without scales is not equalised.
-    ``weights``, as `fake_quantized_weights` makes them, spare computing them anew.
+    ``weights`` are such as `fake_quantized_weights` makes for the same scales.
     """
-    weights = weights or fake_quantized_weights(model, modules, channel_scales)
     undo: list[Callable[[], None]] = []
     try:
         for module in modules:

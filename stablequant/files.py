@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from stablequant.errors import StableQuantError
 
@@ -110,9 +109,10 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
         raise StableQuantError(path, f"not readable as a table ({error})", "delete it, and run again") from error
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file."""
+def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file whose names are ``wanted``; others are not read."""
     try:
-        return load_file(path)
+        with safe_open(path, "numpy") as file:
+            return {name: file.get_tensor(name) for name in filter(wanted, file.keys())}
     except (OSError, SafetensorError) as error:
         raise StableQuantError(path, f"damaged ({error})", "delete it, and run again") from error

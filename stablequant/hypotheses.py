@@ -8,6 +8,7 @@ import pandas as pd
 from stablequant.metrics import word_errors
 
 COLUMNS = ["backend", "method", "utterance", "transcript", "fp32_errors", "errors", "fp32", "changes"]
+TEXT = ["utterance", "transcript", "fp32", "changes"]  # of the columns, though it may look like numbers
 
 
 def changed_hypotheses(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from stablequant.equalisation import equalised_weight
 from stablequant.layers import QuantizedModule
 
 Operation = nn.Linear | nn.Conv1d
@@ -25,6 +26,12 @@ def channel_axis(operation: Operation) -> int:
 def groups_of(operation: Operation) -> int:
     """Groups of channels that a convolution keeps apart; 1 for a Linear."""
     return operation.groups if isinstance(operation, nn.Conv1d) else 1
+
+
+def weight_of(operation: Operation, scales: np.ndarray | None) -> np.ndarray:
+    """The weight for an input that was divided by ``scales`` ``(channels,)``; as it is where there are none."""
+    weight = operation.weight.data.cpu().numpy()
+    return weight if scales is None else equalised_weight(weight, scales, groups_of(operation))
 
 
 def padding_of(operation: nn.Conv1d) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from stablequant.files import read_json, read_table
 from stablequant.front_end import read_front_end
+from stablequant.hypotheses import TEXT
 from stablequant.intervals import with_interval
 
 STYLE = """
@@ -44,7 +45,9 @@ for (const head of document.querySelectorAll("th")) {
 def page(title: str, text: str, table: pd.DataFrame) -> str:
     """A whole HTML document: ``title``, what the ``text`` says, and ``table``, which a click on a header sorts."""
     heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
-    rows = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.itertuples(index=False))
+    rows = "\n".join(
+        f"<tr>{''.join(map(_cell, table.columns, row))}</tr>" for row in table.itertuples(index=False, name=None)
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n<p>{html.escape(text)}</p>\n"
@@ -53,14 +56,23 @@ def page(title: str, text: str, table: pd.DataFrame) -> str:
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     if pd.isna(value):
         return '<td data-value=""></td>'
     if isinstance(value, float):
-        return f'<td class="number" data-value="{value!r}">{value:.4g}</td>'
+        return f'<td class="number" data-value="{value!r}">{_number(column, value)}</td>'
     text = html.escape(str(value))
     kind = ' class="number"' if isinstance(value, int) and not isinstance(value, bool) else ""
     return f'<td{kind} data-value="{text}">{text}</td>'
+
+
+def _number(column: str, value: float) -> str:
+    """Whole numbers and percentiles as they are, others to three decimals or four digits, whichever shows more."""
+    if value.is_integer():
+        return f"{value:.0f}"
+    if column == "percentile":  # 99.999 is not 100
+        return repr(value)
+    return f"{value:.3f}" if abs(value) >= 1 else f"{value:.4g}"
 
 
 def _data(files: list[Path]) -> tuple[str, pd.DataFrame]:
@@ -130,7 +142,7 @@ def _comparison(files: list[Path]) -> tuple[str, pd.DataFrame]:
 
 
 def _hypotheses(files: list[Path]) -> tuple[str, pd.DataFrame]:
-    table = read_table(files[0]).fillna("")
+    table = read_table(files[0], TEXT).fillna("")
     return f"{len(table)} hypotheses differ from those of fp32; [old -> new] marks the words.", table
 
 

@@ -1,7 +1,7 @@
 """The report's plots. They read in black and white: what differs, differs in shape or filling too."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,23 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
 
 
 def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
-    """One line per layer of ``percentiles.tsv``: WER at each cut-off, the best one filled, one given up a dot."""
+    """One line per layer of ``percentiles.tsv``: WER at each cut-off, the best one filled.
+
+    A cut-off that was given up is a dot beside the line, its WER that of the audio heard until then.
+    """
     figure, axes = plt.subplots(figsize=(8, 4.5))
     styles = zip(cycle("os^DvPX*"), cycle(["-", "--", ":"]))  # 24 that differ in black and white too
     grid = sorted(table["percentile"].unique())
     for (layer, rows), (marker, stroke) in zip(table.groupby("layer", sort=False), styles, strict=False):
         places = rows["percentile"].map(grid.index)
-        line = axes.plot(places, rows["wer"], marker + stroke, markerfacecolor="white", label=layer, linewidth=1.4)[0]
+        line = axes.plot(
+            places,
+            rows["wer"].mask(rows["stopped"].astype(bool)),
+            marker + stroke,
+            markerfacecolor="white",
+            label=layer,
+            linewidth=1.4,
+        )[0]
         for chosen, mark, size in (("best", marker, 9), ("stopped", ".", 5)):
             marked = rows[chosen].astype(bool)
             axes.plot(places[marked], rows["wer"][marked], mark, color=line.get_color(), markersize=size)
@@ -72,15 +82,15 @@ def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
 
 
 def plot_comparison(table: pd.DataFrame, path: Path) -> None:
-    """Degradation of each evaluated method of ``comparison.tsv``, size ratio written beside it."""
+    """Degradation of each evaluated method of ``comparison.tsv``, its engine's size ratio written beside it."""
     shown = table[table["degradation"].notna() & (table["method"] != "fp32")]
     figure, axes = plt.subplots(figsize=(8, 0.45 * max(1, len(shown)) + 1.2))
     names = [f"{row.method} ({row.backend})" for row in shown.itertuples()]
     shades = ["#1f3b63" if method == "stablequant" else "#b8c7dc" for method in shown["method"]]
     axes.barh(names, shown["degradation"], xerr=_error_bars(shown), color=shades, ecolor="#555555", capsize=3)
-    columns = (shown[name].astype(float) for name in ("degradation", "ci_high", "onnx_ratio"))
+    columns = (shown[name].astype(float) for name in ("degradation", "ci_high", "size_ratio"))
     for place, (lost, high, ratio) in enumerate(zip(*columns, strict=True)):
-        axes.text(max(high, 0), place, f"  {lost:.2f} points, {ratio:.3f} of the size", va="center")
+        axes.text(max(high, 0), place, f"  {lost:.2f} points, {ratio:.3f} of fp32's size", va="center")
     axes.set_xlabel("degradation against fp32 on the same backend, points of WER")
     axes.margins(x=0.35)
     axes.invert_yaxis()
@@ -91,6 +101,8 @@ def plot_histograms(
     histograms: Mapping[str, Histogram], scales: Mapping[str, Mapping[str, Any]], layers: Sequence[str], path: Path
 ) -> None:
     """Activations of ``layers`` on a logarithmic scale, with the ranges of MAX, the percentile and squared error.
+
+    Their titles tell the layers' cut-offs.
 
     ``scales`` are rows of ``scales/stablequant.json`` by activation name, ``layers`` what is shown.
     """
@@ -105,20 +117,18 @@ def plot_histograms(
         axes.set_yscale("log")
         ranges = {
             "MAX": (full_range(histogram), ":"),
-            f"percentile {row['percentile']:g} %": (percentile_range(histogram, row["percentile"]), "--"),
-            "squared error": (Range(row["low"], row["high"]), "-"),
+            "percentile of the layer": (percentile_range(histogram, row["percentile"]), "--"),
+            "least squared error": (Range(row["low"], row["high"]), "-"),
         }
         for (label, (limits, style)), shade in zip(ranges.items(), ("#888888", "#c23b22", "#1f3b63"), strict=True):
             ends = [limits.low, limits.high] if histogram.signed else [limits.high]
             for number, end in enumerate(ends):
                 axes.axvline(end, linestyle=style, color=shade, label=None if number else label)
-        axes.set_title(name, fontsize=12, loc="left")
+        axes.set_title(f"{name} ({row['percentile']:g} %)", fontsize=12, loc="left")
         axes.set_xlabel("value" if histogram.signed else "magnitude")
         axes.set_ylabel("count")
     if shown:
-        handles, labels = grid[0, 0].get_legend_handles_labels()
-        names = ["MAX", "percentile of the layer", "least squared error"][: len(labels)]
-        figure.legend(handles, names, loc="upper center", ncols=3, frameon=False)
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
         figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
     _save(figure, path)
 
@@ -129,8 +139,8 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
     figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.4 + legend), sharey=True)
     several = len(set(shown["backend"])) > 1
-    markers = cycle("osD^vPX*<>phd8")
-    for row, marker in zip(shown.itertuples(), markers, strict=False):
+    marks = cycle(product(("full", "left", "bottom"), "osD^vPX*<>phd8"))  # 42 that differ in black and white too
+    for row, (filled, marker) in zip(shown.itertuples(), marks, strict=False):
         ours = row.method == "stablequant"
         for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):
             axes.plot(
@@ -139,7 +149,9 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
                 marker,
                 markersize=10 if ours else 7,
                 color="#1f3b63",
-                markerfacecolor="#1f3b63" if ours else "white",
+                fillstyle=filled,
+                markerfacecolor="#1f3b63" if ours or filled != "full" else "white",
+                markerfacecoloralt="white",
                 label=f"{row.method} ({row.backend})" if several else row.method,
             )
     size.set_xlabel("size of the engine, of fp32's")

@@ -1,6 +1,6 @@
 """INT8 weights that were rounded ahead of time, in their file. `stablequant.weights` makes them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ def save_rounded(path: Path, weights: Mapping[str, RoundedWeight]) -> None:
         save_file(tensors, temporary)
 
 
-def load_rounded(path: Path) -> dict[str, RoundedWeight]:
-    tensors = read_tensors(path)
+def load_rounded(path: Path, modules: Collection[str] | None = None) -> dict[str, RoundedWeight]:
+    """The weights of all modules, or of those among ``modules``."""
+    tensors = read_tensors(path, lambda name: modules is None or name.rpartition("/")[0] in modules)
     names = [name.removesuffix("/levels") for name in tensors if name.endswith("/levels")]
     return {name: (tensors[f"{name}/levels"], tensors[f"{name}/scales"]) for name in names}

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from stablequant.equalisation import equalised_weight
 from stablequant.inputs import measure_inputs
 from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, groups_of, operation_of, padding_of
+from stablequant.operations import Operation, groups_of, operation_of, padding_of, weight_of
 from stablequant.progress import progress
 from stablequant.quantization import QMAX, quantize_weight
 from stablequant.reference import Split
@@ -108,18 +107,14 @@ def round_weights(
     rounded = {}
     for module in progress(modules, label="weights"):
         operation = operation_of(stages.model, module)
-        weight = operation.weight.data.cpu().numpy()
         scales = channel_scales.get(module.activation)
-        if scales is not None:
-            weight = equalised_weight(weight, scales, groups_of(operation))
-        rounded[module.module] = _rounded(operation, weight, scales, moments.blocks[module.activation])
+        rounded[module.module] = _rounded(operation, scales, moments.blocks[module.activation])
     return rounded
 
 
-def _rounded(
-    operation: Operation, weight: np.ndarray, channel_scales: np.ndarray | None, moments: Sequence[torch.Tensor]
-) -> RoundedWeight:
-    """``weight`` as equalised, by ``moments`` of the activation as it is."""
+def _rounded(operation: Operation, channel_scales: np.ndarray | None, moments: Sequence[torch.Tensor]) -> RoundedWeight:
+    """The weight as equalised, by ``moments`` of the activation as it is."""
+    weight = weight_of(operation, channel_scales)
     _, scales = quantize_weight(weight)
     groups = groups_of(operation)
     grouped = (groups, len(weight) // groups, weight.shape[1], -1)

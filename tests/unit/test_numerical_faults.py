@@ -10,7 +10,7 @@ from conftest import Recogniser, calibrate, tiny_model, write_tiny_checkpoint
 from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
 from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.files import checksum
 from stablequant.mse import mse_range
 from stablequant.percentiles import mark_best, search_percentile, unclipped
@@ -92,7 +92,8 @@ def test_silence_and_constants_are_quantized_to_finite_numbers_as_the_engine_doe
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
     audio = torch.from_numpy(next(iter(recordings.values()))[None]).float()
-    with fake_quantized(tiny.model, tiny.modules, ranges, {}), torch.inference_mode():
+    weights = fake_quantized_weights(tiny.model, tiny.modules, {})
+    with fake_quantized(tiny.model, tiny.modules, ranges, {}, weights), torch.inference_mode():
         simulated = tiny.model(audio).logits.numpy()
     found = session.run(["logits"], {"input_values": audio.numpy()})[0]
     assert np.isfinite(found).all()

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from stablequant.fakequant import fake_quantize_activation, fake_quantize_input, fake_quantized
+from stablequant.fakequant import (
+    fake_quantize_activation,
+    fake_quantize_input,
+    fake_quantized,
+    fake_quantized_weights,
+)
 from stablequant.quantization import Range, quantize_weight, scale_of
 
 
@@ -67,9 +72,8 @@ def test_only_the_named_modules_are_quantized_and_only_inside_the_block(tiny):
     untouched = other.weight.clone()
     with torch.inference_mode():
         exact = tiny.model(audio).logits
-        with fake_quantized(
-            tiny.model, chosen, dict.fromkeys({m.activation for m in chosen}, Range.symmetric(3.0)), {}
-        ):
+        ranges = dict.fromkeys({m.activation for m in chosen}, Range.symmetric(3.0))
+        with fake_quantized(tiny.model, chosen, ranges, {}, fake_quantized_weights(tiny.model, chosen, {})):
             rough = tiny.model(audio).logits
             assert torch.equal(other.weight, untouched)
             inside = tiny.model.get_submodule(chosen[0].module).weight
@@ -85,7 +89,8 @@ def test_input_is_rounded_and_clamped_as_an_engine_does(tiny):
     """The projection's input has levels from -128 to 127 of its scale."""
     module = next(m for m in tiny.modules if m.layer == "projection")
     seen = []
-    with fake_quantized(tiny.model, [module], {"projection": Range.symmetric(1.27)}, {}):
+    int8 = fake_quantized_weights(tiny.model, [module], {})
+    with fake_quantized(tiny.model, [module], {"projection": Range.symmetric(1.27)}, {}, int8):
         handle = tiny.model.get_submodule(module.module).register_forward_pre_hook(lambda _, x: seen.append(x[0]))
         with torch.inference_mode():
             tiny.model(torch.randn(1, 8000))

@@ -9,10 +9,9 @@ from conftest import Recogniser, batches_of, write_tiny_checkpoint
 
 from stablequant.channels import equalise_channels
 from stablequant.checkpoint import import_checkpoint
-from stablequant.equalisation import equalised_weight
 from stablequant.inputs import measure_inputs
 from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, channel_axis, groups_of, operation_of, reciprocal
+from stablequant.operations import Operation, channel_axis, groups_of, operation_of, reciprocal, weight_of
 from stablequant.quantization import QMAX, dequantized, quantize_weight
 from stablequant.reference import Split
 from stablequant.rounding import load_rounded, save_rounded
@@ -186,14 +185,14 @@ class Outputs:
     def add(self, activation: str, values: torch.Tensor) -> None:
         for module in (m for m in self._modules if m.activation == activation):
             operation: Operation = operation_of(self._model, module)
-            factor = reciprocal(operation, self._scales.get(activation))
+            scales = self._scales.get(activation)
+            factor = reciprocal(operation, scales)
             read = values[None] if channel_axis(operation) == 0 else values.T[None]
             expected = operation.forward(read)  # which calls no hook, and so not this one
-            exact, nearest = operation.weight.data, operation.weight.data.numpy()
-            if factor is not None:
-                read, nearest = read * factor, equalised_weight(nearest, self._scales[activation], groups_of(operation))
+            exact, nearest = operation.weight.data, quantize_weight(weight_of(operation, scales))
+            read = read if factor is None else read * factor
             lost = []
-            for weight in (self._rounded[module.module], quantize_weight(nearest)):
+            for weight in (self._rounded[module.module], nearest):
                 operation.weight.data = torch.from_numpy(dequantized(*weight))
                 lost.append(float(((operation.forward(read) - expected) ** 2).sum()))
             operation.weight.data = exact
@@ -225,3 +224,10 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
             assert np.array_equal(found[name][0], levels)
             assert np.array_equal(found[name][1], scales)
             assert found[name][0].dtype == np.int8
+
+
+def test_no_other_modules_weights_are_read_than_asked_for(tmp_path):
+    names = ["encoder.1.q", "encoder.10.q", "encoder.1.q.inner"]
+    save_rounded(tmp_path / "weights.safetensors", {name: quantize_weight(noise(4, 3)) for name in names})
+    for wanted in (["encoder.1.q"], ["encoder.10.q", "not.there"], []):
+        assert load_rounded(tmp_path / "weights.safetensors", wanted).keys() == {*names} & {*wanted}

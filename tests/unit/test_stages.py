@@ -14,7 +14,7 @@ from stablequant.batches import tolerates_padding
 from stablequant.checkpoint import import_checkpoint
 from stablequant.collection import collecting
 from stablequant.costs import layer_costs, passes
-from stablequant.fakequant import fake_quantized
+from stablequant.fakequant import fake_quantized, fake_quantized_weights
 from stablequant.quantization import Range
 from stablequant.recognition import Recognition
 from stablequant.stages import Stages
@@ -68,9 +68,9 @@ def test_a_quantized_layer_computes_the_same_after_a_resumed_prefix(recogniser):
     for number, layer in enumerate(stages.names):
         modules = [m for m in recogniser.modules if m.layer == layer]
         before = stages.run(stages.enter(audio), 0, number, frames)
-        with fake_quantized(
-            recogniser.model, modules, dict.fromkeys((m.activation for m in modules), Range(-0.5, 1.5)), {}
-        ):
+        ranges = dict.fromkeys((m.activation for m in modules), Range(-0.5, 1.5))
+        weights = fake_quantized_weights(recogniser.model, modules, {})
+        with fake_quantized(recogniser.model, modules, ranges, {}, weights):
             assert torch.equal(stages.logits(before, number, frames), recogniser.model(audio).logits), layer
 
 

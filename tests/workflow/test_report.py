@@ -3,17 +3,20 @@
 import html
 import json
 import re
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY_CONFIG, snakemake
+from conftest import PROJECT, TINY_CONFIG, snakemake
 
 from stablequant.files import read_json, read_table
 from stablequant.intervals import with_interval
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+sys.path.insert(0, str(PROJECT / "docs"))
+from screenshot import chromium
+
+CHROMIUM = chromium()
 ALONE = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--virtual-time-budget=60000"),

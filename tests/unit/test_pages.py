@@ -1,0 +1,49 @@
+"""Tables as the report shows them."""
+
+import html
+import re
+
+import pandas as pd
+
+from stablequant.files import write_table
+from stablequant.hypotheses import COLUMNS
+from stablequant.pages import page, write_page
+
+
+def cells(document: str) -> list[list[str]]:
+    """What a page's table shows, row by row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", document)[1:]
+    return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+
+
+def test_numbers_are_not_rounded_to_others():
+    table = pd.DataFrame(
+        {
+            "percentile": [99.999, 100.0, 99.99999, None],
+            "seconds": [19452.53, 52576.0, 1e12, float("inf")],
+            "divergence": [0.000123456, -0.5, 8.70588, float("nan")],
+            "count": [1, 2, 3, 4],
+        }
+    )
+    assert cells(page("Numbers", "", table)) == [
+        ["99.999", "19452.530", "0.0001235", "1"],
+        ["100", "52576", "-0.5", "2"],
+        ["99.99999", "1000000000000", "8.706", "3"],
+        ["", "inf", "", "4"],
+    ]
+
+
+def test_identifiers_that_look_like_numbers_stay_as_they_are(tmp_path):
+    row = dict.fromkeys(COLUMNS, 1) | {"utterance": "0001", "transcript": "007", "fp32": "1e3", "changes": "[+ 08]"}
+    write_table(tmp_path / "hypotheses.tsv", pd.DataFrame([row, row | {"utterance": "0010"}], columns=COLUMNS))
+    shown = cells(write_page("hypotheses", "m", [tmp_path / "hypotheses.tsv"]))
+    assert shown[0] == ["1", "1", "0001", "007", "1", "1", "1e3", "[+ 08]"]
+    assert shown[1][2] == "0010"
+
+
+def test_what_strangers_wrote_is_shown_and_not_run():
+    table = pd.DataFrame({"<script>": ['"><script>alert(1)</script>']})
+    document = page("<b>", "<i>", table)
+    assert cells(document) == [['"><script>alert(1)</script>']]
+    assert document.count("<script>") == 1, "the page's own"
+    assert "<b>" not in document and "<i>" not in document
