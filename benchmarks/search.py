@@ -12,6 +12,7 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -40,6 +41,7 @@ from stablequant.ranges import full_range
 from stablequant.recogniser import load_recogniser
 from stablequant.recognition import Recognition
 from stablequant.reference import Files, load_reference, read_split, recognise_reference
+from stablequant.selection import select_layers
 from stablequant.sensitivity import probe_layers
 from stablequant.show import markdown_table
 from stablequant.stages import Stages
@@ -66,7 +68,8 @@ class Mode:
         self.stages = Stages(load_recogniser(checkpoint, device, threads=threads))
         self.modules = quantized_modules(self.stages.model.config.to_dict())
         self.costs = layer_costs(self.stages)
-        self.split = read_split(checkpoint, utterances, CONFIG["batch_mb"], seed)
+        batch_mb = 0 if mode == "racing" else CONFIG["batch_mb"]  # as in the rules
+        self.split = read_split(checkpoint, utterances, batch_mb, seed)
         self.files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
         self.racing = Racing(CONFIG["racing"]["confidence"], seed) if mode == "racing" else None
         self.seed = seed
@@ -95,7 +98,8 @@ class Mode:
         (outcome,) = probe_layers(
             self.stages, self.modules, [layer], ranges, self.calibration, CONFIG["threshold"], self.racing
         )
-        return outcome.degradation > CONFIG["threshold"]
+        rows = [{"layer": layer, "kind": "", **asdict(outcome)}]
+        return bool(select_layers(rows, CONFIG["threshold"])["selected"].item())
 
     def search(self, layer: str) -> float:
         """The best percentile of ``layer``."""

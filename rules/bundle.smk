@@ -28,7 +28,8 @@ rule write_bundle:
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **procedure(wildcards),
-            **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "racing", "precision", "seed")},
+            **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "precision", "seed")},
+            "racing": RACING,
         },
         code=code_digest("write_bundle"),
     script:

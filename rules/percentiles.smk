@@ -36,8 +36,8 @@ rule search_percentile:
     params:
         percentiles=config["percentiles"],
         device=config["device"],
-        batch_mb=config["batch_mb"],
-        racing=config["racing"],
+        batch_mb=SEARCH_BATCH_MB,
+        racing=RACING,
         seed=config["seed"],
         code=code_digest("search_percentile"),
     script:

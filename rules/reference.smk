@@ -34,13 +34,13 @@ rule recognise_reference:
         "../envs/search.yaml"
     resources:
         mem_mb=memory(copies=1),
-        runtime=runtime(passes=1, gpu=True),
+        runtime=runtime(passes=REFERENCE_PASSES, gpu=True),
         gpu=gpus,
         disk_mb=config["cache"]["disk_mb"] if "stablequant" in config["methods"] else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
     params:
         device=config["device"],
         precision=config["precision"],
-        batch_mb=config["batch_mb"],
+        batch_mb=SEARCH_BATCH_MB,
         half=config["cache"]["half"],
         half_mb=config["cache"]["disk_mb"] if config["cache"]["half"] else None,  # where values are rounded it matters which are kept
         recentre=lambda wildcards: procedure(wildcards)["recentre"],

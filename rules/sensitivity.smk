@@ -35,10 +35,10 @@ rule probe_layer:
         gpu=gpus,
     params:
         device=config["device"],
-        batch_mb=config["batch_mb"],
+        batch_mb=SEARCH_BATCH_MB,
         layers=lambda wildcards: PROBES[wildcards.model][wildcards.layers],
-        threshold=config["threshold"] if config["racing"]["enabled"] else None,  # only racing stops at it
-        racing=config["racing"],
+        threshold=config["threshold"] if RACING else None,  # only racing stops at it
+        racing=RACING,
         seed=config["seed"],
         code=code_digest("probe_layer"),
     script:

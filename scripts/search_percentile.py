@@ -5,7 +5,7 @@ from pathlib import Path
 from stablequant.files import read_json, write_json
 from stablequant.histograms import load_histograms
 from stablequant.jobs import job
-from stablequant.percentiles import mark_best, search_percentile, unclipped
+from stablequant.percentiles import WHOLE, mark_best, search_percentile, unclipped
 from stablequant.searching import read_search
 
 with job(snakemake.log[0]) as log:
@@ -13,15 +13,17 @@ with job(snakemake.log[0]) as log:
     search = read_search(
         snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing, [layer]
     )
+    known = unclipped(read_json(Path(snakemake.input.probe)), layer)
     tried = search_percentile(
         search.stages,
         search.modules,
         load_histograms(Path(snakemake.input.histograms)),
-        params.percentiles,
+        params.percentiles if known else [WHOLE, *params.percentiles],
         search.calibration,
         search.racing,
+        known,
     )
-    candidates = mark_best([*unclipped(read_json(Path(snakemake.input.probe)), layer), *tried])
+    candidates = mark_best([*known, *tried])
     best = next(c for c in candidates if c.best)
     write_json(
         Path(snakemake.output[0]),

@@ -7,7 +7,6 @@ belong to.
 
 import hashlib
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -22,17 +21,17 @@ from stablequant.costs import Cost, recomputed
 from stablequant.digest import code_digest
 from stablequant.errors import StableQuantError
 from stablequant.files import checksum, read_json, write_json
-from stablequant.stored import file_of, folder_of
+from stablequant.stored import file_of, folder_of, release
 
 MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
 
 
 def identity(checkpoint: Path, batches: Sequence[Batch]) -> dict[str, str]:
-    """What stored values belong to: the weights, the utterances in their batches, and the code that computed them."""
+    """What stored values belong to: the recogniser, the utterances in their batches, and the code that made them."""
     listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(batches) for u in batch)
     package = Path(__file__).parent
     return {
-        "checkpoint": checksum(checkpoint / "model.safetensors"),
+        "checkpoint": " ".join(checksum(file) for file in sorted(checkpoint.iterdir())),
         "batches": hashlib.sha256(listed.encode()).hexdigest(),
         "code": " ".join(code_digest(package / name, package.parent) for name in ("recogniser.py", "activations.py")),
         "libraries": f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -82,9 +81,9 @@ def keeping(
     index: Path, belongs: dict[str, str], names: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
     """Write ``index``, and beside it a folder with a file for each layer ``chosen`` of ``names``."""
-    folder = folder_of(index)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    index.unlink(missing_ok=True)
+    release(index)
+    folder_of(index).mkdir(parents=True)
     numbers = [str(batch) for batch in range(batches)]
     with ExitStack() as files:
         writers = {k: files.enter_context(writing_arrays(file_of(index, names[k]), numbers)) for k in chosen}

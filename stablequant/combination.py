@@ -14,6 +14,7 @@ from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.mse import mse_range
 from stablequant.operations import operation_of
+from stablequant.percentiles import WHOLE
 from stablequant.quantization import Range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial
@@ -22,7 +23,6 @@ COLUMNS = [
     *("step", "layers", "percentile", "kept", "utterances"),
     *("wer", "degradation", "ci_low", "ci_high", "divergence"),
 ]
-WHOLE = 100.0  # percentile of a layer that is not clipped
 OTHERS = "others"  # as one: all layers that no search has clipped, or those of them that are not named beside it
 
 

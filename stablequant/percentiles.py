@@ -16,6 +16,8 @@ from stablequant.ranges import percentile_range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
 
+WHOLE = 100.0  # percent: nothing is cut off
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -45,19 +47,25 @@ def search_percentile(
     percentiles: Sequence[float],
     calibration: Calibration,
     racing: Racing | None = None,
+    known: Sequence[Candidate] = (),
 ) -> list[Candidate]:
     """Measure the layer of ``modules`` clipped at each of ``percentiles``.
 
-    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one of several is left.
+    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one of several is left, those
+    that are ``known`` already, on all utterances, among them.
     """
+    known_errors = [np.array(c.outcome.errors) for c in known]
+    known_divergences = [np.array(c.outcome.divergences) for c in known]
 
     def race(racing: Racing, trials: list[Trial]) -> bool:
-        errors = np.stack([trial.errors.errors for trial in trials])
-        unseen = len(calibration.split.utterances) - errors.shape[1]
-        lost = racing.losers(errors, np.array([trial.divergence for trial in trials]), unseen)
-        for trial, loses in zip(trials, lost.tolist(), strict=True):
+        seen = trials[0].seen
+        errors = np.stack([*(trial.errors.errors for trial in trials), *(errors[seen] for errors in known_errors)])
+        divergences = [trial.divergences.sum() for trial in trials]
+        divergences += [nats[seen].sum() for nats in known_divergences]
+        lost = racing.losers(errors, np.array(divergences), int((~seen).sum()))
+        for trial, loses in zip(trials, lost.tolist(), strict=False):
             trial.stopped = loses
-        return len(trials) > 1 and int(lost.sum()) == len(trials) - 1
+        return len(lost) > 1 and int(lost.sum()) == len(lost) - 1
 
     trials = [Trial(clipped(modules, histograms, percentile), calibration) for percentile in percentiles]
     run_trials(stages, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
@@ -65,14 +73,14 @@ def search_percentile(
 
 
 def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate]:
-    """The layer at 100 %, as a candidate like the others; none where racing ended its probe early.
+    """The layer at `WHOLE`, as a candidate like the others; none where racing ended its probe early.
 
     ``probes`` are what `probe_layers` measured, as it stands in ``sensitivity/{layers}.json``.
     """
     (row,) = [row for row in probes if row["layer"] == layer]
     if None in row["errors"]:
         return []
-    return [Candidate(100.0, outcome_of(row))]
+    return [Candidate(WHOLE, outcome_of(row))]
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:

@@ -1,9 +1,9 @@
 """Stopping early when the rest of the audio can hardly change the answer.
 
-Utterances come in a random order, so those still to come are expected to be like those seen. Their differences in word
-errors are drawn from the Bayesian bootstrap of a finite population (Lo, Annals of Statistics 1988): each difference so
-far is as likely again as it was frequent. So that a run of equal results does not pass for certainty, one word more and
-one word less count as if each had been seen in half an utterance.
+Utterances come one by one in a random order, so those still to come are expected to be like those seen. Their
+differences in word errors are drawn from the Bayesian bootstrap of a finite population (Lo, Annals of Statistics 1988):
+each difference so far is as likely again as it was frequent. So that a run of equal results does not pass for
+certainty, one word more and one word less count as if each had been seen in half an utterance.
 """
 
 from dataclasses import dataclass

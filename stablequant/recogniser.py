@@ -24,8 +24,13 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load_recogniser(folder: Path, device: str = "cpu", threads: int = 1, attention: str = "sdpa") -> torch.nn.Module:
-    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight and batch norms folded."""
+    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight and batch norms folded.
+
+    All of the process computes float32 as such from then on: a GPU else rounds what convolutions read to ten bits
+    (TensorFloat-32).
+    """
     torch.set_num_threads(threads)
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     disable_progress_bar()
     kind = read_json(folder / "config.json")["model_type"]
     if kind == "wavlm":

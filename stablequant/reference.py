@@ -24,6 +24,7 @@ from stablequant.metrics import WordErrors
 from stablequant.proofs import prove_half, prove_precision
 from stablequant.recognition import Recognition
 from stablequant.stages import Stages
+from stablequant.stored import release
 from stablequant.utterances import Utterance, read_utterances
 
 
@@ -123,12 +124,16 @@ def recognise_reference(
     """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
 
     Hidden values are kept of as many layers as ``cache_mb`` megabytes hold. ``half`` keeps them in half precision, and
-    ``precision`` lets the search compute in bfloat16 or float16; each only where no hypothesis changes by it.
+    ``precision`` lets the search compute in bfloat16 or float16, and keep nothing; each only where no hypothesis
+    changes by it.
     ``channel_scales``, ``recentre`` and ``split_audio`` say how activations are prepared for quantization, see
     `collecting`.
     """
     paths = [u.path for u in split.utterances]
     dtype = np.dtype(np.float16 if half else np.float32)
+    if precision != "float32":
+        logging.info("nothing is kept: what is proven of %s holds from the audio on", precision)
+        cache_mb = 0
     chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
     recognition = Recognition(split.front_end.vocabulary)
     prepares = bool(channel_scales) or recentre or split_audio
@@ -170,6 +175,7 @@ def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, 
     if cache_mb and not chosen:
         logging.warning("config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache_mb)
     planned = sum(costs[k].bytes for k in chosen) * split.samples * dtype.itemsize / FLOAT_BYTES
+    release(index)  # what an interrupted run left counts as free
     free = shutil.disk_usage(index.parent).free
     if planned > free:
         raise StableQuantError(

@@ -59,5 +59,5 @@ def read_search(
             channel_scales=load_scales(Path(files.equalisation)),
             rounded=load_rounded(Path(files.weights), {m.module for m in modules}),
         ),
-        Racing(racing["confidence"], seed) if racing and racing["enabled"] else None,
+        Racing(racing["confidence"], seed) if racing else None,
     )

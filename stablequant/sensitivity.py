@@ -1,6 +1,7 @@
 """What quantizing one layer alone costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from stablequant.layers import QuantizedModule
@@ -8,6 +9,16 @@ from stablequant.quantization import Range
 from stablequant.racing import Racing
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
+
+
+@dataclass(frozen=True)
+class Probe(Outcome):
+    """A layer quantized alone; ``above`` is racing's decision whether it loses more than the threshold.
+
+    None where all audio was heard, so that the degradation tells.
+    """
+
+    above: bool | None = None
 
 
 def probe_layers(
@@ -18,25 +29,27 @@ def probe_layers(
     calibration: Calibration,
     threshold: float,
     racing: Racing | None = None,
-) -> list[Outcome]:
+) -> list[Probe]:
     """Recognise the calibration set with each of ``layers`` alone quantized to ``ranges``, by activation name.
 
     With ``racing`` a layer's audio ends when its degradation is surely above or surely below ``threshold`` points.
     """
     words = calibration.reference.errors.words
+    decisions: dict[str, bool | None] = {}
 
-    def race(racing: Racing, trials: list[Trial]) -> bool:
+    def race(racing: Racing, layer: str, trials: list[Trial]) -> bool:
         (trial,) = trials
         difference = trial.errors.errors - trial.reference.errors
-        return racing.above(difference, len(words) - len(difference), threshold / 100 * words.sum()) is not None
+        decisions[layer] = racing.above(difference, len(words) - len(difference), threshold / 100 * words.sum())
+        return decisions[layer] is not None
 
     experiments = [
         Experiment(
             [m for m in modules if m.layer == layer],
             [Trial(ranges, calibration)],
-            partial(race, racing) if racing else None,
+            partial(race, racing, layer) if racing else None,
         )
         for layer in layers
     ]
     run_trials(stages, experiments, calibration)
-    return [experiment.trials[0].outcome() for experiment in experiments]
+    return [Probe(**vars(e.trials[0].outcome()), above=decisions.get(e.layer)) for e in experiments]

@@ -104,9 +104,14 @@ class Trial:
         return WordErrors(errors.errors[self.seen], errors.words[self.seen])
 
     @property
+    def divergences(self) -> np.ndarray:
+        """Nats of each utterance that was recognised, summed over its frames."""
+        return self._divergences[self.seen]
+
+    @property
     def divergence(self) -> float:
         """Nats per frame."""
-        return float(self._divergences.sum()) / self._frames
+        return float(self.divergences.sum()) / self._frames
 
     def outcome(self) -> Outcome:
         """What was measured so far."""

@@ -175,6 +175,12 @@ def test_reduced_precision_is_used_only_where_no_hypothesis_changes(demo, split,
     assert (found == "bfloat16") == (spoken == [exact[u.path] for u in few.utterances])
 
 
+def test_nothing_is_kept_where_the_search_computes_in_reduced_precision(demo, split, tmp_path):
+    """What is proven is that words recognised from the audio on stay the same, not from values kept in fp32."""
+    few = replace(split, batches=split.batches[:1], utterances=split.batches[0])
+    assert calibrate(demo, demo.model, few, tmp_path, 1000, precision="bfloat16").calibration.activations.layers == []
+
+
 @pytest.fixture
 def kept(demo, split, tmp_path) -> Path:
     """Index of stored activations that belong to `split`."""
@@ -203,17 +209,33 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
     file.write_bytes(content)
     assert release(kept) >= len(content)
     assert release(kept) == 0
+    assert [path.name for path in kept.parent.glob("*activations*")] == [kept.name]
     assert Activations(kept, split.belongs, names).nearest(15) == 0
 
 
-def test_identity_tells_weights_and_batches_apart(tmp_path, split):
+def test_identity_tells_recognisers_and_batches_apart(tmp_path, split):
+    (tmp_path / "config.json").write_bytes(b"{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     before = identity(tmp_path, split.batches)
     assert identity(tmp_path, split.batches) == before
     other = identity(tmp_path, split.batches[::-1])
     assert {key for key in before if before[key] != other[key]} == {"batches"}
-    (tmp_path / "model.safetensors").write_bytes(b"Weights")
-    assert {key for key, value in identity(tmp_path, split.batches).items() if before[key] != value} == {"checkpoint"}
+    for name, content in (("config.json", b"{ }"), ("model.safetensors", b"Weights")):
+        (tmp_path / name).write_bytes(content)
+        now = identity(tmp_path, split.batches)
+        assert {key for key in before if before[key] != now[key]} == {"checkpoint"}, name
+        before = now
+
+
+def test_what_was_kept_is_given_up_before_anything_else_is_written_in_its_place(demo, split, kept, monkeypatch):
+    monkeypatch.setattr("stablequant.reference.loaded", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(demo, demo.model, split, kept.parent, 1000)
+    assert not kept.exists()
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_too_small_a_budget_and_a_full_disk_are_told(demo, split, tmp_path, monkeypatch, caplog):

@@ -139,3 +139,10 @@ def test_where_every_cut_off_is_worse_than_none_the_layer_is_not_clipped(tiny, t
     assert best.percentile == 100
     assert best.outcome.wer == probed.wer
     assert unclipped([row | {"errors": [0, None, 0]}], "transformer02") == [], "racing ended it early"
+
+
+def test_float32_is_not_tensorfloat32_where_the_recogniser_runs(tiny):
+    """That rounds what a GPU's convolutions read to ten bits, and is PyTorch's default."""
+    assert tiny.model is not None  # loaded
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -6,6 +6,7 @@ other channels, so that MAX calibration of the next layer has no levels left for
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import yaml
 from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
 
 from stablequant.files import checksum
-from stablequant.percentiles import mark_best, search_percentile
+from stablequant.percentiles import WHOLE, Candidate, mark_best, search_percentile
 from stablequant.racing import Racing
 from stablequant.reference import Split
 from stablequant.selection import select_layers
@@ -165,6 +166,7 @@ def test_racing_finds_the_same_and_hears_less(experiments):
     shared = (spiked.stages, spiked.modules, [VICTIM], spiked.largest, spiked.calibration, THRESHOLD)
     (raced,) = probe_layers(*shared, racing)
     assert raced.degradation > THRESHOLD
+    assert raced.above is True
     assert None in raced.errors
     shared = (spiked.stages, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
     candidates = search_percentile(*shared, racing)
@@ -173,3 +175,22 @@ def test_racing_finds_the_same_and_hears_less(experiments):
     words = {c.percentile: sum(c.outcome.errors) for c in search_percentile(*shared)}
     best = next(c for c in mark_best(candidates) if c.best)
     assert words[best.percentile] <= min(words.values()) + 1  # of 400
+
+
+def test_racing_takes_no_cut_off_before_it_is_known_to_beat_what_was_measured_before(experiments):
+    spiked, racing = experiments["spiked"], Racing(confidence=0.95, seed=0)
+    shared, clipping = (spiked.stages, spiked.of(VICTIM), spiked.histograms), GRID[-1]
+    spoilt, healed = search_percentile(*shared, [WHOLE, clipping], spiked.calibration)
+    assert sum(spoilt.outcome.errors) > sum(healed.outcome.errors) + 10
+
+    def raced(percentile: float, known: Candidate) -> Candidate:
+        return search_percentile(*shared, [percentile], spiked.calibration, racing, [known])[0]
+
+    loser = raced(WHOLE, healed)
+    assert loser.stopped and None in loser.outcome.errors
+    assert [c.percentile for c in mark_best([healed, loser]) if c.best] == [clipping]
+    winner = raced(clipping, spoilt)
+    assert not winner.stopped and None in winner.outcome.errors
+    assert [c.percentile for c in mark_best([spoilt, winner]) if c.best] == [clipping]
+    equal = raced(clipping, replace(healed, percentile=WHOLE))
+    assert not equal.stopped and None not in equal.outcome.errors, "decided though nothing told them apart"

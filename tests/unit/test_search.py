@@ -70,12 +70,15 @@ def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
     }
     probes = [
         {"layer": layer, "kind": "cnn", **vars(outcome(9)), "degradation": lost, "ci_low": low, "ci_high": high}
-        | {"utterances": 1 if layer == "e" else 2}
+        | {"utterances": 1 if layer == "e" else 2, "above": None}
         for layer, (lost, low, high) in intervals.items()
     ]
     table = select_layers(probes, 0.25).set_index("layer")
     assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False, "e": True}
     assert table["sure"].to_dict() == {"a": False, "b": False, "c": True, "d": True, "e": False}
+    raced = [row | {"above": {"a": True, "c": False}.get(row["layer"])} for row in probes]
+    table = select_layers(raced, 0.25).set_index("layer")
+    assert table["selected"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": True}
 
 
 def test_methods_differ_as_described(histograms):

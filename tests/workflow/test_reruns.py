@@ -66,8 +66,8 @@ def test_every_degradation_has_an_interval_and_doubt_is_flagged(finished):
         assert (f"{row.layer}: the threshold lies within the interval" in log) != row.sure
 
 
-def test_more_or_less_disk_for_activations_reruns_nothing(project):
-    configure(project, cache={"disk_mb": 0, "half": False})
+def test_more_or_less_disk_for_activations_and_racing_that_is_off_rerun_nothing(project):
+    configure(project, cache={"disk_mb": 0, "half": False}, racing={"enabled": False, "confidence": 0.8})
     assert planned(project) == {}
 
 
