@@ -26,7 +26,7 @@ sys.path.insert(0, str(PROJECT))
 
 from stablequant.files import read_json, read_table, write_table
 from stablequant.percentiles import Candidate, mark_best, outcome_of
-from stablequant.racing import Racing, due
+from stablequant.racing import Racing, looks
 from stablequant.show import markdown_table
 from stablequant.utterances import read_utterances
 
@@ -75,11 +75,6 @@ def read_record(results: Path) -> Record:
         {row["layer"]: np.array(row["errors"]) - fp32 for row in rows},
         searches,
     )
-
-
-def looks(utterances: int) -> list[int]:
-    """After how many utterances racing decides."""
-    return [seen for seen in range(1, utterances) if due(seen - 1, seen, utterances)]
 
 
 def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:

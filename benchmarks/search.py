@@ -68,8 +68,7 @@ class Mode:
         self.stages = Stages(load_recogniser(checkpoint, device, threads=threads))
         self.modules = quantized_modules(self.stages.model.config.to_dict())
         self.costs = layer_costs(self.stages)
-        batch_mb = 0 if mode == "racing" else CONFIG["batch_mb"]  # as in the rules
-        self.split = read_split(checkpoint, utterances, batch_mb, seed)
+        self.split = read_split(checkpoint, utterances, CONFIG["batch_mb"], seed, raced=mode == "racing")
         self.files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
         self.racing = Racing(CONFIG["racing"]["confidence"], seed) if mode == "racing" else None
         self.seed = seed

@@ -60,7 +60,6 @@ if workflow.is_main_process:
         )
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 RACING = config["racing"] if config["racing"]["enabled"] else None
-SEARCH_BATCH_MB = 0 if RACING else config["batch_mb"]  # racing hears utterances one by one: who shares a batch is alike
 REFERENCE_PASSES = (  # fp32's own, and those that prove what is kept or computed in reduced precision
     1 + (config["precision"] != "float32") + config["cache"]["half"] * max(map(len, LAYERS.values()), default=0) / 2
 )

@@ -36,7 +36,7 @@ rule search_percentile:
     params:
         percentiles=config["percentiles"],
         device=config["device"],
-        batch_mb=SEARCH_BATCH_MB,
+        batch_mb=config["batch_mb"],
         racing=RACING,
         seed=config["seed"],
         code=code_digest("search_percentile"),

@@ -40,11 +40,12 @@ rule recognise_reference:
     params:
         device=config["device"],
         precision=config["precision"],
-        batch_mb=SEARCH_BATCH_MB,
+        batch_mb=config["batch_mb"],
         half=config["cache"]["half"],
         half_mb=config["cache"]["disk_mb"] if config["cache"]["half"] else None,  # where values are rounded it matters which are kept
         recentre=lambda wildcards: procedure(wildcards)["recentre"],
         split_audio=lambda wildcards: procedure(wildcards)["split_audio"],
+        raced=RACING is not None,
         seed=config["seed"],
         code=code_digest("recognise_reference"),
     script:

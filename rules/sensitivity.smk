@@ -35,7 +35,7 @@ rule probe_layer:
         gpu=gpus,
     params:
         device=config["device"],
-        batch_mb=SEARCH_BATCH_MB,
+        batch_mb=config["batch_mb"],
         layers=lambda wildcards: PROBES[wildcards.model][wildcards.layers],
         threshold=config["threshold"] if RACING else None,  # only racing stops at it
         racing=RACING,

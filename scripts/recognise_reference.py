@@ -16,7 +16,7 @@ with job(snakemake.log[0]) as log:
     found = recognise_reference(
         Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
         read_modules(Path(snakemake.input.layers)),
-        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed),
+        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed, params.raced),
         Files(Path(output.summary), Path(output.posteriors), Path(output.activations)),
         snakemake.resources.disk_mb,
         params.half,

@@ -1,14 +1,21 @@
 """Stopping early when the rest of the audio can hardly change the answer.
 
-Utterances come one by one in a random order, so those still to come are expected to be like those seen. Their
-differences in word errors are drawn from the Bayesian bootstrap of a finite population (Lo, Annals of Statistics 1988):
-each difference so far is as likely again as it was frequent. So that a run of equal results does not pass for
-certainty, one word more and one word less count as if each had been seen in half an utterance.
+Utterances come in a random order, so those still to come are expected to be like those seen; batches of alike lengths
+are formed between two decisions only. Their differences in word errors are drawn from the Bayesian bootstrap of a
+finite population (Lo, Annals of Statistics 1988): each difference so far is as likely again as it was frequent. So that
+a run of equal results does not pass for certainty, one word more and one word less count as if each had been seen in
+half an utterance.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 DRAWS = 4000
 FIRST_LOOK = 0.1  # share of the utterances before the first decision
@@ -16,15 +23,24 @@ GROWTH = 1.5  # times as many before the next
 UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # utterances that each difference, in words, counts as having been seen in
 
 
-def due(before: int, seen: int, total: int) -> bool:
-    """Whether to decide now that ``seen`` of ``total`` utterances are known, after ``before`` of them.
+def looks(total: int) -> list[int]:
+    """After how many of ``total`` utterances to decide.
 
     Few looks, each at half as many again: with every further look it grows more likely that chance decides.
     """
+    found = set()
     look = FIRST_LOOK * total
-    while look <= before:
+    while (seen := math.ceil(look)) < total:
+        found.add(seen)
         look *= GROWTH
-    return look <= seen < total
+    return sorted(found)
+
+
+def rounds(utterances: Sequence[T], seed: int) -> list[list[T]]:
+    """The utterances in a random order, parted where racing decides."""
+    order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
+    ends = [0, *looks(len(utterances)), len(utterances)]
+    return [[utterances[i] for i in order[start:end]] for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)

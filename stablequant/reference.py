@@ -22,6 +22,7 @@ from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors
 from stablequant.proofs import prove_half, prove_precision
+from stablequant.racing import rounds
 from stablequant.recognition import Recognition
 from stablequant.stages import Stages
 from stablequant.stored import release
@@ -56,11 +57,19 @@ class Split:
         return [part for part in parts if part]
 
 
-def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int) -> Split:
-    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes."""
+def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int, raced: bool = False) -> Split:
+    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes.
+
+    If ``raced``, whatever was heard when racing decides is a random part of them.
+    """
     listed = read_utterances(utterances)
     config = read_json(checkpoint / "config.json")
-    batches = make_batches(listed, footprint(config), batch_mb * MEGABYTE, tolerates_padding(config), seed)
+    memory, padded = footprint(config), tolerates_padding(config)
+    batches = [
+        batch
+        for part in (rounds(listed, seed) if raced else [listed])
+        for batch in make_batches(part, memory, batch_mb * MEGABYTE, padded, seed)
+    ]
     return Split(listed, batches, read_front_end(checkpoint), identity(checkpoint, batches), seed)
 
 

@@ -41,7 +41,7 @@ def read_search(
     """Read the rule's input ``files``: ``checkpoint layers utterances equalisation weights summary posteriors``,
     and ``activations`` where the job resumes from them. Without ``layers`` all are quantized."""
     checkpoint = Path(files.checkpoint)
-    split = read_split(checkpoint, Path(files.utterances), batch_mb, seed)
+    split = read_split(checkpoint, Path(files.utterances), batch_mb, seed, racing is not None)
     reference = load_reference(Path(files.summary), Path(files.posteriors))
     model = load_recogniser(checkpoint, device, threads=threads)
     stages = Stages(model, getattr(torch, reference.precision))

@@ -13,7 +13,7 @@ from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.progress import progress
 from stablequant.quantization import Range
-from stablequant.racing import due
+from stablequant.racing import looks
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Reference, Split
 from stablequant.rounding import RoundedWeight
@@ -159,16 +159,17 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
     ordered = sorted(experiments, key=lambda e: stages.names.index(e.layer))
     weights = {e.layer: calibration.weights(stages.model, e.modules) for e in ordered}
     split = calibration.split
-    seen = 0
+    seen, ahead = 0, looks(len(split.utterances))
     with progress(total=len(split.utterances), label=" ".join(weights)) as recognised:
         for number, batch in enumerate(split.batches):
             running = [experiment for experiment in ordered if experiment.running]
             if not running:
                 break
             _run_batch(stages, running, weights, calibration, number)
-            before, seen = seen, seen + len(batch)
+            seen += len(batch)
             recognised.update(len(batch))
-            if due(before, seen, len(split.utterances)):
+            if ahead and ahead[0] <= seen < len(split.utterances):
+                ahead = [look for look in ahead if look > seen]
                 for experiment in running:
                     experiment.decided = experiment.decide is not None and experiment.decide(experiment.running)
 

@@ -3,25 +3,46 @@
 import numpy as np
 import pytest
 
-from stablequant.racing import Racing, due
+from stablequant.files import write_table
+from stablequant.racing import Racing, looks, rounds
+from stablequant.reference import read_split
+from stablequant.utterances import Utterance, table_of
 
 RACING = Racing(confidence=0.95, seed=0)
 
 
 def decide(difference: np.ndarray, limit: float) -> tuple[bool | None, int]:
     """The decision and how many utterances it took."""
-    for seen in range(1, len(difference)):
-        if due(seen - 1, seen, len(difference)):
-            found = RACING.above(difference[:seen], len(difference) - seen, limit)
-            if found is not None:
-                return found, seen
+    for seen in looks(len(difference)):
+        found = RACING.above(difference[:seen], len(difference) - seen, limit)
+        if found is not None:
+            return found, seen
     return bool(difference.sum() > limit), len(difference)
 
 
 def test_looks_are_few_and_never_at_the_end():
-    looks = [seen for seen in range(1, 1001) if due(seen - 1, seen, 1000)]
-    assert looks == [100, 150, 225, 338, 507, 760]
-    assert [due(before, before + 250, 1000) for before in (0, 250, 500, 750)] == [True, True, True, False]
+    assert looks(1000) == [100, 150, 225, 338, 507, 760]
+    assert [looks(total) for total in (0, 1, 2, 3)] == [[], [], [1], [1, 2]]
+
+
+@pytest.mark.parametrize("total", [0, 1, 2, 3, 150])
+def test_rounds_part_all_utterances_where_racing_decides_and_each_is_a_random_part(total):
+    found = rounds(range(total), seed=0)
+    assert np.cumsum([len(part) for part in found])[:-1].tolist() == looks(total)
+    assert sorted(u for part in found for u in part) == list(range(total))
+    if total == 150:
+        first = [np.mean(rounds(range(total), seed)[0]) for seed in range(200)]
+        assert np.mean(first) == pytest.approx(74.5, abs=3), "15 of 150: a standard error of 0.8"
+
+
+def test_batches_end_where_racing_decides(demo, demo_utterances, tmp_path):
+    write_table(tmp_path / "utterances.tsv", table_of(demo_utterances, Utterance))
+    plain, raced = (read_split(demo.folder, tmp_path / "utterances.tsv", 100, 0, raced) for raced in (False, True))
+    ends = np.cumsum([len(batch) for batch in raced.batches]).tolist()
+    assert {*looks(len(demo_utterances))} < {*ends}
+    assert not {*looks(len(demo_utterances))} <= {*np.cumsum([len(batch) for batch in plain.batches]).tolist()}
+    assert sorted(u.path for batch in raced.batches for u in batch) == sorted(u.path for u in demo_utterances)
+    assert len(raced.batches) < len(demo_utterances), "each alone"
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.02, 0.04, 0.06, 0.3])
