@@ -15,9 +15,12 @@ BASE, LARGE = 378_000_000, 1_262_000_000  # bytes of random HuBERTs of these siz
     [  # largest resident set of the process in MB
         ("import_checkpoint", 2, 843, 1765),
         ("recognise_reference", 1, 1370, 2278),
+        ("equalise_channels", 1, 1182, 1882),
+        ("round_weights", 2, 1210, 2471),
         ("probe_layer", 1, 1408, 2358),
+        ("check_combination", 2, 1243, 2223),
         ("export_onnx", 4, 2133, 5722),
-        ("insert_qdq", 2, 920, 2704),
+        ("insert_qdq", 2, 920, 2824),
         ("build_engine", 3, 1593, 4397),
         ("evaluate_engine", 2, 1570, 3380),
     ],
