@@ -26,7 +26,8 @@ sys.path.insert(0, str(PROJECT))
 
 from stablequant.files import read_json, read_table, write_table
 from stablequant.percentiles import Candidate, mark_best, outcome_of
-from stablequant.racing import Racing, looks
+from stablequant.racing import Racing
+from stablequant.rounds import looks
 from stablequant.show import markdown_table
 from stablequant.utterances import read_utterances
 

@@ -41,11 +41,14 @@ rule recognise_reference:
         device=config["device"],
         precision=config["precision"],
         batch_mb=config["batch_mb"],
-        half=config["cache"]["half"],
+        # Named inside, since Snakemake sees a change in the set of all values, which True and False hardly change.
+        switches=lambda wildcards: {
+            "half": config["cache"]["half"],
+            "recentre": procedure(wildcards)["recentre"],
+            "split_audio": procedure(wildcards)["split_audio"],
+            "raced": RACING is not None,
+        },
         half_mb=config["cache"]["disk_mb"] if config["cache"]["half"] else None,  # where values are rounded it matters which are kept
-        recentre=lambda wildcards: procedure(wildcards)["recentre"],
-        split_audio=lambda wildcards: procedure(wildcards)["split_audio"],
-        raced=RACING is not None,
         seed=config["seed"],
         code=code_digest("recognise_reference"),
     script:

@@ -12,18 +12,18 @@ from stablequant.stages import Stages
 
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)
-    params, output = snakemake.params, snakemake.output
+    params, switches, output = snakemake.params, snakemake.params.switches, snakemake.output
     found = recognise_reference(
         Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
         read_modules(Path(snakemake.input.layers)),
-        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed, params.raced),
+        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed, switches["raced"]),
         Files(Path(output.summary), Path(output.posteriors), Path(output.activations)),
         snakemake.resources.disk_mb,
-        params.half,
+        switches["half"],
         params.precision,
         load_scales(Path(snakemake.input.equalisation)),
-        params.recentre,
-        params.split_audio,
+        switches["recentre"],
+        switches["split_audio"],
     )
     save_histograms(Path(output.histograms), found.histograms)
     save_histograms(Path(output.prepared), found.prepared)

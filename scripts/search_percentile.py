@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from stablequant.files import read_json, write_json
-from stablequant.histograms import load_histograms
+from stablequant.histograms import WHOLE, load_histograms
 from stablequant.jobs import job
-from stablequant.percentiles import WHOLE, mark_best, search_percentile, unclipped
+from stablequant.percentiles import mark_best, search_percentile, unclipped
 from stablequant.searching import read_search
 
 with job(snakemake.log[0]) as log:

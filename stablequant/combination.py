@@ -10,11 +10,10 @@ import pandas as pd
 
 from stablequant.batches import loaded
 from stablequant.fakequant import fake_quantized
-from stablequant.histograms import Histogram
+from stablequant.histograms import WHOLE, Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.mse import mse_range
 from stablequant.operations import operation_of
-from stablequant.percentiles import WHOLE
 from stablequant.quantization import Range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Outcome, Trial

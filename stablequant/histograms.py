@@ -8,6 +8,8 @@ from safetensors.numpy import save_file
 
 from stablequant.files import read_tensors, replacing
 
+WHOLE = 100.0  # percentile that cuts nothing off
+
 
 @dataclass(frozen=True)
 class Histogram:

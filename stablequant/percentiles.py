@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from stablequant.histograms import Histogram
+from stablequant.histograms import WHOLE, Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.quantization import Range
 from stablequant.racing import Racing
 from stablequant.ranges import percentile_range
 from stablequant.stages import Stages
 from stablequant.trials import Calibration, Experiment, Outcome, Trial, run_trials
-
-WHOLE = 100.0  # percent: nothing is cut off
 
 
 @dataclass(frozen=True)

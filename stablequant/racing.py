@@ -7,40 +7,12 @@ a run of equal results does not pass for certainty, one word more and one word l
 half an utterance.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 
-T = TypeVar("T")
-
 DRAWS = 4000
-FIRST_LOOK = 0.1  # share of the utterances before the first decision
-GROWTH = 1.5  # times as many before the next
 UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # utterances that each difference, in words, counts as having been seen in
-
-
-def looks(total: int) -> list[int]:
-    """After how many of ``total`` utterances to decide.
-
-    Few looks, each at half as many again: with every further look it grows more likely that chance decides.
-    """
-    found = set()
-    look = FIRST_LOOK * total
-    while (seen := math.ceil(look)) < total:
-        found.add(seen)
-        look *= GROWTH
-    return sorted(found)
-
-
-def rounds(utterances: Sequence[T], seed: int) -> list[list[T]]:
-    """The utterances in a random order, parted where racing decides."""
-    order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
-    ends = [0, *looks(len(utterances)), len(utterances)]
-    return [[utterances[i] for i in order[start:end]] for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from stablequant.histograms import Histogram
 from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors
 from stablequant.proofs import prove_half, prove_precision
-from stablequant.racing import rounds
 from stablequant.recognition import Recognition
+from stablequant.rounds import rounds
 from stablequant.stages import Stages
 from stablequant.stored import release
 from stablequant.utterances import Utterance, read_utterances

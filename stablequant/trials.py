@@ -13,10 +13,10 @@ from stablequant.layers import QuantizedModule
 from stablequant.metrics import WordErrors, degradation, degradation_interval
 from stablequant.progress import progress
 from stablequant.quantization import Range
-from stablequant.racing import looks
 from stablequant.recognition import Recognition, divergence
 from stablequant.reference import Reference, Split
 from stablequant.rounding import RoundedWeight
+from stablequant.rounds import looks
 from stablequant.stages import Frames, Stages
 
 

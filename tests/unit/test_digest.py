@@ -25,6 +25,7 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
             "collection.py",
             {"recognise_reference", "probe_layer", "search_percentile", "check_combination"} | MEASURED,
         ),
+        ("rounds.py", {"recognise_reference", "probe_layer", "search_percentile", "check_combination"} | MEASURED),
         ("qdq.py", {"insert_qdq"}),
         ("inputs.py", MEASURED),
         ("channels.py", {"equalise_channels"}),

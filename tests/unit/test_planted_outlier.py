@@ -17,7 +17,8 @@ import yaml
 from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
 
 from stablequant.files import checksum
-from stablequant.percentiles import WHOLE, Candidate, mark_best, search_percentile
+from stablequant.histograms import WHOLE
+from stablequant.percentiles import Candidate, mark_best, search_percentile
 from stablequant.racing import Racing
 from stablequant.reference import Split
 from stablequant.selection import select_layers

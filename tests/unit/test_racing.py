@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stablequant.files import write_table
-from stablequant.racing import Racing, looks, rounds
+from stablequant.racing import Racing
 from stablequant.reference import read_split
+from stablequant.rounds import looks, rounds
 from stablequant.utterances import Utterance, table_of
 
 RACING = Racing(confidence=0.95, seed=0)

@@ -88,6 +88,17 @@ def test_racing_probes_every_layer_anew_and_finds_one_best_percentile_for_each_s
     assert read_table(project / "results/tiny/percentiles.tsv").groupby("layer")["best"].sum().eq(1).all()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"recentre": False}, {"split_audio": False}, {"racing": {"enabled": True, "confidence": 0.9}}]
+    + [{"cache": {"disk_mb": 4000, "half": True}}],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_switch_alone_reruns_the_reference(project, change):
+    configure(project, **change)
+    assert planned(project)["recognise_reference"] == 1
+
+
 def test_activations_of_other_code_are_refused_with_one_sentence(project):
     index = project / "results/tiny/activations.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))
