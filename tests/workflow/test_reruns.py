@@ -90,8 +90,12 @@ def test_racing_probes_every_layer_anew_and_finds_one_best_percentile_for_each_s
 
 @pytest.mark.parametrize(
     "change",
-    [{"recentre": False}, {"split_audio": False}, {"racing": {"enabled": True, "confidence": 0.9}}]
-    + [{"cache": {"disk_mb": 4000, "half": True}}],
+    [
+        {"recentre": False},
+        {"split_audio": False},
+        {"racing": {"enabled": True, "confidence": 0.9}},
+        {"cache": {"disk_mb": 4000, "half": True}},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_each_switch_alone_reruns_the_reference(project, change):
