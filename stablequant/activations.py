@@ -21,7 +21,7 @@ from stablequant.costs import Cost, recomputed
 from stablequant.digest import code_digest
 from stablequant.errors import StableQuantError
 from stablequant.files import checksum, read_json, write_json
-from stablequant.stored import file_of, folder_of, release
+from stablequant.stored import file_of, folder_of
 
 MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
 
@@ -80,9 +80,7 @@ class ActivationWriter:
 def keeping(
     index: Path, belongs: dict[str, str], names: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
-    """Write ``index``, and beside it a folder with a file for each layer ``chosen`` of ``names``."""
-    index.unlink(missing_ok=True)
-    release(index)
+    """Write ``index`` and its folder, which may not be there yet: a file for each layer ``chosen`` of ``names``."""
     folder_of(index).mkdir(parents=True)
     numbers = [str(batch) for batch in range(batches)]
     with ExitStack() as files:

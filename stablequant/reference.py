@@ -143,6 +143,8 @@ def recognise_reference(
     if precision != "float32":
         logging.info("nothing is kept: what is proven of %s holds from the audio on", precision)
         cache_mb = 0
+    files.activations.unlink(missing_ok=True)
+    release(files.activations)  # what an earlier run left belongs to nothing now, and counts as free
     chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
     recognition = Recognition(split.front_end.vocabulary)
     prepares = bool(channel_scales) or recentre or split_audio
@@ -184,7 +186,6 @@ def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, 
     if cache_mb and not chosen:
         logging.warning("config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache_mb)
     planned = sum(costs[k].bytes for k in chosen) * split.samples * dtype.itemsize / FLOAT_BYTES
-    release(index)  # what an interrupted run left counts as free
     free = shutil.disk_usage(index.parent).free
     if planned > free:
         raise StableQuantError(

@@ -137,6 +137,9 @@ def test_captions_state_the_runs_threshold_and_numbers(finished, report):
     tried = read_table(results / "percentiles.tsv")
     best = tried[tried["best"]]
     assert all(captions(f"{row['layer']} {row['percentile']} %, {with_interval(row)}") for _, row in best.iterrows())
+    peers = read_table(finished / "benchmarks/peers.tsv").query("model == 'tiny'")
+    failed = "; ".join(f"{row.method} ({row.error})" for row in peers[peers["error"].notna()].itertuples()) or "none"
+    assert captions(f"Without an engine: {failed}. Read from") == 1
     together = read_table(results / "combination.tsv").query("kept").iloc[-1]
     assert captions(f"Together they lose {with_interval(together)} points of WER.") == 1
     assert captions(f"{len(read_table(results / 'hypotheses.tsv'))} hypotheses differ") == 1
