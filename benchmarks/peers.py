@@ -6,7 +6,7 @@ transformers on CPUs. Recognisers are the demo, two variants of it that compute 
 harder to quantize (see variants.py), and the demo's second recogniser, with layer norm and pre-norm. All speech is
 **synthesised**. It needs the packages of envs/peers.txt beside the project's own; run it in the project's folder.
 
-``seconds`` are those of quantizing, building not counted: on the clock for the peers, as the sum over jobs of
+``seconds`` are those of quantizing, without the import of packages: on the clock for the peers, as the sum over jobs of
 StableQuant's workflow of seconds times threads, divided by the cores. ``passes`` are recognitions of the calibration
 set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
 is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
@@ -25,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 import openvino as ov
@@ -34,7 +35,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from quantizers import PEERS, Subject
+from quantizers import MAX_PASSES, PACKAGES, PEERS, Subject
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
@@ -114,7 +115,9 @@ def own_cost(subject: Subject) -> dict:
     """``seconds`` and ``passes`` of StableQuant's own jobs."""
     rules = ["equalise_channels", "round_weights", "recognise_reference", "probe_layer", "search_percentile"]
     jobs = read_jobs(PROJECT / "logs" / subject.name)
-    work = jobs.loc[jobs["rule"].isin([*rules, "check_combination", "optimise_scales", "insert_qdq"]), "work"].sum()
+    chosen = jobs["rule"].isin([*rules, "check_combination"])
+    placed = jobs["rule"].isin(["optimise_scales", "insert_qdq"]) & (jobs["job"] == OURS)
+    work = jobs.loc[chosen | placed, "work"].sum()
     probes, searches, steps = (
         read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
     )
@@ -144,14 +147,16 @@ def quantize(subject: Subject, method: str) -> dict:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     taken = {"model": subject.name, "method": method, "made_of": made_of}
-    start = time.perf_counter()
     try:
-        taken["passes"] = PEERS[method](subject, folder)
+        import_module(PACKAGES[method.split("-")[0]])
+        start = time.perf_counter()
+        try:
+            taken["passes"] = PEERS[method](subject, folder)
+        except TimeoutError as error:
+            taken |= {"passes": MAX_PASSES, "error": str(error)}
         taken["seconds"] = time.perf_counter() - start
-    except Exception as error:  # a peer that fails is a result
-        taken["error"] = in_one_line(subject, method, error)
-        if not isinstance(error, TimeoutError):  # which another attempt may not meet again
-            return taken
+    except Exception as error:  # a peer that fails is a result, which another attempt may not meet again
+        return taken | {"error": in_one_line(subject, method, error)}
     write_table(TAKEN, pd.concat([kept[~own], pd.DataFrame([taken])], ignore_index=True))
     return taken
 
