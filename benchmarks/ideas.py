@@ -14,8 +14,8 @@ chose, and measured on both splits, in points of WER and, finer, in the divergen
   other, those that read the same together.
 
 ``gained`` are the points of WER that an idea wins against what the run chose, with the interval of a paired bootstrap.
-``passes`` counts recognitions of the calibration set, whole or in part. All speech is **synthesised**. Run it in the
-project's folder after the workflow.
+``passes`` are the audio that choosing took, in units of the calibration set. All speech is **synthesised**. Run it in
+the project's folder after the workflow.
 """
 
 import argparse
@@ -126,30 +126,29 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     return Subject(stages, modules, histograms["calibration"], splits, choice, searched)
 
 
-def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, float]:
-    """Half a step to either side of every cut-off, layers of one cut-off together."""
+def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
+    """Half a step to either side of each searched layer's cut-off, and of what the others share."""
     grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
     halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < WHOLE else (a + b) / 2 for a, b in pairwise(grid)]
-    choice, passes = subject.choice, 0.0
-    layers = subject.combination().layers
-    alike: dict[float, list[str]] = {}
-    for layer in layers:
-        alike.setdefault(choice.percentiles.get(layer, WHOLE), []).append(layer)
-    for percentile, group in alike.items():
+    choice, tries = subject.choice, 0
+    searched = list(subject.searched.percentiles)
+    others = [layer for layer in subject.stages.names if layer not in searched]
+    for group in [*([layer] for layer in searched), others]:
+        percentile = choice.percentiles.get(group[0], WHOLE)
         place = grid.index(percentile)
         near = [percentile, *halves[max(place - 1, 0) : place + 1]]
         choice = best_of(subject, choice, group, near, audio_seconds)
-        passes += len(near)
-    return choice, passes
+        tries += len(near)
+    return choice, tries
 
 
-def one_by_one(subject: Subject, names: Sequence[str], audio_seconds: float) -> tuple[Choice, float]:
+def one_by_one(subject: Subject, names: Sequence[str], audio_seconds: float) -> tuple[Choice, int]:
     """A cut-off for each of ``names``, layers or activations, in their order; those to come are as the run chose."""
     choice = subject.choice
     grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
     for name in tqdm(names, desc="one by one"):
         choice = best_of(subject, choice, [name], grid, audio_seconds)
-    return choice, float(len(names) * len(grid))
+    return choice, len(names) * len(grid)
 
 
 def best_of(
@@ -223,7 +222,7 @@ def corrected(subject: Subject, biases: Mapping[str, torch.Tensor]) -> Iterator[
         yield
 
 
-def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, torch.Tensor], float]:
+def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, torch.Tensor], int]:
     """What to add to each module's bias, those before it already corrected."""
     with mean_outputs(subject, subject.modules) as expected:
         hear(subject, audio_seconds)
@@ -240,7 +239,7 @@ def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, t
         ):
             hear(subject, audio_seconds)
         biases |= {name: expected[name] - found[name] for name in found}
-    return biases, float(1 + len(activations))
+    return biases, 1 + len(activations)
 
 
 def recognise(
@@ -267,9 +266,11 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
     """One row per idea and split."""
     layers = list(subject.stages.names)
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
-    as_chosen = (subject.choice, None, None, 0.0)
+    as_chosen = (subject.choice, None, None, 0)
+    split = subject.splits["calibration"].split
+    heard = sum(u.samples for batch in split.sample(audio_seconds) for u in batch) / split.samples
 
-    def chosen(found: tuple[Choice, float]) -> tuple:
+    def chosen(found: tuple[Choice, int]) -> tuple:
         return found[0], None, None, found[1]
 
     def with_biases() -> tuple:
@@ -278,7 +279,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
 
     ideas = {
         IDEAS[0]: lambda: as_chosen,
-        "without the common cut-off": lambda: (subject.searched, None, None, 0.0),
+        "without the common cut-off": lambda: (subject.searched, None, None, 0),
         "finer grid": lambda: chosen(finer_grid(subject, audio_seconds)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
@@ -286,21 +287,21 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
             subject.choice,
             fake_quantized_weights(subject.stages.model, subject.modules, subject.channel_scales),
             None,
-            0.0,
+            0,
         ),
-        "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0.0),
+        "weights": lambda: (subject.choice, weights_of_least_squared_error(subject), None, 0),
         "biases": with_biases,
     }
     as_run: dict[str, WordErrors] = {}
     for idea in chosen_ideas:
-        choice, weights, biases, passes = ideas[idea]()
+        choice, weights, biases, tries = ideas[idea]()
         for split, calibration in subject.splits.items():
             measured = recognise(subject, split, choice, weights, biases)
             errors = WordErrors(np.array(measured.errors), calibration.reference.errors.words)
             run = as_run.setdefault(split, errors)  # which comes first
             low, high = degradation_interval(run, errors, CONFIG["seed"])
             gained = {"gained": degradation(run, errors), "gained_low": low, "gained_high": high}
-            yield {"idea": idea, "split": split, "passes": passes, **vars(measured), **gained}
+            yield {"idea": idea, "split": split, "passes": tries * heard, **vars(measured), **gained}
 
 
 def markdown(table: pd.DataFrame) -> str:

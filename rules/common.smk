@@ -190,6 +190,22 @@ def cutoffs_chosen(wildcards, input):
 
 
 @of_this_run
+def layers_shown(wildcards, input):
+    """The layers that lose most alone, what that is, and where the run cut them off."""
+    from stablequant.files import read_json, read_table  # only here, since they import pandas
+    from stablequant.selection import most_sensitive
+
+    shown = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS)
+    cut_off = {
+        row["layer"]: f", cut off at {row['percentile']} %"
+        for row in read_json(Path(input.scales))["activations"].values()
+    }
+    layers = [f"{row['layer']} {with_interval(row)}{cut_off.get(row['layer'], '')}" for _, row in shown.iterrows()]
+    equalised = ", channels equalised" if procedure(wildcards)["equalisation"]["enabled"] else ""
+    return f"as they are quantized{equalised}. Points of WER that these layers lose alone: {'; '.join(layers)}"
+
+
+@of_this_run
 def points_lost_by_peers(wildcards, input):
     """What each quantizer's engine of this model loses."""
 

@@ -5,6 +5,7 @@
 #          results/{model}/pages/{page}.html   one sortable table each
 
 SEARCHED = "stablequant" in config["methods"]  # where it is not, nothing may ask for a search
+HISTOGRAMS = 6  # layers whose activations are shown, at most
 OF_THE_SEARCH = ["sensitivity", "percentiles", "combination", "scales", "histograms"]
 PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
 PAGES = {  # page: (section of the report, what it shows)
@@ -139,7 +140,8 @@ rule plot_histograms:
     conda:
         "../envs/search.yaml"
     params:
-        layers=6,  # at most
+        layers=HISTOGRAMS,
+        shown=layers_shown,
         code=code_digest("plot_histograms"),
     script:
         "../scripts/plot_histograms.py"

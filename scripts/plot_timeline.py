@@ -1,10 +1,11 @@
-"""Plot when the jobs of the run worked."""
+"""Plot when the jobs of the run worked, up to the comparison of its engines."""
 
 from pathlib import Path
 
 from stablequant.jobs import job
 from stablequant.plots import plot_timeline
-from stablequant.timeline import read_jobs, without_pauses
+from stablequant.timeline import read_jobs, until, without_pauses
 
 with job(snakemake.log[0]):
-    plot_timeline(without_pauses(read_jobs(Path(snakemake.log[0]).parent)), Path(snakemake.output[0]))
+    jobs = until(read_jobs(Path(snakemake.log[0]).parent), "compare")
+    plot_timeline(without_pauses(jobs), Path(snakemake.output[0]))

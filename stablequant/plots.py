@@ -18,6 +18,7 @@ from stablequant.layers import layer_of_activation
 from stablequant.quantization import Range
 from stablequant.ranges import full_range, percentile_range
 
+LIGHT, MIDDLE, DARK = "#dbe4f0", "#7f9fcb", "#1f3b63"  # three greys when printed without colour
 plt.rcParams.update(
     {"svg.hashsalt": "stablequant", "font.size": 13, "axes.spines.top": False, "axes.spines.right": False}
 )
@@ -29,18 +30,20 @@ def _save(figure: plt.Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def _error_bars(table: pd.DataFrame) -> list[pd.Series]:
-    return [
+def _bars(axes: plt.Axes, names: pd.Series | list[str], table: pd.DataFrame, marked: pd.Series) -> None:
+    """A bar for each row's degradation with its interval, darker where ``marked``."""
+    interval = [
         (table["degradation"] - table["ci_low"]).clip(lower=0),
         (table["ci_high"] - table["degradation"]).clip(lower=0),
     ]
+    shades = [MIDDLE if dark else LIGHT for dark in marked]
+    axes.barh(names, table["degradation"], xerr=interval, color=shades, edgecolor=DARK, ecolor="black", capsize=3)
 
 
 def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
-    """Bars of ``sensitivity.tsv``, selected layers dark."""
+    """Bars of ``sensitivity.tsv``, selected layers darker."""
     figure, axes = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
-    shades = ["#1f3b63" if selected else "#b8c7dc" for selected in table["selected"]]
-    axes.barh(table["layer"], table["degradation"], xerr=_error_bars(table), color=shades, ecolor="#555555", capsize=2)
+    _bars(axes, table["layer"], table, table["selected"].astype(bool))
     axes.axvline(threshold, color="#c23b22", linestyle="--", label=f"threshold, {threshold} points")
     axes.set_xscale("symlog", linthresh=1, linscale=1)
     axes.xaxis.set_major_formatter("{x:g}")
@@ -86,8 +89,7 @@ def plot_comparison(table: pd.DataFrame, path: Path) -> None:
     shown = table[table["degradation"].notna() & (table["method"] != "fp32")]
     figure, axes = plt.subplots(figsize=(8, 0.45 * max(1, len(shown)) + 1.2))
     names = [f"{row.method} ({row.backend})" for row in shown.itertuples()]
-    shades = ["#1f3b63" if method == "stablequant" else "#b8c7dc" for method in shown["method"]]
-    axes.barh(names, shown["degradation"], xerr=_error_bars(shown), color=shades, ecolor="#555555", capsize=3)
+    _bars(axes, names, shown, shown["method"] == "stablequant")
     columns = (shown[name].astype(float) for name in ("degradation", "ci_high", "size_ratio"))
     for place, (lost, high, ratio) in enumerate(zip(*columns, strict=True)):
         axes.text(max(high, 0), place, f"  {lost:.2f} points, {ratio:.3f} of fp32's size", va="center")
@@ -113,17 +115,20 @@ def plot_histograms(
         axes.set_axis_off()
     for name, axes in zip(shown, grid.ravel(), strict=False):
         histogram, row = histograms[name], scales[name]
-        axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color="#b8c7dc", baseline=0.5)
+        axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color=LIGHT, baseline=0.5)
         axes.set_yscale("log")
-        ranges = {
-            "MAX": (full_range(histogram), ":"),
-            "percentile of the layer": (percentile_range(histogram, row["percentile"]), "--"),
-            "least squared error": (Range(row["low"], row["high"]), "-"),
+        ranges: dict[str, tuple[Range, dict]] = {  # the last two often coincide, so that both must be seen then
+            "MAX": (full_range(histogram), {"linestyle": ":", "color": "black"}),
+            "least squared error": (Range(row["low"], row["high"]), {"linewidth": 4.5, "color": MIDDLE}),
+            "percentile of the layer": (
+                percentile_range(histogram, row["percentile"]),
+                {"linestyle": "--", "linewidth": 1.3, "color": "black"},
+            ),
         }
-        for (label, (limits, style)), shade in zip(ranges.items(), ("#888888", "#c23b22", "#1f3b63"), strict=True):
+        for label, (limits, style) in ranges.items():
             ends = [limits.low, limits.high] if histogram.signed else [limits.high]
             for number, end in enumerate(ends):
-                axes.axvline(end, linestyle=style, color=shade, label=None if number else label)
+                axes.axvline(end, label=None if number else label, **style)
         axes.set_title(f"{name} ({row['percentile']:g} %)", fontsize=12, loc="left")
         axes.set_xlabel("value" if histogram.signed else "magnitude")
         axes.set_ylabel("count")
@@ -148,14 +153,14 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
                 row.wer,
                 marker,
                 markersize=10 if ours else 7,
-                color="#1f3b63",
+                color=DARK,
                 fillstyle=filled,
-                markerfacecolor="#1f3b63" if ours or filled != "full" else "white",
+                markerfacecolor=DARK if ours or filled != "full" else "white",
                 markerfacecoloralt="white",
                 label=f"{row.method} ({row.backend})" if several else row.method,
             )
-    size.set_xlabel("size of the engine, of fp32's")
-    speed.set_xlabel("seconds of audio per second")
+    size.set_xlabel("engine size, fraction of fp32's")
+    speed.set_xlabel("speed, seconds of audio per second")
     size.set_ylabel("WER on the evaluation set, %")
     if len(shown):
         size.set_xlim(0, 1.07 * shown["size_ratio"].max())
@@ -173,7 +178,10 @@ def plot_peers(table: pd.DataFrame, path: Path) -> None:
 
 
 def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:
-    """A bar for each job's work, one line per rule; ``jobs`` as `stablequant.timeline.read_jobs` gives them."""
+    """A bar for each job's work, one line per rule; ``jobs`` as `stablequant.timeline.read_jobs` gives them.
+
+    Its title tells how many they are, their work, and the time that they took together.
+    """
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
     first = starts.groupby(jobs["rule"]).min().sort_values()
     figure, axes = plt.subplots(figsize=(8, 0.3 * max(1, len(first)) + 1.2))
@@ -184,8 +192,12 @@ def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:
             ((start - begin).total_seconds(), max(seconds, 0.5))
             for start, seconds in zip(starts[chosen], jobs.loc[chosen, "seconds"], strict=True)
         ]
-        axes.broken_barh(spans, (place - 0.35, 0.7), facecolor="#b8c7dc", edgecolor="#1f3b63", linewidth=0.8)
+        axes.broken_barh(spans, (place - 0.35, 0.7), facecolor=LIGHT, edgecolor=DARK, linewidth=0.8)
     axes.set_yticks(range(len(first)), first.index)
     axes.invert_yaxis()
     axes.set_xlabel("seconds since the first job began its work")
+    if len(jobs):
+        span = (jobs["end"].max() - begin).total_seconds()
+        title = f"{len(jobs)} jobs, {jobs['work'].sum():.0f} core seconds of work within {span:.0f} s"
+        axes.set_title(title, fontsize=12, loc="left")
     _save(figure, path)

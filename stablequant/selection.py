@@ -5,6 +5,11 @@ import pandas as pd
 COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"]
 
 
+def most_sensitive(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """The ``count`` rows of ``sensitivity.tsv`` that lose most, ties broken by divergence."""
+    return table.sort_values(["degradation", "divergence"], ascending=False).head(count)
+
+
 def select_layers(probes: list[dict], threshold: float) -> pd.DataFrame:
     """One row per probed layer; ``selected`` where the degradation exceeds ``threshold`` points, or racing decided so.
 

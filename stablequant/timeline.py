@@ -29,6 +29,11 @@ def read_jobs(logs: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS).astype({"end": "datetime64[us]", "seconds": float})
 
 
+def until(jobs: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Those of ``jobs`` that had ended when the last of ``rule`` ended."""
+    return jobs[jobs["end"] <= jobs.loc[jobs["rule"] == rule, "end"].max()]
+
+
 def without_pauses(jobs: pd.DataFrame) -> pd.DataFrame:
     """``jobs``, those after a pause moved nearer, so that none is longer than `PAUSE`."""
     jobs = jobs.sort_values("end", kind="stable", ignore_index=True)

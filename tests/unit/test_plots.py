@@ -8,6 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from stablequant import plots
+from stablequant.histograms import Histogram
 
 
 @pytest.fixture
@@ -49,6 +50,24 @@ def test_the_comparison_tells_the_size_of_the_engine_and_not_of_its_graph(drawn)
     )
     plots.plot_comparison(table, Path("comparison.svg"))
     assert [text.get_text().strip() for text in drawn[0].axes[0].texts] == ["0.50 points, 0.297 of fp32's size"]
+
+
+def test_a_percentile_that_least_squared_error_keeps_is_seen_over_it(drawn):
+    histogram = Histogram(np.array([90, 9, 1]), width=10.0, amax=30.0)
+    row = {"layer": "cnn01", "percentile": 100.0, "low": 0.0, "high": 30.0}
+    plots.plot_histograms({"cnn01": histogram}, {"cnn01": row}, ["cnn01"], Path("histograms.svg"))
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    wide, narrow = lines["least squared error"], lines["percentile of the layer"]
+    assert [*wide.get_xdata()] == [*narrow.get_xdata()], "else neither hides the other"
+    assert drawn[0].axes[0].lines.index(narrow) > drawn[0].axes[0].lines.index(wide)
+    assert narrow.get_linewidth() < wide.get_linewidth() / 2
+
+
+def test_the_timeline_tells_jobs_and_work(drawn):
+    ends = pd.to_datetime(["2026-01-01 10:00:10", "2026-01-01 10:00:30"])
+    jobs = pd.DataFrame({"rule": ["a", "b"], "end": ends, "seconds": [10.0, 5.0], "work": [20.0, 5.0]})
+    plots.plot_timeline(jobs, Path("timeline.svg"))
+    assert drawn[0].axes[0].get_title(loc="left") == "2 jobs, 25 core seconds of work within 30 s"
 
 
 def test_forty_engines_have_as_many_marks(drawn):

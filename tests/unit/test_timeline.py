@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stablequant.timeline import read_jobs, without_pauses
+from stablequant.timeline import read_jobs, until, without_pauses
 
 DAY = "2026-01-01"
 
@@ -33,6 +33,13 @@ def test_pauses_are_cut_to_ten_minutes_and_work_is_not(tmp_path):
         ("short", ""): "10:20:00",
         ("again", "later"): "12:10:05",
     }
+
+
+def test_jobs_that_ended_after_a_rule_are_left_out(tmp_path):
+    for rule, end in (("export_onnx", "10:00:10"), ("compare", "10:00:20"), ("plot_comparison", "10:00:30")):
+        write_log(tmp_path, rule, end, 5)
+    assert set(until(read_jobs(tmp_path), "compare")["rule"]) == {"export_onnx", "compare"}
+    assert until(read_jobs(tmp_path), "never").empty
 
 
 def test_a_log_that_is_gone_when_it_is_read_counts_as_unfinished(tmp_path):

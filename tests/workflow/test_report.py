@@ -12,6 +12,7 @@ from conftest import PROJECT, TINY_CONFIG, snakemake
 
 from stablequant.files import read_json, read_table
 from stablequant.intervals import with_interval
+from stablequant.selection import most_sensitive
 
 sys.path.insert(0, str(PROJECT / "docs"))
 from screenshot import chromium
@@ -140,6 +141,10 @@ def test_captions_state_the_runs_threshold_and_numbers(finished, report):
     peers = read_table(finished / "benchmarks/peers.tsv").query("model == 'tiny'")
     failed = "; ".join(f"{row.method} ({row.error})" for row in peers[peers["error"].notna()].itertuples()) or "none"
     assert captions(f"Without an engine: {failed}. Read from") == 1
+    worst = most_sensitive(probed, 1).iloc[0]
+    cut_off = read_json(results / "combination.json")["percentiles"].get(worst["layer"], 100.0)
+    assert captions(f"channels equalised. Points of WER that these layers lose alone: {worst['layer']} ") == 1
+    assert captions(f"{worst['layer']} {with_interval(worst)}, cut off at {cut_off} %") == 1
     together = read_table(results / "combination.tsv").query("kept").iloc[-1]
     assert captions(f"Together they lose {with_interval(together)} points of WER.") == 1
     assert captions(f"{len(read_table(results / 'hypotheses.tsv'))} hypotheses differ") == 1
