@@ -19,7 +19,7 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
         ("combination.py", {"check_combination"}),
         ("sensitivity.py", {"probe_layer"}),
         ("racing.py", {"probe_layer", "search_percentile", "check_combination"}),
-        ("selection.py", {"select_layers"}),
+        ("selection.py", {"select_layers", "plot_histograms"}),
         ("mse.py", {"optimise_scales", "check_combination"}),
         (
             "collection.py",
