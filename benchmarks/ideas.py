@@ -268,7 +268,8 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
     as_chosen = (subject.choice, None, None, 0)
     split = subject.splits["calibration"].split
-    heard = sum(u.samples for batch in split.sample(audio_seconds) for u in batch) / split.samples
+    chosen_on = sum(u.samples for batch in split.sample(audio_seconds) for u in batch)
+    heard = chosen_on / sum(u.samples for u in split.utterances)
 
     def chosen(found: tuple[Choice, int]) -> tuple:
         return found[0], None, None, found[1]

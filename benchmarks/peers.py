@@ -6,11 +6,12 @@ transformers on CPUs. Recognisers are the demo, two variants of it that compute 
 harder to quantize (see variants.py), and the demo's second recogniser, with layer norm and pre-norm. All speech is
 **synthesised**. It needs the packages of envs/peers.txt beside the project's own; run it in the project's folder.
 
-``seconds`` are those of quantizing, without the import of packages: on the clock for the peers, as the sum over jobs of
-StableQuant's workflow of seconds times threads, divided by the cores. ``passes`` are recognitions of the calibration
-set, whole or from some layer on, floating-point reference included. ``float_layers`` counts layers of which a product
-is not INT8 in the graph. ``rtfx`` is audio seconds per second, of all engines of one recogniser taking turns.
-``behind`` are the points of WER that a method loses against StableQuant, with the interval of a paired bootstrap.
+``seconds`` are those of quantizing, without the import of packages: on the clock for the peers, the writing of
+OpenVINO's network included, and as the sum over jobs of StableQuant's workflow, as far as its graph, of seconds times
+threads, divided by the cores. ``passes`` are recognitions of the calibration set, whole or from some layer on,
+floating-point reference included. ``float_layers`` counts layers of which a product is not INT8 in the graph. ``rtfx``
+is audio seconds per second, of all engines of one recogniser taking turns. ``behind`` are the points of WER that a
+method loses against StableQuant, with the interval of a paired bootstrap.
 
 The peers' engines and what they took are kept in ``results/peers``, so that an interrupted run goes on where it
 stopped; without that folder everything is quantized anew. StableQuant's workflow runs as far as something changed, and
