@@ -29,41 +29,23 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import soundfile
 import torch
-import yaml
 from tqdm import tqdm
-from transformers import HubertForCTC
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from random_large import large_config
+from large_graphs import RATE, quantize, write_hubert_large
 
-from stablequant.batches import loaded
-from stablequant.channels import equalise_channels
 from stablequant.checkpoint import import_checkpoint
-from stablequant.collection import collecting
-from stablequant.export import export_onnx
-from stablequant.files import checksum, graph_bytes, read_table, write_json, write_table
-from stablequant.front_end import FrontEnd, write_front_end
-from stablequant.layers import QuantizedModule, quantized_modules
+from stablequant.files import graph_bytes, read_table, write_json, write_table
 from stablequant.memory import peak_rss_bytes
-from stablequant.mse import mse_range
 from stablequant.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.provenance import processor
-from stablequant.qdq import insert_qdq
 from stablequant.recogniser import load_recogniser, torch_infer
 from stablequant.recognition import Infer
-from stablequant.reference import read_split
 from stablequant.show import markdown_table
-from stablequant.stages import Stages
-from stablequant.utterances import Utterance, table_of
-from stablequant.vocabulary import Vocabulary
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-RATE = 16_000
-CUT_OFF = 99.9  # percent, of all layers
 COLUMNS = [
     *("backend", "precision", "audio_seconds", "latency_median", "latency_p95", "load_seconds", "peak_rss_bytes"),
     *("file_bytes", "onnx_bytes", "throughput", "arithmetic", "processor"),
@@ -72,39 +54,6 @@ MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, 
 Engine = tuple[str, str, Path, Callable[[], tuple[Infer, str]]]  # backend, precision, file or folder, how it is loaded
 SATURATING = "int8, saturating"
 BOTH = "int8, bf16"
-
-
-def write_hubert_large(folder: Path) -> None:
-    """A checkpoint of HuBERT large's shape with random weights."""
-    torch.manual_seed(0)
-    vocabulary = Vocabulary(["<pad>", "|", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ'"], blank=0)
-    HubertForCTC(large_config(vocabulary)).save_pretrained(folder)
-    write_front_end(folder, FrontEnd(RATE, True, vocabulary))
-
-
-@torch.inference_mode()
-def quantize(checkpoint: Path, folder: Path) -> None:
-    """Write ``fp32.onnx`` and ``int8.onnx``, the graph of the default procedure with one cut-off for all layers."""
-    model = load_recogniser(checkpoint, attention="eager", threads=torch.get_num_threads())
-    modules: list[QuantizedModule] = quantized_modules(model.config.to_dict())
-    export_onnx(model, modules, folder / "fp32.onnx")
-    split = read_split(checkpoint, write_noise(folder), CONFIG["batch_mb"], CONFIG["seed"])
-    equalisation = [CONFIG["equalisation"][key] for key in ("exponent", "percentile", "audio_seconds")]
-    scales = equalise_channels(Stages(model), modules, split, *equalisation)
-    with collecting(model, modules, scales, CONFIG["recentre"], CONFIG["split_audio"]) as collectors:
-        for _, audio in loaded(split.batches, split.front_end, "calibration"):
-            model(torch.from_numpy(audio))
-    ranges = {name: mse_range(histogram, CUT_OFF) for name, histogram in collectors.histograms().items()}
-    insert_qdq(folder / "fp32.onnx", modules, ranges, scales, folder / "int8.onnx")
-
-
-def write_noise(folder: Path) -> Path:
-    """A table of one utterance, eight seconds of noise that lie beside it."""
-    audio = torch.randn(8 * RATE, generator=torch.Generator().manual_seed(0)).numpy()
-    path, table = folder / "noise.wav", folder / "utterances.tsv"
-    soundfile.write(path, audio, RATE, subtype="FLOAT")
-    write_table(table, table_of([Utterance(path.stem, str(path), len(audio), "", checksum(path))], Utterance))
-    return table
 
 
 def load_torch(checkpoint: Path, threads: int) -> tuple[Infer, str]:

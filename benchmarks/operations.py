@@ -1,6 +1,6 @@
 """Where an OpenVINO engine's time goes, by kind of operation: ``python benchmarks/operations.py --out FILE``.
 
-A HuBERT of large's shape with random weights (engines.py) recognises noise while OpenVINO takes the time of each of
+A HuBERT of large's shape with random weights (large_graphs.py) recognises noise while OpenVINO takes the time of each of
 its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8 kernels
 make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what VNNI's
 arithmetic allows, and all else what it took. ``int8, channels first`` is the graph as it was exported, before its
@@ -24,7 +24,8 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from engines import BOTH, RATE, int8_names, quantize, write_hubert_large
+from engines import BOTH, int8_names
+from large_graphs import RATE, quantize, write_hubert_large
 
 from stablequant.checkpoint import import_checkpoint
 from stablequant.engines import openvino
