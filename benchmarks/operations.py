@@ -1,12 +1,12 @@
 """Where an OpenVINO engine's time goes, by kind of operation: ``python benchmarks/operations.py --out FILE``.
 
 A HuBERT of large's shape with random weights (large_graphs.py) recognises noise while OpenVINO takes the time of each
-of its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8 kernels
-make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what VNNI's
-arithmetic allows, and all else what it took. ``int8, channels first`` is the graph as it was exported, before its
-convolutions become products (stablequant/engines/channels_last.py); ``int8, bf16`` is on a CPU that has bfloat16. On a
-CPU whose INT8 kernels saturate, they are run all the same: their results are wrong, their times are not. Run it in the
-project's folder.
+of its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8
+kernels make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what
+VNNI's arithmetic allows, and all else what it took. ``int8, channels first`` is the graph as it was exported, before
+its convolutions become products (stablequant/engines/channels_last.py); ``int8, bf16`` is on a CPU that has bfloat16.
+On a CPU whose INT8 kernels saturate, they are run all the same: their results are wrong, their times are not. Run it
+in the project's folder.
 """
 
 import argparse
