@@ -18,7 +18,7 @@ INSTALLED := .venv/installed
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
-	@$(BIN)/python -m stablequant.show results/demo/comparison.tsv
+	@$(BIN)/python -m stablequant.report.show results/demo/comparison.tsv
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)

@@ -13,7 +13,7 @@ import pandas as pd
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.timeline import read_jobs, without_pauses
+from stablequant.workflow.timeline import read_jobs, without_pauses
 
 
 def main() -> None:

@@ -37,14 +37,14 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from large_graphs import RATE, quantize, write_hubert_large
 
-from stablequant.checkpoint import import_checkpoint
-from stablequant.files import graph_bytes, read_table, write_json, write_table
-from stablequant.memory import peak_rss_bytes
-from stablequant.precision import BFLOAT16, FLOAT32, INT8
-from stablequant.provenance import processor
-from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import Infer
-from stablequant.show import markdown_table
+from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
+from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.report.show import markdown_table
+from stablequant.storage.files import graph_bytes, read_table, write_json, write_table
+from stablequant.workflow.memory import peak_rss_bytes
+from stablequant.workflow.provenance import processor
 
 COLUMNS = [
     *("backend", "precision", "audio_seconds", "latency_median", "latency_p95", "load_seconds", "peak_rss_bytes"),

@@ -19,17 +19,17 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from new_speech import synthesise
 
-from stablequant.batches import MEGABYTE, make_batches, read_footprint
+from stablequant.corpora.list_utterances import list_utterances
+from stablequant.corpora.manifests import read_manifest
 from stablequant.engines import openvino
+from stablequant.engines.evaluate_engine import evaluate
 from stablequant.engines.running import load_engine
-from stablequant.evaluation import evaluate
-from stablequant.files import read_table, write_table
-from stablequant.front_end import read_front_end
-from stablequant.intervals import with_interval
-from stablequant.manifests import read_manifest
-from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.show import markdown_table
-from stablequant.utterances import list_utterances
+from stablequant.recognisers.batches import MEGABYTE, make_batches, read_footprint
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.report.captions import with_interval
+from stablequant.report.show import markdown_table
+from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.storage.files import read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [

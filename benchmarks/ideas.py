@@ -36,25 +36,25 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.batches import loaded
-from stablequant.combination import WHOLE, Choice, Combination
-from stablequant.equalisation import load_scales
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.files import read_json, read_table, write_table
-from stablequant.histograms import Histogram
-from stablequant.intervals import with_interval
-from stablequant.layer_table import read_modules
-from stablequant.layers import QuantizedModule
-from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.operations import channel_axis, operation_of, weight_of
-from stablequant.percentile_table import best_percentiles
-from stablequant.quantization import QMAX, scale_of
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import Files, load_reference, read_split, recognise_reference
-from stablequant.rounding import load_rounded
-from stablequant.show import markdown_table
-from stablequant.stages import Stages
-from stablequant.trials import Calibration, Outcome, Trial
+from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.int8 import QMAX, scale_of
+from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.operations import channel_axis, operation_of, weight_of
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.report.captions import with_interval
+from stablequant.report.show import markdown_table
+from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.search.check_combination import WHOLE, Choice, Combination
+from stablequant.search.gather_percentiles import best_percentiles
+from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
+from stablequant.search.trials import Calibration, Outcome, Trial
+from stablequant.storage.files import read_json, read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [

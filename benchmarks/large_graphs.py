@@ -8,20 +8,20 @@ import yaml
 from random_large import RATE, large_config
 from transformers import HubertForCTC
 
-from stablequant.batches import loaded
-from stablequant.channels import equalise_channels
-from stablequant.collection import collecting
-from stablequant.export import export_onnx
-from stablequant.files import checksum, write_table
-from stablequant.front_end import FrontEnd, write_front_end
-from stablequant.layers import quantized_modules
-from stablequant.mse import mse_range
-from stablequant.qdq import insert_qdq
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import read_split
-from stablequant.stages import Stages
-from stablequant.utterances import Utterance, table_of
-from stablequant.vocabulary import Vocabulary
+from stablequant.corpora.list_utterances import Utterance, table_of
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.least_error import mse_range
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
+from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.recognise_reference import read_split
+from stablequant.storage.files import checksum, write_table
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parent.parent / "config.yaml").read_text())
 CUT_OFF = 99.9  # percent, of all layers

@@ -27,11 +27,11 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from engines import BOTH, int8_names
 from large_graphs import RATE, quantize, write_hubert_large
 
-from stablequant.checkpoint import import_checkpoint
 from stablequant.engines import openvino
-from stablequant.files import read_table, write_table
-from stablequant.provenance import processor
-from stablequant.show import markdown_table
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.report.show import markdown_table
+from stablequant.storage.files import read_table, write_table
+from stablequant.workflow.provenance import processor
 
 PRODUCTS = r"FullyConnected|Convolution|MatMul"
 ATTENTION = "Subgraph"  # what OpenVINO fuses in these networks

@@ -39,19 +39,19 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 from quantizers import MAX_PASSES, PACKAGES, PEERS, Subject
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.batches import MEGABYTE, loaded, make_batches, read_footprint
-from stablequant.digest import code_digest
+from stablequant.corpora.list_utterances import read_utterances
 from stablequant.engines import openvino
-from stablequant.evaluation import evaluate
-from stablequant.files import checksum, read_table, write_table
-from stablequant.front_end import read_front_end
-from stablequant.intervals import with_interval
-from stablequant.layer_table import read_modules
-from stablequant.layers import QuantizedModule
-from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.show import markdown_table
-from stablequant.timeline import read_jobs
-from stablequant.utterances import read_utterances
+from stablequant.engines.evaluate_engine import evaluate
+from stablequant.recognisers.batches import MEGABYTE, loaded, make_batches, read_footprint
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.report.captions import with_interval
+from stablequant.report.show import markdown_table
+from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.storage.files import checksum, read_table, write_table
+from stablequant.workflow.digest import code_digest
+from stablequant.workflow.timeline import read_jobs
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [

@@ -10,16 +10,16 @@ import numpy as np
 import openvino as ov
 import torch
 
-from stablequant.batches import Batch, load_batch
+from stablequant.corpora.list_utterances import Utterance
 from stablequant.engines import openvino
-from stablequant.front_end import FrontEnd
-from stablequant.layers import QuantizedModule
-from stablequant.metrics import word_errors
-from stablequant.operations import operation_of
-from stablequant.qdq import insert_qdq
-from stablequant.quantization import Range
-from stablequant.recogniser import load_recogniser
-from stablequant.utterances import Utterance
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.int8 import Range
+from stablequant.recognisers.batches import Batch, load_batch
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.scoring.word_errors import word_errors
 
 MAX_DROP = 0.25  # points of WER that accuracy control may lose
 MAX_PASSES = 250  # over the calibration set that it may take

@@ -24,12 +24,12 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.files import read_json, read_table, write_table
-from stablequant.percentiles import Candidate, mark_best, outcome_of
-from stablequant.racing import Racing
-from stablequant.rounds import looks
-from stablequant.show import markdown_table
-from stablequant.utterances import read_utterances
+from stablequant.corpora.list_utterances import read_utterances
+from stablequant.report.show import markdown_table
+from stablequant.search.racing import Racing
+from stablequant.search.racing_order import looks
+from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
+from stablequant.storage.files import read_json, read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)

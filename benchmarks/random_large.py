@@ -13,10 +13,10 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertForCTC
 
-from stablequant.files import checksum, write_table
-from stablequant.front_end import FrontEnd, write_front_end
-from stablequant.utterances import Utterance, table_of
-from stablequant.vocabulary import Vocabulary
+from stablequant.corpora.list_utterances import Utterance, table_of
+from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
+from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.storage.files import checksum, write_table
 
 RATE, HOP = 16_000, 320  # samples per second, and per frame
 TONES = {"E": 300, "T": 500, "A": 800, "O": 1250, "N": 2000, "I": 3100}  # hertz

@@ -26,27 +26,27 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from random_large import write_random_large
 
-from stablequant.activations import Activations
-from stablequant.batches import loaded
-from stablequant.checkpoint import import_checkpoint
-from stablequant.costs import layer_costs, passes
-from stablequant.files import read_json, read_table, write_table
-from stablequant.front_end import read_front_end
-from stablequant.layers import layer_names_of, quantized_modules
-from stablequant.manifests import read_manifest
-from stablequant.memory import peak_rss_bytes
-from stablequant.percentiles import mark_best, search_percentile
-from stablequant.racing import Racing
-from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser
-from stablequant.recognition import Recognition
-from stablequant.reference import Files, load_reference, read_split, recognise_reference
-from stablequant.selection import select_layers
-from stablequant.sensitivity import probe_layers
-from stablequant.show import markdown_table
-from stablequant.stages import Stages
-from stablequant.trials import Calibration
-from stablequant.utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.manifests import read_manifest
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.ctc.decoding import Recognition
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import layer_names_of, quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.report.show import markdown_table
+from stablequant.search.activations import Activations
+from stablequant.search.costs import layer_costs, passes
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.racing import Racing
+from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
+from stablequant.search.search_percentile import mark_best, search_percentile
+from stablequant.search.select_layers import select_layers
+from stablequant.search.trials import Calibration
+from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.workflow.memory import peak_rss_bytes
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 MODES = ("naive", "prefix", "racing")

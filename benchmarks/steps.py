@@ -25,26 +25,26 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.batches import loaded
-from stablequant.channels import equalise_channels
-from stablequant.checkpoint import import_checkpoint
-from stablequant.collection import collecting
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.files import read_table, write_table
-from stablequant.front_end import read_front_end
-from stablequant.intervals import with_interval
-from stablequant.layers import quantized_modules
-from stablequant.manifests import read_manifest
-from stablequant.metrics import WordErrors, degradation, degradation_interval
-from stablequant.mse import mse_range
-from stablequant.quantization import Range
-from stablequant.recogniser import load_recogniser
-from stablequant.recognition import Recognition, divergence
-from stablequant.reference import Split, read_split
-from stablequant.show import markdown_table
-from stablequant.stages import Stages
-from stablequant.utterances import Utterance, list_utterances, table_of
-from stablequant.weights import round_weights
+from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.manifests import read_manifest
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.least_error import mse_range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.ctc.decoding import Recognition, divergence
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.report.captions import with_interval
+from stablequant.report.show import markdown_table
+from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.recognise_reference import Split, read_split
+from stablequant.search.round_weights import round_weights
+from stablequant.storage.files import read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [

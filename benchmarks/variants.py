@@ -9,8 +9,8 @@ import torch
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.front_end import FILES
-from stablequant.huggingface import read_huggingface
+from stablequant.recognisers.ctc.front_end import FILES
+from stablequant.recognisers.wav2vec2.huggingface import read_huggingface
 
 DEAD = 8  # channels added
 SPIKE = 256.0  # a power of two, by which multiplying and dividing is exact

@@ -13,14 +13,15 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant import digest, sources
-from stablequant.config import resolve_config
+from stablequant.recognisers import sources
+from stablequant.workflow import digest
+from stablequant.workflow.config import resolve_config
 from stablequant.errors import StableQuantError
-from stablequant.fingerprint import fingerprint, set_back
-from stablequant.intervals import with_interval
-from stablequant.layers import jobs_of_layers
-from stablequant.manifests import audio_files, read_manifest, siblings, transcript_files
-from stablequant.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
+from stablequant.workflow.fingerprint import fingerprint, set_back
+from stablequant.report.captions import with_interval
+from stablequant.recognisers.wav2vec2.layers import jobs_of_layers
+from stablequant.corpora.manifests import audio_files, read_manifest, siblings, transcript_files
+from stablequant.workflow.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
 
 
 def manifest_of(settings, split):
@@ -192,8 +193,8 @@ def cutoffs_chosen(wildcards, input):
 @of_this_run
 def layers_shown(wildcards, input):
     """The layers that lose most alone, what that is, and where the run cut them off."""
-    from stablequant.files import read_json, read_table  # only here, since they import pandas
-    from stablequant.selection import most_sensitive
+    from stablequant.storage.files import read_json, read_table  # only here, since they import pandas
+    from stablequant.search.select_layers import most_sensitive
 
     shown = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS)
     cut_off = {
@@ -227,7 +228,7 @@ def summaries(pages):
 
     @of_this_run
     def tell(wildcards, input):
-        from stablequant.pages import summary  # only here, since it imports pandas
+        from stablequant.report.write_pages import summary  # only here, since it imports pandas
 
         folder = Path("results") / wildcards.model
         return {page: summary(page, [folder / file for file in files]) for page, files in pages.items()}

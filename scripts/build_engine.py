@@ -3,13 +3,13 @@
 from functools import partial
 from pathlib import Path
 
+from stablequant.corpora.list_utterances import read_utterances
 from stablequant.engines.folder import PRECISION, write_engine
-from stablequant.files import graph_bytes, read_json, read_table
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.precision import FLOAT32, precision_table, warn_of_fallbacks
-from stablequant.provenance import provenance_of
-from stablequant.utterances import read_utterances
+from stablequant.engines.precision import FLOAT32, precision_table, warn_of_fallbacks
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.storage.files import graph_bytes, read_json, read_table
+from stablequant.workflow.jobs import job
+from stablequant.workflow.provenance import provenance_of
 
 with job(snakemake.log[0]) as log:
     backend, method = snakemake.wildcards.backend, snakemake.wildcards.method

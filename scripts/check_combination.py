@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from stablequant.combination import Choice, Combination, check_combination, step_table
-from stablequant.files import read_table, write_json, write_table
-from stablequant.histograms import load_histograms
-from stablequant.jobs import job
-from stablequant.percentile_table import best_percentiles, unrecovered_layers
-from stablequant.searching import read_search
+from stablequant.quantization.histograms import load_histograms
+from stablequant.search.check_combination import Choice, Combination, check_combination, step_table
+from stablequant.search.gather_percentiles import best_percentiles, unrecovered_layers
+from stablequant.search.session import read_search
+from stablequant.storage.files import read_table, write_json, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0], snakemake.threads) as log:
     params, settings = snakemake.params, snakemake.params.combination

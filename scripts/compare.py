@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stablequant.evaluation import compare
-from stablequant.files import read_json, write_table
-from stablequant.jobs import job
-from stablequant.show import show
-from stablequant.utterances import check_apart, read_utterances
+from stablequant.corpora.list_utterances import check_apart, read_utterances
+from stablequant.engines.evaluate_engine import compare
+from stablequant.report.show import show
+from stablequant.storage.files import read_json, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     files = snakemake.input

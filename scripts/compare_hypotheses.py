@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import read_table, write_table
-from stablequant.hypotheses import changed_hypotheses, counted
-from stablequant.jobs import job
+from stablequant.report.compare_hypotheses import changed_hypotheses, counted
+from stablequant.storage.files import read_table, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     texts = ("utterance", "transcript", "hypothesis")

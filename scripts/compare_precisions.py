@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from stablequant.engines.folder import PRECISION
-from stablequant.files import read_table, write_table
-from stablequant.jobs import job
-from stablequant.precision import summarise
+from stablequant.engines.precision import summarise
+from stablequant.storage.files import read_table, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     folders = {(path.parent.name, path.name): path for path in map(Path, snakemake.input)}

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import write_text
-from stablequant.jobs import job
-from stablequant.librispeech import MD5, fetch
+from stablequant.corpora.download_librispeech import MD5, fetch
+from stablequant.storage.files import write_text
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     marker = Path(snakemake.output[0])

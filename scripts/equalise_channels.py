@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stablequant.channels import equalise_channels
-from stablequant.equalisation import save_scales
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import read_split
-from stablequant.stages import Stages
-from stablequant.utterances import check_apart, read_utterances
+from stablequant.corpora.list_utterances import check_apart, read_utterances
+from stablequant.quantization.channel_scales import save_scales
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.recognise_reference import read_split
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params, calibration = snakemake.params, Path(snakemake.input.utterances)

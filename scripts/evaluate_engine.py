@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stablequant.batches import MEGABYTE, make_batches, read_footprint
+from stablequant.corpora.list_utterances import read_utterances
+from stablequant.engines.evaluate_engine import EVALUATED, evaluate, hypothesis_table
 from stablequant.engines.folder import max_batch, read_engine
 from stablequant.engines.running import load_engine, reason_not_run
-from stablequant.evaluation import EVALUATED, evaluate, hypothesis_table
-from stablequant.files import write_json, write_table
-from stablequant.front_end import read_front_end
-from stablequant.jobs import job
-from stablequant.utterances import read_utterances
+from stablequant.recognisers.batches import MEGABYTE, make_batches, read_footprint
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.storage.files import write_json, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0], snakemake.threads) as log:
     folder = Path(snakemake.input.engine)

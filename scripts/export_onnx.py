@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from stablequant.export import export_onnx
-from stablequant.files import graph_bytes, write_json
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.provenance import provenance_of
-from stablequant.recogniser import load_recogniser
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.storage.files import graph_bytes, write_json
+from stablequant.workflow.jobs import job
+from stablequant.workflow.provenance import provenance_of
 
 with job(snakemake.log[0]) as log:
     model = load_recogniser(Path(snakemake.input.checkpoint), attention="eager", threads=snakemake.threads)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, write_table
-from stablequant.jobs import job
-from stablequant.percentile_table import gather_percentiles
-from stablequant.stored import release
+from stablequant.search.activation_folder import release
+from stablequant.search.gather_percentiles import gather_percentiles
+from stablequant.storage.files import read_json, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     table = gather_percentiles([read_json(Path(path)) for path in snakemake.input.searches])

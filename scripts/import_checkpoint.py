@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
-from stablequant.files import write_table
-from stablequant.jobs import job
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.storage.files import write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     source = snakemake.params.source

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stablequant.equalisation import load_scales
-from stablequant.files import graph_bytes, read_json, write_json
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.provenance import provenance_of
-from stablequant.qdq import insert_qdq
-from stablequant.quantization import Range
-from stablequant.rounding import load_rounded
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.int8_weights import load_rounded
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.storage.files import graph_bytes, read_json, write_json
+from stablequant.workflow.jobs import job
+from stablequant.workflow.provenance import provenance_of
 
 with job(snakemake.log[0]) as log:
     scales = read_json(Path(snakemake.input.scales))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stablequant.files import write_table
-from stablequant.front_end import read_front_end
-from stablequant.jobs import job
-from stablequant.manifests import read_manifest
-from stablequant.utterances import Rejection, Utterance, check_rejections, list_utterances, table_of
+from stablequant.corpora.list_utterances import Rejection, Utterance, check_rejections, list_utterances, table_of
+from stablequant.corpora.manifests import read_manifest
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.storage.files import write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log.messages) as log:
     manifest = Path(snakemake.input[0])

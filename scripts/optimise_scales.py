@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, write_json
-from stablequant.histograms import load_histograms
-from stablequant.jobs import job
-from stablequant.scales import optimise_ranges
+from stablequant.quantization.histograms import load_histograms
+from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.storage.files import read_json, write_json
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     method = snakemake.wildcards.method

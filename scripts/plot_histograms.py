@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, read_table
-from stablequant.histograms import load_histograms
-from stablequant.jobs import job
-from stablequant.plots import plot_histograms
-from stablequant.selection import most_sensitive
+from stablequant.quantization.histograms import load_histograms
+from stablequant.report.plots import plot_histograms
+from stablequant.search.select_layers import most_sensitive
+from stablequant.storage.files import read_json, read_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     plot_histograms(

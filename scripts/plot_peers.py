@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_table
-from stablequant.jobs import job
-from stablequant.plots import plot_peers
+from stablequant.report.plots import plot_peers
+from stablequant.storage.files import read_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     file, model = Path(snakemake.input[0]), snakemake.wildcards.model

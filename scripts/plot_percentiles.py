@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import read_table
-from stablequant.jobs import job
-from stablequant.plots import plot_percentiles
+from stablequant.report.plots import plot_percentiles
+from stablequant.storage.files import read_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     plot_percentiles(read_table(Path(snakemake.input[0])), Path(snakemake.output[0]))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.jobs import job
-from stablequant.plots import plot_timeline
-from stablequant.timeline import read_jobs, until, without_pauses
+from stablequant.report.plots import plot_timeline
+from stablequant.workflow.jobs import job
+from stablequant.workflow.timeline import read_jobs, until, without_pauses
 
 with job(snakemake.log[0]):
     jobs = until(read_jobs(Path(snakemake.log[0]).parent), "compare")

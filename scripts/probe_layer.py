@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from stablequant.files import write_json
-from stablequant.histograms import load_histograms
-from stablequant.jobs import job
-from stablequant.ranges import full_range
-from stablequant.searching import read_search
-from stablequant.sensitivity import probe_layers
+from stablequant.quantization.histograms import load_histograms
+from stablequant.quantization.ranges import full_range
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.session import read_search
+from stablequant.storage.files import write_json
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params = snakemake.params

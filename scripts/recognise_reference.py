@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from stablequant.equalisation import load_scales
-from stablequant.histograms import save_histograms
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import Files, read_split, recognise_reference
-from stablequant.stages import Stages
+from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.histograms import save_histograms
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.search.recognise_reference import Files, read_split, recognise_reference
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stablequant.equalisation import load_scales
-from stablequant.jobs import job
-from stablequant.layer_table import read_modules
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import read_split
-from stablequant.rounding import save_rounded
-from stablequant.stages import Stages
-from stablequant.weights import round_weights
+from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.int8_weights import save_rounded
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.search.recognise_reference import read_split
+from stablequant.search.round_weights import round_weights
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params, checkpoint = snakemake.params, Path(snakemake.input.checkpoint)

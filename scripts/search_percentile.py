@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, write_json
-from stablequant.histograms import WHOLE, load_histograms
-from stablequant.jobs import job
-from stablequant.percentiles import mark_best, search_percentile, unclipped
-from stablequant.searching import read_search
+from stablequant.quantization.histograms import WHOLE, load_histograms
+from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
+from stablequant.search.session import read_search
+from stablequant.storage.files import read_json, write_json
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     layer, params = snakemake.wildcards.layer, snakemake.params

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import read_json, write_table
-from stablequant.jobs import job
-from stablequant.selection import select_layers
+from stablequant.search.select_layers import select_layers
+from stablequant.storage.files import read_json, write_table
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     threshold = snakemake.params.threshold

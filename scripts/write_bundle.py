@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from stablequant.batches import load_batch
-from stablequant.bundle import Sample, write_bundle
-from stablequant.card import model_card
-from stablequant.files import read_json, read_table
-from stablequant.front_end import read_front_end
-from stablequant.jobs import job
-from stablequant.provenance import provenance_of
-from stablequant.utterances import read_utterances
+from stablequant.bundle.card import model_card
+from stablequant.bundle.write_bundle import Sample, write_bundle
+from stablequant.corpora.list_utterances import read_utterances
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.storage.files import read_json, read_table
+from stablequant.workflow.jobs import job
+from stablequant.workflow.provenance import provenance_of
 
 with job(snakemake.log[0]) as log:
     files, params = snakemake.input, snakemake.params

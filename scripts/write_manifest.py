@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import write_text
-from stablequant.jobs import job
-from stablequant.write_manifest import manifest_of
+from stablequant.corpora.write_manifest import manifest_of
+from stablequant.storage.files import write_text
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     write_text(Path(snakemake.output[0]), manifest_of(Path(snakemake.input[0])))

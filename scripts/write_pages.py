@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stablequant.files import write_text
-from stablequant.jobs import job
-from stablequant.pages import write_page
+from stablequant.report.write_pages import write_page
+from stablequant.storage.files import write_text
+from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     model = snakemake.wildcards.model

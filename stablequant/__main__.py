@@ -1,5 +1,5 @@
 """`python -m stablequant` is the command line."""
 
-from stablequant.cli import main
+from stablequant.bundle.write_bundle.cli import main
 
 main()

@@ -27,22 +27,22 @@ from transformers import (
 )
 from watching import Watched, Watcher, without_network
 
-from stablequant.activations import Activations
-from stablequant.batches import Batch, footprint, loaded, make_batches
-from stablequant.checkpoint import import_checkpoint
-from stablequant.front_end import FrontEnd, read_front_end
-from stablequant.histograms import Histogram
-from stablequant.layers import QuantizedModule, quantized_modules
-from stablequant.manifests import read_manifest
-from stablequant.quantization import Range
-from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.recognition import Infer, recognise
-from stablequant.reference import Files, Split, load_reference, recognise_reference
-from stablequant.rounding import RoundedWeight
-from stablequant.stages import Stages
-from stablequant.trials import Calibration
-from stablequant.utterances import Utterance, list_utterances
+from stablequant.corpora.list_utterances import Utterance, list_utterances
+from stablequant.corpora.manifests import read_manifest
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.batches import Batch, footprint, loaded, make_batches
+from stablequant.recognisers.ctc.decoding import Infer, recognise
+from stablequant.recognisers.ctc.front_end import FrontEnd, read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule, quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.search.activations import Activations
+from stablequant.search.recognise_reference import Files, Split, load_reference, recognise_reference
+from stablequant.search.trials import Calibration
 
 PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "resources/demo/model"

@@ -1,1 +1,1 @@
-"""Engines: one module per backend, all built from the same QDQ ONNX graph."""
+"""Engines: one module for each backend, all built from the same QDQ ONNX graphs."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from stablequant.engines.precision import BFLOAT16, FLOAT32
 from stablequant.errors import StableQuantError
-from stablequant.files import read_json, replacing_folder, write_json, write_table
-from stablequant.front_end import FILES, INPUT, OUTPUT
-from stablequant.precision import BFLOAT16, FLOAT32
-from stablequant.provenance import FILE
+from stablequant.recognisers.ctc.front_end import FILES, INPUT, OUTPUT
+from stablequant.storage.files import read_json, replacing_folder, write_json, write_table
+from stablequant.workflow.provenance import FILE
 
 PRECISION = "precision.tsv"
 

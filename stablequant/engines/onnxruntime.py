@@ -13,12 +13,12 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from stablequant.engines.folder import check_recogniser
+from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.files import data_beside
-from stablequant.front_end import INPUT, OUTPUT
-from stablequant.layers import QuantizedModule
-from stablequant.precision import FLOAT32, INT8
-from stablequant.recognition import Infer
+from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.ctc.front_end import INPUT, OUTPUT
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.storage.files import data_beside
 
 GRAPH = "model.onnx"
 INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")

@@ -9,13 +9,13 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from stablequant.engines.attention import keys_as_they_are
-from stablequant.engines.channels_last import channels_last
 from stablequant.engines.folder import check_recogniser
+from stablequant.engines.openvino_attention import keys_as_they_are
+from stablequant.engines.openvino_channels_last import channels_last
+from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.layers import QuantizedModule
-from stablequant.precision import BFLOAT16, FLOAT32, INT8
-from stablequant.recognition import Infer
+from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
 NETWORK = "model.xml"

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from stablequant.engines.folder import read_engine
+from stablequant.engines.precision import FLOAT32
 from stablequant.errors import StableQuantError
-from stablequant.precision import FLOAT32
-from stablequant.recognition import Infer
+from stablequant.recognisers.ctc.decoding import Infer
 
 BACKENDS = ("openvino", "onnxruntime", "tensorrt-rtx", "tensorrt")
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from stablequant.corpora.list_utterances import MIN_SAMPLES
 from stablequant.engines.folder import read_engine
+from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.files import replacing
-from stablequant.front_end import INPUT, OUTPUT
-from stablequant.layers import QuantizedModule
-from stablequant.precision import FLOAT32, INT8
-from stablequant.recognition import Infer
-from stablequant.utterances import MIN_SAMPLES
+from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.ctc.front_end import INPUT, OUTPUT
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.storage.files import replacing
 
 LIBRARIES = {  # backend -> its Python package and how it is installed
     "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),

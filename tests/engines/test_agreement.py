@@ -12,21 +12,21 @@ import pytest
 import torch
 from conftest import Recogniser, batches_of, heard
 
-from stablequant.batches import loaded
-from stablequant.channels import equalise_channels
-from stablequant.collection import collecting
 from stablequant.engines import openvino as engine
-from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.operations import operation_of
-from stablequant.qdq import insert_qdq
-from stablequant.quantization import Range, quantize_weight
-from stablequant.recogniser import torch_infer
-from stablequant.reference import Split
-from stablequant.rounding import RoundedWeight
-from stablequant.scales import optimise_ranges
-from stablequant.stages import Stages
-from stablequant.weights import round_weights
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.int8 import Range, quantize_weight
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.loading import torch_infer
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.search.recognise_reference import Split
+from stablequant.search.round_weights import round_weights
 
 
 @pytest.fixture(scope="module")

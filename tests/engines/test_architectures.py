@@ -13,25 +13,25 @@ import soundfile
 import torch
 from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 
-from stablequant import graph
-from stablequant.checkpoint import import_checkpoint
-from stablequant.collection import collecting
+from stablequant.corpora.list_utterances import Utterance
 from stablequant.engines import openvino, tensorrt
-from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.files import checksum, graph_bytes
-from stablequant.layers import QuantizedModule
-from stablequant.operations import groups_of, operation_of
-from stablequant.provenance import checksums
-from stablequant.qdq import insert_qdq
-from stablequant.quantization import Range
-from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser, torch_infer
-from stablequant.reference import Split
-from stablequant.rounding import RoundedWeight
-from stablequant.stages import Stages
-from stablequant.utterances import Utterance
-from stablequant.weights import round_weights
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.quantization.ranges import full_range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.operations import groups_of, operation_of
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.search.recognise_reference import Split
+from stablequant.search.round_weights import round_weights
+from stablequant.storage import onnx_graph as graph
+from stablequant.storage.files import checksum, graph_bytes
+from stablequant.workflow.provenance import checksums
 
 LENGTHS = ((1, 400), (1, 720), (3, 16_123), (2, 50_000))
 

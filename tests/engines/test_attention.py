@@ -8,10 +8,10 @@ import torch
 from conftest import Recogniser, write_tiny_checkpoint
 from openvino import opset13 as ops
 
-from stablequant.checkpoint import import_checkpoint
-from stablequant.engines.attention import TURNED, keys_as_they_are
-from stablequant.export import export_onnx
-from stablequant.recogniser import load_recogniser, torch_infer
+from stablequant.engines.openvino_attention import TURNED, keys_as_they_are
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
 
 FRAMES, HEADS, FEATURES = 7, 2, 4
 

@@ -14,19 +14,19 @@ import pytest
 import soundfile
 from conftest import DEMO, PROJECT, heard
 
-from stablequant.bundle import RECORD, Sample, read_bundle, write_bundle
-from stablequant.checkpoint import import_checkpoint
-from stablequant.collection import collecting
+from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
 from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.folder import write_engine
+from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.errors import StableQuantError
-from stablequant.export import export_onnx
-from stablequant.qdq import insert_qdq
-from stablequant.ranges import full_range
-from stablequant.recogniser import torch_infer
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.loading import torch_infer
 
 WITHOUT_TORCH = (
-    "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.cli import main; "
+    "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.bundle.cli import main; "
 )
 
 

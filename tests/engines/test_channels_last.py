@@ -6,9 +6,9 @@ import pytest
 from conftest import Recogniser, write_tiny_checkpoint
 from openvino import opset13 as ops
 
-from stablequant.checkpoint import import_checkpoint
-from stablequant.engines.channels_last import channels_last
-from stablequant.export import export_onnx
+from stablequant.engines.openvino_channels_last import channels_last
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.import_checkpoint import import_checkpoint
 
 CHANNELS = 6
 

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
-from stablequant.collection import collecting
 from stablequant.engines import onnxruntime, openvino
-from stablequant.export import export_onnx
-from stablequant.precision import FLOAT32, INT8, fallen_back, precision_table, summarise, warn_of_fallbacks
-from stablequant.qdq import insert_qdq
-from stablequant.ranges import full_range
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, summarise, warn_of_fallbacks
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.ctc.export_onnx import export_onnx
 
 FLOATING = {"cnn03", "transformer01"}
 

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from stablequant.collection import collecting
 from stablequant.engines import tensorrt
 from stablequant.engines.folder import read_engine, write_engine
+from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
-from stablequant.export import export_onnx
-from stablequant.qdq import insert_qdq
-from stablequant.ranges import full_range
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.ctc.export_onnx import export_onnx
 
 PROFILE = tensorrt.Profile(shortest=400, typical=16_000, longest=64_000, max_batch=2)
 

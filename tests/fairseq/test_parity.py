@@ -9,11 +9,11 @@ import pytest
 import torch
 from conftest import PROJECT
 
-from stablequant.audio import normalise
-from stablequant.checkpoint import import_checkpoint
-from stablequant.front_end import read_front_end
-from stablequant.recogniser import load_recogniser
-from stablequant.sources import checkpoint_layers
+from stablequant.corpora.audio import normalise
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.sources import checkpoint_layers
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
 
 pytestmark = pytest.mark.fairseq
 

@@ -11,19 +11,19 @@ import safetensors.numpy
 import torch
 from conftest import Calibrated, batches_of, calibrate, heard
 
-from stablequant.activations import Activations, choose_layers, identity
-from stablequant.arrays import ArrayReader, writing_arrays
-from stablequant.batches import load_batch
-from stablequant.costs import Cost, layer_costs, passes, recomputed
 from stablequant.errors import StableQuantError
-from stablequant.files import read_json
-from stablequant.layers import layer_names
-from stablequant.percentiles import mark_best, search_percentile
-from stablequant.recogniser import torch_infer
-from stablequant.reference import Split
-from stablequant.sensitivity import probe_layers
-from stablequant.stages import Stages
-from stablequant.stored import release
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import layer_names
+from stablequant.recognisers.wav2vec2.loading import torch_infer
+from stablequant.search.activation_folder import release
+from stablequant.search.activations import Activations, choose_layers, identity
+from stablequant.search.costs import Cost, layer_costs, passes, recomputed
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.recognise_reference import Split
+from stablequant.search.search_percentile import mark_best, search_percentile
+from stablequant.storage.arrays import ArrayReader, writing_arrays
+from stablequant.storage.files import read_json
 
 GRID = [99.99, 99.5, 98.0]
 LAYERS = ["cnn02", "cnn06", "positional", "transformer01", "transformer09", "head"]
@@ -228,7 +228,7 @@ def test_identity_tells_recognisers_and_batches_apart(tmp_path, split):
 
 
 def test_what_was_kept_is_given_up_before_anything_else_is_written_in_its_place(demo, split, kept, monkeypatch):
-    monkeypatch.setattr("stablequant.reference.loaded", interrupt)
+    monkeypatch.setattr("stablequant.search.recognise_reference.loaded", interrupt)
     with pytest.raises(KeyboardInterrupt):
         calibrate(demo, demo.model, split, kept.parent, 1000)
     assert not kept.exists()

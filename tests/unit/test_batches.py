@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from conftest import DEMO, PROJECT
 
-from stablequant.batches import PADDING, Footprint, footprint, make_batches
-from stablequant.files import read_json
-from stablequant.front_end import read_front_end
-from stablequant.reference import Split
-from stablequant.utterances import Utterance
+from stablequant.corpora.list_utterances import Utterance
+from stablequant.recognisers.batches import PADDING, Footprint, footprint, make_batches
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.search.recognise_reference import Split
+from stablequant.storage.files import read_json
 
 BYTE = Footprint(1.0, 0.0, 320)
 
@@ -88,9 +88,9 @@ MEASURE = """
 import sys
 import torch
 from pathlib import Path
-from stablequant.memory import peak_rss_bytes
-from stablequant.recogniser import load_recogniser
-from stablequant.stages import Stages
+from stablequant.workflow.memory import peak_rss_bytes
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.wav2vec2.forward import Stages
 stages = Stages(load_recogniser(Path(sys.argv[1]), threads=1))
 rows = int(sys.argv[2])
 stages.logits(stages.enter(torch.randn(1, 16_000)), 0, stages.frames([16_000]))

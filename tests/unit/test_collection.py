@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from stablequant.collection import BINS, HistogramCollector, collecting
 from stablequant.errors import StableQuantError
-from stablequant.histograms import load_histograms, save_histograms
-from stablequant.ranges import full_range
+from stablequant.quantization.collecting import BINS, HistogramCollector, collecting
+from stablequant.quantization.histograms import load_histograms, save_histograms
+from stablequant.quantization.ranges import full_range
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -6,17 +6,17 @@ import pytest
 import torch
 from conftest import Calibrated, batches_of, calibrate
 
-from stablequant.batches import load_batch
-from stablequant.combination import OTHERS, Choice, Combination, check_combination, step_table
-from stablequant.fakequant import fake_quantized
-from stablequant.mse import mse_range
-from stablequant.operations import operation_of
-from stablequant.percentile_table import unrecovered_layers
-from stablequant.quantization import QMAX, dequantized, quantize_weight
-from stablequant.recognition import Recognition, divergence
-from stablequant.reference import Split
-from stablequant.rounding import RoundedWeight
-from stablequant.trials import Experiment, Trial, run_trials
+from stablequant.quantization.int8 import QMAX, dequantized, quantize_weight
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.quantization.least_error import mse_range
+from stablequant.quantization.simulation import fake_quantized
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.ctc.decoding import Recognition, divergence
+from stablequant.recognisers.operations import operation_of
+from stablequant.search.check_combination import OTHERS, Choice, Combination, check_combination, step_table
+from stablequant.search.gather_percentiles import unrecovered_layers
+from stablequant.search.recognise_reference import Split
+from stablequant.search.trials import Experiment, Trial, run_trials
 
 GRID = [99.9, 99.0]
 SUSPECTS = ["cnn02", "head"]

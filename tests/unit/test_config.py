@@ -6,8 +6,8 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from stablequant.config import validate_config
 from stablequant.errors import StableQuantError
+from stablequant.workflow.config import validate_config
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 SCHEMA = PROJECT / "config.schema.yaml"

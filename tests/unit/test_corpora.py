@@ -10,11 +10,11 @@ import soundfile
 import soxr
 from conftest import DEMO, PROJECT, write_speech
 
-from stablequant.batches import load_batch
+from stablequant.corpora.list_utterances import list_utterances, read_transcripts
+from stablequant.corpora.manifests import read_manifest
 from stablequant.errors import StableQuantError
-from stablequant.front_end import read_front_end
-from stablequant.manifests import read_manifest
-from stablequant.utterances import list_utterances, read_transcripts
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.ctc.front_end import read_front_end
 
 FRONT_END = read_front_end(DEMO)
 
@@ -37,7 +37,7 @@ def listed(manifest: Path, **settings) -> list[str]:
 
 
 def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "stablequant.write_manifest", *map(str, arguments)]
+    command = [sys.executable, "-m", "stablequant.corpora.write_manifest", *map(str, arguments)]
     environment = {"PYTHONPATH": str(PROJECT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 

@@ -9,11 +9,11 @@ import pytest
 import soundfile
 from conftest import DEMO, PROJECT, write_speech
 
-from stablequant.batches import load_batch
+from stablequant.corpora.list_utterances import Rejection, check_apart, check_rejections, list_utterances
+from stablequant.corpora.manifests import read_manifest
 from stablequant.errors import StableQuantError
-from stablequant.front_end import FrontEnd, read_front_end
-from stablequant.manifests import read_manifest
-from stablequant.utterances import Rejection, check_apart, check_rejections, list_utterances
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.ctc.front_end import FrontEnd, read_front_end
 
 
 def test_the_demos_splits_are_whole():
@@ -177,7 +177,7 @@ def test_audio_that_changed_after_listing_is_refused(tmp_path, change):
 
 
 def test_the_manifest_of_a_folder_is_fairseqs():
-    from stablequant.write_manifest import manifest_of
+    from stablequant.corpora.write_manifest import manifest_of
 
     written = manifest_of(Path("resources/demo/speech/evaluation"))
     assert written == (PROJECT / "tsv/demo-evaluation.tsv").read_text()

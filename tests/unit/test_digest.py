@@ -3,7 +3,7 @@
 import pytest
 from conftest import PROJECT, copy_project
 
-from stablequant.digest import code_digest
+from stablequant.workflow.digest import code_digest
 
 PLOTS = ("sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "peers", "timeline")
 MEASURED = {"equalise_channels", "round_weights"}

@@ -8,11 +8,11 @@ import pytest
 import torch
 from conftest import Recogniser, batches_of
 
-from stablequant.channels import Extents, equalise_channels
-from stablequant.equalisation import channel_scales, equalised_weight, load_scales, save_scales
-from stablequant.operations import groups_of, reciprocal
-from stablequant.reference import Split
-from stablequant.stages import Stages
+from stablequant.quantization.channel_scales import channel_scales, equalised_weight, load_scales, save_scales
+from stablequant.recognisers.operations import groups_of, reciprocal
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.search.equalise_channels import Extents, equalise_channels
+from stablequant.search.recognise_reference import Split
 
 
 def noise(*shape: int) -> np.ndarray:

@@ -11,11 +11,11 @@ from conftest import tiny_model
 from fairseq_files import TOKENS, fairseq_state, named_class, save, write_dictionary
 from safetensors.torch import load_file
 
-from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
-from stablequant.fairseq import parse_convolutions, read_fairseq
-from stablequant.layers import layer_names
-from stablequant.sources import checkpoint_files, checkpoint_layers
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.sources import checkpoint_files, checkpoint_layers
+from stablequant.recognisers.wav2vec2.fairseq import parse_convolutions, read_fairseq
+from stablequant.recognisers.wav2vec2.layers import layer_names
 
 
 @pytest.fixture

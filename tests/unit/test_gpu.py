@@ -7,11 +7,11 @@ import pytest
 import torch
 from conftest import batches_of, calibrate
 
-from stablequant.batches import load_batch
-from stablequant.fakequant import fake_quantize_activation
-from stablequant.reference import Split
-from stablequant.sensitivity import probe_layers
-from stablequant.stages import Stages
+from stablequant.quantization.simulation import fake_quantize_activation
+from stablequant.recognisers.batches import load_batch
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.recognise_reference import Split
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 LAYERS = ["cnn02", "transformer05"]

@@ -25,19 +25,19 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from stablequant.audio import AudioError, read_audio
-from stablequant.bundle import RECORD, check, read_bundle
+from stablequant.bundle.write_bundle import RECORD, check, read_bundle
+from stablequant.corpora.audio import AudioError, read_audio
+from stablequant.corpora.list_utterances import list_utterances, read_transcripts
+from stablequant.corpora.manifests import read_manifest
 from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.folder import read_engine, write_engine
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
-from stablequant.fairseq import read_fairseq
-from stablequant.files import checksum, read_json
-from stablequant.front_end import FILES, read_front_end, write_front_end
-from stablequant.manifests import read_manifest
-from stablequant.provenance import checksums
-from stablequant.unpickling import plain
-from stablequant.utterances import list_utterances, read_transcripts
+from stablequant.recognisers.ctc.front_end import FILES, read_front_end, write_front_end
+from stablequant.recognisers.unpickling import plain
+from stablequant.recognisers.wav2vec2.fairseq import read_fairseq
+from stablequant.storage.files import checksum, read_json
+from stablequant.workflow.provenance import checksums
 
 MANY = settings(max_examples=2000, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SOME = settings(MANY, max_examples=300)

@@ -11,11 +11,11 @@ from conftest import ARCHITECTURES, DEMO, tiny_model, write_tiny_checkpoint
 from hub import serving
 from transformers import AutoModelForCTC, HubertModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
-from stablequant.checkpoint import import_checkpoint
 from stablequant.errors import StableQuantError
-from stablequant.front_end import read_front_end
-from stablequant.layers import layer_names_of, quantized_modules
-from stablequant.recogniser import load_recogniser
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.layers import layer_names_of, quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
 
 
 @pytest.fixture
@@ -279,14 +279,16 @@ def test_a_checkpoint_on_the_hub(source, tmp_path, weights):
     (source / "tf_model.h5").write_bytes(b"of no use here")
     with serving(source, "owner/tiny") as hub:
         done = hub.python(
-            "import sys; from pathlib import Path; from stablequant.checkpoint import import_checkpoint;"
+            "import sys; from pathlib import Path; from stablequant.recognisers.import_checkpoint import import_checkpoint;"
             "import_checkpoint('owner/tiny', Path(sys.argv[1]))",
             tmp_path / "imported",
         )
         assert done.returncode == 0, done.stderr
         assert f"/owner/tiny/resolve/{hub.revision}/{weights}" in hub.requested
         assert not [path for path in hub.requested if path.endswith(".h5")]
-        absent = hub.python("from stablequant.huggingface import download; download('owner/absent')")
+        absent = hub.python(
+            "from stablequant.recognisers.wav2vec2.huggingface import download; download('owner/absent')"
+        )
     assert "StableQuantError: owner/absent: the hub does not give it" in absent.stderr
     expected = logits(AutoModelForCTC.from_pretrained(source).eval())
     assert np.abs(logits(load_recogniser(tmp_path / "imported")) - expected).max() < 1e-5

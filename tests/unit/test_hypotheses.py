@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from stablequant.hypotheses import changed_hypotheses, counted, marked
+from stablequant.report.compare_hypotheses import changed_hypotheses, counted, marked
 
 
 @pytest.mark.parametrize(

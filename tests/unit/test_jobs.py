@@ -9,12 +9,12 @@ import pytest
 from conftest import PROJECT
 
 from stablequant.errors import StableQuantError
-from stablequant.files import read_table, read_tensors, write_text
-from stablequant.jobs import fault_of_the_machine
+from stablequant.storage.files import read_table, read_tensors, write_text
+from stablequant.workflow.jobs import fault_of_the_machine
 
 JOB = """
 import sys; sys.path.insert(0, {project!r})
-from stablequant.jobs import job
+from stablequant.workflow.jobs import job
 with job({log!r}):
     raise {error}
 """

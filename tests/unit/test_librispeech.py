@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import write_speech
 
+from stablequant.corpora.download_librispeech import MD5, fetch
+from stablequant.corpora.write_manifest import manifest_of
 from stablequant.errors import StableQuantError
-from stablequant.librispeech import MD5, fetch
-from stablequant.write_manifest import manifest_of
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -4,8 +4,8 @@ import jiwer
 import numpy as np
 import pytest
 
-from stablequant.metrics import WordErrors, degradation, degradation_interval, word_errors
-from stablequant.recognition import divergence
+from stablequant.recognisers.ctc.decoding import divergence
+from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval, word_errors
 
 REFERENCES = ["the cat sat", "on the mat", "hello world again", "one"]
 HYPOTHESES = ["the cat sat", "on mat", "hello there word again now", ""]

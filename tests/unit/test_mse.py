@@ -5,11 +5,11 @@ import pytest
 import torch
 from scipy.special import erf
 
-from stablequant.collection import HistogramCollector
-from stablequant.histograms import Histogram
-from stablequant.mse import clip, clip_ends, mse_amax, mse_range, squared_error
-from stablequant.quantization import Range
-from stablequant.ranges import percentile_amax, percentile_range
+from stablequant.quantization.collecting import HistogramCollector
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.least_error import clip, clip_ends, mse_amax, mse_range, squared_error
+from stablequant.quantization.ranges import percentile_amax, percentile_range
 
 SAMPLES = 300_000
 

@@ -7,18 +7,18 @@ import soundfile
 import torch
 from conftest import Recogniser, calibrate, tiny_model, write_tiny_checkpoint
 
-from stablequant.checkpoint import import_checkpoint
+from stablequant.corpora.list_utterances import Utterance
+from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.errors import StableQuantError
-from stablequant.export import export_onnx
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.files import checksum
-from stablequant.mse import mse_range
-from stablequant.percentiles import mark_best, search_percentile, unclipped
-from stablequant.qdq import insert_qdq
-from stablequant.recognition import Recognition
-from stablequant.reference import Split
-from stablequant.sensitivity import probe_layers
-from stablequant.utterances import Utterance
+from stablequant.quantization.least_error import mse_range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.ctc.decoding import Recognition
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.recognise_reference import Split
+from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
+from stablequant.storage.files import checksum
 
 RATE = 16_000
 

@@ -5,9 +5,9 @@ import re
 
 import pandas as pd
 
-from stablequant.files import write_table
-from stablequant.hypotheses import COLUMNS
-from stablequant.pages import page, write_page
+from stablequant.report.compare_hypotheses import COLUMNS
+from stablequant.report.write_pages import page, write_page
+from stablequant.storage.files import write_table
 
 
 def cells(document: str) -> list[list[str]]:

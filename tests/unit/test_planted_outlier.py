@@ -16,15 +16,15 @@ import torch
 import yaml
 from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
 
-from stablequant.files import checksum
-from stablequant.histograms import WHOLE
-from stablequant.percentiles import Candidate, mark_best, search_percentile
-from stablequant.racing import Racing
-from stablequant.reference import Split
-from stablequant.selection import select_layers
-from stablequant.sensitivity import probe_layers
-from stablequant.trials import Outcome
-from stablequant.utterances import Utterance
+from stablequant.corpora.list_utterances import Utterance
+from stablequant.quantization.histograms import WHOLE
+from stablequant.search.probe_layer import probe_layers
+from stablequant.search.racing import Racing
+from stablequant.search.recognise_reference import Split
+from stablequant.search.search_percentile import Candidate, mark_best, search_percentile
+from stablequant.search.select_layers import select_layers
+from stablequant.search.trials import Outcome
+from stablequant.storage.files import checksum
 
 THRESHOLD = 0.25
 PRODUCER, VICTIM = 2, "cnn04"  # index of the convolution that spikes, and the layer that reads it

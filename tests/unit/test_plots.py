@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from stablequant import plots
-from stablequant.histograms import Histogram
+from stablequant.quantization.histograms import Histogram
+from stablequant.report import plots
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from stablequant.provenance import processor
+from stablequant.workflow.provenance import processor
 
 CORE = "processor\t: {}\nvendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
 ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\n\n"

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from stablequant.fakequant import (
+from stablequant.quantization.int8 import Range, quantize_weight, scale_of
+from stablequant.quantization.simulation import (
     fake_quantize_activation,
     fake_quantize_input,
     fake_quantized,
     fake_quantized_weights,
 )
-from stablequant.quantization import Range, quantize_weight, scale_of
 
 
 def test_one_scale_per_output_channel():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from stablequant.files import write_table
-from stablequant.racing import Racing
-from stablequant.reference import read_split
-from stablequant.rounds import looks, rounds
-from stablequant.utterances import Utterance, table_of
+from stablequant.corpora.list_utterances import Utterance, table_of
+from stablequant.search.racing import Racing
+from stablequant.search.racing_order import looks, rounds
+from stablequant.search.recognise_reference import read_split
+from stablequant.storage.files import write_table
 
 RACING = Racing(confidence=0.95, seed=0)
 

@@ -7,7 +7,7 @@ from pytorch_quantization.calib import MaxCalibrator
 from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
 from test_mse import draw, histogram_of
 
-from stablequant.ranges import entropy_amax, full_range, percentile_amax, percentile_range
+from stablequant.quantization.ranges import entropy_amax, full_range, percentile_amax, percentile_range
 
 NAMES = ["normal", "laplace", "heavy-tailed", "post-gelu"]
 

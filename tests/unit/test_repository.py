@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 from conftest import PROJECT
 
-from stablequant.digest import all_modules
+from stablequant.workflow.digest import all_modules
 
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))

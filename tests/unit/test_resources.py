@@ -3,9 +3,9 @@
 import pandas as pd
 import pytest
 
-from stablequant.files import write_table
-from stablequant.layers import layer_names
-from stablequant.resources import audio_seconds, checkpoint_bytes, memory_mb, runtime_minutes
+from stablequant.recognisers.wav2vec2.layers import layer_names
+from stablequant.storage.files import write_table
+from stablequant.workflow.resources import audio_seconds, checkpoint_bytes, memory_mb, runtime_minutes
 
 BASE, LARGE = 378_000_000, 1_262_000_000  # bytes of random HuBERTs of these sizes
 

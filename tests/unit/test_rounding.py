@@ -7,16 +7,24 @@ import pytest
 import torch
 from conftest import Recogniser, batches_of, write_tiny_checkpoint
 
-from stablequant.channels import equalise_channels
-from stablequant.checkpoint import import_checkpoint
-from stablequant.inputs import measure_inputs
-from stablequant.layers import QuantizedModule
-from stablequant.operations import Operation, channel_axis, groups_of, operation_of, reciprocal, weight_of
-from stablequant.quantization import QMAX, dequantized, quantize_weight
-from stablequant.reference import Split
-from stablequant.rounding import load_rounded, save_rounded
-from stablequant.stages import Stages
-from stablequant.weights import COLUMNS, DAMPING, Moments, blocks_of, columns_of, compensated, round_weights
+from stablequant.quantization.int8 import QMAX, dequantized, quantize_weight
+from stablequant.quantization.int8_weights import load_rounded, save_rounded
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.operations import Operation, channel_axis, groups_of, operation_of, reciprocal, weight_of
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.module_inputs import measure_inputs
+from stablequant.search.recognise_reference import Split
+from stablequant.search.round_weights import (
+    COLUMNS,
+    DAMPING,
+    Moments,
+    blocks_of,
+    columns_of,
+    compensated,
+    round_weights,
+)
 
 OPERATIONS = {
     "linear": torch.nn.Linear(12, 8),

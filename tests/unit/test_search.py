@@ -2,11 +2,11 @@
 
 import pytest
 
-from stablequant.layers import QuantizedModule
-from stablequant.percentiles import Candidate, clipped, mark_best
-from stablequant.scales import optimise_ranges
-from stablequant.selection import select_layers
-from stablequant.trials import Outcome
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.search.search_percentile import Candidate, clipped, mark_best
+from stablequant.search.select_layers import select_layers
+from stablequant.search.trials import Outcome
 
 
 def outcome(wer: float, divergence: float = 0.0) -> Outcome:

@@ -9,16 +9,16 @@ import pytest
 import torch
 from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
 
-from stablequant.audio import normalise, read_audio
-from stablequant.batches import tolerates_padding
-from stablequant.checkpoint import import_checkpoint
-from stablequant.collection import collecting
-from stablequant.costs import layer_costs, passes
-from stablequant.fakequant import fake_quantized, fake_quantized_weights
-from stablequant.quantization import Range
-from stablequant.recognition import Recognition
-from stablequant.stages import Stages
-from stablequant.utterances import Utterance
+from stablequant.corpora.audio import normalise, read_audio
+from stablequant.corpora.list_utterances import Utterance
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.batches import tolerates_padding
+from stablequant.recognisers.ctc.decoding import Recognition
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.search.costs import layer_costs, passes
 
 LENGTHS = [16_000, 12_345, 9_000]
 VARIANTS = [(name, {}) for name in ARCHITECTURES] + [

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from stablequant.timeline import read_jobs, until, without_pauses
+from stablequant.workflow.timeline import read_jobs, until, without_pauses
 
 DAY = "2026-01-01"
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from stablequant.batches import read_footprint
-from stablequant.bundle import Bundle
+from stablequant.bundle.subtitles import subtitles
+from stablequant.bundle.transcribe import Recogniser, Word, cut, kept_frames, load_bundle, words_of
+from stablequant.bundle.write_bundle import Bundle
 from stablequant.errors import StableQuantError
-from stablequant.front_end import read_front_end
-from stablequant.subtitles import subtitles
-from stablequant.transcription import Recogniser, Word, cut, kept_frames, load_bundle, words_of
-from stablequant.vocabulary import Vocabulary
+from stablequant.recognisers.batches import read_footprint
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.ctc.vocabulary import Vocabulary
 
 HOP, WINDOW = 320, 400
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "|", "A", "B"], blank=0)

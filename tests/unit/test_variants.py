@@ -6,8 +6,8 @@ import pytest
 import torch
 from conftest import PROJECT, tiny_model
 
-from stablequant.collection import collecting
-from stablequant.layers import quantized_modules
+from stablequant.quantization.collecting import collecting
+from stablequant.recognisers.wav2vec2.layers import quantized_modules
 
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 from variants import VARIANTS

@@ -7,7 +7,7 @@ import pytest
 from transformers import Wav2Vec2CTCTokenizer
 
 from stablequant.errors import StableQuantError
-from stablequant.vocabulary import read_vocabulary
+from stablequant.recognisers.ctc.vocabulary import read_vocabulary
 
 
 def test_decodes_like_transformers(demo):

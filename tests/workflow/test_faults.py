@@ -177,11 +177,11 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = [{project!r}, {tests!r}]
 from conftest import Recogniser, calibrate
-from stablequant.batches import make_batches, footprint
-from stablequant.jobs import job
-from stablequant.manifests import read_manifest
-from stablequant.reference import read_split
-from stablequant.recogniser import load_recogniser
+from stablequant.recognisers.batches import make_batches, footprint
+from stablequant.workflow.jobs import job
+from stablequant.corpora.manifests import read_manifest
+from stablequant.search.recognise_reference import read_split
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
 
 checkpoint, utterances, log = map(Path, sys.argv[1:])
 recogniser = Recogniser.load(checkpoint)

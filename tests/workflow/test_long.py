@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, Recogniser, write_speech, write_tiny_checkpoint
 
-from stablequant.checkpoint import import_checkpoint
+from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.manifests import read_manifest
 from stablequant.engines import openvino
-from stablequant.export import export_onnx
-from stablequant.files import write_table
-from stablequant.front_end import read_front_end
-from stablequant.manifests import read_manifest
-from stablequant.utterances import Utterance, list_utterances, table_of
+from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.storage.files import write_table
 
 HOURS = float(os.environ.get("STABLEQUANT_HOURS", "1.5"))
 SHORT = HOURS / 10
@@ -27,21 +27,21 @@ JOB = """
 import json, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), int(sys.argv[3])))
 from pathlib import Path
-from stablequant.activations import Activations
-from stablequant.channels import equalise_channels
-from stablequant.combination import Choice, Combination, check_combination
+from stablequant.search.activations import Activations
+from stablequant.search.equalise_channels import equalise_channels
+from stablequant.search.check_combination import Choice, Combination, check_combination
 from stablequant.engines import openvino
-from stablequant.evaluation import evaluate
-from stablequant.layers import quantized_modules
-from stablequant.memory import peak_rss_bytes
-from stablequant.percentiles import search_percentile
-from stablequant.ranges import full_range
-from stablequant.recogniser import load_recogniser
-from stablequant.reference import Files, load_reference, read_split, recognise_reference
-from stablequant.sensitivity import probe_layers
-from stablequant.stages import Stages
-from stablequant.trials import Calibration
-from stablequant.weights import round_weights
+from stablequant.engines.evaluate_engine import evaluate
+from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.workflow.memory import peak_rss_bytes
+from stablequant.search.search_percentile import search_percentile
+from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
+from stablequant.search.probe_layer import probe_layers
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.search.trials import Calibration
+from stablequant.search.round_weights import round_weights
 
 checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
 peaks = {}

@@ -11,7 +11,7 @@ from conftest import PROJECT, configure, copy_project, planned, snakemake, write
 from fairseq_files import fairseq_state, save, write_dictionary
 from hub import serving
 
-from stablequant.utterances import read_transcripts
+from stablequant.corpora.list_utterances import read_transcripts
 
 PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
 FAST = {"methods": ["fp32", "stablequant"], "engines": ["openvino"], "percentiles": [99.9, 99.0]}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stablequant.files import read_json
-from stablequant.provenance import provenance
+from stablequant.storage.files import read_json
+from stablequant.workflow.provenance import provenance
 
 
 def digest(file: Path) -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT, TINY_CONFIG, snakemake
 
-from stablequant.files import read_json, read_table
-from stablequant.intervals import with_interval
-from stablequant.selection import most_sensitive
+from stablequant.report.captions import with_interval
+from stablequant.search.select_layers import most_sensitive
+from stablequant.storage.files import read_json, read_table
 
 sys.path.insert(0, str(PROJECT / "docs"))
 from screenshot import chromium

@@ -11,11 +11,11 @@ import torch
 import yaml
 from conftest import TINY_CONFIG, configure, planned, snakemake
 
-from stablequant.equalisation import load_scales
-from stablequant.files import read_json, read_table, write_json
-from stablequant.graph import load_graph
-from stablequant.rounding import load_rounded
-from stablequant.show import markdown
+from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.int8_weights import load_rounded
+from stablequant.report.show import markdown
+from stablequant.storage.files import read_json, read_table, write_json
+from stablequant.storage.onnx_graph import load_graph
 
 
 def selected(folder: Path) -> list[str]:

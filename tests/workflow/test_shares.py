@@ -5,7 +5,7 @@ import re
 import pytest
 from conftest import MEMORY_MB
 
-from stablequant.timeline import read_jobs
+from stablequant.workflow.timeline import read_jobs
 
 WORKING = 0.5  # seconds of processor time from which a thread counts as working
 BLOCK = re.compile(r"^(?:\[.*\]\n)?(?:local)?(?:rule|checkpoint) (\w+):\n((?: {4}.*\n)+)", re.MULTILINE)

@@ -1,0 +1,1 @@
+"""Audio and its transcripts: manifests, recordings, utterances."""

@@ -1,0 +1,67 @@
+"""Write fairseq's manifests of a corpus: the root on the first line, then ``path TAB samples``.
+
+python -m stablequant.corpora.write_manifest /data/LibriSpeech             tsv/dev-clean.tsv, tsv/test-clean.tsv, ...
+python -m stablequant.corpora.write_manifest /data/LibriSpeech/dev-clean   tsv/dev-clean.tsv
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import soundfile
+
+from stablequant.corpora.manifests import audio_files
+from stablequant.errors import StableQuantError
+from stablequant.progress import progress
+from stablequant.storage.files import write_text
+
+PART = re.compile(r"(dev|test|train)-(clean|other)(-\d+)?")  # LibriSpeech's parts
+
+
+def manifest_of(root: Path) -> str:
+    """All audio files below ``root``, sorted by path.
+
+    Raises
+    ------
+    StableQuantError
+        when the folder is not there, holds no audio, or a file in it cannot be read.
+    """
+    if not root.is_dir():
+        raise StableQuantError(root, "not a directory", "give the folder of the audio")
+    with progress(audio_files(root), label=root.name) as files:
+        lines = [f"{file.relative_to(root)}\t{_samples(file)}" for file in files]
+    if not lines:
+        raise StableQuantError(root, "no audio (FLAC, WAV, OGG, MP3) below it", "give the folder of the audio")
+    return "\n".join([str(root), *lines]) + "\n"
+
+
+def _samples(file: Path) -> int:
+    try:
+        return soundfile.info(file).frames
+    except soundfile.LibsndfileError as error:
+        raise StableQuantError(file, f"damaged or not audio ({error.error_string})", "repair or remove it") from error
+
+
+def parts_of(root: Path) -> list[Path]:
+    """LibriSpeech's parts in ``root``, or ``root`` itself where there are none."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [folder for folder in folders if folder.is_dir() and PART.fullmatch(folder.name)] or [root]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path, help="LibriSpeech's folder, one of its parts, or any folder of audio")
+    parser.add_argument("--into", type=Path, default=Path("tsv"), help="folder of the manifests (tsv)")
+    arguments = parser.parse_args()
+    try:
+        for part in parts_of(arguments.root):
+            manifest = arguments.into / f"{part.resolve().name}.tsv"
+            text = manifest_of(part)
+            write_text(manifest, text)
+            print(f"{manifest}: {text.count(chr(10)) - 1} utterances")
+    except StableQuantError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

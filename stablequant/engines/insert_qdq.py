@@ -1,0 +1,182 @@
+"""Quantize/dequantize pairs and INT8 weights, placed into the fp32 graph."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from stablequant.quantization.channel_scales import equalised_weight
+from stablequant.quantization.int8 import Range, dequantized, quantize_weight
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.storage.onnx_graph import input_of, load_graph, save_graph
+
+
+def insert_qdq(
+    source: Path,
+    modules: list[QuantizedModule],
+    ranges: Mapping[str, Range],
+    channel_scales: Mapping[str, np.ndarray],
+    destination: Path,
+    rounded: Mapping[str, RoundedWeight] | None = None,
+) -> None:
+    """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales, float32 ``(channels,)``, by
+    activation name. Weights that ``rounded`` does not hold are rounded to the nearest level.
+
+    Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
+    become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
+    centre than 0 becomes a subtraction before the pair and a term of the bias, channel scales a factor before the pair
+    and in the weights. Where the range is split, a second node of the same weight computes the product of the rest.
+    """
+    model = load_graph(source)
+    graph = model.graph
+    nodes = {node.name: node for node in graph}
+    pairs: dict[tuple[ir.Value, str], ir.Value] = {}
+    zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
+    for module in modules:
+        node, chosen, factors = nodes[module.module], ranges[module.activation], channel_scales.get(module.activation)
+        weight = _quantize_weight(graph, node, factors, (rounded or {}).get(module.module))
+        if chosen.centre:
+            _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
+        tensor = input_of(node, 0)
+        if (tensor, module.activation) not in pairs:
+            pairs[tensor, module.activation] = _quantize_input(graph, node, module.activation, chosen, factors, zero)
+        node.replace_input_with(0, pairs[tensor, module.activation])
+        if chosen.split:
+            _multiply_the_rest(graph, node, module.activation, chosen, zero)
+    save_graph(model, destination)
+
+
+def _quantize_input(
+    graph: ir.Graph, node: ir.Node, name: str, chosen: Range, channel_scales: np.ndarray | None, zero: ir.Value
+) -> ir.Value:
+    """The node's input as INT8 represents it, behind whatever prepares it."""
+    value = input_of(node, 0)
+    if channel_scales is not None:
+        factors = 1 / channel_scales
+        factor = _constant(graph, f"{name}/factor", factors if _outputs_last(node) else factors[:, None])
+        value = _insert(graph, node, "Mul", [value, factor], f"{name}/equalised")
+    if chosen.centre:
+        centre = _constant(graph, f"{name}/centre", np.array(chosen.centre, dtype=np.float32))
+        value = _insert(graph, node, "Sub", [value, centre], f"{name}/centred")
+    return _insert_pair(graph, node, value, name, chosen.scale, zero)
+
+
+def _insert_pair(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, scale: float, zero: ir.Value
+) -> ir.Value:
+    step = _constant(graph, f"{name}/scale", np.array(scale, dtype=np.float32))
+    quantized = _insert(graph, before, "QuantizeLinear", [value, step, zero], f"{name}/q")
+    return _insert(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
+
+
+def _source(value: ir.Value) -> ir.Value:
+    """The first input of the node that computes ``value``."""
+    producer = value.producer()
+    if producer is None:
+        raise ValueError(f"{value.name} is not computed")
+    return input_of(producer, 0)
+
+
+def _multiply_the_rest(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
+    """Add what ``node`` would compute of what rounding its input left, in INT8 too and without a bias."""
+    rounded = input_of(node, 0)
+    exact = _source(_source(rounded))
+    rest = _insert(graph, node, "Sub", [exact, rounded], f"{name}/left")
+    pair = _insert_pair(graph, node, rest, f"{name}/rest", chosen.rest_scale, zero)
+    attributes = list(node.attributes.values())
+    product = _insert(graph, node, node.op_type, [pair, input_of(node, 1)], f"{node.name}/rest", attributes)
+    _add_behind(graph, node, product)
+
+
+def _outputs_last(node: ir.Node) -> bool:
+    """Whether the weight is ``(inputs, outputs)``; a convolution's is ``(outputs, inputs, kernel)``."""
+    return node.op_type == "MatMul"
+
+
+def _quantize_weight(
+    graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None, rounded: RoundedWeight | None
+) -> np.ndarray:
+    """Make the node's weight INT8; return what it represents, float32 ``(outputs, ...)``."""
+    value = input_of(node, 1)
+    if value.const_value is None or value.name is None or len(value.uses()) != 1:
+        raise ValueError(f"the weight of {node.name} is not its own constant")
+    outputs_last = _outputs_last(node)
+    if rounded is None:
+        weight = value.const_value.numpy()
+        if outputs_last:
+            weight = weight.T
+        if channel_scales is not None:
+            weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
+        rounded = quantize_weight(weight)
+    levels, scales = rounded
+    if (levels.T if outputs_last else levels).shape != value.const_value.shape.numpy():
+        raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
+    integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
+    steps = _constant(graph, f"{node.name}/weight_scale", scales)
+    axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
+    node.replace_input_with(
+        1, _insert(graph, node, "DequantizeLinear", [integers, steps], f"{node.name}/weight_dq", [axis])
+    )
+    del graph.initializers[value.name]
+    return dequantized(levels, scales)
+
+
+def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
+    """Add ``amount`` ``(outputs,)`` to what ``node`` computes, in its bias where it has one."""
+    reader, place = _bias_of(node)
+    if reader is None:
+        _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
+        return
+    old = reader.inputs[place] if place < len(reader.inputs) else None
+    if old is not None:  # the exporter shares equal constants, so another takes its place
+        if old.const_value is None:
+            raise ValueError(f"the bias of {node.name} is not a constant")
+        amount = amount + old.const_value.numpy()
+    else:
+        reader.resize_inputs(place + 1)
+    reader.replace_input_with(place, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
+    if old is not None and old.name is not None and not old.uses():
+        del graph.initializers[old.name]
+
+
+def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
+    """The node that adds the bias of ``node``, itself or an addition behind it, and the number of that input."""
+    if not _outputs_last(node):
+        return node, 2
+    uses = node.outputs[0].uses()
+    for use in uses:
+        if len(uses) == 1 and use.node.op_type == "Add" and input_of(use.node, 1 - use.idx).is_initializer():
+            return use.node, 1 - use.idx
+    return None, 0
+
+
+def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value) -> None:
+    uses = list(node.outputs[0].uses())
+    addition = ir.Node("", "Add", [node.outputs[0], amount], name=f"{node.name}/sum")
+    addition.outputs[0].name = addition.name
+    graph.insert_after(node, addition)
+    for use in uses:
+        use.node.replace_input_with(use.idx, addition.outputs[0])
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value
+
+
+def _insert(
+    graph: ir.Graph,
+    before: ir.Node,
+    operation: str,
+    inputs: list[ir.Value],
+    name: str,
+    attributes: Sequence[ir.Attr] = (),
+) -> ir.Value:
+    node = ir.Node("", operation, inputs, attributes, name=name)
+    node.outputs[0].name = name
+    graph.insert_before(before, node)
+    return node.outputs[0]

@@ -1,0 +1,1 @@
+"""The arithmetic of INT8: ranges, histograms, simulation, weights."""

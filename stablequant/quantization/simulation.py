@@ -1,0 +1,91 @@
+"""INT8 in floating point: what an engine computes, simulated in the torch model."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+import torch
+
+from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quantize_weight
+from stablequant.quantization.int8_weights import RoundedWeight
+from stablequant.recognisers.operations import operation_of, reciprocal, weight_of
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+
+ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.quantization.channel_scales`
+
+
+def fake_quantized_weights(
+    model: torch.nn.Module,
+    modules: Iterable[QuantizedModule],
+    channel_scales: ChannelScales,
+    rounded: Mapping[str, RoundedWeight] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Weights by the module's name as INT8 would represent them, for inputs divided by their ``channel_scales``.
+
+    Those are taken that ``rounded`` holds, by the module's name too; others are rounded to the nearest level.
+    """
+    weights = {}
+    for module in modules:
+        operation = operation_of(model, module)
+        found = (rounded or {}).get(module.module)
+        if found is None:
+            found = quantize_weight(weight_of(operation, channel_scales.get(module.activation)))
+        weights[module.module] = torch.from_numpy(dequantized(*found)).to(operation.weight.device)
+    return weights
+
+
+def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
+    """``values`` of any shape as INT8 around the range's centre, or two INT8 numbers, would represent them."""
+    if chosen.centre != 0:
+        return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
+    rounded = fake_quantize_activation(values, chosen.scale)
+    return rounded + fake_quantize_activation(values - rounded, chosen.rest_scale) if chosen.split else rounded
+
+
+def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
+    """``values`` of any shape as INT8 would represent them, rounded half to even and clamped to -128 .. 127 steps.
+
+    On a GPU these are one kernel. On a CPU torch's own operation also writes a gradient mask and is several times
+    slower than these four, which give the same numbers.
+    """
+    if values.is_cuda:
+        return torch.fake_quantize_per_tensor_affine(values, scale, 0, QMIN, QMAX)
+    return values.mul(1 / scale).round_().clamp_(QMIN, QMAX).mul_(scale)
+
+
+@contextmanager
+def fake_quantized(
+    model: torch.nn.Module,
+    modules: Sequence[QuantizedModule],
+    ranges: Mapping[str, Range],
+    channel_scales: ChannelScales,
+    weights: Mapping[str, torch.Tensor],
+) -> Iterator[None]:
+    """Inside the block the inputs of ``modules`` are rounded to INT8, and their weights are ``weights``.
+
+    ``ranges`` and ``channel_scales`` are by activation name; an activation without scales is not equalised.
+    ``weights`` are such as `fake_quantized_weights` makes for the same scales.
+    """
+    undo: list[Callable[[], None]] = []
+    try:
+        for module in modules:
+            operation = operation_of(model, module)
+            factor = reciprocal(operation, channel_scales.get(module.activation))
+
+            def hook(
+                _module: torch.nn.Module,
+                inputs: tuple,
+                chosen: Range = ranges[module.activation],
+                factor: torch.Tensor | None = factor,
+            ) -> tuple:
+                values = inputs[0].float()  # autocast may have reduced it
+                return (fake_quantize_input(values if factor is None else values * factor, chosen), *inputs[1:])
+
+            undo.append(operation.register_forward_pre_hook(hook).remove)
+            undo.append(partial(setattr, operation.weight, "data", operation.weight.data))
+            operation.weight.data = weights[module.module]
+        yield
+    finally:
+        for restore in undo:
+            restore()

@@ -1,0 +1,1 @@
+"""Families of recognisers behind one interface, `stablequant.recognisers.family`."""

@@ -1,0 +1,1 @@
+"""What all CTC recognisers share: vocabulary, best path, words and their times."""

@@ -1,0 +1,158 @@
+"""Hugging Face checkpoints: a local folder, or one downloaded from the hub."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from transformers import AutoModelForCTC, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
+from stablequant.recognisers.unpickling import refusal
+from stablequant.recognisers.wav2vec2.layers import ENCODER_OF
+from stablequant.storage.files import read_json
+from stablequant.workflow.jobs import fault_of_the_machine
+
+TEXTS = ["*.json"]
+SAFE_WEIGHTS = ["model*.safetensors"]
+PICKLED_WEIGHTS = ["pytorch_model*.bin"]
+
+
+def download(identifier: str) -> Path:
+    """Folder of the hub's ``owner/name`` or ``owner/name@revision``, from the local cache where it is there already.
+
+    Pickled weights are fetched only where there are no safetensors.
+    """
+    name, _, revision = identifier.partition("@")
+    try:
+        for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
+            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + weights))
+            if any(file for pattern in weights for file in folder.glob(pattern)):
+                break
+    except Exception as error:  # the hub's library raises what its network library raises
+        if fault_of_the_machine(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise StableQuantError(
+            identifier, f"the hub does not give it ({reason})", "correct the name, or download it and give its folder"
+        ) from error
+    logging.info("%s: revision %s", name, folder.name)
+    return folder
+
+
+def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
+    """The CTC model in float32 and what goes around it."""
+    config = _read_config(folder)
+    front_end = _read_front_end(folder, config)
+    disable_progress_bar()
+    try:
+        model, loading = AutoModelForCTC.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True
+        )
+    except Exception as error:  # transformers raises what its readers raise
+        if fault_of_the_machine(error):
+            raise
+        raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
+    missing = sorted(loading["missing_keys"])
+    if missing and all(name.startswith("lm_head.") for name in missing):
+        raise StableQuantError(
+            folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC"
+        )
+    if missing:
+        raise StableQuantError(folder, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
+    mismatched = loading.get("mismatched_keys")
+    if mismatched:
+        raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
+    model.config.pad_token_id = front_end.vocabulary.blank
+    return model, front_end
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The checkpoint's ``config.json``, checked to be a CTC recogniser whose layers are known."""
+    path = folder / "config.json"
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise StableQuantError(path, "not a model's configuration", "restore it")
+    kind = config.get("model_type")
+    architecture = (config.get("architectures") or ["a model of no named architecture"])[0]
+    if kind not in ENCODER_OF:
+        known = ", ".join(sorted(ENCODER_OF))
+        raise StableQuantError(
+            path, f"{architecture} ({kind}) is not supported", f"take a CTC checkpoint of one of {known}"
+        )
+    if config.get("architectures") and not architecture.endswith("ForCTC"):
+        raise StableQuantError(
+            path, f"{architecture} ({kind}) has no CTC head", "take a checkpoint fine-tuned with CTC (...ForCTC)"
+        )
+    for key in ("add_adapter", "adapter_attn_dim"):
+        if config.get(key):
+            raise StableQuantError(path, f"checkpoints with adapters ({key}) are not supported", "take one without")
+    return config
+
+
+def _read_front_end(folder: Path, config: dict[str, Any]) -> FrontEnd:
+    path = folder / "preprocessor_config.json"
+    if path.is_file():
+        settings = read_json(path)
+    else:
+        together = folder / "processor_config.json"  # what transformers 5 writes with a processor
+        settings = read_json(together).get("feature_extractor") if together.is_file() else None
+    if not isinstance(settings, dict):
+        raise StableQuantError(path, "the file does not exist", "complete the checkpoint's folder")
+    kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+    if kind != "Wav2Vec2FeatureExtractor":
+        raise StableQuantError(path, f"{kind} does not take raw audio", "take a checkpoint that reads the waveform")
+    return FrontEnd(
+        int(settings.get("sampling_rate", 16_000)),
+        bool(settings.get("do_normalize", True)),
+        _read_tokens(folder, config),
+    )
+
+
+def _read_tokens(folder: Path, config: dict[str, Any]) -> Vocabulary:
+    """Tokens of every class, from ``vocab.json`` and the tokens that a tokenizer's other files add to it."""
+    path = folder / "vocab.json"
+    classes = dict(read_json(path)) if path.is_file() else {}
+    tokenizer = _optional(folder / "tokenizer_config.json")
+    if not classes:
+        raise StableQuantError(path, "the file does not exist or is empty", "complete the checkpoint's folder")
+    if any(isinstance(value, dict) for value in classes.values()):
+        raise StableQuantError(
+            path, f"vocabularies of {len(classes)} languages", "take a checkpoint of one language, or leave one in it"
+        )
+    for token, index in _optional(folder / "added_tokens.json").items():
+        classes.setdefault(token, index)
+    for index, token in tokenizer.get("added_tokens_decoder", {}).items():
+        classes.setdefault(_content(token), int(index))
+    by_class = {index: token for token, index in classes.items()}
+    if not all(type(index) is int and index >= 0 for index in by_class):
+        raise StableQuantError(path, "not a mapping of tokens to the classes 0, 1, ...", "restore the vocabulary")
+    named = {key: _content(tokenizer.get(key)) for key in ("pad_token", "unk_token", "bos_token", "eos_token")}
+    count = config.get("vocab_size", len(classes))
+    tokens = [by_class.get(index, f"<unused{index}>") for index in range(count)]
+    blank = classes.get(named["pad_token"], config.get("pad_token_id"))
+    if type(blank) is not int or not 0 <= blank < count:
+        raise StableQuantError(
+            path, f"the blank (pad token) is no class below {count}", "correct the tokenizer's files"
+        )
+    special = {token for token in [*named.values(), *SPECIAL] if token in classes}
+    special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
+    choices = (_content(tokenizer.get("word_delimiter_token", "|")), "|", " ")
+    delimiter = next((token for token in choices if token in classes and token not in special), None)
+    return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})
+
+
+def _optional(file: Path) -> dict[str, Any]:
+    content = read_json(file) if file.is_file() else {}
+    if not isinstance(content, dict):
+        raise StableQuantError(file, "not a JSON object", "restore it")
+    return content
+
+
+def _content(token: Any) -> Any:
+    """A token that a tokenizer's files write as text or as an object with its text in ``content``."""
+    return token.get("content") if isinstance(token, dict) else token

@@ -1,0 +1,44 @@
+"""Print a comparison for people: ``python -m stablequant.report.show [--markdown] results/demo/comparison.tsv``."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from stablequant.storage.files import read_table
+
+DIGITS = {
+    **{"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2},
+    **{"size_ratio": 3, "onnx_ratio": 3, "speedup": 2, "float_layers": 0},
+}
+SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
+
+
+def rounded(path: Path) -> pd.DataFrame:
+    """The table's main columns as text, WER and degradation in points; an empty cell was not measured."""
+    table = read_table(path)[SHOWN].astype(object).fillna({"arithmetic": ""})
+    for column, digits in DIGITS.items():
+        table[column] = [f"{value:.{digits}f}" if pd.notna(value) else "" for value in table[column]]
+    return table
+
+
+def show(path: Path) -> str:
+    return rounded(path).to_string(index=False)
+
+
+def markdown(path: Path) -> str:
+    table = rounded(path)
+    return markdown_table(list(table.columns), table.to_numpy().tolist())
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in the README")
+    parser.add_argument("table", type=Path, help="a comparison.tsv")
+    arguments = parser.parse_args()
+    print((markdown if arguments.markdown else show)(arguments.table))

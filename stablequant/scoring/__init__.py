@@ -1,0 +1,1 @@
+"""Word errors, how far posteriors diverge, and how sure a difference is."""

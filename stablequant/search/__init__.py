@@ -1,0 +1,1 @@
+"""The search: what each layer loses, where to clip it, which scales to use."""

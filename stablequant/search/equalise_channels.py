@@ -1,0 +1,68 @@
+"""How far each channel of every activation reaches, and the scales that equalise them."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from stablequant.quantization.channel_scales import channel_scales
+from stablequant.recognisers.operations import groups_of, operation_of
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.search.module_inputs import measure_inputs
+from stablequant.search.recognise_reference import Split
+
+
+class Extents:
+    """A percentile of every channel's magnitudes, exact, from audio of which no more is kept than may lie above it.
+
+    ``percentile`` is in percent; ``heard`` are the frames that are to come, by activation.
+    """
+
+    def __init__(self, percentile: float, heard: Mapping[str, int]) -> None:
+        self._kept = {name: _above(percentile, count) + 1 for name, count in heard.items()}
+        self._largest: dict[str, torch.Tensor] = {}
+
+    def add(self, activation: str, values: torch.Tensor) -> None:
+        """Take values ``(channels, frames)``."""
+        magnitudes = values.abs().float()
+        if activation in self._largest:
+            magnitudes = torch.cat([self._largest[activation], magnitudes], dim=1)
+        kept = min(self._kept[activation], magnitudes.shape[1])
+        self._largest[activation] = magnitudes.topk(kept, dim=1).values
+
+    def reached(self) -> dict[str, np.ndarray]:
+        """float64 ``(channels,)`` by activation."""
+        return {name: largest[:, -1].double().cpu().numpy() for name, largest in self._largest.items()}
+
+
+def _above(percentile: float, count: int) -> int:
+    """How many of ``count`` values may lie above the percentile."""
+    return math.floor((100 - percentile) * count / 100 + 1e-6)  # 99.9 is not exact in binary
+
+
+def equalise_channels(
+    stages: Stages,
+    modules: Sequence[QuantizedModule],
+    split: Split,
+    exponent: float,
+    percentile: float,
+    audio_seconds: float,
+) -> dict[str, np.ndarray]:
+    """Scales, float32 ``(channels,)``, of every activation that has several channels.
+
+    They are measured on ``audio_seconds`` of the split, see `Split.sample`. A channel's range is that ``percentile``
+    (in percent) of its magnitudes, and ``exponent`` (0 to 1) the range's share in the scale.
+    """
+    batches = split.sample(audio_seconds)
+    lengths = stages.frames([u.samples for batch in batches for u in batch])
+    extents = Extents(percentile, {m.activation: sum(lengths.entering(m.layer)) for m in modules})
+    measure_inputs(stages, modules, split, batches, extents, "channels")
+    scales = {}
+    for activation, reached in extents.reached().items():
+        readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]
+        if len(reached) > 1:
+            weights = [reader.weight.cpu().numpy() for reader in readers]
+            scales[activation] = channel_scales(reached, weights, groups_of(readers[0]), exponent)
+    return scales

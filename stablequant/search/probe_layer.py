@@ -1,0 +1,55 @@
+"""What quantizing one layer alone costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from stablequant.quantization.int8 import Range
+from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.search.racing import Racing
+from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, run_trials
+
+
+@dataclass(frozen=True)
+class Probe(Outcome):
+    """A layer quantized alone; ``above`` is racing's decision whether it loses more than the threshold.
+
+    None where all audio was heard, so that the degradation tells.
+    """
+
+    above: bool | None = None
+
+
+def probe_layers(
+    stages: Stages,
+    modules: Sequence[QuantizedModule],
+    layers: Sequence[str],
+    ranges: Mapping[str, Range],
+    calibration: Calibration,
+    threshold: float,
+    racing: Racing | None = None,
+) -> list[Probe]:
+    """Recognise the calibration set with each of ``layers`` alone quantized to ``ranges``, by activation name.
+
+    With ``racing`` a layer's audio ends when its degradation is surely above or surely below ``threshold`` points.
+    """
+    words = calibration.reference.errors.words
+    decisions: dict[str, bool | None] = {}
+
+    def race(racing: Racing, layer: str, trials: list[Trial]) -> bool:
+        (trial,) = trials
+        difference = trial.errors.errors - trial.reference.errors
+        decisions[layer] = racing.above(difference, len(words) - len(difference), threshold / 100 * words.sum())
+        return decisions[layer] is not None
+
+    experiments = [
+        Experiment(
+            [m for m in modules if m.layer == layer],
+            [Trial(ranges, calibration)],
+            partial(race, racing, layer) if racing else None,
+        )
+        for layer in layers
+    ]
+    run_trials(stages, experiments, calibration)
+    return [Probe(**vars(e.trials[0].outcome()), above=decisions.get(e.layer)) for e in experiments]

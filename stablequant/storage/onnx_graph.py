@@ -1,0 +1,70 @@
+"""Graphs on disk, and finding and tidying their nodes."""
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+from stablequant.storage.files import data_beside, replacing
+
+SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
+OPERATIONS = {"Conv", "MatMul"}
+MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)  # of a file, less what is no weight; HuBERT extra large exceeds it in fp32
+
+
+def load_graph(path: Path) -> ir.Model:
+    """The graph with all its weights in memory."""
+    return ir.external_data.load_to_model(ir.load(path))
+
+
+def save_graph(model: ir.Model, path: Path) -> None:
+    """Write one file, or, where its weights exceed what one file may hold, the weights beside it in ``{name}.data``."""
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    beside = data_beside(path)
+    beside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        ir.save(model, temporary, external_data=beside.name if weights > MAX_PROTOBUF_BYTES else None)
+
+
+def input_of(node: ir.Node, index: int) -> ir.Value:
+    """A node's input that must be there."""
+    value = node.inputs[index]
+    if value is None:
+        raise ValueError(f"node {node.name} has no input {index}")
+    return value
+
+
+def name_nodes(model: ir.Model, modules: set[str]) -> None:
+    """Rename the one product of every module in ``modules`` to the module's path."""
+    found = set()
+    for node in model.graph:
+        if node.op_type not in OPERATIONS or not input_of(node, 1).is_initializer():
+            continue
+        for module in modules & set(_scopes(node)):
+            if module in found:
+                raise ValueError(f"two nodes compute {module}")
+            node.name = module
+            found.add(module)
+    if found != modules:
+        raise ValueError(f"no node computes {sorted(modules - found)}")
+
+
+def _scopes(node: ir.Node) -> list[str]:
+    """Module paths a node stems from, outermost first, as the checkpoint names them."""
+    text = node.metadata_props.get(SCOPES, "")
+    return [scope.strip("[]' \"").removeprefix("model.") for scope in text.split(",")]
+
+
+def strip_metadata(model: ir.Model) -> None:
+    """Drop stack traces, source names and inner shapes, which weigh megabytes and which no engine reads."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}
+    for value in (*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()):
+        value.metadata_props.clear()
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if id(value) not in kept:
+                value.shape = value.type = None

@@ -1,0 +1,73 @@
+"""Where a model or an engine comes from: what it was made of, with what, by which command and on which machine."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from stablequant.storage.files import checksum, data_beside
+
+PACKAGES = (
+    *("torch", "transformers", "numpy", "onnx", "onnx-ir", "onnxscript", "openvino", "onnxruntime"),
+    *("tensorrt-rtx-cu12-bindings", "tensorrt", "snakemake"),
+)
+FILE = "provenance.json"
+
+
+def checksums(path: Path) -> dict[str, str]:
+    """Of a file, with the weights beside it where it is a large graph, or of all files below a folder, by their name
+    relative to it."""
+    if not path.is_dir():
+        return {file.name: checksum(file) for file in (path, data_beside(path)) if file == path or file.is_file()}
+    return {str(file.relative_to(path)): checksum(file) for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def packages() -> dict[str, str]:
+    """Versions of Python and of the installed packages that decide what comes out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def processor(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Number of cores and name of this machine's CPU, with family and model, as names alone cover several kinds."""
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    fields = [(name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    known = dict(reversed(fields))  # of the first core
+    if "model name" not in known:
+        return platform.processor() or "an unknown CPU"
+    cores = sum(name == "model name" for name, _ in fields)
+    kind = f" (family {known['cpu family']}, model {known.get('model')})" if "cpu family" in known else ""
+    return f"{cores} cores of {known['model name']}{kind}"
+
+
+def provenance(rule: str, output: str, inputs: Mapping[str, Path], params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `provenance.json` holds of one job.
+
+    ``output`` is what the job made, ``inputs`` what it read, by name; ``params`` its settings and its ``code`` digest.
+    There is no time and no absolute path in it, so that a repetition gives the same bytes.
+    """
+    settings = {name: value for name, value in params.items() if name != "code"}
+    return {
+        "command": f"snakemake {output}",
+        "rule": rule,
+        "inputs": {name: checksums(path) for name, path in inputs.items()},
+        "settings": settings,
+        "code": params.get("code"),
+        "packages": packages(),
+        "hardware": processor(),
+    }
+
+
+def provenance_of(job: Any) -> dict[str, Any]:
+    """`provenance` of the job that Snakemake gives a script as ``snakemake``."""
+    inputs: dict[str, Path] = {}
+    for name, value in job.input.items():
+        files = {name: value} if isinstance(value, str) else {f"{name}/{i}": file for i, file in enumerate(value)}
+        inputs |= {key: Path(file) for key, file in files.items()}
+    return provenance(job.rule, str(job.output[0]), inputs, dict(job.params.items()))
