@@ -8,7 +8,7 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
-include: "rules/common.smk"  # config, layers, code digests
+include: "rules/common.smk"  # config, code digests, estimates
 include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored
@@ -24,6 +24,18 @@ include: "rules/engines.smk"  # one engine per backend and method
 include: "rules/evaluation.smk"  # the engines judged
 include: "rules/bundle.smk"  # the result, to take away
 include: "rules/report.smk"  # plots and tables to look at
+
+
+onstart:
+    if Path("results").exists() and not os.access("results", os.W_OK):
+        raise WorkflowError(
+            f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
+        )
+    if ahead := set_back(Path("results")):
+        logger.warning(
+            f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
+            "set back by as much, so that whatever is edited from now on counts as newer"
+        )
 
 
 onerror:

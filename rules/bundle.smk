@@ -27,9 +27,9 @@ rule write_bundle:
         samples=config["bundle_samples"],
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
-            **procedure(wildcards),
+            **asdict(procedure(wildcards)),
             **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "precision", "seed")},
-            "racing": RACING,
+            "racing": config["racing"] if CONFIDENCE else None,
         },
         code=code_digest("write_bundle"),
     script:

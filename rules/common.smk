@@ -1,9 +1,10 @@
 # Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
 
-import csv
 import errno
+import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -13,15 +14,18 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
+from stablequant.corpora.manifests import audio_files, read_manifest, siblings, transcript_files
+from stablequant.engines.backend import BACKENDS
+from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
+from stablequant.recognisers.registry import family_of, family_of_config
+from stablequant.report import captions
 from stablequant.workflow import digest
 from stablequant.workflow.config import resolve_config
-from stablequant.errors import StableQuantError
+from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.fingerprint import fingerprint, set_back
-from stablequant.report.captions import with_interval
-from stablequant.recognisers.wav2vec2.layers import jobs_of_layers
-from stablequant.corpora.manifests import audio_files, read_manifest, siblings, transcript_files
-from stablequant.workflow.resources import audio_seconds, checkpoint_bytes, has_gpu, memory_mb, runtime_minutes
+from stablequant.workflow.procedure import read_procedure
+from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
 
 
 def manifest_of(settings, split):
@@ -34,37 +38,22 @@ if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
 try:
     resolve_config(config, ROOT / "config.schema.yaml")
-    LAYERS = {
-        name: sources.checkpoint_layers(settings["checkpoint"], settings.get("layers"), f"models: {name}: checkpoint")
-        for name, settings in config["models"].items()
-    }
-    CHECKPOINT_BYTES = {
-        name: checkpoint_bytes(settings["checkpoint"], LAYERS[name]) for name, settings in config["models"].items()
-    }
-    for settings in config["models"].values():
+    for name, settings in config["models"].items():
+        sources.check_source(settings["checkpoint"], f"config key 'models: {name}: checkpoint'")
+        if not sources.is_hub_identifier(settings["checkpoint"]):
+            family_of(Path(settings["checkpoint"]))
         for split in ("calibration", "evaluation"):
             if not Path(settings[split]).is_dir():
                 manifest_of(settings, split)
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
-if workflow.is_main_process:
-    looks_only = any(argument.startswith(("-n", "--dry", "--report")) for argument in sys.argv)
-    if Path("results").exists() and not os.access("results", os.W_OK) and not looks_only:
-        raise WorkflowError(
-            f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
-        )
-    ahead = set_back(Path("results")) if os.access("results", os.W_OK) and not looks_only else 0
-    if ahead:
-        logger.warning(
-            f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
-            "set back by as much, so that whatever is edited from now on counts as newer"
-        )
+PROCEDURES = {
+    name: read_procedure(config, settings.get("procedure", config["procedure"]))
+    for name, settings in config["models"].items()
+}
+CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
-RACING = config["racing"] if config["racing"]["enabled"] else None
-REFERENCE_PASSES = (  # fp32's own, and those that prove what is kept or computed in reduced precision
-    1 + (config["precision"] != "float32") + config["cache"]["half"] * max(map(len, LAYERS.values()), default=0) / 2
-)
-PROBES = {name: jobs_of_layers(layers, config["probe"]["layers_per_job"]) for name, layers in LAYERS.items()}
+LAYERS_AT_MOST = 40  # of a checkpoint that was not imported yet, to estimate its jobs
 
 
 wildcard_constraints:
@@ -76,14 +65,92 @@ wildcard_constraints:
     backend="openvino|onnxruntime|tensorrt-rtx|tensorrt",
 
 
+def not_yet(read):
+    """``read(wildcards, input)`` as a parameter, with what it raises while its files are not there, or are of another kind.
+
+    Snakemake also asks for it before the input is made, and takes a FileNotFoundError that names an input for "not yet".
+    """
+
+    def asked(wildcards, input):
+        try:
+            return read(wildcards, input)
+        except (OSError, KeyError, ValueError, StableQuantError) as error:
+            raise FileNotFoundError(errno.ENOENT, str(error), input[0]) from error
+
+    return asked
+
+
+def is_on_hub(model):
+    """Whether a model's checkpoint is downloaded from the hub."""
+    return sources.is_hub_identifier(config["models"][model]["checkpoint"])
+
+
+def download_of(model):
+    """What `download_checkpoint` found of a checkpoint on the hub; raises FileNotFoundError before."""
+    return json.loads(Path(f"results/{model}/download.json").read_text(encoding="utf-8"))
+
+
+def family_of_model(model):
+    """Name of the family of a model's checkpoint."""
+    if is_on_hub(model):
+        return family_of_config(download_of(model)["config"], Path(f"results/{model}/download.json")).name
+    return family_of(Path(config["models"][model]["checkpoint"])).name
+
+
 def code_digest(script):
-    """Digest of a script and of all project modules it runs: as a parameter it reruns the stage when they change."""
-    return digest.code_digest(ROOT / "scripts" / f"{script}.py", ROOT)
+    """Digest of a script and of all project modules it runs: as a parameter it reruns the stage when they change.
+
+    Of families and backends those count that the job uses.
+    """
+    path = ROOT / "scripts" / f"{script}.py"
+    asked = digest.placeholders(path, ROOT)
+    if not asked:
+        return digest.code_digest(path, ROOT, {})
+
+    def of_job(wildcards, input):
+        try:
+            chosen = {"family": family_of_model(wildcards.model)}
+        except OSError as error:  # not downloaded yet
+            raise FileNotFoundError(errno.ENOENT, str(error), input[0]) from error
+        if "backend" in asked:
+            chosen["backend"] = BACKENDS[wildcards.backend].module
+        return digest.code_digest(path, ROOT, chosen)
+
+    return of_job
 
 
 def checkpoint_files(wildcards):
-    """Files of a local checkpoint, so that a change of any reruns what follows."""
+    """Files of a local checkpoint, so that a change of any reruns what follows, or what the hub gave."""
+    if is_on_hub(wildcards.model):
+        return [f"results/{wildcards.model}/download.json"]
     return sources.checkpoint_files(config["models"][wildcards.model]["checkpoint"])
+
+
+@not_yet
+def checkpoint_source(wildcards, input):
+    """Where the checkpoint is imported from; the hub's with its exact revision."""
+    if is_on_hub(wildcards.model):
+        return download_of(wildcards.model)["source"]
+    return config["models"][wildcards.model]["checkpoint"]
+
+
+def probe_jobs(model):
+    """Layers by the job that probes them, once the checkpoint was imported."""
+    table = Path(checkpoints.import_checkpoint.get(model=model).output.layers)
+    return jobs_of_layers(layers_of(table), config["probe"]["layers_per_job"])
+
+
+def probes(wildcards):
+    """What the jobs measured that probe all layers."""
+    return expand("results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=probe_jobs(wildcards.model))
+
+
+def probed_layers(wildcards, input):
+    """Layers that one job probes."""
+    jobs = jobs_of_layers(layers_of(Path(input.layers)), config["probe"]["layers_per_job"])
+    if wildcards.layers not in jobs:
+        raise WorkflowError(f"{wildcards.layers}: no job probes that; the jobs of {wildcards.model}: {', '.join(jobs)}")
+    return jobs[wildcards.layers]
 
 
 def manifest_files(wildcards):
@@ -115,18 +182,19 @@ def audio_root(wildcards):
 
 def probe_of_layer(wildcards):
     """What the job measured that probed the layer."""
-    jobs = PROBES[wildcards.model].items()
-    job = next(job for job, layers in jobs if wildcards.layer in layers)
+    jobs = probe_jobs(wildcards.model).items()
+    job = next((job for job, layers in jobs if wildcards.layer in layers), None)
+    if job is None:
+        raise WorkflowError(f"{wildcards.layer}: {wildcards.model} has no such layer")
     return f"results/{wildcards.model}/sensitivity/{job}.json"
 
 
 def searched_percentiles(wildcards):
     """Searches of the layers that the selection names."""
-    with checkpoints.select_layers.get(model=wildcards.model).output[0].open() as table:
-        header = table.readline().rstrip("\n").split("\t")
-        rows = [dict(zip(header, line.rstrip("\n").split("\t"))) for line in table]
-    selected = [row["layer"] for row in rows if row["selected"] == "True"]
-    return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected)
+    table = Path(checkpoints.select_layers.get(model=wildcards.model).output[0])
+    return expand(
+        "results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected_layers(table)
+    )
 
 
 def scales_of_method(wildcards):
@@ -139,101 +207,42 @@ def scales_of_method(wildcards):
 
 def procedure(wildcards):
     """The steps that a model's procedure adds to the paper's."""
-    added = {key: config[key] for key in ("equalisation", "recentre", "split_audio", "rounding", "combination")}
-    if config["models"][wildcards.model].get("procedure", config["procedure"]) == "paper":
-        return {key: {"enabled": False} if isinstance(value, dict) else False for key, value in added.items()}
-    return added
+    return PROCEDURES[wildcards.model]
 
 
-def of_this_run(tell):
-    """``tell(wildcards, input)`` as a parameter that a caption shows.
-
-    A table that is not there, or that an earlier version wrote otherwise, Snakemake takes for "not yet".
-    """
-
-    def told_or_not_yet(wildcards, input):
-        try:
-            return tell(wildcards, input)
-        except (OSError, KeyError, ValueError, StableQuantError) as error:
-            raise FileNotFoundError(errno.ENOENT, str(error), input[0]) from error
-
-    return told_or_not_yet
-
-
-def told(table, sentence, keep):
-    """``sentence`` about each row of ``table`` that ``keep`` names, with the points of WER it loses, if it was judged."""
-    with open(table) as lines:
-        rows = [row for row in csv.DictReader(lines, delimiter="\t") if keep(row)]
-    for row in rows:
-        row["lost"] = with_interval(row) if row["degradation"] else None
-    return "; ".join(sentence.format(**row) for row in rows)
-
-
-@of_this_run
-def points_lost(wildcards, input):
-    """What each engine loses."""
-    lost = told(input[0], "{method} ({backend}) {lost}", lambda row: row["degradation"] and row["method"] != "fp32")
-    return lost or "no engine could be compared with fp32"
-
-
-@of_this_run
-def layers_selected(wildcards, input):
-    """What each selected layer loses when quantized alone."""
-    return told(input[0], "{layer} {lost}", lambda row: row["selected"] == "True") or "none"
-
-
-@of_this_run
-def cutoffs_chosen(wildcards, input):
-    """Each searched layer's best cut-off, and what it loses with that."""
-    return (
-        told(input[0], "{layer} {percentile} %, {lost}", lambda row: row["best"] == "True") or "no layer was searched"
-    )
-
-
-@of_this_run
+@not_yet
 def layers_shown(wildcards, input):
-    """The layers that lose most alone, what that is, and where the run cut them off."""
-    from stablequant.storage.files import read_json, read_table  # only here, since they import pandas
-    from stablequant.search.select_layers import most_sensitive
+    """What is said of the layers whose activations are plotted."""
+    from stablequant.search.select_layers import most_sensitive  # only here, since they import pandas
+    from stablequant.storage.files import read_json, read_table
 
-    shown = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS)
-    cut_off = {
-        row["layer"]: f", cut off at {row['percentile']} %"
-        for row in read_json(Path(input.scales))["activations"].values()
-    }
-    layers = [f"{row['layer']} {with_interval(row)}{cut_off.get(row['layer'], '')}" for _, row in shown.iterrows()]
-    equalised = ", channels equalised" if procedure(wildcards)["equalisation"]["enabled"] else ""
-    return f"as they are quantized{equalised}. Points of WER that these layers lose alone: {'; '.join(layers)}"
+    layers = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS).to_dict("records")
+    activations = read_json(Path(input.scales))["activations"]
+    return captions.layers_shown(layers, activations, procedure(wildcards).equalisation is not None)
 
 
-@of_this_run
-def points_lost_by_peers(wildcards, input):
-    """What each quantizer's engine of this model loses."""
-
-    def judged(row):
-        return row["model"] == wildcards.model and row["degradation"] and row["method"] != "fp32"
-
-    return told(input[0], "{method} {lost}", judged) or "no quantizer's engine could be judged"
-
-
-@of_this_run
-def failed_peers(wildcards, input):
-    """Quantizers that made no engine of this model, and why."""
-    failed = told(input[0], "{method} ({error})", lambda row: row["model"] == wildcards.model and row["error"])
-    return failed or "none"
-
-
-def summaries(pages):
+def page_summaries(pages):
     """What each of ``pages`` says of the files that it shows, by page."""
 
-    @of_this_run
-    def tell(wildcards, input):
+    @not_yet
+    def described(wildcards, input):
         from stablequant.report.write_pages import summary  # only here, since it imports pandas
 
         folder = Path("results") / wildcards.model
         return {page: summary(page, [folder / file for file in files]) for page, files in pages.items()}
 
-    return tell
+    return described
+
+
+def backend_settings(wildcards):
+    """The backend's block of the config."""
+    block = BACKENDS[wildcards.backend].settings
+    return config[block] if block else {}
+
+
+def lengths_to_tune_for(wildcards):
+    """Utterances of whose lengths an engine is built, where it is built for any."""
+    return f"results/{wildcards.model}/utterances/evaluation.tsv" if BACKENDS[wildcards.backend].tuned else []
 
 
 def gpus(_wildcards):
@@ -242,17 +251,45 @@ def gpus(_wildcards):
     return 1 if found or config["device"] == "cuda" else None
 
 
+def model_bytes(model):
+    """Size of a model's checkpoint; of one on the hub a guess until it is downloaded."""
+    if not is_on_hub(model):
+        return file_bytes(sources.checkpoint_files(config["models"][model]["checkpoint"]))
+    try:
+        return download_of(model)["bytes"]
+    except OSError:
+        return HUB_BYTES
+
+
 def memory(copies):
     """Memory of a job that holds the checkpoint ``copies`` times."""
-    return lambda wildcards, attempt: memory_mb(CHECKPOINT_BYTES[wildcards.model], copies, config["batch_mb"], attempt)
+    return lambda wildcards, attempt: memory_mb(model_bytes(wildcards.model), copies, config["batch_mb"], attempt)
 
 
 def runtime(passes=0, gpu=False):
-    """Time of a job that recognises its utterances ``passes`` times, on a GPU if it may and there is one."""
+    """Time of a job that recognises its utterances ``passes`` times, on a GPU if it may and there is one.
+
+    ``passes`` may be a function of the model.
+    """
 
     def minutes(wildcards, input, attempt):
-        heard = passes * audio_seconds(Path(input.utterances)) if passes else 0
+        times = passes(wildcards.model) if callable(passes) else passes
+        heard = times * heard_seconds(wildcards, input) if times else 0
         on_gpu = gpu and gpus(wildcards) is not None
-        return runtime_minutes(CHECKPOINT_BYTES[wildcards.model], heard, on_gpu, attempt)
+        return runtime_minutes(model_bytes(wildcards.model), heard, on_gpu, attempt)
 
     return minutes
+
+
+@not_yet
+def heard_seconds(wildcards, input):
+    """Length of a job's utterances."""
+    imported = Path(f"results/{wildcards.model}/checkpoint")
+    return audio_seconds(Path(input.utterances), family_of(imported).sample_rate(imported))
+
+
+def reference_passes(model):
+    """fp32's own pass, and those that verify what is kept or computed in reduced precision."""
+    table = Path(f"results/{model}/layers.tsv")
+    layers = len(layers_of(table)) if table.is_file() else LAYERS_AT_MOST
+    return 1 + (config["precision"] != "float32") + config["cache"]["half"] * layers / 2

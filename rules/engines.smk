@@ -13,9 +13,7 @@ rule build_engine:
         layers="results/{model}/layers.tsv",
         scales=lambda wildcards: [] if wildcards.method == "fp32" else "results/{model}/scales/{method}.json",
         checkpoint="results/{model}/checkpoint",
-        utterances=lambda wildcards: (  # a plan is made for their lengths
-            "results/{model}/utterances/evaluation.tsv" if wildcards.backend.startswith("tensorrt") else []
-        ),
+        utterances=lengths_to_tune_for,
     output:
         directory("results/{model}/engines/{backend}/{method}"),
     log:
@@ -27,10 +25,9 @@ rule build_engine:
     resources:
         mem_mb=memory(copies=3),
         runtime=runtime(),
-        gpu=lambda wildcards: gpus(wildcards) if wildcards.backend == "tensorrt" else None,
+        gpu=lambda wildcards: gpus(wildcards) if BACKENDS[wildcards.backend].gpu_builds else None,
     params:
-        openvino=lambda wildcards: config["openvino"] if wildcards.backend == "openvino" else None,
-        tensorrt=lambda wildcards: config["tensorrt"] if wildcards.backend.startswith("tensorrt") else None,
+        settings=backend_settings,
         code=code_digest("build_engine"),
     script:
         "../scripts/build_engine.py"

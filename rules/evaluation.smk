@@ -25,7 +25,7 @@ rule evaluate_engine:
     resources:
         mem_mb=memory(copies=2),
         runtime=runtime(passes=config["evaluation_repeats"]),
-        gpu=lambda wildcards: gpus(wildcards) if wildcards.backend.startswith("tensorrt") else None,
+        gpu=lambda wildcards: gpus(wildcards) if BACKENDS[wildcards.backend].gpu_runs else None,
     params:
         batch_mb=config["batch_mb"],
         repeats=config["evaluation_repeats"],

@@ -35,6 +35,7 @@ rule insert_qdq:
     input:
         graph="results/{model}/onnx/fp32.onnx",
         layers="results/{model}/layers.tsv",
+        checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/{method}.json",
         equalisation=lambda wildcards: (
             "results/{model}/equalisation.safetensors" if wildcards.method == "stablequant" else []

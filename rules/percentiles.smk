@@ -37,7 +37,7 @@ rule search_percentile:
         percentiles=config["percentiles"],
         device=config["device"],
         batch_mb=config["batch_mb"],
-        racing=RACING,
+        confidence=CONFIDENCE,
         seed=config["seed"],
         code=code_digest("search_percentile"),
     script:

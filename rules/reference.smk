@@ -34,7 +34,7 @@ rule recognise_reference:
         "../envs/search.yaml"
     resources:
         mem_mb=memory(copies=1),
-        runtime=runtime(passes=REFERENCE_PASSES, gpu=True),
+        runtime=runtime(passes=reference_passes, gpu=True),
         gpu=gpus,
         disk_mb=config["cache"]["disk_mb"] if "stablequant" in config["methods"] else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
     params:
@@ -44,9 +44,9 @@ rule recognise_reference:
         # Named inside, since Snakemake sees a change in the set of all values, which True and False hardly change.
         switches=lambda wildcards: {
             "half": config["cache"]["half"],
-            "recentre": procedure(wildcards)["recentre"],
-            "split_audio": procedure(wildcards)["split_audio"],
-            "raced": RACING is not None,
+            "recentre": procedure(wildcards).recentre,
+            "split_audio": procedure(wildcards).split_audio,
+            "raced": CONFIDENCE is not None,
         },
         half_mb=config["cache"]["disk_mb"] if config["cache"]["half"] else None,  # where values are rounded it matters which are kept
         seed=config["seed"],

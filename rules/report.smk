@@ -45,7 +45,7 @@ rule write_pages:
         "../envs/search.yaml"
     params:
         tables=TABLES,
-        told=summaries(TABLES),
+        told=page_summaries(TABLES),
         code=code_digest("write_pages"),
     script:
         "../scripts/write_pages.py"
@@ -69,7 +69,7 @@ rule plot_sensitivity:
         "../envs/search.yaml"
     params:
         threshold=config["threshold"],
-        selected=layers_selected,
+        selected=not_yet(lambda wildcards, input: captions.layers_selected(Path(input[0]))),
         code=code_digest("plot_sensitivity"),
     script:
         "../scripts/plot_sensitivity.py"
@@ -92,7 +92,7 @@ rule plot_percentiles:
     conda:
         "../envs/search.yaml"
     params:
-        chosen=cutoffs_chosen,
+        chosen=not_yet(lambda wildcards, input: captions.cutoffs_chosen(Path(input[0]))),
         code=code_digest("plot_percentiles"),
     script:
         "../scripts/plot_percentiles.py"
@@ -115,7 +115,7 @@ rule plot_comparison:
     conda:
         "../envs/search.yaml"
     params:
-        lost=points_lost,
+        lost=not_yet(lambda wildcards, input: captions.points_lost(Path(input[0]))),
         code=code_digest("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
@@ -164,7 +164,7 @@ rule plot_tradeoff:
     conda:
         "../envs/search.yaml"
     params:
-        lost=points_lost,
+        lost=not_yet(lambda wildcards, input: captions.points_lost(Path(input[0]))),
         code=code_digest("plot_tradeoff"),
     script:
         "../scripts/plot_tradeoff.py"
@@ -187,8 +187,8 @@ rule plot_peers:
     conda:
         "../envs/search.yaml"
     params:
-        lost=points_lost_by_peers,
-        failed=failed_peers,
+        lost=not_yet(lambda wildcards, input: captions.points_lost_by_peers(Path(input[0]), wildcards.model)),
+        failed=not_yet(lambda wildcards, input: captions.failed_peers(Path(input[0]), wildcards.model)),
         code=code_digest("plot_peers"),
     script:
         "../scripts/plot_peers.py"

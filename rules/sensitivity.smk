@@ -36,9 +36,9 @@ rule probe_layer:
     params:
         device=config["device"],
         batch_mb=config["batch_mb"],
-        layers=lambda wildcards: PROBES[wildcards.model][wildcards.layers],
-        threshold=config["threshold"] if RACING else None,  # only racing stops at it
-        racing=RACING,
+        layers=probed_layers,
+        threshold=config["threshold"] if CONFIDENCE else None,  # only racing stops at it
+        confidence=CONFIDENCE,
         seed=config["seed"],
         code=code_digest("probe_layer"),
     script:
@@ -48,11 +48,7 @@ rule probe_layer:
 checkpoint select_layers:
     """Gather the degradations and select the layers above the threshold."""
     input:
-        lambda wildcards: expand(
-            "results/{model}/sensitivity/{layers}.json",
-            model=wildcards.model,
-            layers=PROBES[wildcards.model],
-        ),
+        probes,
     output:
         "results/{model}/sensitivity.tsv",
     log:

@@ -5,12 +5,12 @@ from pathlib import Path
 from stablequant.quantization.histograms import load_histograms
 from stablequant.search.check_combination import Choice, Combination, check_combination, step_table
 from stablequant.search.gather_percentiles import best_percentiles, unrecovered_layers
-from stablequant.search.session import read_search
+from stablequant.search.session import Settings, read_search
 from stablequant.storage.files import read_table, write_json, write_table
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0], snakemake.threads) as log:
-    params, settings = snakemake.params, snakemake.params.combination
+    params, step = snakemake.params, snakemake.params.combination
     searches = read_table(Path(snakemake.input.percentiles))
     keep_float = params.unrecovered == "keep"
     choice = Choice(
@@ -18,18 +18,19 @@ with job(snakemake.log[0], snakemake.threads) as log:
         frozenset(unrecovered_layers(searches, params.threshold) if keep_float else []),
     )
     steps = []
-    if settings["enabled"]:
-        search = read_search(snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed)
+    if step:
+        settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed)
+        search = read_search(snakemake.input, settings)
         sensitivity = read_table(Path(snakemake.input.sensitivity)).sort_values("degradation", ascending=False)
         choice, steps = check_combination(
             Combination(
-                search.stages, search.modules, load_histograms(Path(snakemake.input.histograms)), search.calibration
+                search.recogniser, search.modules, load_histograms(Path(snakemake.input.histograms)), search.calibration
             ),
             choice,
             params.percentiles,
-            sensitivity["layer"].head(settings["suspects"]).tolist(),
+            sensitivity["layer"].head(step.suspects).tolist(),
             params.threshold,
-            settings["audio_seconds"],
+            step.audio_seconds,
             keep_float,
         )
     write_table(Path(snakemake.output.steps), step_table(steps))

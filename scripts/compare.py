@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from stablequant.corpora.list_utterances import check_apart, read_utterances
-from stablequant.engines.evaluate_engine import compare
+from stablequant.corpora.utterance import check_disjoint, read_utterances
+from stablequant.report.compare import compare
 from stablequant.report.show import show
 from stablequant.storage.files import read_json, write_table
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     files = snakemake.input
-    check_apart(read_utterances(Path(files.calibration)), read_utterances(Path(files.evaluation)))
+    check_disjoint(read_utterances(Path(files.calibration)), read_utterances(Path(files.evaluation)))
     table = compare([read_json(Path(path)) for path in files.evaluations], snakemake.params.seed)
     write_table(Path(snakemake.output[0]), table)
     log.info("%s\n%s", snakemake.output[0], show(Path(snakemake.output[0])))

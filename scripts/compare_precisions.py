@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.engines.folder import PRECISION
-from stablequant.engines.precision import summarise
+from stablequant.report.compare_precisions import summarise
 from stablequant.storage.files import read_table, write_table
 from stablequant.workflow.jobs import job
 

@@ -2,29 +2,23 @@
 
 from pathlib import Path
 
-from stablequant.corpora.list_utterances import check_apart, read_utterances
+from stablequant.corpora.utterance import check_disjoint, read_utterances
 from stablequant.quantization.channel_scales import save_scales
-from stablequant.recognisers.layer_table import read_modules
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.recognise_reference import read_split
+from stablequant.search.split import read_split
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params, calibration = snakemake.params, Path(snakemake.input.utterances)
-    check_apart(read_utterances(calibration), read_utterances(Path(snakemake.input.checked)))
-    scales = {}
-    if params.equalisation["enabled"]:
-        checkpoint = Path(snakemake.input.checkpoint)
-        scales = equalise_channels(
-            Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
-            read_modules(Path(snakemake.input.layers)),
-            read_split(checkpoint, calibration, params.batch_mb, params.seed),
-            params.equalisation["exponent"],
-            params.equalisation["percentile"],
-            params.equalisation["audio_seconds"],
-        )
+    check_disjoint(read_utterances(calibration), read_utterances(Path(snakemake.input.checked)))
+    step, scales = params.equalisation, {}
+    if step:
+        recogniser = load_recogniser(Path(snakemake.input.checkpoint), params.device, snakemake.threads)
+        split = read_split(recogniser, calibration, params.batch_mb, params.seed)
+        scales = equalise_channels(recogniser, split, step.exponent, step.percentile, step.audio_seconds)
+    else:
+        log.info("channels stay as they are: the procedure is the paper's, or 'equalisation' is not enabled")
     save_scales(Path(snakemake.output[0]), scales)
     for activation, values in scales.items():
         log.info("%s: channels divided by %.3g to %.3g", activation, values.min(), values.max())

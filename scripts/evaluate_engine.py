@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from stablequant.corpora.list_utterances import read_utterances
-from stablequant.engines.evaluate_engine import EVALUATED, evaluate, hypothesis_table
-from stablequant.engines.folder import max_batch, read_engine
-from stablequant.engines.running import load_engine, reason_not_run
-from stablequant.recognisers.batches import MEGABYTE, make_batches, read_footprint
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.corpora.utterance import read_utterances
+from stablequant.engines.evaluate_engine import evaluate, hypothesis_table
+from stablequant.engines.folder import EVALUATED, read_engine
+from stablequant.engines.running import Stopwatch, load_engine, max_batch, reason_not_run
+from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.sizes import MEGABYTE
 from stablequant.storage.files import write_json, write_table
 from stablequant.workflow.jobs import job
 
@@ -22,10 +22,12 @@ with job(snakemake.log[0], snakemake.threads) as log:
     if reason:
         result["status"] = f"built, not run: {reason}"
     else:
-        infer, result["arithmetic"] = load_engine(folder, snakemake.threads)
-        memory = read_footprint(folder / "config.json")
-        batches = make_batches(utterances, memory, snakemake.params.batch_mb * MEGABYTE, most=max_batch(folder))
-        evaluation = evaluate(infer, utterances, batches, read_front_end(folder), snakemake.params.repeats)
+        networks, result["arithmetic"] = load_engine(folder, snakemake.threads)
+        family, clock = family_of(folder), Stopwatch()
+        decoder = family.decoder(folder, clock.timing(networks))
+        batches = decoder.batches(utterances, snakemake.params.batch_mb * MEGABYTE, max_batch(folder))
+        rate = family.sample_rate(folder)
+        evaluation = evaluate(decoder, clock, utterances, batches, rate, snakemake.params.repeats)
         hypotheses = evaluation.hypotheses
         result |= {
             "status": EVALUATED,

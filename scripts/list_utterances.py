@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.corpora.list_utterances import Rejection, Utterance, check_rejections, list_utterances, table_of
+from stablequant.corpora.list_utterances import check_rejections, list_utterances
 from stablequant.corpora.manifests import read_manifest
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.corpora.utterance import Rejection, Utterance, table_of
+from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import write_table
 from stablequant.workflow.jobs import job
 
@@ -12,7 +13,8 @@ with job(snakemake.log.messages) as log:
     manifest = Path(snakemake.input[0])
     root = snakemake.params.audio_root
     entries = read_manifest(manifest, Path(root) if root else None)
-    utterances, rejections = list_utterances(entries, read_front_end(Path(snakemake.input.checkpoint)))
+    checkpoint = Path(snakemake.input.checkpoint)
+    utterances, rejections = list_utterances(entries, family_of(checkpoint).writing(checkpoint))
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.quantization.histograms import load_histograms
-from stablequant.report.plots import plot_histograms
+from stablequant.report.plot_histograms import plot_histograms
 from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.jobs import job

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
-from stablequant.report.plots import plot_peers
+from stablequant.report.plot_peers import plot_peers
 from stablequant.storage.files import read_table
 from stablequant.workflow.jobs import job
 

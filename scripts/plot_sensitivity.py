@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.report.plots import plot_sensitivity
+from stablequant.report.plot_sensitivity import plot_sensitivity
 from stablequant.storage.files import read_table
 from stablequant.workflow.jobs import job
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.report.plots import plot_timeline
+from stablequant.report.plot_timeline import plot_timeline
 from stablequant.workflow.jobs import job
 from stablequant.workflow.timeline import read_jobs, until, without_pauses
 

@@ -6,18 +6,17 @@ from pathlib import Path
 from stablequant.quantization.histograms import load_histograms
 from stablequant.quantization.ranges import full_range
 from stablequant.search.probe_layer import probe_layers
-from stablequant.search.session import read_search
+from stablequant.search.session import Settings, read_search
 from stablequant.storage.files import write_json
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params = snakemake.params
-    search = read_search(
-        snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing, params.layers
-    )
+    settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed, params.confidence)
+    search = read_search(snakemake.input, settings, params.layers)
     ranges = {name: full_range(h) for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
     outcomes = probe_layers(
-        search.stages, search.modules, params.layers, ranges, search.calibration, params.threshold, search.racing
+        search.recogniser, search.modules, params.layers, ranges, search.calibration, params.threshold, search.racing
     )
     kinds = {m.layer: m.kind for m in search.modules}
     rows = [

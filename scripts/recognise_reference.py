@@ -3,27 +3,28 @@
 from pathlib import Path
 
 from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.histograms import save_histograms
-from stablequant.recognisers.layer_table import read_modules
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
-from stablequant.search.recognise_reference import Files, read_split, recognise_reference
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.search.activations import cache_key
+from stablequant.search.recognise_reference import Cache, Files, recognise_reference
+from stablequant.search.split import read_split
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     checkpoint = Path(snakemake.input.checkpoint)
     params, switches, output = snakemake.params, snakemake.params.switches, snakemake.output
+    recogniser = load_recogniser(checkpoint, params.device, snakemake.threads)
+    split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed, switches["raced"])
+    scales = load_scales(Path(snakemake.input.equalisation))
+    preparation = Preparation(scales, switches["recentre"], switches["split_audio"])
     found = recognise_reference(
-        Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
-        read_modules(Path(snakemake.input.layers)),
-        read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed, switches["raced"]),
+        recogniser,
+        split,
         Files(Path(output.summary), Path(output.posteriors), Path(output.activations)),
-        snakemake.resources.disk_mb,
-        switches["half"],
+        Cache(cache_key(checkpoint, split), snakemake.resources.disk_mb, switches["half"]),
+        preparation if preparation.changes_anything else None,
         params.precision,
-        load_scales(Path(snakemake.input.equalisation)),
-        switches["recentre"],
-        switches["split_audio"],
     )
     save_histograms(Path(output.histograms), found.histograms)
     save_histograms(Path(output.prepared), found.prepared)

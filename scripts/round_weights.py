@@ -4,23 +4,19 @@ from pathlib import Path
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8_weights import save_rounded
-from stablequant.recognisers.layer_table import read_modules
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
-from stablequant.search.recognise_reference import read_split
+from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.round_weights import round_weights
+from stablequant.search.split import read_split
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
-    params, checkpoint = snakemake.params, Path(snakemake.input.checkpoint)
-    rounded = {}
-    if params.rounding["enabled"]:
-        rounded = round_weights(
-            Stages(load_recogniser(checkpoint, params.device, threads=snakemake.threads)),
-            read_modules(Path(snakemake.input.layers)),
-            read_split(checkpoint, Path(snakemake.input.utterances), params.batch_mb, params.seed),
-            load_scales(Path(snakemake.input.equalisation)),
-            params.rounding["audio_seconds"],
-        )
+    params, step, rounded = snakemake.params, snakemake.params.rounding, {}
+    if step:
+        recogniser = load_recogniser(Path(snakemake.input.checkpoint), params.device, snakemake.threads)
+        split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed)
+        scales = load_scales(Path(snakemake.input.equalisation))
+        rounded = round_weights(recogniser, split, scales, step.audio_seconds)
+    else:
+        log.info("to the nearest level: the procedure is the paper's, or 'rounding' is not enabled")
     save_rounded(Path(snakemake.output[0]), rounded)
-    log.info("%d weights rounded by what they are multiplied with", len(rounded))
+    log.info("rounded %d weights by their inputs' second moments (GPTQ)", len(rounded))

@@ -4,18 +4,17 @@ from pathlib import Path
 
 from stablequant.quantization.histograms import WHOLE, load_histograms
 from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
-from stablequant.search.session import read_search
+from stablequant.search.session import Settings, read_search
 from stablequant.storage.files import read_json, write_json
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     layer, params = snakemake.wildcards.layer, snakemake.params
-    search = read_search(
-        snakemake.input, params.device, snakemake.threads, params.batch_mb, params.seed, params.racing, [layer]
-    )
+    settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed, params.confidence)
+    search = read_search(snakemake.input, settings, [layer])
     known = unclipped(read_json(Path(snakemake.input.probe)), layer)
     tried = search_percentile(
-        search.stages,
+        search.recogniser,
         search.modules,
         load_histograms(Path(snakemake.input.histograms)),
         params.percentiles if known else [WHOLE, *params.percentiles],

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from stablequant.bundle.card import model_card
 from stablequant.bundle.write_bundle import Sample, write_bundle
-from stablequant.corpora.list_utterances import read_utterances
-from stablequant.recognisers.batches import load_batch
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.corpora.utterance import load_audio, read_utterances
+from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.jobs import job
 from stablequant.workflow.provenance import provenance_of
@@ -30,14 +29,15 @@ with job(snakemake.log[0]) as log:
         heard[backend] = dict(zip(rows["utterance"], rows["hypothesis"], strict=True))
     utterances = read_utterances(Path(files.utterances))
     chosen = utterances[: params.samples]
-    front_end = read_front_end(Path(files.checkpoint))
+    checkpoint = Path(files.checkpoint)
+    rate = family_of(checkpoint).sample_rate(checkpoint)
     for utterance in chosen:
-        load_batch([utterance], front_end)  # refuses audio that was changed since
+        load_audio(utterance, rate)  # refuses audio that was changed since it was listed
     samples = [
         Sample(Path(u.path), u.transcript, {name: found[u.utterance] for name, found in heard.items() if found})
         for u in chosen
     ]
-    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), front_end)
+    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint)
     folder = Path(snakemake.output[0])
-    write_bundle(folder, Path(files.graph), Path(files.checkpoint), engines, record, card, samples)
+    write_bundle(folder, Path(files.graph), checkpoint, engines, record, card, samples)
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown
 from stablequant.workflow.provenance import processor
 
 CARD = """# {model}, quantized to INT8 by StableQuant
 
 {note}{layers} layers are INT8, weights and activations; {clipped} of them have their outliers clipped at a searched
-percentile. In floating point: {floating}. `model.onnx` holds the quantized graph, `engines/` what was built from it,
+percentile. In floating point: {floating}. {graphs} the quantized graph, `engines/` what was built from it,
 `quantization.json` every scale, the degradation of each layer when quantized alone, versions, and the checksums of all
 files.
 
@@ -37,30 +37,26 @@ recogniser = load_bundle("BUNDLE")
 print(recogniser.transcribe("recording.flac").text)
 ```
 
-Without StableQuant: `model.onnx` takes `input_values`, float32 `(batch, samples)`, recordings of one length at
-{rate} Hz, {prepared}. It gives `logits`, float32
-`(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
-the names in `vocab.json`. In OpenVINO (2026.4.1) let it hear a second of silence first: where the very first audio is
-a single frame, all that follows comes out wrong.
+{usage}
 """
 
 
 def model_card(
-    model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int, front_end: FrontEnd
+    model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int, checkpoint: Path
 ) -> str:
     """Markdown; ``note`` is a sentence of the config about the model or its data, ``scales`` the method's."""
-    normalised = f"each brought to zero mean and unit variance ({front_end.epsilon:g} added to the variance)"
     percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
+    family = family_of(checkpoint)
+    graphs = [f"`{name}.onnx`" for name in family.signatures(checkpoint)]
     return CARD.format(
         model=model,
         note=f"{note}\n\n" if note else "",
         layers=len(percentiles),
         clipped=sum(percentile < 100 for percentile in percentiles.values()),
         floating=", ".join(scales["float_layers"]) or "none",
+        graphs=f"{graphs[0]} holds" if len(graphs) == 1 else f"{' and '.join(graphs)} hold",
         processor=processor(),
         utterances=utterances,
         table=markdown(comparison),
-        rate=front_end.sample_rate,
-        prepared=normalised if front_end.do_normalize else "between -1 and 1",
-        blank=front_end.vocabulary.blank,
+        usage=family.usage(checkpoint),
     )

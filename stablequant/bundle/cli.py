@@ -95,21 +95,23 @@ def evaluate(
     from stablequant.corpora.manifests import read_manifest
     from stablequant.engines.evaluate_engine import evaluate as judge
     from stablequant.engines.evaluate_engine import hypothesis_table
-    from stablequant.engines.folder import max_batch
-    from stablequant.engines.running import load_engine
-    from stablequant.recognisers.batches import MEGABYTE, make_batches
+    from stablequant.engines.running import Stopwatch, load_engine, max_batch
+    from stablequant.recognisers.sizes import MEGABYTE
     from stablequant.storage.files import write_table
 
     opened = read_bundle(bundle)
     engine = opened.engine(backend)
-    infer, arithmetic = load_engine(engine, threads)
-    utterances, rejections = list_utterances(read_manifest(manifest, audio_root), opened.front_end)
+    networks, arithmetic = load_engine(engine, threads)
+    clock = Stopwatch()
+    decoder = opened.family.decoder(engine, clock.timing(networks))
+    writing = opened.family.writing(bundle)
+    utterances, rejections = list_utterances(read_manifest(manifest, audio_root), writing)
     for rejection in rejections:
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
     if not utterances:
         raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
-    batches = make_batches(utterances, opened.memory, batch_mb * MEGABYTE, most=max_batch(engine))
-    found = judge(infer, utterances, batches, opened.front_end, repeats=1)
+    batches = decoder.batches(utterances, batch_mb * MEGABYTE, max_batch(engine))
+    found = judge(decoder, clock, utterances, batches, writing.sample_rate, repeats=1)
     speed = found.audio_seconds / found.wall_seconds
     typer.echo(f"{len(utterances)} utterances, {found.audio_seconds:.1f} s of audio, {arithmetic} arithmetic")
     typer.echo(f"{found.wall_seconds:.1f} s in the engine, {speed:.1f} times faster than real time")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stablequant.bundle.transcribe import Word
+from stablequant.recognisers.family import Word
 
 LETTERS = 84  # of one subtitle, two lines of 42
 SECONDS = 7.0  # that one subtitle is shown at most

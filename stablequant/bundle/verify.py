@@ -11,7 +11,7 @@ from stablequant.errors import StableQuantError
 
 
 @dataclass(frozen=True)
-class Heard:
+class Reheard:
     """A stored utterance, recognised again.
 
     Attributes
@@ -29,7 +29,7 @@ class Heard:
         return self.stored == self.found
 
 
-def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[Heard]]:
+def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[Reheard]]:
     """Check every file of a bundle; return their number, the arithmetic here, and the samples as they are recognised.
 
     Raises
@@ -45,9 +45,9 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
         if sample["file"] not in bundle.record["sha256"]:
             raise StableQuantError(folder / RECORD, f"no checksum of '{sample['file']}'", "copy the bundle again")
 
-    def hear() -> Iterator[Heard]:
+    def hear() -> Iterator[Reheard]:
         for sample in samples:
-            yield Heard(
+            yield Reheard(
                 sample["file"], sample["hypotheses"][backend], recogniser.transcribe(folder / sample["file"]).text
             )
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.batches import Footprint, read_footprint
-from stablequant.recognisers.ctc import front_end
-from stablequant.recognisers.ctc.front_end import FrontEnd, read_front_end
+from stablequant.recognisers.family import Family
+from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import checksum, data_beside, read_json, replacing_folder, write_json, write_text
+from stablequant.storage.onnx_graph import graph_files
 from stablequant.workflow.provenance import checksums
 
-GRAPH = "model.onnx"
 RECORD = "quantization.json"
 CARD = "README.md"
 
@@ -45,14 +44,17 @@ def write_bundle(
 ) -> None:
     """Copy everything into ``folder``, which appears whole or not at all.
 
-    ``engines`` are folders by backend; ``record`` says how the model was quantized and is written with the checksums of
-    all other files; ``card`` is what a person reads first; ``samples`` are for `stablequant.bundle.verify`.
+    ``graph`` is the main one, others lie beside it. ``engines`` are folders by backend; ``record`` says how the model
+    was quantized and is written with the checksums of all other files; ``card`` is what a person reads first;
+    ``samples`` are for `stablequant.bundle.verify`.
     """
+    family = family_of(checkpoint)
     with replacing_folder(folder) as making:
-        for source, name in ((graph, GRAPH), (data_beside(graph), data_beside(Path(GRAPH)).name)):
-            if source.is_file():
-                shutil.copyfile(source, making / name)
-        for name in front_end.FILES:
+        for name, source in graph_files(graph, list(family.signatures(checkpoint))).items():
+            for file, copy in ((source, making / f"{name}.onnx"), (data_beside(source), making / f"{name}.onnx.data")):
+                if file.is_file():
+                    shutil.copyfile(file, copy)
+        for name in family.files(checkpoint):
             shutil.copyfile(checkpoint / name, making / name)
         for backend, engine in engines.items():
             shutil.copytree(engine, making / "engines" / backend)
@@ -74,14 +76,12 @@ class Bundle:
     Attributes
     ----------
     record: `quantization.json`
-    front_end: what stands before and behind the network
-    memory: that recognising takes
+    family: of the recogniser
     """
 
     folder: Path
     record: dict[str, Any]
-    front_end: FrontEnd
-    memory: Footprint
+    family: Family
 
     @property
     def samples(self) -> list[dict[str, Any]]:
@@ -134,10 +134,13 @@ def read_bundle(folder: Path) -> Bundle:
         raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
     samples = record.get("samples", [])
     if not isinstance(samples, list) or not all(map(_is_sample, samples)):
-        raise StableQuantError(folder / RECORD, "samples that are none", "copy the bundle again")
-    for name in front_end.FILES:
+        raise StableQuantError(folder / RECORD, "'samples' is malformed", "copy the bundle again")
+    check(folder, record, "config.json")
+    family = family_of(folder)
+    for name in family.files(folder):
         check(folder, record, name)
-    return Bundle(folder, record, read_front_end(folder), read_footprint(folder / "config.json"))
+    family.writing(folder)  # raises where these files are damaged
+    return Bundle(folder, record, family)
 
 
 def _is_sample(stored: Any) -> bool:

@@ -66,9 +66,3 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
         raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")
     resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
     return Audio(resampled, len(samples), rate)
-
-
-def normalise(samples: np.ndarray, epsilon: float) -> np.ndarray:
-    """Zero mean and unit variance over the utterance; ``epsilon`` is added to the variance."""
-    centred = samples - samples.mean()
-    return centred / np.sqrt(centred.var() + epsilon)

@@ -1,15 +1,15 @@
 """LibriSpeech from OpenSLR: downloaded, verified against the published checksum, unpacked safely."""
 
-import hashlib
 import tarfile
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pooch
+from tqdm import tqdm
+
 from stablequant.errors import StableQuantError
+from stablequant.faults import fault_of_the_machine
 from stablequant.progress import progress
-from stablequant.workflow.jobs import fault_of_the_machine
 
 # https://www.openslr.org/resources/12/md5sum.txt
 MD5 = {
@@ -37,38 +37,58 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".downloading-") as temporary:
         archive = Path(temporary) / f"{part}.tar.gz"
-        found = _download(f"{mirror.rstrip('/')}/{archive.name}", archive)
+        url = f"{mirror.rstrip('/')}/{archive.name}"
+        _download(url, archive)
+        found = pooch.file_hash(archive, alg="md5")
         if found != md5:
-            raise StableQuantError(
-                f"{mirror}/{archive.name}", f"its MD5 is {found}, not {md5}", "try again or take another mirror"
-            )
+            raise StableQuantError(url, f"its MD5 is {found}, not {md5}", "try again or take another mirror")
         unpacked = _unpack(archive, Path(temporary), part)
         unpacked.rename(destination)
     return destination
 
 
-def _download(url: str, destination: Path) -> str:
-    """Save ``url``; return the MD5 of what came."""
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, destination.open("wb") as file:
-            size = int(response.headers.get("Content-Length") or 0)
-            with progress(label=destination.name, total=size // BLOCK) as megabytes:
-                while block := response.read(BLOCK):
-                    file.write(block)
-                    digest.update(block)
-                    megabytes.update()
-    except (OSError, HTTPException, ValueError) as error:
-        if fault_of_the_machine(error):
-            raise
-        raise StableQuantError(
-            url, f"it cannot be downloaded ({error})", "check the network, or set 'librispeech_mirror' in the config"
-        ) from error
-    return digest.hexdigest()
+class Megabytes:
+    """Progress in the form that pooch reports it: ``total`` and `update` are told bytes."""
+
+    def __init__(self, bar: tqdm) -> None:
+        self._bar = bar
+
+    @property
+    def total(self) -> int:
+        return BLOCK * int(self._bar.total or 0)
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._bar.total = size // BLOCK or None  # None where the server does not say it
+
+    def update(self, size: int) -> None:
+        self._bar.update(size // BLOCK)
+
+    def reset(self) -> None:
+        """Count from 0, as pooch does at the end before it updates by the total."""
+        self._bar.n = 0
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _download(url: str, destination: Path) -> None:
+    with progress(label=destination.name) as bar:
+        download = pooch.HTTPDownloader(progressbar=Megabytes(bar), chunk_size=BLOCK, timeout=TIMEOUT)
+        try:
+            download(url, str(destination), None)
+        except (OSError, ValueError) as error:  # requests' own errors are of these kinds
+            if fault_of_the_machine(error):
+                raise
+            remedy = "check the network, or set 'librispeech_mirror' in the config"
+            raise StableQuantError(url, f"it cannot be downloaded ({error})", remedy) from error
 
 
 def _unpack(archive: Path, folder: Path, part: str) -> Path:
-    """Unpack ``archive`` below ``folder``; return the part's folder in it, ``LibriSpeech/part``."""
+    """Unpack ``archive`` below ``folder``; return the part's folder in it, ``LibriSpeech/part``.
+
+    pooch's own Untar passes no filter before Python 3.12: an archive could then write elsewhere.
+    """
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")

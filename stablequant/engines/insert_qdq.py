@@ -9,34 +9,53 @@ import onnx_ir as ir
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import QuantizedModule
 from stablequant.storage.onnx_graph import input_of, load_graph, save_graph
 
 
 def insert_qdq(
-    source: Path,
-    modules: list[QuantizedModule],
+    sources: Mapping[str, Path],
+    modules: Sequence[QuantizedModule],
     ranges: Mapping[str, Range],
     channel_scales: Mapping[str, np.ndarray],
-    destination: Path,
+    destinations: Mapping[str, Path],
     rounded: Mapping[str, RoundedWeight] | None = None,
 ) -> None:
-    """Quantize the nodes named like ``modules`` in the graph ``source``; ranges and scales, float32 ``(channels,)``, by
-    activation name. Weights that ``rounded`` does not hold are rounded to the nearest level.
+    """Quantize the nodes named like ``modules`` in the graphs ``sources``, each wherever there is one.
+
+    ``ranges`` and ``channel_scales``, float32 ``(channels,)``, are by activation name. Weights that ``rounded`` does
+    not hold are rounded to the nearest level.
 
     Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
     become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
     centre than 0 becomes a subtraction before the pair and a term of the bias, channel scales a factor before the pair
     and in the weights. Where the range is split, a second node of the same weight computes the product of the rest.
     """
-    model = load_graph(source)
-    graph = model.graph
-    nodes = {node.name: node for node in graph}
+    missing = {m.module for m in modules}
+    for name, source in sources.items():
+        model = load_graph(source)
+        nodes = {node.name: node for node in model.graph}
+        inside = [(m, nodes[m.module]) for m in modules if m.module in nodes]
+        _quantize(model.graph, inside, ranges, channel_scales, rounded or {})
+        missing -= {m.module for m, _ in inside}
+        save_graph(model, destinations[name])
+    if missing:
+        raise ValueError(f"no node computes {sorted(missing)}")
+
+
+def _quantize(
+    graph: ir.Graph,
+    modules: Sequence[tuple[QuantizedModule, ir.Node]],
+    ranges: Mapping[str, Range],
+    channel_scales: Mapping[str, np.ndarray],
+    rounded: Mapping[str, RoundedWeight],
+) -> None:
+    """Quantize one graph's nodes, each beside its module."""
     pairs: dict[tuple[ir.Value, str], ir.Value] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
-    for module in modules:
-        node, chosen, factors = nodes[module.module], ranges[module.activation], channel_scales.get(module.activation)
-        weight = _quantize_weight(graph, node, factors, (rounded or {}).get(module.module))
+    for module, node in modules:
+        chosen, factors = ranges[module.activation], channel_scales.get(module.activation)
+        weight = _quantize_weight(graph, node, factors, rounded.get(module.module))
         if chosen.centre:
             _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
         tensor = input_of(node, 0)
@@ -45,7 +64,6 @@ def insert_qdq(
         node.replace_input_with(0, pairs[tensor, module.activation])
         if chosen.split:
             _multiply_the_rest(graph, node, module.activation, chosen, zero)
-    save_graph(model, destination)
 
 
 def _quantize_input(

@@ -2,57 +2,96 @@
 
 import functools
 import logging
+import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from stablequant.engines.folder import check_recogniser
+from stablequant.engines.backend import Description, Loaded, Request
 from stablequant.engines.precision import FLOAT32, INT8
+from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.decoding import Infer
-from stablequant.recognisers.ctc.front_end import INPUT, OUTPUT
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import Network, QuantizedModule, Signature
 from stablequant.storage.files import data_beside
 
-GRAPH = "model.onnx"
 INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")
 QUIET = 3  # errors only
 
 
-def version() -> str:
-    return str(ort.__version__)
+class OnnxRuntime:
+    """See `stablequant.engines.backend.Backend`."""
+
+    def version(self) -> str:
+        """Of ONNX Runtime."""
+        return str(ort.__version__)
+
+    def build(self, request: Request, folder: Path) -> dict[str, Any]:
+        """Copy the graphs; the session optimises them for the CPU that it is loaded on."""
+        for name, graph in request.graphs.items():
+            if data_beside(graph).is_file():
+                raise StableQuantError(
+                    graph, "ONNX Runtime's engine takes no graph above 2 GB", "build OpenVINO's instead"
+                )
+            shutil.copyfile(graph, folder / f"{name}.onnx")
+        return {}
+
+    def check(self, description: Description) -> bool:
+        """Nothing beyond what every engine has."""
+        return True
+
+    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+        """A session for each graph."""
+        networks, found = {}, []
+        for name, signature in signatures.items():
+            networks[name], arithmetic = load_network(folder / f"{name}.onnx", signature, threads)
+            found.append(arithmetic)
+        return Loaded(networks, INT8 if INT8 in found else FLOAT32)
+
+    def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+        """As the optimised graphs tell."""
+        runs: dict[str, str] = {}
+        for graph in sorted(folder.glob("*.onnx")):
+            runs |= precisions(graph, modules)
+        return runs
+
+    def reason_not_run(self, description: Description) -> str | None:
+        """None: it runs on every CPU."""
+        return None
+
+    def max_batch(self, description: Description) -> float:
+        """No limit."""
+        return math.inf
 
 
-def build(graph: Path, folder: Path) -> None:
-    """Copy the graph; the session optimises it for the CPU that it is loaded on."""
-    if data_beside(graph).is_file():
-        raise StableQuantError(graph, "ONNX Runtime's engine takes no graph above 2 GB", "build OpenVINO's instead")
-    shutil.copyfile(graph, folder / GRAPH)
+BACKEND = OnnxRuntime()
 
 
-def load(folder: Path, threads: int) -> tuple[Infer, str]:
-    """The engine as a function of a batch of audio, and the arithmetic its quantized layers run in on this CPU."""
-    session, arithmetic = _session(folder / GRAPH, threads)
-    tensors = [({tensor.name}, len(tensor.shape)) for tensor in (*session.get_inputs(), *session.get_outputs())]
-    check_recogniser(tensors, folder / GRAPH)
+def load_network(file: Path, signature: Signature, threads: int) -> tuple[Network, str]:
+    """A graph as a function of its inputs, and the arithmetic its quantized layers run in on this CPU."""
+    session, arithmetic = _session(file, threads)
+    inputs = [({tensor.name}, len(tensor.shape)) for tensor in session.get_inputs()]
+    outputs = [({tensor.name}, len(tensor.shape)) for tensor in session.get_outputs()]
+    check_tensors(signature, inputs, outputs, file)
+    wanted = list(signature.outputs)
 
-    def infer(audio: np.ndarray) -> np.ndarray:
-        return session.run([OUTPUT], {INPUT: audio})[0]
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(wanted, session.run(wanted, dict(tensors)), strict=True))
 
-    return infer, arithmetic
+    return network, arithmetic
 
 
-def precisions(folder: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+def precisions(file: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
     """The precision that each of ``modules`` runs in on this CPU, by its name, as the optimised graph tells it."""
     with TemporaryDirectory() as temporary:
-        optimised = Path(temporary) / GRAPH
-        _session(folder / GRAPH, threads=1, optimised=optimised)
+        optimised = Path(temporary) / "optimised.onnx"
+        _session(file, threads=1, optimised=optimised)
         graph = onnx.load(optimised, load_external_data=False).graph
     kinds = {node.name: node.op_type for node in graph.node}
     return {m.module: INT8 if kinds[m.module] in INTEGER_PRODUCTS else FLOAT32 for m in modules if m.module in kinds}

@@ -2,67 +2,115 @@
 
 import functools
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from stablequant.engines.folder import check_recogniser
-from stablequant.engines.openvino_attention import keys_as_they_are
+from stablequant.engines.backend import Description, Loaded, Request
+from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
+from stablequant.engines.tensors import check_tensors, first_heard, names_of
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.decoding import Infer
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import Network, QuantizedModule, Signature
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
-NETWORK = "model.xml"
-# What an engine hears first. Where that is a single frame, OpenVINO recognises all that follows wrongly (2026.4.1): it
-# keeps attention's softmax as it made it, for scores of one frame.
-FIRST_SAMPLES = 16_000
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
 
 
-def version() -> str:
-    return ov.get_version()
+class OpenVino:
+    """See `stablequant.engines.backend.Backend`."""
+
+    def version(self) -> str:
+        """Of OpenVINO."""
+        return str(ov.get_version())
+
+    def build(self, request: Request, folder: Path) -> dict[str, Any]:
+        """Convert each graph; INT8 weights stay INT8.
+
+        A layer that is kept in floating point is kept in float32: only an engine that is ``whole`` may use bfloat16.
+        """
+        for name, graph in request.graphs.items():
+            convert(graph, folder / f"{name}.xml")
+        return {"floating": request.settings["floating"] if request.whole else FLOAT32}
+
+    def check(self, description: Description) -> bool:
+        """Nothing beyond what every engine has."""
+        return True
+
+    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+        """Compile the networks for this CPU."""
+        floating = description.get("floating", FLOAT32)
+        networks, found = {}, []
+        for name, signature in signatures.items():
+            networks[name], arithmetic = load_network(folder / f"{name}.xml", signature, threads, floating)
+            found.append(arithmetic)
+        return Loaded(networks, next((kind for kind in found if kind != FLOAT32), FLOAT32))
+
+    def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+        """Those of the compiled networks' kernels."""
+        runs: dict[str, str] = {}
+        for network in sorted(folder.glob("*.xml")):
+            runs |= precisions(network, modules, description.get("floating", FLOAT32))
+        return runs
+
+    def reason_not_run(self, description: Description) -> str | None:
+        """None: OpenVINO runs on every CPU."""
+        return None
+
+    def max_batch(self, description: Description) -> float:
+        """No limit."""
+        return math.inf
 
 
-def build(onnx: Path, folder: Path) -> None:
-    """Convert ``onnx`` to ``folder/model.xml`` and ``model.bin``; INT8 weights stay INT8."""
+BACKEND = OpenVino()
+
+
+def convert(onnx: Path, network: Path) -> None:
+    """Write ``onnx`` as OpenVINO's ``network`` and the weights beside it."""
     model = ov.Core().read_model(onnx)
     channels_last(model)
-    keys_as_they_are(model)
+    fold_key_transpose(model)
     try:
-        ov.save_model(model, folder / NETWORK, compress_to_fp16=False)
+        ov.save_model(model, network, compress_to_fp16=False)
     except RuntimeError as error:  # it does not say why
         raise StableQuantError(
-            folder, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
+            network.parent, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
         ) from error
 
 
-def load(folder: Path, threads: int, floating: str = FLOAT32) -> tuple[Infer, str]:
-    """The engine as a function of a batch of audio, and the arithmetic that it runs in on this CPU.
+def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:
+    """A network as a function of its inputs, and the arithmetic that it runs in on this CPU.
 
-    ``floating`` is asked of what is not quantized, see `compile_network`.
+    ``floating`` is asked of what is not quantized, see `compile_network`. The network hears its signature's warm-up
+    first. Where the very first audio is a single frame, OpenVINO recognises all that follows wrongly (2026.4.1): it
+    keeps attention's softmax as it made it for scores of one frame.
     """
-    model = _read(folder)
-    tensors = (*model.inputs, *model.outputs)
-    ranks = [tensor.partial_shape.rank for tensor in tensors]
-    axes = [None if rank.is_dynamic else rank.get_length() for rank in ranks]
-    check_recogniser([(t.get_names(), n) for t, n in zip(tensors, axes, strict=True)], folder / NETWORK)
+    model = _read(file)
+    sides = []
+    for tensors in (model.inputs, model.outputs):
+        ranks = [tensor.partial_shape.rank for tensor in tensors]
+        axes = [None if rank.is_dynamic else rank.get_length() for rank in ranks]
+        sides.append([(tensor.get_names(), count) for tensor, count in zip(tensors, axes, strict=True)])
+    check_tensors(signature, sides[0], sides[1], file)
+    inputs = names_of(signature.inputs, [names for names, _ in sides[0]])
+    outputs = names_of(signature.outputs, [names for names, _ in sides[1]])
     compiled, arithmetic = compile_network(model, threads, floating)
-    compiled([np.zeros((1, FIRST_SAMPLES), dtype=np.float32)])
 
-    def infer(audio: np.ndarray) -> np.ndarray:
-        return compiled([audio])[0]
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = compiled([tensors[name] for name in inputs])
+        return {name: found[place] for place, name in enumerate(outputs)}
 
-    return infer, arithmetic
+    network(first_heard(signature))
+    return network, arithmetic
 
 
-def _read(folder: Path) -> ov.Model:
-    network = folder / NETWORK
+def _read(network: Path) -> ov.Model:
     try:
         return ov.Core().read_model(network)
     except RuntimeError as error:
@@ -82,7 +130,7 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
     if arithmetic == INT8 and not int8_kernels_are_exact():
         logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
         settings["LP_TRANSFORMS_MODE"] = "NO"
-        spell_quantizers_out(model)
+        decompose_fake_quantize(model)
         arithmetic = FLOAT32
     if arithmetic == INT8 and floating == BFLOAT16 and has_bfloat16():
         settings["INFERENCE_PRECISION_HINT"] = "bf16"
@@ -90,13 +138,13 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 
-def precisions(folder: Path, modules: Sequence[QuantizedModule], floating: str = FLOAT32) -> dict[str, str]:
+def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = FLOAT32) -> dict[str, str]:
     """The precision that each of ``modules`` runs in on this CPU, by its name: that of the compiled network's kernel.
-    ``floating`` is as in `load`.
+    ``floating`` is as in `load_network`.
 
     (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
     """
-    model = _read(folder)
+    model = _read(file)
     wanted = {m.module for m in modules}
     carried = {name: name for name in wanted}  # a product's name, or that of the addition it may be fused with
     for node in model.get_ops():
@@ -115,7 +163,7 @@ def precisions(folder: Path, modules: Sequence[QuantizedModule], floating: str =
     return runs
 
 
-def spell_quantizers_out(model: ov.Model) -> None:
+def decompose_fake_quantize(model: ov.Model) -> None:
     """Replace every FakeQuantize behind a factor per channel by the arithmetic that defines it.
 
     OpenVINO drops such a factor where a transposition stands before it, unless the quantizer is made INT8 (seen in

@@ -12,7 +12,7 @@ TURNED = [0, 2, 3, 1]  # (batch, frames, heads, features) to (batch, heads, feat
 PLAIN = [0, 2, 1, 3]  # to (batch, heads, frames, features)
 
 
-def keys_as_they_are(model: ov.Model) -> None:
+def fold_key_transpose(model: ov.Model) -> None:
     """Let products in ``model`` turn their keys over themselves, in place."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Transpose":

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import QuantizedModule
 
 COLUMNS = ["layer", "module", "requested", "runs"]
-SUMMARY_COLUMNS = ["backend", "method", "layer", "requested", "runs", "fell_back"]
 INT8, FLOAT32, BFLOAT16 = "int8", "float32", "bfloat16"
 
 
@@ -37,14 +36,3 @@ def warn_of_fallbacks(table: pd.DataFrame, engine: Path) -> None:
             table["layer"].nunique(),
             ", ".join(layers),
         )
-
-
-def summarise(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """One row per backend, method and layer, `SUMMARY_COLUMNS`; several precisions within a layer are all named."""
-    rows = []
-    for (backend, method), table in tables.items():
-        fell = fallen_back(table)
-        for layer, modules in table.groupby("layer", sort=False):
-            runs = " ".join(sorted(modules["runs"].dropna().unique())) or None
-            rows.append([backend, method, layer, modules["requested"].iloc[0], runs, layer in fell])
-    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)

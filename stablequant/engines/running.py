@@ -1,17 +1,29 @@
 """An engine of any backend, ready to recognise."""
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
+from stablequant.engines.backend import Backend, Description, Loaded, backend_named
 from stablequant.engines.folder import read_engine
-from stablequant.engines.precision import FLOAT32
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.family import Network
+from stablequant.recognisers.registry import family_of
 
-BACKENDS = ("openvino", "onnxruntime", "tensorrt-rtx", "tensorrt")
+
+def backend_of(folder: Path) -> tuple[Backend, Description]:
+    """The backend of the engine in ``folder``, and its description, checked."""
+    description = read_engine(folder)
+    backend = backend_named(description["backend"], folder / "engine.json")
+    if not backend.check(description):
+        raise StableQuantError(folder / "engine.json", "not an engine's description", "build the engine again")
+    return backend, description
 
 
-def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
-    """The engine in ``folder`` as a function of a batch of audio, and the arithmetic that it runs in here.
+def load_engine(folder: Path, threads: int) -> Loaded:
+    """The networks of the engine in ``folder``, and the arithmetic that it runs in here.
 
     ``threads`` are those of a CPU's engine, 0 takes all cores. Only the backend's own library is imported.
 
@@ -20,37 +32,37 @@ def load_engine(folder: Path, threads: int) -> tuple[Infer, str]:
     StableQuantError
         when the engine cannot run on this machine, or is damaged.
     """
-    description = read_engine(folder)
-    backend = description["backend"]
-    if backend not in BACKENDS:
-        raise StableQuantError(folder / "engine.json", f"an engine of '{backend}'", f"known are {', '.join(BACKENDS)}")
-    try:
-        return _load(backend, folder, threads, description.get("floating", FLOAT32))
-    except ImportError as missing:
-        package = missing.name or backend
-        raise StableQuantError(
-            folder, f"{backend}'s engine needs the package {package} ({missing})", f"run: pip install {package}"
-        ) from missing
-
-
-def _load(backend: str, folder: Path, threads: int, floating: str) -> tuple[Infer, str]:
-    if backend == "openvino":
-        from stablequant.engines import openvino
-
-        return openvino.load(folder, threads, floating)
-    if backend == "onnxruntime":
-        from stablequant.engines import onnxruntime
-
-        return onnxruntime.load(folder, threads)
-    from stablequant.engines import tensorrt
-
-    return tensorrt.load(folder), tensorrt.arithmetic(folder)
+    backend, description = backend_of(folder)
+    return backend.load(folder, description, family_of(folder).signatures(folder), threads)
 
 
 def reason_not_run(folder: Path) -> str | None:
-    """What keeps an engine from running on this machine; None if nothing does. Only a GPU's may have a reason."""
-    if not read_engine(folder)["backend"].startswith("tensorrt"):
-        return None
-    from stablequant.engines import tensorrt
+    """What keeps an engine from running on this machine; None if nothing does."""
+    backend, description = backend_of(folder)
+    return backend.reason_not_run(description)
 
-    return tensorrt.reason_not_run(folder)
+
+def max_batch(folder: Path) -> float:
+    """How many utterances the engine in ``folder`` takes at once; infinite where there is no limit."""
+    backend, description = backend_of(folder)
+    return backend.max_batch(description)
+
+
+class Stopwatch:
+    """Counts the ``seconds`` spent inside networks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timing(self, networks: Mapping[str, Network]) -> dict[str, Network]:
+        """The same networks, whose time is counted."""
+        return {name: self._timed(network) for name, network in networks.items()}
+
+    def _timed(self, network: Network) -> Network:
+        def timed(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            start = time.perf_counter()
+            found = network(tensors)
+            self.seconds += time.perf_counter() - start
+            return found
+
+        return timed

@@ -8,21 +8,16 @@ import functools
 import importlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from stablequant.corpora.list_utterances import MIN_SAMPLES
-from stablequant.engines.folder import read_engine
+from stablequant.engines.backend import Description, Loaded, Request
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.decoding import Infer
-from stablequant.recognisers.ctc.front_end import INPUT, OUTPUT
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
 from stablequant.storage.files import replacing
 
 LIBRARIES = {  # backend -> its Python package and how it is installed
@@ -32,24 +27,7 @@ LIBRARIES = {  # backend -> its Python package and how it is installed
         "pip install tensorrt_rtx_cu12_libs==1.7.1.116 tensorrt_rtx_cu12_bindings==1.7.1.116",
     ),
 }
-PLAN = "model.plan"
 BUILT = "Engine Layer Information"  # begins the builder's list of what it made, which it holds for a detail
-
-
-@dataclass(frozen=True)
-class Profile:
-    """Utterances that a plan takes, in samples; it is tuned for one of ``typical`` length."""
-
-    shortest: int
-    typical: int
-    longest: int
-    max_batch: int
-
-    @classmethod
-    def of(cls, samples: Sequence[int], max_samples: int, max_batch: int) -> "Profile":
-        """For utterances of these ``samples``, tuned for their median; the limits are wider, since a plan takes nothing
-        beyond: from the shortest that has a frame to ``max_samples``, or their longest where that is longer."""
-        return cls(min(MIN_SAMPLES, *samples), int(median(samples)), max(max_samples, *samples), max_batch)
 
 
 @functools.cache
@@ -60,10 +38,6 @@ def library(backend: str) -> ModuleType:
         return importlib.import_module(name)
     except (ImportError, OSError) as missing:
         raise StableQuantError(f"package {name}", f"cannot be loaded ({missing})", f"run: {install}") from missing
-
-
-def version(backend: str) -> str:
-    return str(library(backend).__version__)
 
 
 @functools.cache
@@ -89,19 +63,90 @@ def _logger(backend: str) -> Any:
     return Log()
 
 
-def build(
+class TensorRt:
+    """See `stablequant.engines.backend.Backend`; ``name`` is the backend's in the config."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def version(self) -> str:
+        """Of the library."""
+        return str(library(self.name).__version__)
+
+    def build(self, request: Request, folder: Path) -> dict[str, Any]:
+        """Build a plan of each graph.
+
+        TensorRT for RTX builds for each of the config's ``compute_capabilities`` ("8.6", ...), TensorRT for the GPU of
+        this machine.
+        """
+        settings = request.settings
+        batch = Limits(1, 1, settings["max_batch"])
+        cache = Path(settings["timing_cache"]) if settings["timing_cache"] and self.name == "tensorrt" else None
+        profile = {"batch": batch, **request.limits}
+        for name, graph in request.graphs.items():
+            plan = build_plan(
+                self.name, graph, request.signatures[name], settings["compute_capabilities"], profile, cache
+            )
+            (folder / f"{name}.plan").write_bytes(plan)
+        return {
+            "compute_capabilities": settings["compute_capabilities"],
+            "gpu": gpu_capability() if self.name == "tensorrt" else None,
+            "profile": {axis: list(limits) for axis, limits in profile.items()},
+        }
+
+    def check(self, description: Description) -> bool:
+        """Whether profile, capabilities and version are there."""
+        profile, capabilities = description.get("profile"), description.get("compute_capabilities")
+        return (
+            isinstance(profile, dict)
+            and "batch" in profile
+            and all(_is_limits(limits) for limits in profile.values())
+            and isinstance(capabilities, list)
+            and all(isinstance(capability, str) for capability in capabilities)
+            and isinstance(description.get("version"), str)
+        )
+
+    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+        """The plans, run on the first GPU with torch's tensors as buffers. Types are the graph's."""
+        reason = self.reason_not_run(description)
+        if reason:
+            raise StableQuantError(folder, reason, "build it on this machine, or take another engine")
+        networks = {name: load_plan(self.name, folder / f"{name}.plan", s) for name, s in signatures.items()}
+        return Loaded(networks, FLOAT32 if description.get("method") == "fp32" else INT8)
+
+    def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
+        """Nothing: the builder fuses the whole network into one node, as its log tells, and does not say; the GPU's own
+        compiler decides when it loads the plan."""
+        return {}
+
+    def reason_not_run(self, description: Description) -> str | None:
+        """What keeps a plan from running here."""
+        return why_not_run(description, gpu_capability(), self.version())
+
+    def max_batch(self, description: Description) -> float:
+        """As the profile says."""
+        return float(description["profile"]["batch"][2])
+
+
+BACKEND = TensorRt("tensorrt")
+
+
+def _is_limits(limits: object) -> bool:
+    return isinstance(limits, list) and len(limits) == 3 and all(isinstance(size, int) for size in limits)
+
+
+def build_plan(
     backend: str,
     onnx: Path,
-    folder: Path,
+    signature: Signature,
     compute_capabilities: Sequence[str],
-    profile: Profile,
+    profile: Mapping[str, Limits],
     timing_cache: Path | None = None,
-) -> None:
-    """Build ``folder/model.plan`` from ``onnx``.
+) -> bytes:
+    """The plan of ``onnx``, whose axes have the sizes of ``profile``.
 
-    A plan of TensorRT for RTX is for each of ``compute_capabilities`` ("8.6", ...). Types are those of the graph
-    (strongly typed network), so nothing falls back silently. ``timing_cache`` keeps what TensorRT measured on this GPU
-    for the next build.
+    Types are those of the graph (strongly typed network), so nothing falls back silently. ``timing_cache`` keeps what
+    TensorRT measured on this GPU for the next build.
     """
     trt, logger = library(backend), _logger(backend)
     builder = trt.Builder(logger)
@@ -111,7 +156,8 @@ def build(
         raise StableQuantError(onnx, f"TensorRT cannot read the graph ({parser.get_error(0)})", "export it again")
     config = builder.create_builder_config()
     shapes = builder.create_optimization_profile()
-    shapes.set_shape(INPUT, (1, profile.shortest), (1, profile.typical), (profile.max_batch, profile.longest))
+    for name, tensor in signature.inputs.items():
+        shapes.set_shape(name, *zip(*(profile[axis] for axis in tensor.axes), strict=True))
     config.add_optimization_profile(shapes)
     if backend == "tensorrt-rtx":
         config.num_compute_capabilities = len(compute_capabilities)
@@ -123,10 +169,10 @@ def build(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise StableQuantError(onnx, "TensorRT could not build a plan", "see the job's log for the builder's messages")
-    (folder / PLAN).write_bytes(plan)
     if timing_cache:
         with replacing(timing_cache) as temporary:
             temporary.write_bytes(config.get_timing_cache().serialize())
+    return bytes(plan)
 
 
 def _compute_capability(trt: ModuleType, capability: str) -> Any:
@@ -138,12 +184,6 @@ def _compute_capability(trt: ModuleType, capability: str) -> Any:
             "config key 'tensorrt: compute_capabilities'", f"no plan can be built for {capability}", f"take {supported}"
         )
     return known[name]
-
-
-def precisions(_folder: Path, _modules: Sequence[QuantizedModule]) -> dict[str, str]:
-    """Nothing: the builder fuses the whole network into one node, as its log tells, and so does not say; the GPU's own
-    compiler decides when it loads the plan."""
-    return {}
 
 
 def gpu_capability() -> str | None:
@@ -168,53 +208,33 @@ def why_not_run(description: Mapping[str, Any], capability: str | None, installe
     return None
 
 
-def reason_not_run(folder: Path) -> str | None:
-    """What keeps the plan in ``folder`` from running here; None if nothing does."""
-    description = read_engine(folder)
-    return why_not_run(description, gpu_capability(), version(description["backend"]))
-
-
-def arithmetic(folder: Path) -> str:
-    """That quantized layers run in: types are the graph's."""
-    return FLOAT32 if read_engine(folder).get("method") == "fp32" else INT8
-
-
-def load(folder: Path) -> Infer:
-    """The plan as a function of a batch of audio, run on the first GPU with torch's tensors as buffers.
-
-    Raises
-    ------
-    StableQuantError
-        where there is no GPU, or the plan is for another one or of another version, or damaged.
-    """
-    reason = reason_not_run(folder)
-    if reason:
-        raise StableQuantError(folder / PLAN, reason, "build it on this machine, or take another engine")
+def load_plan(backend: str, file: Path, signature: Signature) -> Network:
+    """A plan as a function of its inputs, run on the first GPU with torch's tensors as buffers."""
     import torch
 
-    backend = read_engine(folder)["backend"]
     trt = library(backend)
-    engine = trt.Runtime(_logger(backend)).deserialize_cuda_engine((folder / PLAN).read_bytes())
+    engine = trt.Runtime(_logger(backend)).deserialize_cuda_engine(file.read_bytes())
     if engine is None:
-        raise StableQuantError(folder / PLAN, "damaged, or not a plan", "build it again")
+        raise StableQuantError(file, "damaged, or not a plan", "build it again")
     context = engine.create_execution_context()
     stream = torch.cuda.Stream()
 
-    def infer(audio: np.ndarray) -> np.ndarray:
-        samples = torch.from_numpy(audio).cuda()
-        if not context.set_input_shape(INPUT, tuple(samples.shape)):
-            raise StableQuantError(
-                folder / PLAN,
-                f"takes no batch of {samples.shape[0]} utterances of {samples.shape[1]} samples",
-                "raise 'max_samples' or 'max_batch' of 'tensorrt' in the config, and build it again",
-            )
-        logits = torch.empty(tuple(context.get_tensor_shape(OUTPUT)), device="cuda")
-        context.set_tensor_address(INPUT, samples.data_ptr())
-        context.set_tensor_address(OUTPUT, logits.data_ptr())
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        held = {name: torch.from_numpy(tensors[name]).cuda() for name in signature.inputs}
+        for name, values in held.items():
+            if not context.set_input_shape(name, tuple(values.shape)):
+                raise StableQuantError(
+                    file,
+                    f"takes no {name} of the shape {tuple(values.shape)}",
+                    "raise 'max_samples' or 'max_batch' of 'tensorrt' in the config, and build it again",
+                )
+        found = {name: torch.empty(tuple(context.get_tensor_shape(name)), device="cuda") for name in signature.outputs}
+        for name, values in {**held, **found}.items():
+            context.set_tensor_address(name, values.data_ptr())
         stream.wait_stream(torch.cuda.current_stream())
         if not context.execute_async_v3(stream.cuda_stream):
-            raise StableQuantError(folder / PLAN, "the GPU could not run it", "see TensorRT's messages in the log")
+            raise StableQuantError(file, "the GPU could not run it", "see TensorRT's messages in the log")
         stream.synchronize()
-        return logits.cpu().numpy()
+        return {name: values.cpu().numpy() for name, values in found.items()}
 
-    return infer
+    return network

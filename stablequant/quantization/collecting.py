@@ -10,9 +10,9 @@ import torch
 
 from stablequant.errors import StableQuantError
 from stablequant.quantization.histograms import Histogram
-from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio, reciprocal
-from stablequant.recognisers.wav2vec2.forward import Frames
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.quantization.scaled import reciprocal
+from stablequant.recognisers.family import Context, QuantizedModule
+from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
 
 BINS = 4096
 EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to here
@@ -78,38 +78,56 @@ class HistogramCollector:
 
 
 class Collectors(dict[str, HistogramCollector]):
-    """Collectors by activation name. ``frames``, where set, says what of a batch is padding and does not count."""
+    """Collectors by activation name. ``context``, where set, tells what of a batch is padding and does not count."""
 
-    frames: Frames | None = None
+    context: Context | None = None
 
     def histograms(self) -> dict[str, Histogram]:
         return {name: collector.histogram() for name, collector in self.items()}
 
 
+@dataclass(frozen=True)
+class Preparation:
+    """How activations are prepared for quantization.
+
+    Attributes
+    ----------
+    channel_scales: what channels are divided by, float32 ``(channels,)`` by activation
+    recentre: whether the range may lie around another centre than 0, wherever no zeros are padded
+    split_audio: whether the audio is quantized as two numbers, a coarse one and what it leaves
+    """
+
+    channel_scales: Mapping[str, np.ndarray] = field(default_factory=dict)
+    recentre: bool = False
+    split_audio: bool = False
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether any activation is quantized otherwise than as it is."""
+        return bool(self.channel_scales) or self.recentre or self.split_audio
+
+
 @contextmanager
 def collecting(
-    model: torch.nn.Module,
-    modules: Iterable[QuantizedModule],
-    channel_scales: Mapping[str, np.ndarray] | None = None,
-    recentre: bool = False,
-    split_audio: bool = False,
+    model: torch.nn.Module, modules: Iterable[QuantizedModule], preparation: Preparation | None = None
 ) -> Iterator[Collectors]:
     """Collectors fed by every forward pass of ``model`` inside the block.
 
-    Activations are divided by their ``channel_scales`` first. With ``recentre`` signs are kept wherever the range may
-    lie around another centre than 0, which is where no zeros are padded. With ``split_audio`` what the first
-    convolution reads is to be quantized as two numbers, around 0.
+    With ``preparation`` activations are divided by their channel scales first, signs are kept where the range may lie
+    around another centre than 0, and audio that is to be quantized as two numbers is marked so.
     """
-    scales = channel_scales or {}
+    chosen = preparation or Preparation()
     collectors = Collectors()
     handles = []
     for module in modules:
         if module.activation in collectors:
             continue
         operation = operation_of(model, module)
-        split = split_audio and reads_audio(operation)
-        collectors[module.activation] = HistogramCollector(recentre and not split and not is_padded(operation), split)
-        factor = reciprocal(operation, scales.get(module.activation))
+        split = chosen.split_audio and reads_audio(operation)
+        collectors[module.activation] = HistogramCollector(
+            chosen.recentre and not split and not is_padded(operation), split
+        )
+        factor = reciprocal(operation, chosen.channel_scales.get(module.activation))
 
         def hook(
             operation: Operation,
@@ -118,7 +136,7 @@ def collecting(
             factor: torch.Tensor | None = factor,
         ) -> None:
             values = inputs[0] if factor is None else inputs[0] * factor
-            for part in audio_of(values, module.layer, operation, collectors.frames):
+            for part in unpadded(values, module, operation, collectors.context):
                 collectors[module.activation].collect(part)
 
         handles.append(operation.register_forward_pre_hook(hook))
@@ -129,9 +147,11 @@ def collecting(
             handle.remove()
 
 
-def audio_of(values: torch.Tensor, layer: str, operation: Operation, frames: Frames | None) -> Iterable[torch.Tensor]:
-    """What enters ``operation``, ``values`` ``(utterances, ...)``, without padding."""
-    if frames is None or not frames.padded:
+def unpadded(
+    values: torch.Tensor, module: QuantizedModule, operation: Operation, context: Context | None
+) -> Iterable[torch.Tensor]:
+    """What enters ``operation``, ``values`` ``(utterances, ...)``, without padding: as it is, or row by row."""
+    if context is None or not context.padded:
         return [values]
     time_axis = 1 - channel_axis(operation)  # of one utterance's two axes
-    return [row.narrow(time_axis, 0, length) for row, length in zip(values, frames.entering(layer), strict=True)]
+    return [row.narrow(time_axis, 0, length) for row, length in zip(values, context.lengths(module), strict=True)]

@@ -9,8 +9,9 @@ import torch
 
 from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.recognisers.operations import operation_of, reciprocal, weight_of
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.quantization.scaled import reciprocal, weight_of
+from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.operations import operation_of
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.quantization.channel_scales`
 

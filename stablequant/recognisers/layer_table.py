@@ -1,10 +1,35 @@
 """The table of quantized modules, ``layers.tsv``."""
 
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+import pandas as pd
+import torch
+
+from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.storage.files import read_table
+
+
+def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> pd.DataFrame:
+    """One row per module: ``layer kind module activation type inputs outputs kernel groups parameters``."""
+    rows = []
+    for module in modules:
+        operation = operation_of(model, module)
+        weight = operation.weight
+        rows.append(
+            {
+                **asdict(module),
+                "type": type(operation).__name__,
+                "inputs": weight.shape[1] * groups_of(operation),
+                "outputs": weight.shape[0],
+                "kernel": weight.shape[2] if weight.ndim == 3 else 1,
+                "groups": groups_of(operation),
+                "parameters": weight.numel(),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def read_modules(path: Path) -> list[QuantizedModule]:

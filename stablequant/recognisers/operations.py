@@ -1,11 +1,8 @@
 """The quantized modules of a torch model."""
 
-import numpy as np
-import torch
 from torch import nn
 
-from stablequant.quantization.channel_scales import equalised_weight
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import QuantizedModule
 
 Operation = nn.Linear | nn.Conv1d
 
@@ -28,12 +25,6 @@ def groups_of(operation: Operation) -> int:
     return operation.groups if isinstance(operation, nn.Conv1d) else 1
 
 
-def weight_of(operation: Operation, scales: np.ndarray | None) -> np.ndarray:
-    """The weight for an input that was divided by ``scales`` ``(channels,)``; as it is where there are none."""
-    weight = operation.weight.data.cpu().numpy()
-    return weight if scales is None else equalised_weight(weight, scales, groups_of(operation))
-
-
 def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
     """Zeros before and after the input."""
     if operation.padding == "same":
@@ -49,13 +40,5 @@ def is_padded(operation: Operation) -> bool:
 
 
 def reads_audio(operation: Operation) -> bool:
-    """Whether the input is the audio itself, which has one channel."""
+    """Whether the input is the audio itself, the only input with a single channel."""
     return isinstance(operation, nn.Conv1d) and operation.in_channels == 1
-
-
-def reciprocal(operation: Operation, scales: np.ndarray | None) -> torch.Tensor | None:
-    """1 / ``scales`` ``(channels,)`` in a shape that multiplies the operation's input; None where there are none."""
-    if scales is None:
-        return None
-    factor = torch.from_numpy(1 / scales).to(operation.weight.device)
-    return factor[:, None] if channel_axis(operation) == 0 else factor

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare_hypotheses import TEXT
 from stablequant.storage.files import read_json, read_table
@@ -77,7 +77,7 @@ def _number(column: str, value: float) -> str:
 
 def _data(files: list[Path]) -> tuple[str, pd.DataFrame]:
     checkpoint, *tables = files
-    rate = read_front_end(checkpoint).sample_rate
+    rate = family_of(checkpoint).sample_rate(checkpoint)
     rows = []
     for file in tables:
         table = read_table(file, ("utterance", "transcript")).fillna({"transcript": ""})

@@ -1,13 +1,11 @@
 """Hidden values of fp32 kept on disk, so that a probe or a search resumes at its layer instead of from the audio.
 
-They are a cache: what is missing is computed again, what does not belong to the run is refused, and in float32 nothing
-depends on them but time. Each kept layer is a file of what enters it, one array per batch; an index says what they
-belong to.
+The cache affects speed only: what is missing is computed again, and what was made for another run is refused. Each
+cached layer is a file of the tensors that enter it, batch by batch; an index says what they belong to.
 """
 
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,33 +14,37 @@ import torch
 import transformers
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.batches import Batch
+from stablequant.recognisers.family import State
+from stablequant.recognisers.registry import family_of
 from stablequant.search.activation_folder import file_of, folder_of
 from stablequant.search.costs import Cost, recomputed
+from stablequant.search.split import Split
 from stablequant.storage.arrays import ArrayReader, ArrayWriter, writing_arrays
 from stablequant.storage.files import checksum, read_json, write_json
 from stablequant.workflow.digest import code_digest
 
 MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
+CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # that decides what is stored
+TENSORS, NAME = 4, 32  # of one layer and batch: how many there may be, and letters of a tensor's name
 
 
-def identity(checkpoint: Path, batches: Sequence[Batch]) -> dict[str, str]:
+def cache_key(checkpoint: Path, split: Split) -> dict[str, str]:
     """What stored values belong to: the recogniser, the utterances in their batches, and the code that made them."""
-    listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(batches) for u in batch)
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
+    family = {"family": family_of(checkpoint).name}
     return {
         "checkpoint": " ".join(checksum(file) for file in sorted(checkpoint.iterdir())),
-        "batches": hashlib.sha256(listed.encode()).hexdigest(),
-        "code": " ".join(code_digest(package / name, package.parent) for name in ("recogniser.py", "activations.py")),
+        "batches": split.digest,
+        "code": " ".join(code_digest(package / name, package.parent, family) for name in CODE),
         "libraries": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
 
 
 def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list[int]:
-    """Numbers of the layers to keep what enters them of, within ``budget`` bytes per sample of audio.
+    """Indices of the layers whose inputs are cached, within ``budget`` bytes per sample of audio.
 
-    One after the other is taken that saves the most computation per byte, counting every layer as probed once, as long
-    as reading it is faster than computing it again.
+    The layer that saves the most computation per byte comes first, and so on, as long as reading it is faster than
+    computing it again. Every layer counts as probed once.
     """
     share = dtype.itemsize / np.dtype(np.float32).itemsize
     sizes = [cost.bytes * share for cost in costs]
@@ -66,27 +68,29 @@ def _worth_reading(costs: Sequence[Cost], kept: Sequence[int], number: int, size
 
 
 class ActivationWriter:
-    """Takes what enters the layers that are kept, batch by batch; made by `keeping`."""
+    """Takes what enters the cached layers, batch by batch; made by `keeping`."""
 
     def __init__(self, files: dict[int, ArrayWriter], dtype: np.dtype) -> None:
         self._files, self._dtype = files, dtype
 
-    def keep(self, number: int, batch: int, hidden: torch.Tensor) -> None:
+    def keep(self, number: int, batch: int, state: State) -> None:
         """Store what enters layer ``number`` in batch ``batch``."""
-        self._files[number].write(str(batch), hidden.to("cpu", torch.float32).numpy().astype(self._dtype, copy=False))
+        for name, tensor in state.items():
+            values = tensor.to("cpu", torch.float32).numpy().astype(self._dtype, copy=False)
+            self._files[number].write(f"{batch}/{name}", values)
 
 
 @contextmanager
 def keeping(
-    index: Path, belongs: dict[str, str], names: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
+    index: Path, key: Mapping[str, str], layers: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
-    """Write ``index`` and its folder, which may not be there yet: a file for each layer ``chosen`` of ``names``."""
+    """Write ``index`` and its folder, which may not be there yet: a file for each layer ``chosen`` of ``layers``."""
     folder_of(index).mkdir(parents=True)
-    numbers = [str(batch) for batch in range(batches)]
+    names = [f"{batch}/{'x' * NAME}" for batch in range(batches) for _ in range(TENSORS)]  # room for their entries
     with ExitStack() as files:
-        writers = {k: files.enter_context(writing_arrays(file_of(index, names[k]), numbers)) for k in chosen}
+        writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
         yield ActivationWriter(writers, dtype)
-    write_json(index, {"layers": [names[k] for k in chosen], "precision": dtype.name, **belongs})
+    write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
 
 
 def forget(index: Path, layer: str) -> None:
@@ -103,30 +107,34 @@ class Activations:
     Raises
     ------
     StableQuantError
-        when it belongs to something else than ``belongs`` says, or is incomplete.
+        when it was made with another ``key``, or is incomplete.
     """
 
-    def __init__(self, index: Path, belongs: dict[str, str], names: Sequence[str]) -> None:
+    def __init__(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
         content = read_json(index)
-        for key, expected in belongs.items():
-            if content.get(key) != expected:
-                raise StableQuantError(index, f"made with another {key}", "delete it, and run again")
+        for part, expected in key.items():
+            if content.get(part) != expected:
+                raise StableQuantError(index, f"made with another {part}", "delete it, and run again")
         folder = folder_of(index)
         self._files: dict[int, ArrayReader] = {}
         if folder.is_dir():
-            self._files = {names.index(layer): ArrayReader(file_of(index, layer), index) for layer in content["layers"]}
+            self._files = {
+                layers.index(layer): ArrayReader(file_of(index, layer), index) for layer in content["layers"]
+            }
         else:
-            logging.info("%s: nothing is kept, starting from the audio", folder)
+            logging.info("%s: no hidden values are cached, starting from the audio", folder)
 
     @property
     def layers(self) -> list[int]:
-        """Numbers of the layers that are kept."""
+        """Indices of the cached layers."""
         return list(self._files)
 
     def nearest(self, number: int) -> int:
-        """The last layer at or before ``number`` that is kept; 0, which the audio enters, where there is none."""
+        """The last cached layer at or before ``number``; 0, which the audio enters, where there is none."""
         return max((kept for kept in self._files if kept <= number), default=0)
 
-    def load(self, number: int, batch: int) -> np.ndarray:
-        """What enters layer ``number``, which is kept, in batch ``batch``, as float32."""
-        return np.array(self._files[number][str(batch)], dtype=np.float32)
+    def load(self, number: int, batch: int) -> dict[str, np.ndarray]:
+        """What enters layer ``number``, which is cached, in batch ``batch``, as float32 by the tensor's name."""
+        file = self._files[number]
+        names = [name for name in file.names if name.startswith(f"{batch}/")]
+        return {name.partition("/")[2]: np.array(file[name], dtype=np.float32) for name in names}

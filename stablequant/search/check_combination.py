@@ -12,10 +12,9 @@ from stablequant.quantization.histograms import WHOLE, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
-from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.operations import operation_of
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.search.split import loaded
 from stablequant.search.trials import Calibration, Outcome, Trial
 
 COLUMNS = [
@@ -77,20 +76,20 @@ class Combination:
 
     def __init__(
         self,
-        stages: Stages,
+        recogniser: Recogniser,
         modules: Sequence[QuantizedModule],
         histograms: Mapping[str, Histogram],
         calibration: Calibration,
     ) -> None:
-        self.layers = list(stages.names)
-        self._stages, self._modules, self._calibration = stages, modules, calibration
+        self.layers = list(recogniser.layers)
+        self._recogniser, self._modules, self._calibration = recogniser, modules, calibration
         self._histograms = histograms
-        self._weights = calibration.weights(stages.model, modules)
+        self._weights = calibration.weights(recogniser.model, modules)
         self._ranges: dict[tuple[str, float], Range] = {}
 
     def size(self, layer: str) -> int:
         """How many weights it has."""
-        return sum(operation_of(self._stages.model, m).weight.numel() for m in self._modules if m.layer == layer)
+        return sum(operation_of(self._recogniser.model, m).weight.numel() for m in self._modules if m.layer == layer)
 
     def recognise(self, choice: Choice) -> Outcome:
         """The calibration set with the layers quantized as ``choice`` says."""
@@ -103,23 +102,24 @@ class Combination:
 
         What lies before those is computed once per batch. Of the set ``audio_seconds`` are taken, see `Split.sample`.
         """
-        firsts = [min(self.layers.index(layer) for layer in layers) for layers, _ in variants]
+        recogniser = self._recogniser
+        firsts = [min(recogniser.resumable, *(self.layers.index(layer) for layer in layers)) for layers, _ in variants]
         trials = [Trial(self.ranges_of(choice), self._calibration) for _, choice in variants]
         shared = self.ranges_of(base)
-        split = self._calibration.split
-        for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "all layers quantized"):
-            frames = self._stages.frames([u.samples for u in batch])
-            hidden, entered = self._stages.enter(audio), 0
+        batches = self._calibration.split.sample(audio_seconds)
+        for batch, context, state in loaded(recogniser, batches, "all layers quantized"):
+            guides = self._calibration.reference.guides_of(batch)
+            entered = 0
             for first, trial in sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0]):
                 with self._quantized(shared):
-                    hidden, entered = self._stages.run(hidden, entered, first, frames), first
+                    state, entered = recogniser.run(state, entered, first, context), first
                 with self._quantized(trial.ranges):
-                    trial.add(batch, self._stages.logits(hidden, first, frames), frames)
+                    trial.add(batch, recogniser.recognise(state, first, context, guides))
         return [trial.outcome() for trial in trials]
 
     def _quantized(self, ranges: Mapping[str, Range]) -> AbstractContextManager[None]:
         modules = [m for m in self._modules if m.activation in ranges]
-        return fake_quantized(self._stages.model, modules, ranges, self._calibration.channel_scales, self._weights)
+        return fake_quantized(self._recogniser.model, modules, ranges, self._calibration.channel_scales, self._weights)
 
     def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
         """Cut-off of what ``module`` reads."""

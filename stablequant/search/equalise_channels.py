@@ -1,27 +1,28 @@
 """How far each channel of every activation reaches, and the scales that equalise them."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
+from stablequant.corpora.utterance import Batch
 from stablequant.quantization.channel_scales import channel_scales
+from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.operations import groups_of, operation_of
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
 from stablequant.search.module_inputs import measure_inputs
-from stablequant.search.recognise_reference import Split
+from stablequant.search.split import Split, context_of
 
 
 class Extents:
-    """A percentile of every channel's magnitudes, exact, from audio of which no more is kept than may lie above it.
+    """A percentile of every channel's magnitudes, exact; only the values that may lie above it are kept.
 
-    ``percentile`` is in percent; ``heard`` are the frames that are to come, by activation.
+    ``percentile`` is in percent; ``expected_frames`` is by activation.
     """
 
-    def __init__(self, percentile: float, heard: Mapping[str, int]) -> None:
-        self._kept = {name: _above(percentile, count) + 1 for name, count in heard.items()}
+    def __init__(self, percentile: float, expected_frames: Mapping[str, int]) -> None:
+        self._kept = {name: _above(percentile, count) + 1 for name, count in expected_frames.items()}
         self._largest: dict[str, torch.Tensor] = {}
 
     def add(self, activation: str, values: torch.Tensor) -> None:
@@ -43,12 +44,7 @@ def _above(percentile: float, count: int) -> int:
 
 
 def equalise_channels(
-    stages: Stages,
-    modules: Sequence[QuantizedModule],
-    split: Split,
-    exponent: float,
-    percentile: float,
-    audio_seconds: float,
+    recogniser: Recogniser, split: Split, exponent: float, percentile: float, audio_seconds: float
 ) -> dict[str, np.ndarray]:
     """Scales, float32 ``(channels,)``, of every activation that has several channels.
 
@@ -56,13 +52,22 @@ def equalise_channels(
     (in percent) of its magnitudes, and ``exponent`` (0 to 1) the range's share in the scale.
     """
     batches = split.sample(audio_seconds)
-    lengths = stages.frames([u.samples for batch in batches for u in batch])
-    extents = Extents(percentile, {m.activation: sum(lengths.entering(m.layer)) for m in modules})
-    measure_inputs(stages, modules, split, batches, extents, "channels")
+    extents = Extents(percentile, _expected_frames(recogniser, batches))
+    measure_inputs(recogniser, batches, extents, "channels")
     scales = {}
     for activation, reached in extents.reached().items():
-        readers = [operation_of(stages.model, m) for m in modules if m.activation == activation]
+        readers = [operation_of(recogniser.model, m) for m in recogniser.modules if m.activation == activation]
         if len(reached) > 1:
             weights = [reader.weight.cpu().numpy() for reader in readers]
             scales[activation] = channel_scales(reached, weights, groups_of(readers[0]), exponent)
     return scales
+
+
+def _expected_frames(recogniser: Recogniser, batches: Sequence[Batch]) -> dict[str, int]:
+    """How many vectors enter the modules that read each activation, in all ``batches``."""
+    expected: Counter[str] = Counter()
+    for batch in batches:
+        context = context_of(recogniser, batch)
+        for activation, module in {m.activation: m for m in recogniser.modules}.items():
+            expected[activation] += sum(context.lengths(module))
+    return expected

@@ -6,12 +6,11 @@ from typing import Protocol
 
 import torch
 
-from stablequant.quantization.collecting import audio_of
-from stablequant.recognisers.batches import Batch, loaded
+from stablequant.corpora.utterance import Batch
+from stablequant.quantization.collecting import unpadded
+from stablequant.recognisers.family import Context, QuantizedModule, Recogniser
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of
-from stablequant.recognisers.wav2vec2.forward import Frames, Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.search.recognise_reference import Split
+from stablequant.search.split import loaded
 
 
 class Measure(Protocol):
@@ -21,36 +20,25 @@ class Measure(Protocol):
         """Take values ``(channels, frames)``."""
 
 
-def measure_inputs(
-    stages: Stages,
-    modules: Sequence[QuantizedModule],
-    split: Split,
-    batches: Sequence[Batch],
-    measure: Measure,
-    label: str,
-) -> None:
-    """Recognise ``batches``, which are some of the split's, in fp32 and hand ``measure`` each activation once.
-
-    ``label`` is what the progress is called.
-    """
-    for batch, audio in loaded(batches, split.front_end, label):
-        frames = stages.frames([u.samples for u in batch])
-        with _handing(stages, modules, frames, measure):
-            stages.logits(stages.enter(audio), 0, frames)
+def measure_inputs(recogniser: Recogniser, batches: Sequence[Batch], measure: Measure, label: str) -> None:
+    """Recognise ``batches`` in fp32 and hand ``measure`` each activation once; ``label`` names the progress."""
+    for _, context, state in loaded(recogniser, batches, label):
+        with _handing(recogniser, context, measure):
+            recogniser.recognise(state, 0, context)
 
 
 @contextmanager
-def _handing(stages: Stages, modules: Sequence[QuantizedModule], frames: Frames, measure: Measure) -> Iterator[None]:
-    """A forward pass inside the block, of the batch that ``frames`` is of, goes to ``measure``."""
+def _handing(recogniser: Recogniser, context: Context, measure: Measure) -> Iterator[None]:
+    """A forward pass inside the block, of the batch that ``context`` is of, goes to ``measure``."""
     handles = []
-    for module in {m.activation: m for m in modules}.values():
+    for module in {m.activation: m for m in recogniser.modules}.values():
 
-        def hook(operation: Operation, inputs: tuple, module: QuantizedModule = module) -> None:
-            for part in audio_of(inputs[0], module.layer, operation, frames):
+        def hook(operation: Operation, inputs: tuple[torch.Tensor, ...], module: QuantizedModule = module) -> None:
+            for part in unpadded(inputs[0], module, operation, context):
                 for row in part if part.ndim == 3 else [part]:
                     measure.add(module.activation, row if channel_axis(operation) == 0 else row.T)
 
-        handles.append(operation_of(stages.model, module).register_forward_pre_hook(hook))
+        handles.append(operation_of(recogniser.model, module).register_forward_pre_hook(hook))
     try:
         yield
     finally:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from stablequant.quantization.int8 import Range
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.search.racing import Racing
 from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, run_trials
 
@@ -22,7 +21,7 @@ class Probe(Outcome):
 
 
 def probe_layers(
-    stages: Stages,
+    recogniser: Recogniser,
     modules: Sequence[QuantizedModule],
     layers: Sequence[str],
     ranges: Mapping[str, Range],
@@ -51,5 +50,5 @@ def probe_layers(
         )
         for layer in layers
     ]
-    run_trials(stages, experiments, calibration)
+    run_trials(recogniser, experiments, calibration)
     return [Probe(**vars(e.trials[0].outcome()), above=decisions.get(e.layer)) for e in experiments]

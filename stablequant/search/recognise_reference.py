@@ -1,120 +1,28 @@
-"""The fp32 recognition of the calibration set, against which every layer is measured."""
+"""The fp32 recognition of the calibration set, once for all that is measured against it."""
 
 import logging
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from stablequant.corpora.list_utterances import Utterance, read_utterances
+from stablequant.corpora.utterance import score
 from stablequant.errors import StableQuantError
-from stablequant.quantization.collecting import collecting
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
-from stablequant.recognisers.batches import (
-    FLOAT_BYTES,
-    MEGABYTE,
-    Batch,
-    footprint,
-    loaded,
-    make_batches,
-    tolerates_padding,
-)
-from stablequant.recognisers.ctc.decoding import Recognition
-from stablequant.recognisers.ctc.front_end import FrontEnd, read_front_end
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import Guide, QuantizedModule, Recogniser
+from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.activation_folder import release
-from stablequant.search.activations import choose_layers, identity, keeping
+from stablequant.search.activations import choose_layers, keeping
 from stablequant.search.costs import layer_costs
-from stablequant.search.racing_order import rounds
-from stablequant.search.reduced_precision import prove_half, prove_precision
-from stablequant.storage.arrays import ArrayReader, writing_arrays
-from stablequant.storage.files import read_json, write_json
-
-
-@dataclass(frozen=True)
-class Split:
-    """The calibration set as the search recognises it: in batches that come in an order drawn by ``seed``."""
-
-    utterances: list[Utterance]
-    batches: list[Batch]
-    front_end: FrontEnd
-    belongs: dict[str, str]
-    seed: int = 0
-
-    @property
-    def samples(self) -> int:
-        """Of audio in all batches, padding included."""
-        return sum(len(batch) * max(u.samples for u in batch) for batch in self.batches)
-
-    def sample(self, audio_seconds: float) -> list[Batch]:
-        """What of each batch belongs to random utterances that hold ``audio_seconds``, or all where there is less.
-
-        Which they are does not depend on how large batches are.
-        """
-        wanted = audio_seconds * self.front_end.sample_rate
-        drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
-        before = accumulate((u.samples for u in drawn), initial=0)
-        chosen = {u.path for u, heard in zip(drawn, before, strict=False) if heard < wanted}
-        parts = [[u for u in batch if u.path in chosen] for batch in self.batches]
-        return [part for part in parts if part]
-
-
-def read_split(checkpoint: Path, utterances: Path, batch_mb: float, seed: int, raced: bool = False) -> Split:
-    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes.
-
-    If ``raced``, whatever was heard when racing decides is a random part of them.
-    """
-    listed = read_utterances(utterances)
-    config = read_json(checkpoint / "config.json")
-    memory, padded = footprint(config), tolerates_padding(config)
-    batches = [
-        batch
-        for part in (rounds(listed, seed) if raced else [listed])
-        for batch in make_batches(part, memory, batch_mb * MEGABYTE, padded, seed)
-    ]
-    return Split(listed, batches, read_front_end(checkpoint), identity(checkpoint, batches), seed)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What fp32 recognised.
-
-    Attributes
-    ----------
-    errors: word errors in the order of the utterance table
-    log_posteriors: ``(frames, classes)`` by the utterance's path
-    precision: of the floating point that the search may use, as `recognise_reference` found
-    """
-
-    errors: WordErrors
-    log_posteriors: ArrayReader
-    precision: str
-
-
-def load_reference(summary: Path, posteriors: Path) -> Reference:
-    """Read what `recognise_reference` wrote to `Files`; raise `StableQuantError` where a file is damaged."""
-    content = read_json(summary)
-    rows = content["utterances"]
-    errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
-    return Reference(errors, ArrayReader(posteriors), content["precision"])
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """What one fp32 pass found beside its files: word errors, and the histograms of all activations.
-
-    ``histograms`` are of magnitudes as they are; ``prepared`` are of the activations as the search quantizes them.
-    """
-
-    errors: WordErrors
-    histograms: dict[str, Histogram]
-    prepared: dict[str, Histogram]
+from stablequant.search.reduced_precision import verify_half, verify_precision
+from stablequant.search.split import Split, check_finite, loaded, padded_samples
+from stablequant.storage.arrays import writing_arrays
+from stablequant.storage.files import write_json
 
 
 @dataclass(frozen=True)
@@ -126,74 +34,133 @@ class Files:
     activations: Path
 
 
+@dataclass(frozen=True)
+class Cache:
+    """Hidden values that are kept on disk.
+
+    Attributes
+    ----------
+    key: what they belong to, see `stablequant.search.activations.cache_key`
+    disk_mb: most megabytes that they may take
+    half: whether they are kept in half precision, each layer's only where that changes no hypothesis
+    """
+
+    key: Mapping[str, str]
+    disk_mb: float
+    half: bool = False
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the values on disk."""
+        return np.dtype(np.float16 if self.half else np.float32)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one fp32 pass found beside its files: word errors, and the histograms of all activations.
+
+    ``histograms`` are of magnitudes as they are; ``prepared`` are of the activations as the search quantizes them.
+    """
+
+    errors: WordErrors
+    histograms: dict[str, Histogram]
+    prepared: dict[str, Histogram]
+
+
+@dataclass
+class _Heard:
+    """What is recognised, by the utterance's path, as batches come in."""
+
+    hypotheses: dict[str, str] = field(default_factory=dict)
+    guides: dict[str, Guide] = field(default_factory=dict)
+
+
 def recognise_reference(
-    stages: Stages,
-    modules: list[QuantizedModule],
+    recogniser: Recogniser,
     split: Split,
     files: Files,
-    cache_mb: float,
-    half: bool = False,
+    cache: Cache,
+    preparation: Preparation | None = None,
     precision: str = "float32",
-    channel_scales: Mapping[str, np.ndarray] | None = None,
-    recentre: bool = False,
-    split_audio: bool = False,
-) -> Recognised:
+) -> Measured:
     """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
 
-    Hidden values are kept of as many layers as ``cache_mb`` megabytes hold. ``half`` keeps them in half precision, and
-    ``precision`` lets the search compute in bfloat16 or float16, and keep nothing; each only where no hypothesis
-    changes by it.
-    ``channel_scales``, ``recentre`` and ``split_audio`` say how activations are prepared for quantization, see
-    `collecting`.
+    Hidden values are kept of as many layers as ``cache`` has room for. ``precision`` lets the search compute in
+    bfloat16 or float16, if no hypothesis changes by it; hidden values are not kept then. ``preparation`` says how
+    activations are prepared for quantization.
     """
-    paths = [u.path for u in split.utterances]
-    dtype = np.dtype(np.float16 if half else np.float32)
     if precision != "float32":
-        logging.info("nothing is kept: what is proven of %s holds from the audio on", precision)
-        cache_mb = 0
+        logging.info("hidden values are not cached: %s was verified only from the audio", precision)
+        cache = Cache(cache.key, 0, cache.half)
     files.activations.unlink(missing_ok=True)
-    release(files.activations)  # what an earlier run left belongs to nothing now, and counts as free
-    chosen = _layers_to_keep(stages, split, files.activations, cache_mb, dtype)
-    recognition = Recognition(split.front_end.vocabulary)
-    prepares = bool(channel_scales) or recentre or split_audio
-    with (
-        writing_arrays(files.posteriors, paths) as posteriors,
-        keeping(files.activations, split.belongs, stages.names, chosen, len(split.batches), dtype) as writer,
-        collecting(stages.model, modules) as plain,
-        collecting(stages.model, modules if prepares else [], channel_scales, recentre, split_audio) as prepared,
-    ):
-        for number, (batch, audio) in enumerate(loaded(split.batches, split.front_end, "fp32")):
-            frames = plain.frames = prepared.frames = stages.frames([u.samples for u in batch])
-            hidden = stages.enter(audio)
-            for layer in range(len(stages.names)):
-                if layer in chosen:
-                    writer.keep(layer, number, hidden)
-                hidden = stages.run(hidden, layer, layer + 1, frames)
-            log_posteriors = frames.rows(torch.log_softmax(hidden, dim=-1))
-            recognition.add(batch, log_posteriors)
-            for utterance, row in zip(batch, log_posteriors, strict=True):
-                posteriors.write(utterance.path, row)
-    histograms = plain.histograms()
-    if half:
-        prove_half(stages, split.batches, recognition, files.activations, split.belongs)
+    release(files.activations)  # left by an earlier run; its space counts as free
+    chosen = _layers_to_keep(recogniser, split, files.activations, cache)
+    heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
+    if cache.half:
+        verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.activations, cache.key)
     if precision != "float32":
-        precision = prove_precision(stages, split.batches, split.front_end, recognition, precision)
-    measured = recognition.score(split.utterances)
-    rows = [
-        {"path": path, "words": words, "errors": errors, "hypothesis": recognition.hypotheses[path]}
-        for path, words, errors in zip(paths, measured.words.tolist(), measured.errors.tolist(), strict=True)
-    ]
-    summary = {"wer": measured.wer, "words": int(measured.words.sum()), "precision": precision, "utterances": rows}
-    write_json(files.summary, summary)
-    return Recognised(measured, histograms, prepared.histograms() if prepares else histograms)
+        precision = verify_precision(recogniser, split.batches, heard.hypotheses, heard.guides, precision)
+    errors = score(split.utterances, heard.hypotheses)
+    _write_summary(files.summary, split, errors, heard, precision)
+    return Measured(errors, plain, prepared)
 
 
-def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, dtype: np.dtype) -> list[int]:
-    costs = list(layer_costs(stages).values())
-    chosen = choose_layers(costs, cache_mb * MEGABYTE / split.samples, dtype)
-    if cache_mb and not chosen:
-        logging.warning("config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache_mb)
-    planned = sum(costs[k].bytes for k in chosen) * split.samples * dtype.itemsize / FLOAT_BYTES
+def _one_pass(
+    recogniser: Recogniser,
+    split: Split,
+    files: Files,
+    cache: Cache,
+    chosen: Sequence[int],
+    preparation: Preparation | None,
+) -> tuple[_Heard, dict[str, Histogram], dict[str, Histogram]]:
+    """Recognise every batch; write posteriors and hidden values; return texts and both kinds of histograms."""
+    heard = _Heard()
+    modules: Sequence[QuantizedModule] = recogniser.modules
+    with ExitStack() as stack:
+        posteriors = stack.enter_context(writing_arrays(files.posteriors, [u.path for u in split.utterances]))
+        writer = stack.enter_context(
+            keeping(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
+        )
+        plain = stack.enter_context(collecting(recogniser.model, modules))
+        prepared = stack.enter_context(collecting(recogniser.model, modules if preparation else [], preparation))
+        for number, (batch, context, state) in enumerate(loaded(recogniser, split.batches, "fp32")):
+            plain.context = prepared.context = context
+            for layer in range(recogniser.resumable + 1):
+                if layer in chosen:
+                    writer.keep(layer, number, state)
+                if layer < recogniser.resumable:
+                    state = recogniser.run(state, layer, layer + 1, context)
+            found = recogniser.recognise(state, recogniser.resumable, context)
+            check_finite(batch, found)
+            for utterance, recognised in zip(batch, found, strict=True):
+                heard.hypotheses[utterance.path] = recognised.text
+                if recognised.guide is not None:
+                    heard.guides[utterance.path] = list(recognised.guide)
+                posteriors.write(utterance.path, recognised.log_posteriors)
+    histograms = plain.histograms()
+    return heard, histograms, prepared.histograms() if preparation else histograms
+
+
+def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Heard, precision: str) -> None:
+    rows = []
+    for u, words, wrong in zip(split.utterances, errors.words.tolist(), errors.errors.tolist(), strict=True):
+        guide = {"guide": heard.guides[u.path]} if u.path in heard.guides else {}
+        row = {"path": u.path, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.path], **guide}
+        rows.append(row)
+    summary = {"wer": errors.wer, "words": int(errors.words.sum()), "precision": precision, "utterances": rows}
+    write_json(path, summary)
+
+
+def _layers_to_keep(recogniser: Recogniser, split: Split, index: Path, cache: Cache) -> list[int]:
+    """Indices of the layers whose inputs are kept; raise `StableQuantError` where the disk has no room for them."""
+    costs = list(layer_costs(recogniser).values())
+    samples = padded_samples(recogniser, split.batches)
+    chosen = choose_layers(costs, cache.disk_mb * MEGABYTE / samples, cache.dtype)
+    if cache.disk_mb and not chosen:
+        logging.warning(
+            "config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache.disk_mb
+        )
+    planned = sum(costs[k].bytes for k in chosen) * samples * cache.dtype.itemsize / FLOAT_BYTES
     free = shutil.disk_usage(index.parent).free
     if planned > free:
         raise StableQuantError(
@@ -201,6 +168,6 @@ def _layers_to_keep(stages: Stages, split: Split, index: Path, cache_mb: float, 
             f"{free / MEGABYTE:.0f} MB are free, the hidden values to keep take {planned / MEGABYTE:.0f} MB",
             "free some, or lower 'disk_mb' of 'cache' in the config",
         )
-    names = ", ".join(stages.names[k] for k in chosen)
+    names = ", ".join(recogniser.layers[k] for k in chosen)
     logging.info("keeping what enters %s: %.0f MB", names or "no layer", planned / MEGABYTE)
     return chosen

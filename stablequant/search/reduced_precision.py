@@ -1,53 +1,64 @@
-"""Reduced precision only where it is proven to change no hypothesis."""
+"""Reduced precision only where it is verified to change no hypothesis."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from stablequant.corpora.utterance import Batch
 from stablequant.progress import progress
-from stablequant.recognisers.batches import Batch, loaded
-from stablequant.recognisers.ctc.decoding import Recognition
-from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.wav2vec2.forward import Stages
+from stablequant.recognisers.family import Guide, Recognised, Recogniser
 from stablequant.search.activations import Activations, forget
+from stablequant.search.split import context_of, loaded
 
 
-def prove_half(
-    stages: Stages, batches: Sequence[Batch], expected: Recognition, index: Path, belongs: dict[str, str]
+def verify_half(
+    recogniser: Recogniser,
+    batches: Sequence[Batch],
+    expected: Mapping[str, str],
+    guides: Mapping[str, Guide],
+    index: Path,
+    key: Mapping[str, str],
 ) -> None:
-    """Recognise from every layer's stored values; those from which a hypothesis comes out otherwise are dropped."""
-    activations = Activations(index, belongs, stages.names)
+    """Recognise from every layer's stored values; drop those from which a hypothesis comes out otherwise.
+
+    ``expected`` are fp32's hypotheses and ``guides`` its tokens, by the utterance's path; ``key`` is the cache's.
+    """
+    activations = Activations(index, key, recogniser.layers)
     kept = activations.layers
     for number, batch in enumerate(progress(batches, label="half precision")):
-        frames = stages.frames([u.samples for u in batch])
+        context = context_of(recogniser, batch)
+        along = [guides.get(u.path) for u in batch]
         for layer in list(kept):
-            logits = stages.logits(stages.enter(activations.load(layer, number)), layer, frames)
-            if not _same(batch, frames.rows(logits), expected):
-                logging.warning("half precision of what enters %s changes a hypothesis: not kept", stages.names[layer])
+            state = recogniser.enter(activations.load(layer, number))
+            if not _same(batch, recogniser.recognise(state, layer, context, along), expected):
+                name = recogniser.layers[layer]
+                logging.warning("half precision of what enters %s changes a hypothesis: not kept", name)
                 kept.remove(layer)
-                forget(index, stages.names[layer])
+                forget(index, name)
 
 
-def prove_precision(
-    stages: Stages, batches: Sequence[Batch], front_end: FrontEnd, expected: Recognition, precision: str
+def verify_precision(
+    recogniser: Recogniser,
+    batches: Sequence[Batch],
+    expected: Mapping[str, str],
+    guides: Mapping[str, Guide],
+    precision: str,
 ) -> str:
     """``precision`` if no hypothesis comes out otherwise in it, else ``float32``."""
-    reduced = Stages(stages.model, getattr(torch, precision))
-    for batch, audio in loaded(batches, front_end, precision):
-        frames = reduced.frames([u.samples for u in batch])
-        if not _same(batch, frames.rows(reduced.logits(reduced.enter(audio), 0, frames)), expected):
+    reduced = recogniser.reduced(precision)
+    for batch, context, state in loaded(reduced, batches, precision):
+        along = [guides.get(u.path) for u in batch]
+        if not _same(batch, reduced.recognise(state, 0, context, along), expected):
             logging.warning("%s changes a hypothesis: the search computes in float32", precision)
             return "float32"
     return precision
 
 
-def _same(batch: Batch, rows: list[np.ndarray], expected: Recognition) -> bool:
-    """Whether logits by utterance are decoded as ``expected``, which what overflowed never is."""
-    if not all(np.isfinite(logits).all() for logits in rows):
-        return False
-    found = Recognition(expected.vocabulary)
-    found.add(batch, rows)
-    return all(expected.hypotheses[path] == hypothesis for path, hypothesis in found.hypotheses.items())
+def _same(batch: Batch, found: Sequence[Recognised], expected: Mapping[str, str]) -> bool:
+    """Whether a batch is recognised as ``expected``; posteriors that overflowed never are."""
+    return all(
+        bool(np.isfinite(recognised.log_posteriors).all()) and recognised.text == expected[utterance.path]
+        for utterance, recognised in zip(batch, found, strict=True)
+    )

@@ -11,8 +11,7 @@ import numpy as np
 from stablequant.quantization.histograms import WHOLE, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import percentile_range
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.search.racing import Racing
 from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, run_trials
 
@@ -39,7 +38,7 @@ class Candidate:
 
 
 def search_percentile(
-    stages: Stages,
+    recogniser: Recogniser,
     modules: list[QuantizedModule],
     histograms: Mapping[str, Histogram],
     percentiles: Sequence[float],
@@ -66,7 +65,7 @@ def search_percentile(
         return len(lost) > 1 and int(lost.sum()) == len(lost) - 1
 
     trials = [Trial(clipped(modules, histograms, percentile), calibration) for percentile in percentiles]
-    run_trials(stages, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
+    run_trials(recogniser, [Experiment(modules, trials, partial(race, racing) if racing else None)], calibration)
     return [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
 
 

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from stablequant.corpora.utterance import Batch, score
 from stablequant.progress import progress
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import ChannelScales, fake_quantized, fake_quantized_weights
-from stablequant.recognisers.batches import Batch, load_batch
-from stablequant.recognisers.ctc.decoding import Recognition, divergence
-from stablequant.recognisers.wav2vec2.forward import Frames, Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.recognisers.family import QuantizedModule, Recognised, Recogniser
+from stablequant.scoring.divergence import divergence
+from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.activations import Activations
 from stablequant.search.racing_order import looks
-from stablequant.search.recognise_reference import Reference, Split
+from stablequant.search.reference import Reference
+from stablequant.search.split import Split, check_finite, context_of
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Outcome:
     ----------
     wer: word error rate in percent
     degradation, ci_low, ci_high: points of WER lost against fp32 on the same utterances, with its 95 % interval
-    divergence: of the CTC posteriors from fp32's, nats per frame
+    divergence: of the posteriors from fp32's, nats per position (a frame of CTC, a token of a decoder)
     utterances: how many were recognised
     errors: word errors of each utterance, None where it was not recognised
-    divergences: of each utterance's posteriors, nats summed over its frames, None where it was not recognised
+    divergences: of each utterance's posteriors, nats summed over its positions, None where it was not recognised
     """
 
     wer: float
@@ -74,18 +75,17 @@ class Trial:
         self._place = {u.path: i for i, u in enumerate(calibration.split.utterances)}
         self._errors = np.full(len(self._place), -1)
         self._divergences = np.zeros(len(self._place))
-        self._frames = 0
+        self._positions = 0
 
-    def add(self, batch: Batch, logits: torch.Tensor, frames: Frames) -> None:
-        """Score a batch's logits ``(utterances, frames, classes)`` against transcripts and fp32's posteriors."""
-        recognition = Recognition(self._calibration.split.front_end.vocabulary)
-        rows = frames.rows(torch.log_softmax(logits, dim=-1))
-        recognition.add(batch, rows)
-        self._errors[[self._place[u.path] for u in batch]] = recognition.score(batch).errors
-        for utterance, row in zip(batch, rows, strict=True):
+    def add(self, batch: Batch, found: Sequence[Recognised]) -> None:
+        """Score what was recognised in a batch against transcripts and fp32's posteriors."""
+        check_finite(batch, found)
+        hypotheses = {u.path: recognised.text for u, recognised in zip(batch, found, strict=True)}
+        self._errors[[self._place[u.path] for u in batch]] = score(batch, hypotheses).errors
+        for utterance, recognised in zip(batch, found, strict=True):
             expected = self._calibration.reference.log_posteriors[utterance.path]
-            self._divergences[self._place[utterance.path]] = divergence(expected, row)
-            self._frames += len(row)
+            self._divergences[self._place[utterance.path]] = divergence(expected, recognised.log_posteriors)
+            self._positions += len(recognised.log_posteriors)
 
     @property
     def seen(self) -> np.ndarray:
@@ -105,13 +105,13 @@ class Trial:
 
     @property
     def divergences(self) -> np.ndarray:
-        """Nats of each utterance that was recognised, summed over its frames."""
+        """Nats of each utterance that was recognised, summed over its positions."""
         return self._divergences[self.seen]
 
     @property
     def divergence(self) -> float:
-        """Nats per frame."""
-        return float(self.divergences.sum()) / self._frames
+        """Nats per position."""
+        return float(self.divergences.sum()) / self._positions
 
     def outcome(self) -> Outcome:
         """What was measured so far."""
@@ -151,13 +151,13 @@ class Experiment:
         return [] if self.decided else [trial for trial in self.trials if not trial.stopped]
 
 
-def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: Calibration) -> None:
+def run_trials(recogniser: Recogniser, experiments: Sequence[Experiment], calibration: Calibration) -> None:
     """Recognise the calibration set with every trial; all but its layer stays in fp32.
 
     What lies before a layer is computed once per batch for all trials, from the nearest stored values.
     """
-    ordered = sorted(experiments, key=lambda e: stages.names.index(e.layer))
-    weights = {e.layer: calibration.weights(stages.model, e.modules) for e in ordered}
+    ordered = sorted(experiments, key=lambda e: recogniser.layers.index(e.layer))
+    weights = {e.layer: calibration.weights(recogniser.model, e.modules) for e in ordered}
     split = calibration.split
     seen, ahead = 0, looks(len(split.utterances))
     with progress(total=len(split.utterances), label=" ".join(weights)) as recognised:
@@ -165,7 +165,7 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
             running = [experiment for experiment in ordered if experiment.running]
             if not running:
                 break
-            _run_batch(stages, running, weights, calibration, number)
+            _run_batch(recogniser, running, weights, calibration, number)
             seen += len(batch)
             recognised.update(len(batch))
             if ahead and ahead[0] <= seen < len(split.utterances):
@@ -175,25 +175,26 @@ def run_trials(stages: Stages, experiments: Sequence[Experiment], calibration: C
 
 
 def _run_batch(
-    stages: Stages,
+    recogniser: Recogniser,
     experiments: list[Experiment],
     weights: Mapping[str, Mapping[str, torch.Tensor]],
     calibration: Calibration,
     number: int,
 ) -> None:
     batch = calibration.split.batches[number]
-    frames = stages.frames([u.samples for u in batch])
+    context = context_of(recogniser, batch)
+    guides = calibration.reference.guides_of(batch)
     activations = calibration.activations
-    hidden, entered = None, 0
+    state, entered = None, 0
     for experiment in experiments:
-        layer = stages.names.index(experiment.layer)
+        layer = min(recogniser.layers.index(experiment.layer), recogniser.resumable)
         stored = activations.nearest(layer) if activations else 0
         if activations and stored > entered:
-            hidden, entered = stages.enter(activations.load(stored, number)), stored
-        elif hidden is None:
-            hidden = stages.enter(load_batch(batch, calibration.split.front_end))
-        hidden, entered = stages.run(hidden, entered, layer, frames), layer
+            state, entered = recogniser.enter(activations.load(stored, number)), stored
+        elif state is None:
+            state = recogniser.load(batch)
+        state, entered = recogniser.run(state, entered, layer, context), layer
         for trial in experiment.running:
             scales = calibration.channel_scales
-            with fake_quantized(stages.model, experiment.modules, trial.ranges, scales, weights[experiment.layer]):
-                trial.add(batch, stages.logits(hidden, layer, frames), frames)
+            with fake_quantized(recogniser.model, experiment.modules, trial.ranges, scales, weights[experiment.layer]):
+                trial.add(batch, recogniser.recognise(state, layer, context, guides))

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from safetensors import safe_open
 
 from stablequant.errors import StableQuantError
-from stablequant.storage.files import replacing
+from stablequant.storage.files import refusing_damage, replacing
 
-DTYPES = {"F16": np.float16, "F32": np.float32}
-NAMES = {np.dtype(kind): name for name, kind in DTYPES.items()}
+NAMES = {np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}
 LENGTH_BYTES = 8  # little endian, the header's length
+HEADER_BYTES = 100_000_000  # at most, says the format
 ENTRY_BYTES = 160  # of the header, enough for one entry without its name
 
 
@@ -48,8 +49,16 @@ class ArrayWriter:
 
 @contextmanager
 def writing_arrays(path: Path, names: Iterable[str]) -> Iterator[ArrayWriter]:
-    """A writer of ``path``, which appears when the block ends without an error; ``names`` announces the arrays."""
+    """A writer of ``path``, which appears when the block ends without an error; ``names`` announces the arrays.
+
+    Raises
+    ------
+    StableQuantError
+        when they are more than a safetensors file can hold, which is some 450,000.
+    """
     reserved = 2 + sum(len(json.dumps(name)) + ENTRY_BYTES for name in names)
+    if reserved > HEADER_BYTES:
+        raise StableQuantError(path, "too many arrays for one safetensors file", "use fewer utterances")
     with replacing(path) as temporary, temporary.open("wb") as file:
         writer = ArrayWriter(file, reserved)
         yield writer
@@ -57,35 +66,27 @@ def writing_arrays(path: Path, names: Iterable[str]) -> Iterator[ArrayWriter]:
 
 
 class ArrayReader:
-    """The arrays of a file by name, each mapped into memory only while it is held.
+    """The arrays of a safetensors file by name, each read when it is asked for.
 
     ``output`` is what Snakemake must miss to make the file again, where that is another one.
 
     Raises
     ------
     StableQuantError
-        when the file is missing, incomplete or not what `ArrayWriter` writes.
+        when the file is missing, incomplete or damaged, or has no array of that name.
     """
 
     def __init__(self, path: Path, output: Path | None = None) -> None:
-        self.path = path
-        remedy = f"delete {output or 'it'}, and run again"
-        try:
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-                size = path.stat().st_size
-                self._entries = json.loads(file.read(min(length, size)))
-            self._start = LENGTH_BYTES + length
-            end = max((entry["data_offsets"][1] for entry in self._entries.values()), default=0)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StableQuantError(path, f"not readable as stored arrays ({error})", remedy) from error
-        if size != self._start + end:
-            raise StableQuantError(path, f"{size} bytes, not {self._start + end}: its writing was interrupted", remedy)
+        self.path, self._output = path, output
+        with refusing_damage(path, output):
+            # With "mmap" all that was ever read would count as this process's memory as long as the file is open.
+            self._file = safe_open(path, "numpy", backend="pread")
+
+    @property
+    def names(self) -> list[str]:
+        """Of all arrays."""
+        return list(self._file.keys())
 
     def __getitem__(self, name: str) -> np.ndarray:
-        entry = self._entries[name]
-        shape = tuple(entry["shape"])
-        dtype = DTYPES[entry["dtype"]]
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(self.path, dtype, "r", self._start + entry["data_offsets"][0], shape)
+        with refusing_damage(self.path, self._output):
+            return self._file.get_tensor(name)

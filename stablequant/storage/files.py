@@ -109,10 +109,22 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
         raise StableQuantError(path, f"not readable as a table ({error})", "delete it, and run again") from error
 
 
+@contextmanager
+def refusing_damage(path: Path, output: Path | None = None) -> Iterator[None]:
+    """Turn what safetensors raises while it reads ``path`` into a `StableQuantError`.
+
+    ``output`` is what Snakemake must miss to make the file again, where that is another one.
+    """
+    remedy = f"delete {output or 'it'}, and run again"
+    try:
+        yield
+    except OSError as error:
+        raise StableQuantError(path, f"cannot be read ({error})", remedy) from error
+    except SafetensorError as error:
+        raise StableQuantError(path, f"damaged or incomplete ({error})", remedy) from error
+
+
 def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, np.ndarray]:
     """The tensors of a safetensors file whose names are ``wanted``; others are not read."""
-    try:
-        with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in filter(wanted, file.keys())}
-    except (OSError, SafetensorError) as error:
-        raise StableQuantError(path, f"damaged ({error})", "delete it, and run again") from error
+    with refusing_damage(path), safe_open(path, "numpy") as file:
+        return {name: file.get_tensor(name) for name in filter(wanted, file.keys())}

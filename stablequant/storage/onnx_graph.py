@@ -1,5 +1,6 @@
 """Graphs on disk, and finding and tidying their nodes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,6 +15,15 @@ MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)  # of a file, less what is no weight;
 def load_graph(path: Path) -> ir.Model:
     """The graph with all its weights in memory."""
     return ir.external_data.load_to_model(ir.load(path))
+
+
+def graph_files(main: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Where a recogniser's graphs lie, by name: the first in ``main``, others beside it.
+
+    Beside ``fp32.onnx`` the graph ``decoder`` lies in ``fp32.decoder.onnx``.
+    """
+    first, *others = names
+    return {first: main, **{name: main.with_name(f"{main.stem}.{name}.onnx") for name in others}}
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

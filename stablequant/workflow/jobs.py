@@ -1,8 +1,6 @@
 """What every job of the workflow does around its work: a log, and a clean end when the user's data is at fault."""
 
-import errno
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -10,16 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
+from stablequant.faults import fault_of_the_machine
 from stablequant.workflow.memory import peak_rss_bytes
-
-FAULTS = {
-    errno.ENOSPC: "no space is left on the disk; free some, and run again",
-    errno.EDQUOT: "the disk quota is used up; free some space, and run again",
-    errno.EROFS: "the file system is read-only; make it writable, or run in another folder",
-    errno.EACCES: "not permitted; correct the permissions, and run again",
-    errno.EIO: "the disk fails; copy the project elsewhere, and run again",
-}
-OUT_OF_MEMORY = ("not enough memory", "out of memory", "could not create a primitive")  # the last is oneDNN's
 
 
 @contextmanager
@@ -49,17 +39,3 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
         fault = fault_of_the_machine(error)
         logging.error(fault) if fault else logging.exception("the job failed")
         sys.exit(1)
-
-
-def fault_of_the_machine(error: Exception) -> str | None:
-    """One sentence for an error that no program can help; None for any other."""
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
-        return "out of memory; lower 'batch_mb' in the config, or run fewer jobs at once: snakemake --cores 1"
-    if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "stablequant":
-        return f"{error.name}: the package cannot be loaded ({error}); install what requirements.lock lists"
-    code = error.errno if isinstance(error, OSError) else None
-    if code not in FAULTS:  # libraries in other languages hand on what the system said
-        code = next((fault for fault in FAULTS if os.strerror(fault) in str(error)), None)
-    if code in FAULTS:
-        return f"{getattr(error, 'filename', None) or 'a file of this job'}: {FAULTS[code]}; what was finished is kept"
-    return None

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,11 @@ def provenance(rule: str, output: str, inputs: Mapping[str, Path], params: Mappi
     ``output`` is what the job made, ``inputs`` what it read, by name; ``params`` its settings and its ``code`` digest.
     There is no time and no absolute path in it, so that a repetition gives the same bytes.
     """
-    settings = {name: value for name, value in params.items() if name != "code"}
+    settings = {
+        name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        for name, value in params.items()
+        if name != "code"
+    }
     return {
         "command": f"snakemake {output}",
         "rule": rule,

@@ -8,29 +8,24 @@ import csv
 import math
 from pathlib import Path
 
-from stablequant.recognisers.sources import checkpoint_files, is_hub_identifier
-
 MB = 1_000_000
-LAYER_BYTES = 100 * MB  # of one transformer layer in float32, as in the widest published (wav2vec 2.0 conformer large)
+HUB_BYTES = 1500 * MB  # of a checkpoint on the hub that was not downloaded yet, as most large ones have
 PROCESS_MB = 1900  # of Python and torch
 START_MINUTES = 10  # of two Snakemakes and Python on a slow file system
 SECONDS_PER_MB = 0.5  # to load, convert, export or build a checkpoint
 SECONDS_PER_MB_AND_AUDIO_SECOND = 0.004  # to recognise on one core
 GPU_SPEED = 20  # times one core; assumed, not measured
-SAMPLE_RATE = 16_000  # of all known recognisers
 
 
-def checkpoint_bytes(source: str, layers: list[str]) -> int:
-    """Size of a local checkpoint's files; of one on the hub an upper estimate by its transformer ``layers``."""
-    if is_hub_identifier(source):
-        return LAYER_BYTES * sum(layer.startswith("transformer") for layer in layers)
-    return sum(Path(file).stat().st_size for file in checkpoint_files(source))
+def file_bytes(files: list[str]) -> int:
+    """Size of files together."""
+    return sum(Path(file).stat().st_size for file in files)
 
 
-def audio_seconds(utterances: Path) -> float:
+def audio_seconds(utterances: Path, sample_rate: int) -> float:
     """Length of all utterances of a table. Raises FileNotFoundError while there is none, which Snakemake waits for."""
     with utterances.open(encoding="utf-8", newline="") as file:
-        return sum(int(row["samples"]) for row in csv.DictReader(file, delimiter="\t")) / SAMPLE_RATE
+        return sum(int(row["samples"]) for row in csv.DictReader(file, delimiter="\t")) / sample_rate
 
 
 def memory_mb(size: int, copies: int, batch_mb: float, attempt: int) -> int:

@@ -10,7 +10,7 @@ from conftest import PROJECT
 
 from stablequant.errors import StableQuantError
 from stablequant.storage.files import read_table, read_tensors, write_text
-from stablequant.workflow.jobs import fault_of_the_machine
+from stablequant.faults import fault_of_the_machine
 
 JOB = """
 import sys; sys.path.insert(0, {project!r})

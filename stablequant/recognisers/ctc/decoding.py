@@ -1,48 +1,81 @@
-"""Recognising a split with anything that turns audio into CTC logits."""
+"""A CTC recogniser that runs as an engine: logits of its one graph, decoded by best path."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import median
 
 import numpy as np
 
-from stablequant.corpora.list_utterances import Utterance
-from stablequant.errors import StableQuantError
-from stablequant.recognisers.batches import Batch
-from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.scoring.word_errors import WordErrors, word_errors
+from stablequant.corpora.utterance import Batch, Utterance
+from stablequant.recognisers.batches import make_batches
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.words import cut, kept_frames, words_of
+from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.sizes import Footprint
 
-Infer = Callable[[np.ndarray], np.ndarray]  # float32 (batch, samples) -> logits, float32 (batch, frames, classes)
-
-
-@dataclass
-class Recognition:
-    """Hypotheses by the utterance's path, as batches come in."""
-
-    vocabulary: Vocabulary
-    hypotheses: dict[str, str] = field(default_factory=dict)
-
-    def add(self, batch: Batch, logits: Iterable[np.ndarray]) -> None:
-        """Decode the best path of each utterance's logits ``(frames, classes)``, which must be finite."""
-        for utterance, rows in zip(batch, logits, strict=True):
-            if not np.isfinite(rows).all():
-                raise StableQuantError(
-                    utterance.path, "what the network makes of it are no finite numbers", "take an intact checkpoint"
-                )
-            self.hypotheses[utterance.path] = self.vocabulary.decode(rows.argmax(axis=-1))
-
-    def score(self, utterances: list[Utterance]) -> WordErrors:
-        """Word errors in the order of ``utterances``."""
-        return word_errors([u.transcript for u in utterances], [self.hypotheses[u.path] for u in utterances])
+GRAPH = "model"  # the only graph of a CTC recogniser
+INPUT, OUTPUT = "input_values", "logits"
+OVERLAP_SECONDS = 2.0  # of two chunks; each leaves the half at its end to its neighbour, which hears what follows
+SIGNATURE = Signature(
+    inputs={INPUT: Tensor(("batch", "samples"))},
+    outputs={OUTPUT: Tensor(("batch", "frames", "classes"))},
+    warm_up={"batch": 1, "samples": 16_000},
+)
 
 
-def recognise(infer: Infer, batches: Iterable[tuple[Batch, np.ndarray]], vocabulary: Vocabulary) -> Recognition:
-    """Recognise batches and their audio by best path."""
-    recognition = Recognition(vocabulary)
-    for batch, audio in batches:
-        recognition.add(batch, infer(audio))
-    return recognition
+def limits_of(samples: Sequence[int], shortest: int, longest: int) -> dict[str, Limits]:
+    """Of the axis ``samples``, tuned for the median of ``samples``.
+
+    An engine takes nothing beyond, so the limits are wide: from the ``shortest`` audio that has a frame to ``longest``
+    samples, or the longest utterance where that is longer.
+    """
+    return {"samples": Limits(min(shortest, *samples), int(median(samples)), max(longest, *samples))}
 
 
-def divergence(expected: np.ndarray, found: np.ndarray) -> float:
-    """Kullback-Leibler divergence of the log posteriors ``found`` from ``expected``, nats summed over frames."""
-    return float((np.exp(expected) * (expected - found)).sum(dtype=np.float64))
+class CtcDecoder:
+    """``network`` is the graph; ``memory`` what recognising takes, whose ``hop`` is a frame's samples."""
+
+    def __init__(self, front_end: FrontEnd, memory: Footprint, network: Network) -> None:
+        self._front_end, self._memory, self._network = front_end, memory, network
+
+    def batches(self, utterances: Sequence[Utterance], budget: float, most: float = math.inf) -> list[Batch]:
+        """Batches of equally long utterances, since engines know no padding."""
+        return make_batches(utterances, self._memory, budget, most=most)
+
+    def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
+        """Hypotheses of recordings of one length, each float32 ``(samples,)``."""
+        logits = self._logits(np.stack([self._front_end.prepare(samples) for samples in audio]))
+        return [self._front_end.vocabulary.decode(row.argmax(axis=-1)) for row in logits]
+
+    def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
+        """Words of a recording of any length.
+
+        One longer than ``chunk_seconds`` is cut into chunks that overlap, so that no word is cut.
+        """
+        if not chunk_seconds > 2 * OVERLAP_SECONDS:
+            raise ValueError(f"chunks of {chunk_seconds} s; take more than {2 * OVERLAP_SECONDS:g}")
+        logits = self._whole(samples, chunk_seconds, budget, most)
+        return words_of(logits, self._front_end.vocabulary, self._memory.hop / self._front_end.sample_rate)
+
+    def _whole(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> np.ndarray:
+        """Logits of the whole recording, ``(frames, classes)``."""
+        rate, shortest, hop = self._front_end.sample_rate, self._front_end.shortest_samples, self._memory.hop
+        padded = np.pad(samples, (0, max(0, shortest - len(samples))))
+        chunks = cut(len(padded), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
+        rows = max(1, int(min(most, budget / self._memory.bytes(chunks[0].stop - chunks[0].start))))
+        parts: list[np.ndarray] = []
+        for _, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
+            listed = list(group)
+            for first in range(0, len(listed), rows):
+                audio = [self._front_end.prepare(padded[chunk]) for chunk in listed[first : first + rows]]
+                parts += list(self._logits(np.stack(audio)))
+        return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
+
+    def _logits(self, audio: np.ndarray) -> np.ndarray:
+        """Of prepared audio ``(recordings, samples)``, ``(recordings, frames, classes)``."""
+        found = self._network({INPUT: np.ascontiguousarray(audio, dtype=np.float32)})[OUTPUT]
+        for row, logits in enumerate(found):
+            if not np.isfinite(logits).all():
+                raise NotFiniteError(row)
+        return found

@@ -1,17 +1,17 @@
-"""The recogniser as an fp32 ONNX graph whose quantizable nodes carry their module's name."""
+"""A CTC recogniser as an fp32 ONNX graph."""
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+import onnx_ir as ir
 import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from stablequant.recognisers.ctc.front_end import INPUT, OUTPUT
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.storage.onnx_graph import name_nodes, save_graph, strip_metadata
+from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT
+from stablequant.recognisers.family import QuantizedModule
+from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
 
 class _Logits(torch.nn.Module):
@@ -36,8 +36,8 @@ def _unmasked() -> Iterator[None]:
         del ALL_MASK_ATTENTION_FUNCTIONS["eager"]
 
 
-def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Path) -> None:
-    """Export ``model``, loaded with eager attention.
+def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], shortest: int) -> ir.Model:
+    """The graph of ``model``, which was loaded with eager attention and takes ``shortest`` samples or more.
 
     ``input_values``, float32 ``(batch, samples)``, becomes ``logits``, ``(batch, frames, classes)``; batch and samples
     are dynamic. Of the exporter's metadata only what the pipeline uses stays: the node that computes a module's product
@@ -45,7 +45,7 @@ def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Pa
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=400)}
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest)}
     with warnings.catch_warnings(), _unmasked():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -61,4 +61,4 @@ def export_onnx(model: torch.nn.Module, modules: list[QuantizedModule], path: Pa
         raise RuntimeError("torch exported nothing")
     name_nodes(program.model, {m.module for m in modules})
     strip_metadata(program.model)
-    save_graph(program.model, path)
+    return program.model

@@ -1,8 +1,12 @@
 """What stands before and behind the network: sample rate, normalisation, vocabulary."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+import numpy as np
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
@@ -10,7 +14,6 @@ from stablequant.storage.files import read_json, write_json
 
 Entry = TypeVar("Entry", int, bool)
 HIGHEST_RATE = 768_000  # Hz, of any recording
-INPUT, OUTPUT = "input_values", "logits"  # what every graph and engine of a recogniser calls its own
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -24,25 +27,52 @@ class FrontEnd:
     do_normalize: whether each utterance is brought to zero mean and unit variance
     vocabulary: of the CTC head
     epsilon: added to that variance; 1e-7 in Hugging Face's preprocessing, 1e-5 in fairseq's
+    shortest_samples: the least audio that gives a frame
     """
 
     sample_rate: int
     do_normalize: bool
     vocabulary: Vocabulary
     epsilon: float = 1e-7
+    shortest_samples: int = 400
+
+    def spell(self, transcript: str) -> str:
+        """The transcript as the recogniser would write it, see `Vocabulary.spell`."""
+        return self.vocabulary.spell(transcript)
+
+    def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
+        """How often spelled ``transcripts`` hold what the recogniser can never write."""
+        return self.vocabulary.unknown(transcripts)
+
+    def prepare(self, samples: np.ndarray) -> np.ndarray:
+        """Samples, float32 ``(samples,)``, as the network takes them."""
+        return normalise(samples, self.epsilon) if self.do_normalize else samples
+
+
+def normalise(samples: np.ndarray, epsilon: float) -> np.ndarray:
+    """Zero mean and unit variance over the utterance; ``epsilon`` is added to the variance."""
+    centred = samples - samples.mean()
+    return centred / np.sqrt(centred.var() + epsilon)
 
 
 def read_front_end(folder: Path) -> FrontEnd:
     """Read it from a checkpoint's or an engine's folder."""
     preprocessor = folder / "preprocessor_config.json"
     vocabulary = read_vocabulary(folder, _entry(folder / "config.json", "pad_token_id", int))
-    rate, normalize = _entry(preprocessor, "sampling_rate", int), _entry(preprocessor, "do_normalize", bool)
-    if not 0 < rate <= HIGHEST_RATE:
-        raise StableQuantError(preprocessor, f"a 'sampling_rate' of {rate} Hz", "correct it")
+    rate, normalize = read_sample_rate(folder), _entry(preprocessor, "do_normalize", bool)
     epsilon = read_json(preprocessor).get("variance_epsilon", FrontEnd.epsilon)
     if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
         raise StableQuantError(preprocessor, f"a 'variance_epsilon' of {epsilon!r}", "correct it")
     return FrontEnd(rate, normalize, vocabulary, epsilon)
+
+
+def read_sample_rate(folder: Path) -> int:
+    """Sample rate in Hz of a checkpoint's or an engine's folder."""
+    preprocessor = folder / "preprocessor_config.json"
+    rate = _entry(preprocessor, "sampling_rate", int)
+    if not 0 < rate <= HIGHEST_RATE:
+        raise StableQuantError(preprocessor, f"a 'sampling_rate' of {rate} Hz", "correct it")
+    return rate
 
 
 def write_front_end(folder: Path, front_end: FrontEnd) -> None:

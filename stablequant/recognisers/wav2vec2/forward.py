@@ -1,7 +1,7 @@
-"""The recogniser as a chain of its layers, so that a pass may start and end at any of them."""
+"""A recogniser of the wav2vec 2.0 kind as a chain of its layers, so that a pass may start and end at any of them."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,133 +9,123 @@ import numpy as np
 import torch
 from transformers.masking_utils import create_bidirectional_mask
 
-from stablequant.recognisers.wav2vec2.layers import layer_names_of
+from stablequant.corpora.utterance import Batch, Utterance, load_audio
+from stablequant.recognisers.batches import make_batches
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.family import Guide, Recognised, State
+from stablequant.recognisers.wav2vec2.frames import Frames
+from stablequant.recognisers.wav2vec2.layers import layer_names_of, quantized_modules
+from stablequant.recognisers.wav2vec2.memory import footprint, tolerates_padding
+
+HIDDEN = "hidden"  # the one tensor of a state
+Layer = Callable[[torch.Tensor, Frames], torch.Tensor]
 
 
-class Frames:
-    """What the layers must know of a batch beside its values: how long each utterance is.
-
-    Attributes
-    ----------
-    samples: of audio in the batch, padding included
-    padded: whether the utterances differ in length, so that what follows the shorter ones is padding
-    counts: frames of each utterance at the encoder's rate
-    """
-
-    def __init__(self, config: Any, samples: Sequence[int]) -> None:
-        self.samples = max(samples) * len(samples)
-        self.padded = len(set(samples)) > 1
-        self._lengths = [list(samples)]
-        for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-            self._lengths.append([(length - kernel) // stride + 1 for length in self._lengths[-1]])
-        self.counts = self._lengths[-1]
-        self._shared: dict[str, Any] = {}
-
-    def entering(self, layer: str) -> list[int]:
-        """Length of each utterance in the values that enter ``layer``."""
-        return self._lengths[int(layer[3:]) - 1] if layer.startswith("cnn") else self.counts
-
-    def mask(self, hidden: torch.Tensor) -> torch.Tensor | None:
-        """bool ``(utterances, frames)``, true where there is audio; None where nothing is padded."""
-        if not self.padded:
-            return None
-        frames = torch.arange(hidden.shape[1], device=hidden.device)
-        return frames < torch.tensor(self.counts, device=hidden.device)[:, None]
-
-    def rows(self, values: torch.Tensor) -> list[np.ndarray]:
-        """``values`` ``(utterances, frames, classes)`` of each utterance, without padding."""
-        return [row[:count] for row, count in zip(values.cpu().numpy(), self.counts, strict=True)]
-
-    def shared(self, name: str, compute: Callable[[], Any]) -> Any:
-        """What all layers and all passes of the batch share, computed once."""
-        if name not in self._shared:
-            self._shared[name] = compute()
-        return self._shared[name]
-
-
-Run = Callable[[torch.Tensor, Frames], torch.Tensor]
-
-
-class Stages:
+class Wav2Vec2Recogniser:
     """A CTC model's layers in the order in which audio passes them; all of them together are ``model(audio).logits``.
 
-    Attributes
-    ----------
-    names: the layers, ``cnn01`` ... ``head``; layer ``i`` turns the hidden values before it into those before ``i + 1``
-    samples: of audio that passed each layer so far, by which passes are counted
+    Attributes and methods as in `stablequant.recognisers.family.Recogniser`. A state is one tensor: audio
+    ``(utterances, samples)``, up to ``projection`` ``(utterances, channels, frames)``, then ``(utterances, frames,
+    width)``, and behind the head ``(utterances, frames, classes)``.
     """
 
-    def __init__(self, model: Any, precision: torch.dtype = torch.float32) -> None:
-        self.model = model
-        self.names = layer_names_of(model.config.to_dict())
+    def __init__(self, model: Any, writing: FrontEnd, precision: str = "float32") -> None:
+        self.model, self.writing = model, writing
+        self._config = model.config.to_dict()
+        self.modules = quantized_modules(self._config)
+        self.layers = layer_names_of(self._config)
+        self.resumable = len(self.layers) - 1
         self.samples: Counter[str] = Counter()
-        self._precision = precision
+        self._precision: torch.dtype = getattr(torch, precision)
         self._device = next(model.parameters()).device
         self._encoder = model.base_model.encoder
-        runs: list[Run] = [partial(_convolution, layer) for layer in model.base_model.feature_extractor.conv_layers]
+        runs: list[Layer] = [partial(_convolution, layer) for layer in model.base_model.feature_extractor.conv_layers]
         runs.append(self._projection)
-        if "positional" in self.names:
+        if "positional" in self.layers:
             runs.append(self._positional)
         runs += [partial(self._transformer, layer) for layer in self._encoder.layers]
         runs.append(self._head)
-        self._runs = dict(zip(self.names, runs, strict=True))
+        self._runs = dict(zip(self.layers, runs, strict=True))
         pre_norm = getattr(model.config, "do_stable_layer_norm", False)
         self._norm_after = pre_norm or model.config.model_type == "wav2vec2-conformer"
 
-    def frames(self, samples: Sequence[int]) -> Frames:
-        """What the layers must know of a batch of utterances of so many ``samples``."""
-        return Frames(self.model.config, samples)
+    def reduced(self, precision: str) -> "Wav2Vec2Recogniser":
+        """The same model computing in ``precision``: float32, bfloat16 or float16."""
+        return Wav2Vec2Recogniser(self.model, self.writing, precision)
 
-    def enter(self, values: Any) -> torch.Tensor:
-        """Audio ``(utterances, samples)`` or stored hidden values, float32 on the recogniser's device."""
-        return torch.as_tensor(values).to(self._device, torch.float32)
+    def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
+        """Batches in a random order, padded where that changes nothing."""
+        return make_batches(utterances, footprint(self._config), budget, tolerates_padding(self._config), seed)
+
+    def context(self, samples: Sequence[int]) -> Frames:
+        """What the layers must know of a batch of utterances of so many ``samples``."""
+        return Frames(self._config, samples)
+
+    def load(self, batch: Batch) -> State:
+        """The batch's audio, float32 ``(utterances, samples)``; zeros follow a shorter utterance."""
+        audio = np.zeros((len(batch), max(u.samples for u in batch)), dtype=np.float32)
+        for row, utterance in zip(audio, batch, strict=True):
+            row[: utterance.samples] = self.writing.prepare(load_audio(utterance, self.writing.sample_rate))
+        return self.enter({HIDDEN: audio})
+
+    def silence(self, samples: int) -> State:
+        """Zeros ``(1, samples)``."""
+        return self.enter({HIDDEN: np.zeros((1, samples), dtype=np.float32)})
+
+    def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
+        """Audio or stored hidden values, float32 on the recogniser's device."""
+        return {name: torch.as_tensor(values).to(self._device, torch.float32) for name, values in arrays.items()}
 
     @torch.inference_mode()
-    def run(self, hidden: torch.Tensor, first: int, last: int, frames: Frames) -> torch.Tensor:
-        """Pass ``hidden`` through the layers from number ``first`` to before number ``last``.
-
-        Before the first layer it is audio ``(utterances, samples)``, up to ``projection`` ``(utterances, channels,
-        frames)``, then ``(utterances, frames, width)``, and behind the head ``(utterances, frames, classes)``.
-        """
+    def run(self, state: State, first: int, last: int, context: Frames) -> State:
+        """Pass ``state`` from before layer ``first`` to before layer ``last``."""
+        hidden = state[HIDDEN]
         reduced = self._precision != torch.float32
         with torch.autocast(self._device.type, self._precision, enabled=reduced):
-            for name in self.names[first:last]:
-                hidden = self._runs[name](hidden, frames)
-                self.samples[name] += frames.samples
-        return hidden
+            for name in self.layers[first:last]:
+                hidden = self._runs[name](hidden, context)
+                self.samples[name] += context.samples
+        return {HIDDEN: hidden}
 
-    def logits(self, hidden: torch.Tensor, first: int, frames: Frames) -> torch.Tensor:
-        """The CTC logits, float32 ``(utterances, frames, classes)``, of what enters layer number ``first``."""
-        return self.run(hidden, first, len(self.names), frames).float()
+    def logits(self, state: State, first: int, context: Frames) -> torch.Tensor:
+        """The CTC logits, float32 ``(utterances, frames, classes)``, from the state before layer ``first``."""
+        return self.run(state, first, len(self.layers), context)[HIDDEN].float()
 
-    def _projection(self, hidden: torch.Tensor, frames: Frames) -> torch.Tensor:
+    def recognise(
+        self, state: State, first: int, context: Frames, guides: Sequence[Guide] | None = None
+    ) -> list[Recognised]:
+        """Each utterance's best path and its log posteriors by frame; CTC follows no guide."""
+        rows = context.rows(torch.log_softmax(self.logits(state, first, context), dim=-1))
+        return [Recognised(self.writing.vocabulary.decode(row.argmax(axis=-1)), row) for row in rows]
+
+    def _projection(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
         projected = self.model.base_model.feature_projection(hidden.transpose(1, 2))
         if isinstance(projected, tuple):  # wav2vec 2.0 returns the normalised features too
             projected = projected[0]
-        mask = frames.mask(projected)
+        mask = context.mask(projected)
         return projected if mask is None else projected.masked_fill(~mask[..., None], 0)
 
-    def _positional(self, hidden: torch.Tensor, _frames: Frames) -> torch.Tensor:
+    def _positional(self, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
         hidden = hidden + self._encoder.pos_conv_embed(hidden)
         return hidden if self._norm_after else self._encoder.layer_norm(hidden)
 
-    def _transformer(self, layer: Any, hidden: torch.Tensor, frames: Frames) -> torch.Tensor:
+    def _transformer(self, layer: Any, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
         kind = self.model.config.model_type
         if kind == "wavlm":
-            mask = frames.shared("mask", lambda: frames.mask(hidden))
-            bias = frames.shared("bias", lambda: self._position_bias(hidden))
+            mask = context.shared("mask", lambda: context.mask(hidden))
+            bias = context.shared("bias", lambda: self._position_bias(hidden))
             return layer(hidden, attention_mask=mask, position_bias=bias)[0]
-        mask = frames.shared("mask", lambda: self._attention_mask(hidden, frames))
+        mask = context.shared("mask", lambda: self._attention_mask(hidden, context))
         if kind == "wav2vec2-conformer":
-            positions = frames.shared("positions", lambda: self._positions(hidden))
+            positions = context.shared("positions", lambda: self._positions(hidden))
             return layer(hidden, attention_mask=mask, relative_position_embeddings=positions)
         return layer(hidden, attention_mask=mask)
 
-    def _head(self, hidden: torch.Tensor, _frames: Frames) -> torch.Tensor:
+    def _head(self, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
         return self.model.lm_head(self._encoder.layer_norm(hidden) if self._norm_after else hidden)
 
-    def _attention_mask(self, hidden: torch.Tensor, frames: Frames) -> Any:
-        mask = frames.mask(hidden)
+    def _attention_mask(self, hidden: torch.Tensor, context: Frames) -> Any:
+        mask = context.mask(hidden)
         if mask is None:
             return None
         return create_bidirectional_mask(config=self.model.config, inputs_embeds=hidden, attention_mask=mask)
@@ -149,5 +139,5 @@ class Stages:
         return self._encoder.embed_positions(hidden) if self._encoder.embed_positions is not None else None
 
 
-def _convolution(layer: torch.nn.Module, hidden: torch.Tensor, _frames: Frames) -> torch.Tensor:
+def _convolution(layer: torch.nn.Module, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
     return layer(hidden[:, None] if hidden.ndim == 2 else hidden)

@@ -1,47 +1,19 @@
-"""Hugging Face checkpoints: a local folder, or one downloaded from the hub."""
+"""CTC checkpoints in Hugging Face layout."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from transformers import AutoModelForCTC, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
+from stablequant.faults import fault_of_the_machine
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.unpickling import refusal
 from stablequant.recognisers.wav2vec2.layers import ENCODER_OF
 from stablequant.storage.files import read_json
-from stablequant.workflow.jobs import fault_of_the_machine
-
-TEXTS = ["*.json"]
-SAFE_WEIGHTS = ["model*.safetensors"]
-PICKLED_WEIGHTS = ["pytorch_model*.bin"]
-
-
-def download(identifier: str) -> Path:
-    """Folder of the hub's ``owner/name`` or ``owner/name@revision``, from the local cache where it is there already.
-
-    Pickled weights are fetched only where there are no safetensors.
-    """
-    name, _, revision = identifier.partition("@")
-    try:
-        for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
-            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + weights))
-            if any(file for pattern in weights for file in folder.glob(pattern)):
-                break
-    except Exception as error:  # the hub's library raises what its network library raises
-        if fault_of_the_machine(error):
-            raise
-        reason = str(error).strip().splitlines()[0]
-        raise StableQuantError(
-            identifier, f"the hub does not give it ({reason})", "correct the name, or download it and give its folder"
-        ) from error
-    logging.info("%s: revision %s", name, folder.name)
-    return folder
 
 
 def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:

@@ -1,8 +1,9 @@
-"""The units that are quantized together, and the names of everything that belongs to them."""
+"""Layers of a wav2vec 2.0 kind of recogniser: what is quantized together, and the names of all modules in it."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from stablequant.recognisers.family import QuantizedModule
 
 # model_type in config.json -> the encoder's attribute in the CTC model
 ENCODER_OF = {
@@ -35,24 +36,6 @@ CONFORMER = {
 }
 
 
-@dataclass(frozen=True)
-class QuantizedModule:
-    """One Linear or Conv1d.
-
-    Attributes
-    ----------
-    layer: name of the unit that is probed and searched as a whole, ``cnn01`` ... ``head``
-    kind: ``cnn``, ``projection``, ``positional``, ``transformer`` or ``head``
-    module: dotted path in the Hugging Face model, which is also its node's name in the exported graph
-    activation: name of the module's input; modules that read the same tensor share it
-    """
-
-    layer: str
-    kind: str
-    module: str
-    activation: str
-
-
 def layer_names(cnn: int, transformer: int, positional: bool = True) -> list[str]:
     """Names of all layers in the order in which audio passes them."""
     return [
@@ -68,12 +51,6 @@ def layer_names_of(config: Mapping[str, Any]) -> list[str]:
     """Names of all layers of the checkpoint whose ``config.json`` is ``config``."""
     positional = config.get("model_type") != "wav2vec2-conformer"  # positions enter a conformer's attention instead
     return layer_names(len(config["conv_dim"]), config["num_hidden_layers"], positional)
-
-
-def jobs_of_layers(layers: Sequence[str], size: int) -> dict[str, list[str]]:
-    """``layers`` in groups of ``size``, by a name: that of the one layer, or those of the first and the last."""
-    groups = [list(layers[start : start + size]) for start in range(0, len(layers), size)]
-    return {"-".join(dict.fromkeys([group[0], group[-1]])): group for group in groups}
 
 
 def quantized_modules(config: Mapping[str, Any]) -> list[QuantizedModule]:
@@ -118,8 +95,3 @@ def _transformer(config: Mapping[str, Any]) -> dict[str, str]:
         return CONFORMER
     one = {part: "qkv" if tensor in ("qk", "v") else tensor for part, tensor in CONFORMER.items()}
     return {**one, "self_attn.linear_pos": "pos"} if positions == "relative" else one
-
-
-def layer_of_activation(activation: str) -> str:
-    """The layer an activation belongs to: ``transformer03.fc1`` -> ``transformer03``."""
-    return activation.split(".")[0]

@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import re
 import tarfile
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,14 +13,28 @@ from pathlib import Path
 import pytest
 from conftest import write_speech
 
+from stablequant.corpora import download_librispeech
 from stablequant.corpora.download_librispeech import MD5, fetch
 from stablequant.corpora.write_manifest import manifest_of
 from stablequant.errors import StableQuantError
+from stablequant.faults import fault_of_the_machine
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """Serves a folder; what lies below ``cut/`` is promised longer than it is, below ``silent/`` nothing comes."""
+
     def log_message(self, *_: object) -> None:
         pass
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/silent/"):
+            time.sleep(2)
+        else:
+            super().do_GET()
+
+    def send_header(self, keyword: str, value: str) -> None:
+        longer = keyword == "Content-Length" and self.path.startswith("/cut/")
+        super().send_header(keyword, str(int(value) + 1) if longer else value)
 
 
 @pytest.fixture
@@ -74,6 +90,31 @@ def test_what_is_not_the_published_archive_is_refused(tmp_path, mirror):
     archive.write_bytes(archive.read_bytes()[:1000])
     refused(tmp_path, url, md5_of(folder), "cannot be unpacked")
     refused(tmp_path, "http://127.0.0.1:9", MD5["dev-clean"], "cannot be downloaded")
+
+
+def test_a_download_that_breaks_off_or_hangs_is_refused(tmp_path, mirror, monkeypatch):
+    folder, url = mirror
+    (folder / "cut").mkdir()
+    publish(folder / "cut", tmp_path)
+    refused(tmp_path, f"{url}/cut", md5_of(folder / "cut"), "cannot be downloaded.*librispeech_mirror")
+    monkeypatch.setattr(download_librispeech, "TIMEOUT", 0.2)
+    refused(tmp_path, f"{url}/silent/", MD5["dev-clean"], "cannot be downloaded.*timed? ?out")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file that is always full")
+def test_a_full_disk_is_no_fault_of_the_mirror(tmp_path, mirror):
+    folder, url = mirror
+    publish(folder, tmp_path)
+    with pytest.raises(OSError) as fault:
+        download_librispeech._download(f"{url}/dev-clean.tar.gz", Path("/dev/full"))
+    assert "no space is left on the disk" in fault_of_the_machine(fault.value)
+
+
+def test_progress_tells_megabytes(tmp_path, mirror, capsys):
+    folder, url = mirror
+    (folder / "dev-clean.tar.gz").write_bytes(bytes(5 << 20))
+    refused(tmp_path, url, md5_of(folder), "no LibriSpeech")
+    assert re.search(r"dev-clean\.tar\.gz: 100%.* 5/5 ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["../escaped", "{tmp_path}/escaped", "LibriSpeech/dev-clean/link"])

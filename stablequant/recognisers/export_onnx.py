@@ -1,0 +1,25 @@
+"""The recogniser as fp32 ONNX graphs whose quantizable nodes carry their module's name."""
+
+from importlib import import_module
+from pathlib import Path
+
+from stablequant.recognisers.family import Exporting
+from stablequant.recognisers.registry import family_of
+from stablequant.storage.files import graph_bytes
+from stablequant.storage.onnx_graph import graph_files, save_graph
+
+PLUGIN = "stablequant.recognisers.{family}.export_onnx"
+
+
+def export_onnx(checkpoint: Path, graph: Path, threads: int) -> int:
+    """Write the graphs of an imported checkpoint: the main one to ``graph``, others beside it, see `graph_files`.
+
+    Returns their size in bytes. The graphs have a node of each module's name that computes its product.
+    """
+    family = family_of(checkpoint)
+    part: Exporting = import_module(PLUGIN.format(family=family.name))
+    exported = part.export(checkpoint, threads)
+    files = graph_files(graph, list(family.signatures(checkpoint)))
+    for name, path in files.items():
+        save_graph(exported[name], path)
+    return sum(graph_bytes(path) for path in files.values())

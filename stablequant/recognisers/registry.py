@@ -1,0 +1,64 @@
+"""Which families there are, and which one a checkpoint is of.
+
+A family is a package beside this module that has a module ``family``. It is imported by name, so that nothing else
+knows any family; `stablequant.workflow.digest` follows the name in ``PLUGIN``.
+"""
+
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import stablequant.recognisers
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.family import Family
+from stablequant.recognisers.sources import read_config
+
+PLUGIN = "stablequant.recognisers.{family}.family"
+
+
+def family_named(name: str) -> Family:
+    """The family whose package is ``name``."""
+    found: Family = import_module(PLUGIN.format(family=name)).FAMILY
+    return found
+
+
+@cache
+def families() -> tuple[Family, ...]:
+    """All families, in the order of their names."""
+    packages = [module.name for module in pkgutil.iter_modules(stablequant.recognisers.__path__) if module.ispkg]
+    return tuple(family_named(name) for name in sorted(packages) if find_spec(PLUGIN.format(family=name)))
+
+
+def family_of(source: Path) -> Family:
+    """The family of a checkpoint, of an engine's folder or of a bundle, told by its ``config.json``; or of one file.
+
+    Raises
+    ------
+    StableQuantError
+        when there is no readable ``config.json``, or not exactly one family claims it.
+    """
+    if source.is_file():
+        return _only(source, source.name, (family for family in families() if family.claims_file(source)))
+    return family_of_config(read_config(source), source / "config.json")
+
+
+def family_of_config(config: Mapping[str, object], place: Path) -> Family:
+    """The family of a checkpoint whose config.json, read from ``place``, is ``config``."""
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else "a model of no named architecture"
+    claiming = (family for family in families() if family.claims(config))
+    return _only(place, f"{architecture} ({config.get('model_type')})", claiming)
+
+
+def _only(place: Path, what: str, claiming: Iterable[Family]) -> Family:
+    found = list(claiming)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(family.name for family in found)
+        raise StableQuantError(place, f"{what} is claimed by the families {names}", "let only one of them claim it")
+    known = ", ".join(sorted(kind for family in families() for kind in family.kinds))
+    raise StableQuantError(place, f"{what} is not supported", f"take a checkpoint of one of {known}")

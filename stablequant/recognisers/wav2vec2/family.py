@@ -1,0 +1,91 @@
+"""CTC recognisers of wav2vec 2.0's kin: wav2vec 2.0, HuBERT, WavLM, data2vec and the conformer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stablequant.recognisers.wav2vec2.layers import ENCODER_OF
+
+if TYPE_CHECKING:
+    from stablequant.recognisers.ctc.decoding import CtcDecoder
+    from stablequant.recognisers.ctc.front_end import FrontEnd
+    from stablequant.recognisers.family import Limits, Network, Signature
+
+FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
+USAGE = """Without StableQuant: `model.onnx` takes `input_values`, float32 `(batch, samples)`, recordings of one
+length at {rate} Hz, {prepared}. It gives `logits`, float32
+`(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
+the names in `vocab.json`. In OpenVINO (2026.4.1) let it hear a second of silence first: where the very first audio is
+a single frame, all that follows comes out wrong."""
+
+
+class Wav2Vec2Family:
+    """See `stablequant.recognisers.family.Family`."""
+
+    name = "wav2vec2"
+    kinds = tuple(ENCODER_OF)
+
+    def claims(self, config: Mapping[str, object]) -> bool:
+        """By ``model_type``."""
+        return config.get("model_type") in ENCODER_OF
+
+    def claims_file(self, path: Path) -> bool:
+        """A single file is fairseq's."""
+        return path.is_file()
+
+    def files(self, folder: Path) -> Sequence[str]:
+        """What stands before and behind the network."""
+        return FILES
+
+    def sample_rate(self, folder: Path) -> int:
+        """As the preprocessor's settings say."""
+        from stablequant.recognisers.ctc.front_end import read_sample_rate
+
+        return read_sample_rate(folder)
+
+    def writing(self, folder: Path) -> FrontEnd:
+        """The front end."""
+        return read_front_end(folder)
+
+    def signatures(self, folder: Path) -> Mapping[str, Signature]:
+        """Of the one graph."""
+        from stablequant.recognisers.ctc.decoding import GRAPH, SIGNATURE
+
+        return {GRAPH: SIGNATURE}
+
+    def limits(self, folder: Path, samples: Sequence[int], longest: int) -> Mapping[str, Limits]:
+        """Of the axis ``samples``."""
+        from stablequant.recognisers.ctc.decoding import limits_of
+
+        return limits_of(samples, read_front_end(folder).shortest_samples, longest)
+
+    def decoder(self, folder: Path, networks: Mapping[str, Network]) -> CtcDecoder:
+        """Best path."""
+        from stablequant.recognisers.ctc.decoding import GRAPH, CtcDecoder
+        from stablequant.recognisers.wav2vec2.memory import read_footprint
+
+        return CtcDecoder(read_front_end(folder), read_footprint(folder / "config.json"), networks[GRAPH])
+
+    def usage(self, folder: Path) -> str:
+        """What the graph takes and gives."""
+        front_end = read_front_end(folder)
+        normalised = f"each brought to zero mean and unit variance ({front_end.epsilon:g} added to the variance)"
+        return USAGE.format(
+            rate=front_end.sample_rate,
+            prepared=normalised if front_end.do_normalize else "between -1 and 1",
+            blank=front_end.vocabulary.blank,
+        )
+
+
+def read_front_end(folder: Path) -> FrontEnd:
+    """The front end of a checkpoint's or an engine's folder, with the shortest audio that its convolutions take."""
+    from stablequant.recognisers.ctc import front_end
+    from stablequant.recognisers.wav2vec2.memory import read_shortest_samples
+
+    return replace(front_end.read_front_end(folder), shortest_samples=read_shortest_samples(folder / "config.json"))
+
+
+FAMILY = Wav2Vec2Family()

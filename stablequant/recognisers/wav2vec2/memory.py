@@ -1,0 +1,62 @@
+"""What a checkpoint's ``config.json`` tells of recognising: memory, the shortest audio, whether padding is harmless."""
+
+import math
+from collections.abc import Mapping
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.sizes import FLOAT_BYTES, Footprint
+from stablequant.storage.files import read_json
+
+COPIES = 4  # of a convolution's output that are alive at once: itself, its norm's input and output, the activation's
+PADDABLE = ("hubert", "wav2vec2", "wavlm")
+
+
+def tolerates_padding(config: Mapping[str, Any]) -> bool:
+    """Whether shorter utterances may be padded into a batch with longer ones without changing their output.
+
+    A group norm over time sees the padding, and so do a batch norm before the positional convolution, data2vec's
+    stack of positional convolutions and a conformer's depthwise convolutions.
+    """
+    layer_norm = config["model_type"] in PADDABLE and config["feat_extract_norm"] == "layer"
+    return layer_norm and not config.get("conv_pos_batch_norm", False)
+
+
+def footprint(config: Mapping[str, Any]) -> Footprint:
+    """Estimate from a recogniser's ``config.json``; activations are float32."""
+    hops = list(accumulate(config["conv_stride"], lambda a, b: a * b))
+    convolutions = max(COPIES * width / hop for width, hop in zip(config["conv_dim"], hops, strict=True))
+    widest = max(3 * config["hidden_size"], config["intermediate_size"])
+    scores = config["num_attention_heads"] if config["model_type"] in ("wavlm", "wav2vec2-conformer") else 0
+    per_sample = max(convolutions, (COPIES * config["hidden_size"] + 2 * widest) / hops[-1])
+    return Footprint(FLOAT_BYTES * per_sample, FLOAT_BYTES * COPIES * scores, hops[-1])
+
+
+def shortest_samples(config: Mapping[str, Any]) -> int:
+    """The least audio that gives a frame: the field of view of the convolutions in ``config.json``."""
+    needed = 1
+    for kernel, stride in zip(reversed(config["conv_kernel"]), reversed(config["conv_stride"]), strict=True):
+        needed = (needed - 1) * stride + kernel
+    return needed
+
+
+def read_shortest_samples(config: Path) -> int:
+    """`shortest_samples` of a ``config.json``, whatever it holds; raise `StableQuantError` where it is damaged."""
+    try:
+        return shortest_samples(read_json(config))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
+
+
+def read_footprint(config: Path) -> Footprint:
+    """`footprint` of a ``config.json``, whatever it holds; raise `StableQuantError` where that is no recogniser's."""
+    try:
+        found = footprint(read_json(config))
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
+    whole = isinstance(found.hop, int) and found.hop > 0
+    if not (whole and 0 < found.per_sample < math.inf and 0 <= found.per_pair < math.inf):
+        raise StableQuantError(config, "not a recogniser's sizes", "restore the file")
+    return found

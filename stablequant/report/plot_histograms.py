@@ -1,0 +1,53 @@
+"""Plot of the layers' activations, with the ranges that were chosen for them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.ranges import full_range, percentile_range
+from stablequant.recognisers.family import layer_of_activation
+from stablequant.report import figures
+
+
+def plot_histograms(
+    histograms: Mapping[str, Histogram], scales: Mapping[str, Mapping[str, Any]], layers: Sequence[str], path: Path
+) -> None:
+    """Draw the histograms of the activations of ``layers``, with logarithmic counts and three ranges in each.
+
+    The ranges are the whole one (MAX), that of the layer's cut-off percentile, and that of least squared error. Each
+    title names the activation and the cut-off. ``histograms`` and ``scales``, the rows of ``scales/stablequant.json``,
+    go by activation name.
+    """
+    shown = [name for name in histograms if layer_of_activation(name) in layers and name in scales]
+    rows = max(1, -(-len(shown) // 2))
+    figure, grid = plt.subplots(rows, 2, figsize=(8, 2.1 * rows + 0.8), squeeze=False)
+    for axes in grid.ravel()[len(shown) :]:
+        axes.set_axis_off()
+    for name, axes in zip(shown, grid.ravel(), strict=False):
+        histogram, row = histograms[name], scales[name]
+        axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color=figures.LIGHT, baseline=0.5)
+        axes.set_yscale("log")
+        ranges: dict[str, tuple[Range, dict]] = {  # the last two often coincide: a thin line over a wide one
+            "MAX": (full_range(histogram), {"linestyle": ":", "color": "black"}),
+            "least squared error": (Range(row["low"], row["high"]), {"linewidth": 4.5, "color": figures.MIDDLE}),
+            "percentile of the layer": (
+                percentile_range(histogram, row["percentile"]),
+                {"linestyle": "--", "linewidth": 1.3, "color": "black"},
+            ),
+        }
+        for label, (limits, style) in ranges.items():
+            ends = [limits.low, limits.high] if histogram.signed else [limits.high]
+            for number, end in enumerate(ends):
+                axes.axvline(end, label=None if number else label, **style)
+        axes.set_title(f"{name} ({row['percentile']:g} %)", fontsize=12, loc="left")
+        axes.set_xlabel("value" if histogram.signed else "magnitude")
+        axes.set_ylabel("count")
+    if shown:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
+        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+    figures.save(figure, path)

@@ -1,0 +1,21 @@
+"""Plot of the points of WER that each layer loses when it alone is quantized."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from stablequant.report import figures
+
+
+def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
+    """Draw one bar per row of ``sensitivity.tsv``, selected layers darker. ``threshold`` is in points of WER."""
+    figure, axes = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
+    figures.bars(axes, table["layer"], table, table["selected"].astype(bool))
+    axes.axvline(threshold, color="#c23b22", linestyle="--", label=f"threshold, {threshold} points")
+    axes.set_xscale("symlog", linthresh=1, linscale=1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("degradation, points of WER (logarithmic beyond 1)")
+    axes.invert_yaxis()
+    axes.legend(loc="lower right", frameon=False)
+    figures.save(figure, path)

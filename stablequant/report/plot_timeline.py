@@ -1,0 +1,35 @@
+"""Plot of when the jobs of a run worked."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from stablequant.report import figures
+
+
+def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:
+    """Draw one line per rule, with one bar per job for the time it worked.
+
+    ``jobs`` is a table of `stablequant.workflow.timeline.read_jobs`. The title gives the number of jobs, the core
+    seconds they worked, and the seconds from the first job's start to the last job's end.
+    """
+    starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
+    first = starts.groupby(jobs["rule"]).min().sort_values()
+    figure, axes = plt.subplots(figsize=(8, 0.3 * max(1, len(first)) + 1.2))
+    begin = starts.min()
+    for place, rule in enumerate(first.index):
+        chosen = jobs["rule"] == rule
+        spans = [
+            ((start - begin).total_seconds(), max(seconds, 0.5))
+            for start, seconds in zip(starts[chosen], jobs.loc[chosen, "seconds"], strict=True)
+        ]
+        axes.broken_barh(spans, (place - 0.35, 0.7), facecolor=figures.LIGHT, edgecolor=figures.DARK, linewidth=0.8)
+    axes.set_yticks(range(len(first)), first.index)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds since the first job began its work")
+    if len(jobs):
+        span = (jobs["end"].max() - begin).total_seconds()
+        title = f"{len(jobs)} jobs, {jobs['work'].sum():.0f} core seconds of work within {span:.0f} s"
+        axes.set_title(title, fontsize=12, loc="left")
+    figures.save(figure, path)

@@ -1,0 +1,85 @@
+"""The calibration set as the search recognises it."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from stablequant.corpora.utterance import Batch, Utterance, read_utterances
+from stablequant.errors import StableQuantError
+from stablequant.progress import progress
+from stablequant.recognisers.family import Context, Recognised, Recogniser, State
+from stablequant.recognisers.sizes import MEGABYTE
+from stablequant.search.racing_order import rounds
+
+
+@dataclass(frozen=True)
+class Split:
+    """Utterances in batches that come in an order drawn by ``seed``; ``sample_rate`` of their audio in Hz."""
+
+    utterances: list[Utterance]
+    batches: list[Batch]
+    sample_rate: int
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Digest of the utterances in their batches."""
+        listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(self.batches) for u in batch)
+        return hashlib.sha256(listed.encode()).hexdigest()
+
+    def sample(self, audio_seconds: float) -> list[Batch]:
+        """Random utterances of ``audio_seconds`` in all, or every one where there is less, in the split's batches.
+
+        Which ones they are does not depend on how large batches are.
+        """
+        wanted = audio_seconds * self.sample_rate
+        drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
+        before = accumulate((u.samples for u in drawn), initial=0)
+        chosen = {u.path for u, heard in zip(drawn, before, strict=False) if heard < wanted}
+        parts = [[u for u in batch if u.path in chosen] for batch in self.batches]
+        return [part for part in parts if part]
+
+
+def read_split(recogniser: Recogniser, utterances: Path, batch_mb: float, seed: int, raced: bool = False) -> Split:
+    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes.
+
+    If ``raced``, the utterances before each of racing's decisions are a random part of all.
+    """
+    listed = read_utterances(utterances)
+    batches = [
+        batch
+        for part in (rounds(listed, seed) if raced else [listed])
+        for batch in recogniser.batches(part, batch_mb * MEGABYTE, seed)
+    ]
+    return Split(listed, batches, recogniser.writing.sample_rate, seed)
+
+
+def context_of(recogniser: Recogniser, batch: Batch) -> Context:
+    """What the layers must know of ``batch``."""
+    return recogniser.context([u.samples for u in batch])
+
+
+def padded_samples(recogniser: Recogniser, batches: Sequence[Batch]) -> int:
+    """Samples of audio that the recogniser computes for ``batches``, padding included."""
+    return sum(context_of(recogniser, batch).samples for batch in batches)
+
+
+def loaded(recogniser: Recogniser, batches: Sequence[Batch], label: str) -> Iterator[tuple[Batch, Context, State]]:
+    """Each batch with its context and its audio, showing progress as they are consumed."""
+    with progress(total=sum(len(batch) for batch in batches), label=label) as recognised:
+        for batch in batches:
+            yield batch, context_of(recogniser, batch), recogniser.load(batch)
+            recognised.update(len(batch))
+
+
+def check_finite(batch: Batch, recognised: Sequence[Recognised]) -> None:
+    """Raise `StableQuantError` naming the first utterance whose posteriors contain NaN or infinity."""
+    for utterance, found in zip(batch, recognised, strict=True):
+        if not np.isfinite(found.log_posteriors).all():
+            raise StableQuantError(
+                utterance.path, "the network's output contains NaN or infinity", "take an intact checkpoint"
+            )

@@ -1,0 +1,136 @@
+"""What the plots of the report draw."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from stablequant.quantization.histograms import Histogram
+from stablequant.report import figures
+from stablequant.report.plot_comparison import plot_comparison
+from stablequant.report.plot_histograms import plot_histograms
+from stablequant.report.plot_peers import plot_peers
+from stablequant.report.plot_percentiles import plot_percentiles
+from stablequant.report.plot_sensitivity import plot_sensitivity
+from stablequant.report.plot_timeline import plot_timeline
+from stablequant.report.plot_tradeoff import plot_tradeoff
+
+
+@pytest.fixture
+def drawn(monkeypatch) -> Iterator[list[Figure]]:
+    """The figures that a test draws, which are kept here and not written to a file."""
+    kept: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, _path: kept.append(figure))
+    yield kept
+    for figure in kept:
+        plt.close(figure)
+
+
+def test_the_same_figure_gives_the_same_file_and_is_closed(tmp_path):
+    for name in ("first", "second"):
+        figure, axes = plt.subplots()
+        axes.plot([1, 2], "o-")
+        figures.save(figure, tmp_path / f"{name}.svg")
+        assert not plt.fignum_exists(figure.number)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_selected_layers_are_darker_and_the_intervals_are_those_of_the_table(drawn):
+    table = pd.DataFrame(
+        {
+            "layer": ["cnn01", "cnn02"],
+            "degradation": [0.25, 4.0],
+            "ci_low": [-0.25, 3.0],
+            "ci_high": [0.5, 6.0],
+            "selected": [False, True],
+        }
+    )
+    plot_sensitivity(table, 0.5, Path("sensitivity.svg"))
+    axes = drawn[0].axes[0]
+    bars, (errors,) = axes.patches, axes.collections
+    assert [bar.get_width() for bar in bars] == [0.25, 4.0]
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == [figures.LIGHT, figures.MIDDLE]
+    assert [segment[:, 0].tolist() for segment in errors.get_segments()] == [[-0.25, 0.5], [3.0, 6.0]]
+    threshold = next(line for line in axes.lines if line.get_label() == "threshold, 0.5 points")
+    assert [*threshold.get_xdata()] == [0.5, 0.5]
+
+
+def test_a_cutoff_that_was_given_up_is_no_part_of_the_line(drawn):
+    table = pd.DataFrame(
+        {
+            "layer": "cnn01",
+            "percentile": [98.0, 99.0, 99.9],
+            "wer": [50.0, 5.0, 4.0],
+            "best": [False, False, True],
+            "stopped": [True, False, False],
+        }
+    )
+    plot_percentiles(table, Path("percentiles.svg"))
+    line, best, stopped = drawn[0].axes[0].lines
+    assert np.array_equal(line.get_ydata(), [np.nan, 5, 4], equal_nan=True)
+    assert best.get_ydata().tolist() == [4]
+    assert stopped.get_ydata().tolist() == [50]
+
+
+def test_the_comparison_tells_the_size_of_the_engine_and_not_of_its_graph(drawn):
+    table = pd.DataFrame(
+        {
+            "backend": "openvino",
+            "method": ["fp32", "stablequant"],
+            "degradation": [0.0, 0.5],
+            "ci_low": [0.0, 0.1],
+            "ci_high": [0.0, 0.9],
+            "size_ratio": [1.0, 0.297],
+            "onnx_ratio": [1.0, 0.266],
+        }
+    )
+    plot_comparison(table, Path("comparison.svg"))
+    assert [text.get_text().strip() for text in drawn[0].axes[0].texts] == ["0.50 points, 0.297 of fp32's size"]
+
+
+def test_a_percentile_that_least_squared_error_keeps_is_seen_over_it(drawn):
+    histogram = Histogram(np.array([90, 9, 1]), width=10.0, amax=30.0)
+    row = {"layer": "cnn01", "percentile": 100.0, "low": 0.0, "high": 30.0}
+    plot_histograms({"cnn01": histogram}, {"cnn01": row}, ["cnn01"], Path("histograms.svg"))
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    wide, narrow = lines["least squared error"], lines["percentile of the layer"]
+    assert [*wide.get_xdata()] == [*narrow.get_xdata()], "else neither hides the other"
+    assert drawn[0].axes[0].lines.index(narrow) > drawn[0].axes[0].lines.index(wide)
+    assert narrow.get_linewidth() < wide.get_linewidth() / 2
+
+
+def test_the_timeline_tells_jobs_and_work(drawn):
+    ends = pd.to_datetime(["2026-01-01 10:00:10", "2026-01-01 10:00:30"])
+    jobs = pd.DataFrame({"rule": ["a", "b"], "end": ends, "seconds": [10.0, 5.0], "work": [20.0, 5.0]})
+    plot_timeline(jobs, Path("timeline.svg"))
+    assert drawn[0].axes[0].get_title(loc="left") == "2 jobs, 25 core seconds of work within 30 s"
+
+
+def test_forty_engines_have_as_many_marks(drawn):
+    table = pd.DataFrame({"backend": "openvino", "method": [f"m{i}" for i in range(40)]})
+    plot_tradeoff(table.assign(wer=5.0, size_ratio=0.3, rtfx=9.0), Path("tradeoff.svg"))
+    marks = [(line.get_marker(), line.get_fillstyle()) for line in drawn[0].axes[0].lines]
+    assert len(set(marks)) == len(marks) == 40
+
+
+def test_the_sizes_of_peers_are_fractions_of_fp32s(drawn):
+    table = pd.DataFrame(
+        {
+            "method": ["nncf", "fp32", "inc"],
+            "wer": [5.0, 4.0, None],
+            "size_bytes": [250.0, 1000.0, None],
+            "rtfx": [90.0, 30.0, None],
+        }
+    )
+    plot_peers(table, Path("peers.svg"))
+    size, speed = drawn[0].axes
+    assert [(line.get_label(), *line.get_xdata(), *line.get_ydata()) for line in size.lines] == [
+        ("nncf", 0.25, 5.0),
+        ("fp32", 1.0, 4.0),
+    ]
+    assert [line.get_xdata()[0] for line in speed.lines] == [90.0, 30.0]
