@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -27,21 +28,28 @@ from transformers import (
 )
 from watching import Watched, Watcher, without_network
 
-from stablequant.corpora.list_utterances import Utterance, list_utterances
+from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.corpora.utterance import Batch, Utterance
+from stablequant.engines.evaluate_engine import recognise
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.batches import Batch, footprint, loaded, make_batches
-from stablequant.recognisers.ctc.decoding import Infer, recognise
-from stablequant.recognisers.ctc.front_end import FrontEnd, read_front_end
+from stablequant.recognisers.ctc.decoding import CtcDecoder
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.family import Network, QuantizedModule
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule, quantized_modules
-from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.wav2vec2.family import read_front_end
+from stablequant.recognisers.wav2vec2.forward import Wav2Vec2Recogniser
+from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.search.activations import Activations
-from stablequant.search.recognise_reference import Files, Split, load_reference, recognise_reference
+from stablequant.search.recognise_reference import Cache, Files, recognise_reference
+from stablequant.search.reference import load_reference
+from stablequant.search.split import Split
 from stablequant.search.trials import Calibration
 
 PROJECT = Path(__file__).parent.parent
@@ -117,51 +125,78 @@ def write_tiny_checkpoint(folder: Path, architecture: str = "hubert", **changes)
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class Loaded:
+    """A checkpoint, its torch model with eager attention, and its parts."""
+
     folder: Path
     model: torch.nn.Module
     modules: list[QuantizedModule]
     front_end: FrontEnd
 
     @classmethod
-    def load(cls, folder: Path) -> "Recogniser":
-        model = load_recogniser(folder, attention="eager", threads=2)
+    def load(cls, folder: Path) -> "Loaded":
+        model = load_model(folder, attention="eager", threads=2)
         return cls(folder, model, quantized_modules(model.config.to_dict()), read_front_end(folder))
 
+    def recogniser(self, model: torch.nn.Module | None = None) -> Wav2Vec2Recogniser:
+        """As the search sees it; ``model`` takes the place of its own."""
+        return Wav2Vec2Recogniser(model or self.model, self.front_end)
+
+    def decoder(self, network: Network) -> CtcDecoder:
+        """As engines run it."""
+        return family_of(self.folder).decoder(self.folder, {"model": network})
+
+
+def torch_network(model: torch.nn.Module) -> Network:
+    """A CTC model as engines are run: ``input_values`` in, ``logits`` out."""
+
+    @torch.inference_mode()
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"logits": model(torch.from_numpy(tensors["input_values"])).logits.numpy()}
+
+    return network
+
 
 @pytest.fixture(scope="session")
-def demo() -> Recogniser:
-    return Recogniser.load(DEMO)
+def demo() -> Loaded:
+    return Loaded.load(DEMO)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory) -> Recogniser:
+def tiny(tmp_path_factory) -> Loaded:
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_checkpoint(folder / "source")
     import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    return Recogniser.load(folder / "checkpoint")
+    return Loaded.load(folder / "checkpoint")
 
 
-def batches_of(recogniser: Recogniser, utterances: list[Utterance], budget: float = 1e8) -> list[Batch]:
+def batches_of(loaded: Loaded, utterances: list[Utterance], budget: float = 1e8) -> list[Batch]:
     """Batches of equally long utterances, as an engine recognises them."""
-    return make_batches(utterances, footprint(recogniser.model.config.to_dict()), budget)
+    return loaded.decoder(torch_network(loaded.model)).batches(utterances, budget)
 
 
-def heard(recogniser: Recogniser, infer: Infer, utterances: list[Utterance]) -> dict[str, str]:
+def heard(loaded: Loaded, network: Network, utterances: list[Utterance]) -> dict[str, str]:
     """Hypotheses by path."""
-    batches = loaded(batches_of(recogniser, utterances), recogniser.front_end, "test")
-    return recognise(infer, batches, recogniser.front_end.vocabulary).hypotheses
+    return recognise(loaded.decoder(network), batches_of(loaded, utterances), loaded.front_end.sample_rate, "test")
+
+
+def split_in(loaded: Loaded, utterances: list[Utterance], budget: float = 2e7) -> Split:
+    """A calibration set in `batches_of`."""
+    return Split(utterances, batches_of(loaded, utterances, budget), loaded.front_end.sample_rate)
 
 
 @dataclass(frozen=True)
 class Calibrated:
     """A recogniser after its fp32 pass over some utterances."""
 
-    stages: Stages
-    modules: list[QuantizedModule]
+    recogniser: Wav2Vec2Recogniser
     histograms: dict[str, Histogram]
     prepared: dict[str, Histogram]
     calibration: Calibration
+
+    @property
+    def modules(self) -> list[QuantizedModule]:
+        return self.recogniser.modules
 
     def of(self, layer: str) -> list[QuantizedModule]:
         return [m for m in self.modules if m.layer == layer]
@@ -171,23 +206,27 @@ class Calibrated:
         return {name: full_range(h) for name, h in self.prepared.items()}
 
 
+KEY = {"checkpoint": "test"}  # of hidden values that are cached
+
+
 def calibrate(
-    recogniser: Recogniser,
-    model: torch.nn.Module,
+    recogniser: Wav2Vec2Recogniser,
     split: Split,
     folder: Path,
+    preparation: Preparation | None = None,
     cache_mb: float = 0,
+    half: bool = False,
+    precision: str = "float32",
     rounded: Mapping[str, RoundedWeight] | None = None,
-    **options,
 ) -> Calibrated:
     """Run the pipeline's fp32 pass, its files in ``folder``. Weights not ``rounded`` are so to the nearest level."""
     files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
-    stages = Stages(model)
-    found = recognise_reference(stages, recogniser.modules, split, files, cache_mb, **options)
+    found = recognise_reference(recogniser, split, files, Cache(KEY, cache_mb, half), preparation, precision)
     reference = load_reference(files.summary, files.posteriors)
-    activations = Activations(files.activations, split.belongs, stages.names) if cache_mb else None
-    calibration = Calibration(split, reference, activations, 0, options.get("channel_scales", {}), rounded or {})
-    return Calibrated(stages, recogniser.modules, found.histograms, found.prepared, calibration)
+    activations = Activations(files.activations, KEY, recogniser.layers) if cache_mb else None
+    scales = preparation.channel_scales if preparation else {}
+    calibration = Calibration(split, reference, activations, 0, scales, rounded or {})
+    return Calibrated(recogniser, found.histograms, found.prepared, calibration)
 
 
 @pytest.fixture(scope="session")
@@ -332,7 +371,7 @@ def planned(folder: Path, *arguments: str) -> dict[str, int]:
 
 def take_its_words_for_the_truth(checkpoint: Path, manifest: Path) -> None:
     """Make a random recogniser perfect, so that every word that quantization changes is one lost."""
-    recogniser = Recogniser.load(checkpoint)
-    utterances, _ = list_utterances(read_manifest(manifest), recogniser.front_end)
-    hypotheses = heard(recogniser, torch_infer(recogniser.model), utterances)
+    loaded = Loaded.load(checkpoint)
+    utterances, _ = list_utterances(read_manifest(manifest), loaded.front_end)
+    hypotheses = heard(loaded, torch_network(loaded.model), utterances)
     manifest.with_suffix(".wrd").write_text("".join(f"{hypotheses[u.path]}\n" for u in utterances))

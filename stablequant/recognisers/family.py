@@ -90,7 +90,10 @@ class Context(Protocol):
     padded: bool
 
     def lengths(self, module: QuantizedModule) -> list[int]:
-        """How many vectors enter ``module`` of each row of its input, padding left out."""
+        """How many vectors enter ``module`` of each row of its input, padding left out.
+
+        Of a module that is called several times, which no row is padded for, at most how many in all.
+        """
 
 
 class Recogniser(Protocol):

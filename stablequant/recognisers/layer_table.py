@@ -21,7 +21,7 @@ def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> p
         rows.append(
             {
                 **asdict(module),
-                "type": type(operation).__name__,
+                "type": "Conv1d" if isinstance(operation, torch.nn.Conv1d) else "Linear",
                 "inputs": weight.shape[1] * groups_of(operation),
                 "outputs": weight.shape[0],
                 "kernel": weight.shape[2] if weight.ndim == 3 else 1,

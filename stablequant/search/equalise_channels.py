@@ -18,16 +18,19 @@ from stablequant.search.split import Split, context_of
 class Extents:
     """A percentile of every channel's magnitudes, exact; only the values that may lie above it are kept.
 
-    ``percentile`` is in percent; ``expected_frames`` is by activation.
+    ``percentile`` is in percent; ``expected_frames`` is by activation how many frames there will be at most.
     """
 
     def __init__(self, percentile: float, expected_frames: Mapping[str, int]) -> None:
+        self._percentile = percentile
         self._kept = {name: _above(percentile, count) + 1 for name, count in expected_frames.items()}
         self._largest: dict[str, torch.Tensor] = {}
+        self._frames: Counter[str] = Counter()
 
     def add(self, activation: str, values: torch.Tensor) -> None:
         """Take values ``(channels, frames)``."""
         magnitudes = values.abs().float()
+        self._frames[activation] += magnitudes.shape[1]
         if activation in self._largest:
             magnitudes = torch.cat([self._largest[activation], magnitudes], dim=1)
         kept = min(self._kept[activation], magnitudes.shape[1])
@@ -35,7 +38,13 @@ class Extents:
 
     def reached(self) -> dict[str, np.ndarray]:
         """float64 ``(channels,)`` by activation."""
-        return {name: largest[:, -1].double().cpu().numpy() for name, largest in self._largest.items()}
+        return {name: self._at_percentile(name).double().cpu().numpy() for name in self._largest}
+
+    def _at_percentile(self, activation: str) -> torch.Tensor:
+        place = _above(self._percentile, self._frames[activation])
+        if place >= self._kept[activation]:
+            raise ValueError(f"{self._frames[activation]} frames of {activation}, more than were expected")
+        return self._largest[activation][:, place]
 
 
 def _above(percentile: float, count: int) -> int:

@@ -10,35 +10,34 @@ import onnxruntime
 import openvino as ov
 import pytest
 import torch
-from conftest import Recogniser, batches_of, heard
+from conftest import Loaded, batches_of, heard, split_in, torch_network
+from graphs import export, logits_of, openvino_network, quantize
 
 from stablequant.engines import openvino as engine
-from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.quantization.collecting import collecting
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.int8 import Range, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.decoding import OUTPUT, SIGNATURE
+from stablequant.recognisers.family import Network
 from stablequant.recognisers.operations import operation_of
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.loading import torch_infer
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.optimise_scales import optimise_ranges
-from stablequant.search.recognise_reference import Split
 from stablequant.search.round_weights import round_weights
+from stablequant.search.split import Split
 
 
 @pytest.fixture(scope="module")
 def split(demo, demo_utterances) -> Split:
-    return Split(demo_utterances, batches_of(demo, demo_utterances), demo.front_end, {})
+    return split_in(demo, demo_utterances, 1e8)
 
 
 @pytest.fixture(scope="module", params=["paper", "extended"])
 def channel_scales(request, demo, split) -> dict[str, np.ndarray]:
     """None for the paper's procedure."""
     extended = request.param == "extended"
-    return equalise_channels(Stages(demo.model), demo.modules, split, 0.75, 99.9, 30) if extended else {}
+    return equalise_channels(demo.recogniser(), split, 0.75, 99.9, 30) if extended else {}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def rounded(demo, split, channel_scales) -> dict[str, RoundedWeight]:
     """To the nearest level for the paper's procedure."""
     if not channel_scales:
         return {m.module: quantize_weight(operation_of(demo.model, m).weight.numpy()) for m in demo.modules}
-    return round_weights(Stages(demo.model), demo.modules, split, channel_scales, 30)
+    return round_weights(demo.recogniser(), split, channel_scales, 30)
 
 
 @pytest.fixture
@@ -57,9 +56,7 @@ def simulated(demo, ranges, channel_scales, rounded) -> AbstractContextManager[N
 
 @pytest.fixture(scope="module")
 def fp32(demo, tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("onnx") / "fp32.onnx"
-    export_onnx(demo.model, demo.modules, path)
-    return path
+    return export(demo, tmp_path_factory.mktemp("onnx") / "fp32.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -67,26 +64,28 @@ def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
     cut_offs = (99.9, 99.5, 99.5, 99.8, 99.8, 99.8, 99.95)  # what the search finds on the demo
     searched = {f"cnn{i:02d}": percentile for i, percentile in enumerate(cut_offs, start=1)}
     extended = bool(channel_scales)
-    with collecting(demo.model, demo.modules, channel_scales, recentre=extended, split_audio=extended) as collectors:
-        heard(demo, torch_infer(demo.model), demo_utterances)
+    preparation = Preparation(channel_scales, recentre=extended, split_audio=extended)
+    with collecting(demo.model, demo.modules, preparation) as collectors:
+        heard(demo, torch_network(demo.model), demo_utterances)
     table = optimise_ranges(collectors.histograms(), "stablequant", 99.9, searched)
     return {row.activation: Range(row.low, row.high, row.split) for row in table.itertuples()}
 
 
 @pytest.fixture(scope="module")
 def int8(demo, fp32, ranges, channel_scales, rounded) -> Path:
-    path = fp32.with_name("int8.onnx")
-    insert_qdq(fp32, demo.modules, ranges, channel_scales, path, rounded if channel_scales else None)
-    return path
+    weights = rounded if channel_scales else None
+    return quantize(fp32, demo.modules, ranges, channel_scales, fp32.with_name("int8.onnx"), weights)
 
 
-def recognised(infer, demo: Recogniser, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def recognised(network: Network, demo: Loaded, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Logits and hypotheses by path."""
+    front_end = demo.front_end
     logits, hypotheses = {}, {}
-    for batch, audio in loaded(batches_of(demo, utterances), demo.front_end, "engine"):
-        for utterance, row in zip(batch, infer(audio), strict=True):
+    for batch, audio in loaded(batches_of(demo, utterances), front_end.sample_rate, "engine"):
+        found = logits_of(network, np.stack([front_end.prepare(samples) for samples in audio]))
+        for utterance, row in zip(batch, found, strict=True):
             logits[utterance.path] = row.copy()
-            hypotheses[utterance.path] = demo.front_end.vocabulary.decode(row.argmax(axis=-1))
+            hypotheses[utterance.path] = front_end.vocabulary.decode(row.argmax(axis=-1))
     return logits, hypotheses
 
 
@@ -96,17 +95,10 @@ def relative_rms(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
     return float(np.sqrt((difference**2).mean() / signal.var()))
 
 
-def load_engine(graph: Path, floating: str = engine.FLOAT32):
-    folder = graph.with_suffix(".engine")
-    folder.mkdir(exist_ok=True)
-    engine.build(graph, folder)
-    return engine.load(folder, 2, floating)
-
-
 def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
-    infer, arithmetic = load_engine(fp32)
-    expected = recognised(torch_infer(demo.model), demo, demo_utterances)
-    found = recognised(infer, demo, demo_utterances)
+    network, arithmetic = openvino_network(fp32)
+    expected = recognised(torch_network(demo.model), demo, demo_utterances)
+    found = recognised(network, demo, demo_utterances)
     assert arithmetic == engine.FLOAT32
     assert relative_rms(found[0], expected[0]) < 1e-4
     assert found[1] == expected[1]
@@ -114,10 +106,10 @@ def test_fp32_engine_is_the_model(demo, demo_utterances, fp32):
 
 def test_int8_engine_is_the_simulation(demo, demo_utterances, int8, simulated):
     with simulated:
-        expected = recognised(torch_infer(demo.model), demo, demo_utterances)
-    exact = recognised(torch_infer(demo.model), demo, demo_utterances)
-    infer, _ = load_engine(int8)
-    found = recognised(infer, demo, demo_utterances)
+        expected = recognised(torch_network(demo.model), demo, demo_utterances)
+    exact = recognised(torch_network(demo.model), demo, demo_utterances)
+    network, _ = openvino_network(int8)
+    found = recognised(network, demo, demo_utterances)
     assert relative_rms(found[0], expected[0]) < 0.02
     assert relative_rms(exact[0], expected[0]) > 2 * relative_rms(found[0], expected[0]), "quantization changes nothing"
     different = [path for path, hypothesis in found[1].items() if hypothesis != expected[1][path]]
@@ -141,8 +133,8 @@ def test_onnx_runtime_without_fusions_is_the_simulation(demo, demo_utterances, i
     session = onnxruntime.InferenceSession(int8, options, providers=["CPUExecutionProvider"])
     few = demo_utterances[:15]
     with simulated:
-        expected = recognised(torch_infer(demo.model), demo, few)
-    found = recognised(lambda audio: session.run(None, {"input_values": audio})[0], demo, few)
+        expected = recognised(torch_network(demo.model), demo, few)
+    found = recognised(lambda tensors: {OUTPUT: session.run([OUTPUT], tensors)[0]}, demo, few)
     assert relative_rms(found[0], expected[0]) < 0.02
 
 
@@ -178,9 +170,9 @@ def test_no_float_weight_is_left_and_the_size_is_a_quarter(fp32, int8):
 
 
 def test_the_engine_file_keeps_int8_weights(fp32, int8):
-    load_engine(fp32)
-    load_engine(int8)
-    sizes = [(g.with_suffix(".engine") / "model.bin").stat().st_size for g in (int8, fp32)]
+    openvino_network(fp32)
+    openvino_network(int8)
+    sizes = [graph.with_suffix(".bin").stat().st_size for graph in (int8, fp32)]
     assert sizes[0] / sizes[1] <= 0.29
 
 
@@ -207,20 +199,22 @@ def test_without_vnni_the_quantized_graph_runs_in_floating_point(int8, monkeypat
     for exact, arithmetic in ((False, engine.FLOAT32), (True, engine.INT8)):
         used.clear()
         monkeypatch.setattr(engine, "int8_kernels_are_exact", lambda exact=exact: exact)
-        assert load_engine(int8)[1] == arithmetic
+        assert openvino_network(int8)[1] == arithmetic
         assert ("LP_TRANSFORMS_MODE" in used) == (not exact)
 
 
 def test_bfloat16_between_int8_layers_changes_less_than_quantization(demo, demo_utterances, int8, fp32):
-    assert load_engine(fp32, engine.BFLOAT16)[1] == engine.FLOAT32, "an engine that is not quantized stays as it is"
-    infer, arithmetic = load_engine(int8, engine.BFLOAT16)
+    assert openvino_network(fp32, engine.BFLOAT16)[1] == engine.FLOAT32, (
+        "an engine that is not quantized stays as it is"
+    )
+    network, arithmetic = openvino_network(int8, engine.BFLOAT16)
     possible = engine.int8_kernels_are_exact() and engine.has_bfloat16()
     assert (arithmetic == "int8 and bfloat16") == possible
     if not possible:
         pytest.skip(f"this CPU runs it in {arithmetic}")
-    found = recognised(infer, demo, demo_utterances)
-    expected = recognised(load_engine(int8)[0], demo, demo_utterances)
-    exact = recognised(torch_infer(demo.model), demo, demo_utterances)
+    found = recognised(network, demo, demo_utterances)
+    expected = recognised(openvino_network(int8)[0], demo, demo_utterances)
+    exact = recognised(torch_network(demo.model), demo, demo_utterances)
     assert 0 < relative_rms(found[0], expected[0]) < 0.75 * relative_rms(exact[0], expected[0])
     words = [u.transcript for u in demo_utterances]
     lost = [jiwer.wer(words, [heard[1][u.path] for u in demo_utterances]) for heard in (expected, found)]
@@ -236,19 +230,19 @@ def test_bfloat16_is_found():
 
 
 def test_batch_and_length_are_free(demo, fp32):
-    infer, _ = load_engine(fp32)
+    network, _ = openvino_network(fp32)
     for batch, samples in ((1, 400), (3, 16_123), (2, 50_000)):
         audio = torch.randn(batch, samples)
         with torch.inference_mode():
             expected = demo.model(audio).logits.numpy()
-        assert np.allclose(infer(audio.numpy()), expected, atol=1e-3)
+        assert np.allclose(logits_of(network, audio.numpy()), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("floating", [engine.FLOAT32, engine.BFLOAT16])
 def test_a_quantized_engine_forgets_what_it_heard_before(int8, floating):
     draw = np.random.default_rng(0)
-    kept, _ = load_engine(int8, floating)
+    kept, _ = openvino_network(int8, floating)
     for shape in ((1, 400), (3, 16_123), (1, 719), (2, 50_000), (1, 720), (4, 9_000), (1, 400), (1, 64_000)):
         audio = draw.standard_normal(shape, dtype=np.float32)
-        fresh, _ = engine.load(int8.with_suffix(".engine"), 2, floating)
-        assert np.abs(kept(audio) - fresh(audio)).max() < 1e-3, shape
+        fresh, _ = engine.load_network(int8.with_suffix(".xml"), SIGNATURE, 2, floating)
+        assert np.abs(logits_of(kept, audio) - logits_of(fresh, audio)).max() < 1e-3, shape

@@ -2,35 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
-from scipy.special import erf
+from distributions import draw, histogram_of
 
-from stablequant.quantization.collecting import HistogramCollector
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import clip, clip_ends, mse_amax, mse_range, squared_error
 from stablequant.quantization.ranges import percentile_amax, percentile_range
-
-SAMPLES = 300_000
-
-
-def draw(name: str) -> np.ndarray:
-    rng = np.random.default_rng(1)
-    normal = rng.normal(size=SAMPLES)
-    values = {
-        "normal": normal,
-        "laplace": rng.laplace(size=SAMPLES),
-        "heavy-tailed": rng.standard_t(3, size=SAMPLES),
-        "post-gelu": 2 * normal * 0.5 * (1 + erf(2 * normal / np.sqrt(2))),
-    }[name]
-    return values.astype(np.float32)
-
-
-def histogram_of(values: np.ndarray, signed: bool = False) -> Histogram:
-    collector = HistogramCollector(signed)
-    for part in np.array_split(values, 7):
-        collector.collect(torch.from_numpy(part))
-    return collector.histogram()
 
 
 def quantization_error(values: np.ndarray, weights: np.ndarray, amax: float, centre: float = 0) -> float:

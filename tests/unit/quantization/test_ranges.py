@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from distributions import NAMES, draw, histogram_of
 from pytorch_quantization.calib import MaxCalibrator
 from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
-from test_mse import draw, histogram_of
 
 from stablequant.quantization.ranges import entropy_amax, full_range, percentile_amax, percentile_range
-
-NAMES = ["normal", "laplace", "heavy-tailed", "post-gelu"]
 
 
 def coarse(values: np.ndarray):
