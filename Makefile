@@ -6,6 +6,7 @@
 # make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
+# make mutants [MODULE=quantization.int8]   small changes of the code that no unit test notices, in one module or all
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
@@ -14,7 +15,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers lint format lock licences audit
+.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers mutants lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -49,6 +50,21 @@ peers: $(INSTALLED) .venv-peers/installed
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/peers.txt
 	@touch $@
 
+# What an earlier run found is kept in mutants, so that a run continues it; without that folder it starts anew. Torch
+# gets one thread for each of the tests that run at once.
+mutants: $(INSTALLED) .venv-mutation/installed
+	rm -rf mutants/tests
+	OMP_NUM_THREADS=1 nice -n 15 .venv-mutation/bin/mutmut run $(if $(MODULE),"stablequant.$(MODULE).*")
+	@.venv-mutation/bin/mutmut results | sed '/: not checked$$/d'
+	@echo "To see one: .venv-mutation/bin/mutmut show NAME"
+
+# As with the peers.
+.venv-mutation/installed: envs/mutation.txt
+	$(PYTHON) -m venv .venv-mutation
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutation/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-mutation/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/mutation.txt
+	@touch $@
+
 .venv-fairseq/installed: envs/fairseq.txt
 	$(PYTHON) -m venv .venv-fairseq
 	grep -vE '^(fairseq|torchaudio|antlr)' envs/fairseq.txt > .venv-fairseq/build.txt
@@ -63,6 +79,7 @@ lint: $(INSTALLED)
 	$(BIN)/snakemake --lint
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

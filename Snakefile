@@ -26,18 +26,6 @@ include: "rules/bundle.smk"  # the result, to take away
 include: "rules/report.smk"  # plots and tables to look at
 
 
-onstart:
-    if Path("results").exists() and not os.access("results", os.W_OK):
-        raise WorkflowError(
-            f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
-        )
-    if ahead := set_back(Path("results")):
-        logger.warning(
-            f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
-            "set back by as much, so that whatever is edited from now on counts as newer"
-        )
-
-
 onerror:
     if any("SIGKILL" in Path(file).read_text() for file in log):
         print(

@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -35,12 +35,14 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from large_graphs import RATE, quantize, write_hubert_large
+from large_graphs import CONFIG, RATE, quantize, write_hubert_large
 
+from stablequant.engines.backend import BACKENDS, Request, backend_named
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
-from stablequant.recognisers.ctc.decoding import Infer
+from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
+from stablequant.recognisers.family import Limits, Network
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.report.show import markdown_table
 from stablequant.storage.files import graph_bytes, read_table, write_json, write_table
 from stablequant.workflow.memory import peak_rss_bytes
@@ -51,84 +53,104 @@ COLUMNS = [
     *("file_bytes", "onnx_bytes", "throughput", "arithmetic", "processor"),
 ]
 MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
-Engine = tuple[str, str, Path, Callable[[], tuple[Infer, str]]]  # backend, precision, file or folder, how it is loaded
+Load = Callable[[], tuple[Network, str]]
+Engine = tuple[str, str, Path, Load]  # backend, precision, file or folder, how it is loaded
 SATURATING = "int8, saturating"
 BOTH = "int8, bf16"
 
 
-def load_torch(checkpoint: Path, threads: int) -> tuple[Infer, str]:
-    return torch_infer(load_recogniser(checkpoint, threads=threads)), "float32"
+def load_torch(checkpoint: Path, threads: int) -> tuple[Network, str]:
+    """The checkpoint itself."""
+    model = load_model(checkpoint, threads=threads)
+
+    @torch.inference_mode()
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {OUTPUT: model(torch.from_numpy(tensors[INPUT])).logits.numpy()}
+
+    return network, FLOAT32
 
 
-def load_openvino(network: Path, precision: str, threads: int) -> tuple[Infer, str]:
-    """An OpenVINO network; ``bf16`` lets it compute in that, `SATURATING` keeps INT8 kernels that are wrong."""
+def load_engine(backend: str, folder: Path, precision: str, threads: int) -> tuple[Network, str]:
+    """An engine as the project runs it; `BOTH` lets OpenVINO's compute in bfloat16 what stays floating."""
+    description = {"floating": BFLOAT16 if precision == BOTH else FLOAT32}
+    networks, arithmetic = backend_named(backend, folder).load(folder, description, {GRAPH: SIGNATURE}, threads)
+    return networks[GRAPH], arithmetic
+
+
+def load_openvino_otherwise(folder: Path, precision: str, threads: int) -> tuple[Network, str]:
+    """OpenVINO's network as the project does not run it: ``bf16`` throughout, or `SATURATING`, kept in INT8 kernels
+    that are wrong."""
     import openvino as ov
 
-    from stablequant.engines import openvino
-
-    if precision in ("fp32", "int8", BOTH):
-        return openvino.load(network.parent, threads, BFLOAT16 if precision == BOTH else FLOAT32)
     hint = "bf16" if precision == "bf16" else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings)
+    compiled = ov.compile_model(ov.Core().read_model(folder / f"{GRAPH}.xml"), "CPU", settings)
     runs = BFLOAT16 if compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16 else FLOAT32
-    return (lambda audio: compiled([audio])[0]), "int8" if precision == SATURATING else runs
+    return (lambda tensors: {OUTPUT: compiled([tensors[INPUT]])[0]}), INT8 if precision == SATURATING else runs
 
 
-def load_ctranslate2(folder: Path, threads: int) -> tuple[Infer, str]:
+def load_ctranslate2(folder: Path, threads: int) -> tuple[Network, str]:
     """CTranslate2 on the CPU, in the type that it is asked for."""
     import ctranslate2
 
     engine = ctranslate2.models.Wav2Vec2(str(folder), compute_type="int8", intra_threads=threads)
 
-    def infer(audio: np.ndarray) -> np.ndarray:
-        return np.array(engine.encode(ctranslate2.StorageView.from_array(audio[:, None]), to_cpu=True))
+    def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        audio = ctranslate2.StorageView.from_array(tensors[INPUT][:, None])
+        return {OUTPUT: np.array(engine.encode(audio, to_cpu=True))}
 
-    return infer, INT8
-
-
-def load_onnxruntime(folder: Path, threads: int) -> tuple[Infer, str]:
-    from stablequant.engines import onnxruntime
-
-    return onnxruntime.load(folder, threads)
+    return network, INT8
 
 
-def serve(load: Callable[[], tuple[Infer, str]], pipe: Connection) -> None:
+def serve(load: Load, pipe: Connection) -> None:
     """In a process of its own: load, then recognise noise of as many samples as are asked for, until told nothing."""
     start = time.perf_counter()
-    infer, arithmetic = load()
-    infer(np.zeros((1, RATE), dtype=np.float32))
+    network, arithmetic = load()
+    network({INPUT: np.zeros((1, RATE), dtype=np.float32)})
     pipe.send((time.perf_counter() - start, arithmetic))
     draw = np.random.default_rng(0)
     while samples := pipe.recv():
         audio = draw.standard_normal((1, samples)).astype(np.float32)
         start = time.perf_counter()
-        infer(audio)
+        network({INPUT: audio})
         pipe.send((time.perf_counter() - start, peak_rss_bytes()))
 
 
 def build(checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
-    """Every engine that can be built here."""
-    from stablequant.engines import onnxruntime, openvino
-
+    """Every engine that can be built here and run on a CPU."""
     quantize(checkpoint, folder)
     found = [("torch", "fp32", checkpoint, partial(load_torch, checkpoint, threads))]
+    ways = {("openvino", "fp32"): ["fp32", "bf16"], ("openvino", "int8"): int8_names()}  # in which an engine can run
     for precision in ("fp32", "int8"):
-        graph = folder / f"{precision}.onnx"
-        for engine in (openvino, onnxruntime):
-            (folder / engine.__name__ / precision).mkdir(parents=True)
-            engine.build(graph, folder / engine.__name__ / precision)
-        portable = folder / onnxruntime.__name__ / precision
-        found.append(("onnxruntime", precision, portable, partial(load_onnxruntime, portable, threads)))
-        network = folder / openvino.__name__ / precision / "model.xml"
-        names = ["fp32", "bf16"] if precision == "fp32" else int8_names()
-        found += [("openvino", name, network.parent, partial(load_openvino, network, name, threads)) for name in names]
+        for backend in ("onnxruntime", "openvino"):
+            built = build_engine(backend, precision, folder)
+            names = ways.get((backend, precision), [precision])
+            found += [(backend, name, built, loading(backend, built, name, threads)) for name in names]
     for engines in (ctranslate2_engines, nncf_engines):
         try:
             found += engines(checkpoint, folder, threads)
         except ImportError as missing:
             print(f"{missing.name} is not installed, so that it is left out (make peers)", file=sys.stderr)
     return found
+
+
+def build_engine(backend: str, precision: str, folder: Path) -> Path:
+    """The folder of one backend's engine of ``folder/{precision}.onnx``."""
+    into = folder / backend / precision
+    into.mkdir(parents=True)
+    settings = CONFIG[BACKENDS[backend].settings] if BACKENDS[backend].settings else {}
+    limits = {"samples": Limits(400, 10 * RATE, 600_000)} if BACKENDS[backend].tuned else {}
+    graphs = {GRAPH: folder / f"{precision}.onnx"}
+    request = Request(graphs, {GRAPH: SIGNATURE}, limits, settings, whole=precision == "int8")
+    backend_named(backend, "this benchmark").build(request, into)
+    return into
+
+
+def loading(backend: str, folder: Path, precision: str, threads: int) -> Load:
+    """How the engine in ``folder`` is loaded to run in ``precision``."""
+    if precision in ("bf16", SATURATING):
+        return partial(load_openvino_otherwise, folder, precision, threads)
+    return partial(load_engine, backend, folder, precision, threads)
 
 
 def ctranslate2_engines(checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
@@ -140,7 +162,7 @@ def ctranslate2_engines(checkpoint: Path, folder: Path, threads: int) -> list[En
     from ctranslate2.converters import TransformersConverter
     from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
-    model = load_recogniser(checkpoint)
+    model = load_model(checkpoint)
     settings = model.config.to_dict()
     if not settings["do_stable_layer_norm"]:
         print("CTranslate2 takes no recogniser with norms behind its blocks, so that it is left out", file=sys.stderr)
@@ -170,12 +192,10 @@ def nncf_engines(_checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
     samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
     model = ov.Core().read_model(folder / "fp32.onnx")
     quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
-    network = folder / "nncf/model.xml"
-    network.parent.mkdir()
-    ov.save_model(quantized, network, compress_to_fp16=False)
-    return [
-        ("openvino-nncf", name, network.parent, partial(load_openvino, network, name, threads)) for name in int8_names()
-    ]
+    built = folder / "nncf"
+    built.mkdir()
+    ov.save_model(quantized, built / f"{GRAPH}.xml", compress_to_fp16=False)
+    return [("openvino-nncf", name, built, loading("openvino", built, name, threads)) for name in int8_names()]
 
 
 def int8_names() -> list[str]:
@@ -189,14 +209,9 @@ def int8_names() -> list[str]:
 
 def tensorrt_rows(folder: Path) -> list[dict]:
     """Sizes of TensorRT for RTX's plans, which are built without a GPU and not run."""
-    from stablequant.engines import tensorrt
-
     rows = []
     for precision in ("fp32", "int8"):
-        into = folder / "tensorrt-rtx" / precision
-        into.mkdir(parents=True)
-        profile = tensorrt.Profile(400, 10 * RATE, 600_000, 8)
-        tensorrt.build("tensorrt-rtx", folder / f"{precision}.onnx", into, ["8.6"], profile)
+        into = build_engine("tensorrt-rtx", precision, folder)
         rows.append(
             {"backend": "tensorrt-rtx", "precision": precision, **sizes("tensorrt-rtx", into, folder, precision)}
         )

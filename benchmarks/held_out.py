@@ -17,18 +17,16 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from judged import OURS, load_network, points_lost, recognise_split
 from new_speech import synthesise
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
-from stablequant.engines import openvino
-from stablequant.engines.evaluate_engine import evaluate
 from stablequant.engines.running import load_engine
-from stablequant.recognisers.batches import MEGABYTE, make_batches, read_footprint
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
-from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.files import read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
@@ -36,7 +34,6 @@ COLUMNS = [
     *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high"),
     *("behind", "behind_low", "behind_high", "arithmetic"),
 ]
-OURS = "stablequant"
 
 
 def engines_of(model: str, methods: list[str]) -> dict[str, Path]:
@@ -57,31 +54,22 @@ def engines_of(model: str, methods: list[str]) -> dict[str, Path]:
 def measure(model: str, methods: list[str], manifest: Path, threads: int) -> pd.DataFrame:
     """One row per engine, `COLUMNS`."""
     checkpoint = PROJECT / "results" / model / "checkpoint"
-    front_end = read_front_end(checkpoint)
-    utterances, rejected = list_utterances(read_manifest(manifest), front_end)
+    utterances, rejected = list_utterances(read_manifest(manifest), family_of(checkpoint).writing(checkpoint))
     if rejected:
         raise SystemExit(f"{manifest}: {len(rejected)} utterances cannot be used, the first {rejected[0]}")
-    memory = read_footprint(checkpoint / "config.json")
-    batches = make_batches(utterances, memory, CONFIG["batch_mb"] * MEGABYTE)
     scored: dict[str, WordErrors] = {}
     computed: dict[str, str] = {}
     for method, folder in engines_of(model, methods).items():
         own = (folder / "engine.json").is_file()  # the workflow's engines run as they are used, peers' as peers.py does
-        infer, arithmetic = load_engine(folder, threads) if own else openvino.load(folder, threads)
-        scored[method] = evaluate(infer, utterances, batches, front_end, repeats=1).scored
+        networks, arithmetic = load_engine(folder, threads) if own else load_network(folder, threads)
+        scored[method] = recognise_split(checkpoint, networks, utterances, CONFIG["batch_mb"])
         print(f"{model} {method}: {scored[method].wer:.2f} %, {arithmetic} arithmetic", flush=True)
         computed[method] = arithmetic
     rows = []
     for method, errors in scored.items():
         row = {"model": model, "method": method, "wer": errors.wer}
         row |= {"arithmetic": computed[method], "utterances": len(utterances), "words": int(errors.words.sum())}
-        for column, low, high, other in (
-            ("degradation", "ci_low", "ci_high", "fp32"),
-            ("behind", "behind_low", "behind_high", OURS),
-        ):
-            row[column] = degradation(errors, scored[other])
-            row[low], row[high] = degradation_interval(errors, scored[other], CONFIG["seed"])
-        rows.append(row)
+        rows.append(row | points_lost(errors, scored, CONFIG["seed"]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -34,29 +34,33 @@ import yaml
 from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from simulated import measure_fp32, recognise_int8
 
 from stablequant.quantization.channel_scales import load_scales
-from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.collecting import Preparation
+from stablequant.quantization.histograms import WHOLE, Histogram
 from stablequant.quantization.int8 import QMAX, scale_of
 from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.scaled import weight_of
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.layer_table import read_modules
-from stablequant.recognisers.operations import channel_axis, operation_of, weight_of
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.operations import channel_axis, operation_of
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
-from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
-from stablequant.search.check_combination import WHOLE, Choice, Combination
+from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.word_errors import WordErrors, degradation
+from stablequant.search.check_combination import Choice, Combination
 from stablequant.search.gather_percentiles import best_percentiles
-from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
-from stablequant.search.trials import Calibration, Outcome, Trial
+from stablequant.search.split import loaded, read_split
+from stablequant.search.trials import Calibration, Outcome
 from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.workflow.procedure import EXTENDED, read_procedure
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+PROCEDURE = read_procedure(CONFIG, EXTENDED)
 COLUMNS = [
     *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high"),
     *("gained", "gained_low", "gained_high", "divergence"),
@@ -86,44 +90,43 @@ class ByTensor(Combination):
 class Subject:
     """A finished run: what it chose, and both splits with what fp32 makes of them."""
 
-    stages: Stages
-    modules: list[QuantizedModule]
+    recogniser: Recogniser
     histograms: dict[str, Histogram]
     splits: dict[str, Calibration]
     choice: Choice
     searched: Choice  # what the searches of single layers found
 
     @property
+    def model(self) -> torch.nn.Module:
+        return self.recogniser.model
+
+    @property
+    def modules(self) -> Sequence[QuantizedModule]:
+        return self.recogniser.modules
+
+    @property
     def channel_scales(self) -> Mapping[str, np.ndarray]:
         return self.splits["calibration"].channel_scales
 
     def combination(self, split: str = "calibration") -> ByTensor:
-        return ByTensor(self.stages, self.modules, self.histograms, self.splits[split])
+        return ByTensor(self.recogniser, self.modules, self.histograms, self.splits[split])
 
 
 def load(results: Path, folder: Path, threads: int) -> Subject:
     """The run in ``results``; fp32 recognises its splits anew, its files go to ``folder``."""
-    checkpoint = results / "checkpoint"
-    stages = Stages(load_recogniser(checkpoint, threads=threads))
-    modules = read_modules(results / "layers.tsv")
+    recogniser = load_recogniser(results / "checkpoint", threads=threads)
     scales = load_scales(results / "equalisation.safetensors")
     rounded = load_rounded(results / "weights.safetensors")
+    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio)
     splits, histograms = {}, {}
     for name in SPLITS:
         (folder / name).mkdir()
-        split = read_split(checkpoint, results / f"utterances/{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
-        files = Files(
-            *(folder / name / file for file in ("reference.json", "posteriors.safetensors", "activations.json"))
-        )
-        added = {"channel_scales": scales, "recentre": CONFIG["recentre"], "split_audio": CONFIG["split_audio"]}
-        found = recognise_reference(stages, modules, split, files, 0, **added)
-        histograms[name] = found.prepared
-        reference = load_reference(files.summary, files.posteriors)
-        splits[name] = Calibration(split, reference, None, CONFIG["seed"], scales, rounded)
+        split = read_split(recogniser, results / f"utterances/{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
+        splits[name], histograms[name] = measure_fp32(recogniser, split, folder / name, preparation, rounded)
     chosen = read_json(results / "combination.json")
     choice = Choice(chosen["percentiles"], frozenset(chosen["float_layers"]))
     searched = Choice(best_percentiles(read_table(results / "percentiles.tsv")), frozenset())
-    return Subject(stages, modules, histograms["calibration"], splits, choice, searched)
+    return Subject(recogniser, histograms["calibration"], splits, choice, searched)
 
 
 def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
@@ -132,7 +135,7 @@ def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
     halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < WHOLE else (a + b) / 2 for a, b in pairwise(grid)]
     choice, tries = subject.choice, 0
     searched = list(subject.searched.percentiles)
-    others = [layer for layer in subject.stages.names if layer not in searched]
+    others = [layer for layer in subject.recogniser.layers if layer not in searched]
     for group in [*([layer] for layer in searched), others]:
         percentile = choice.percentiles.get(group[0], WHOLE)
         place = grid.index(percentile)
@@ -166,7 +169,7 @@ def weights_of_least_squared_error(subject: Subject) -> dict[str, torch.Tensor]:
     """Fake-quantized weights whose scale, by output channel, is that of least squared error of `SHRINKING`."""
     weights = {}
     for module in subject.modules:
-        operation = operation_of(subject.stages.model, module)
+        operation = operation_of(subject.model, module)
         weight = weight_of(operation, subject.channel_scales.get(module.activation))
         rows = weight.reshape(len(weight), -1)
         best, least = rows.copy(), np.full(len(rows), np.inf)
@@ -188,7 +191,7 @@ def mean_outputs(subject: Subject, modules: Sequence[QuantizedModule]) -> Iterat
     means: dict[str, torch.Tensor] = {}
     with ExitStack() as undo:
         for module in modules:
-            operation = operation_of(subject.stages.model, module)
+            operation = operation_of(subject.model, module)
             axis = channel_axis(operation)
 
             def hook(_operation, _inputs, output, name: str = module.module, axis: int = axis) -> None:
@@ -204,8 +207,8 @@ def mean_outputs(subject: Subject, modules: Sequence[QuantizedModule]) -> Iterat
 def hear(subject: Subject, audio_seconds: float) -> None:
     """Recognise a part of the calibration set for what hooks make of it."""
     split = subject.splits["calibration"].split
-    for batch, audio in loaded(split.sample(audio_seconds), split.front_end, "means"):
-        subject.stages.logits(subject.stages.enter(audio), 0, subject.stages.frames([u.samples for u in batch]))
+    for _, context, state in loaded(subject.recogniser, split.sample(audio_seconds), "means"):
+        subject.recogniser.recognise(state, 0, context)
 
 
 @contextmanager
@@ -214,7 +217,7 @@ def corrected(subject: Subject, biases: Mapping[str, torch.Tensor]) -> Iterator[
     with ExitStack() as undo:
         for module in subject.modules:
             if module.module in biases:
-                operation = operation_of(subject.stages.model, module)
+                operation = operation_of(subject.model, module)
                 before = operation.bias
                 undo.callback(setattr, operation, "bias", before)
                 added = biases[module.module] if before is None else before.data + biases[module.module]
@@ -227,13 +230,13 @@ def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, t
     with mean_outputs(subject, subject.modules) as expected:
         hear(subject, audio_seconds)
     ranges = subject.combination().ranges_of(subject.choice)
-    weights = subject.splits["calibration"].weights(subject.stages.model, subject.modules)
+    weights = subject.splits["calibration"].weights(subject.model, subject.modules)
     biases: dict[str, torch.Tensor] = {}
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
     for activation in tqdm(activations, desc="biases"):
         own = [m for m in subject.modules if m.activation == activation]
         with (
-            fake_quantized(subject.stages.model, subject.modules, ranges, subject.channel_scales, weights),
+            fake_quantized(subject.model, subject.modules, ranges, subject.channel_scales, weights),
             corrected(subject, biases),
             mean_outputs(subject, own) as found,
         ):
@@ -250,21 +253,15 @@ def recognise(
     biases: Mapping[str, torch.Tensor] | None = None,
 ) -> Outcome:
     """One split with everything quantized."""
-    combination = subject.combination(split)
-    calibration = subject.splits[split]
-    trial = Trial(combination.ranges_of(choice), calibration)
-    model, modules, scales = subject.stages.model, subject.modules, calibration.channel_scales
-    quantized = fake_quantized(model, modules, trial.ranges, scales, weights or calibration.weights(model, modules))
-    with quantized, corrected(subject, biases or {}):
-        for batch, audio in loaded(calibration.split.batches, calibration.split.front_end, split):
-            frames = subject.stages.frames([u.samples for u in batch])
-            trial.add(batch, subject.stages.logits(subject.stages.enter(audio), 0, frames), frames)
-    return trial.outcome()
+    ranges, calibration = subject.combination(split).ranges_of(choice), subject.splits[split]
+    levels = weights or calibration.weights(subject.model, subject.modules)
+    with corrected(subject, biases or {}):
+        return recognise_int8(subject.recogniser, calibration, ranges, levels, split)
 
 
 def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: float) -> Iterator[dict]:
     """One row per idea and split."""
-    layers = list(subject.stages.names)
+    layers = list(subject.recogniser.layers)
     activations = list(dict.fromkeys(m.activation for m in subject.modules))
     as_chosen = (subject.choice, None, None, 0)
     split = subject.splits["calibration"].split
@@ -286,7 +283,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
         "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
         "nearest": lambda: (
             subject.choice,
-            fake_quantized_weights(subject.stages.model, subject.modules, subject.channel_scales),
+            fake_quantized_weights(subject.model, subject.modules, subject.channel_scales),
             None,
             0,
         ),

@@ -8,22 +8,22 @@ import yaml
 from random_large import RATE, large_config
 from transformers import HubertForCTC
 
-from stablequant.corpora.list_utterances import Utterance, table_of
+from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.quantization.collecting import collecting
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.least_error import mse_range
-from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.decoding import GRAPH
 from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import quantized_modules
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.export_onnx import export_onnx
+from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.recognise_reference import read_split
+from stablequant.search.split import loaded, read_split
 from stablequant.storage.files import checksum, write_table
+from stablequant.workflow.procedure import EXTENDED, read_procedure
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parent.parent / "config.yaml").read_text())
+PROCEDURE = read_procedure(CONFIG, EXTENDED)
 CUT_OFF = 99.9  # percent, of all layers
 
 
@@ -35,20 +35,22 @@ def write_hubert_large(folder: Path) -> None:
     write_front_end(folder, FrontEnd(RATE, True, vocabulary))
 
 
-@torch.inference_mode()
 def quantize(checkpoint: Path, folder: Path) -> None:
     """Write ``fp32.onnx`` and ``int8.onnx``, the graph of the default procedure with one cut-off for all layers."""
-    model = load_recogniser(checkpoint, attention="eager", threads=torch.get_num_threads())
-    modules = quantized_modules(model.config.to_dict())
-    export_onnx(model, modules, folder / "fp32.onnx")
-    split = read_split(checkpoint, write_noise(folder), CONFIG["batch_mb"], CONFIG["seed"])
-    equalisation = [CONFIG["equalisation"][key] for key in ("exponent", "percentile", "audio_seconds")]
-    scales = equalise_channels(Stages(model), modules, split, *equalisation)
-    with collecting(model, modules, scales, CONFIG["recentre"], CONFIG["split_audio"]) as collectors:
-        for _, audio in loaded(split.batches, split.front_end, "calibration"):
-            model(torch.from_numpy(audio))
+    threads = torch.get_num_threads()
+    export_onnx(checkpoint, folder / "fp32.onnx", threads)
+    recogniser = load_recogniser(checkpoint, threads=threads)
+    split = read_split(recogniser, write_noise(folder), CONFIG["batch_mb"], CONFIG["seed"])
+    step, scales = PROCEDURE.equalisation, {}
+    if step:
+        scales = equalise_channels(recogniser, split, step.exponent, step.percentile, step.audio_seconds)
+    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio)
+    with collecting(recogniser.model, recogniser.modules, preparation) as collectors:
+        for _, context, state in loaded(recogniser, split.batches, "calibration"):
+            recogniser.recognise(state, 0, context)
     ranges = {name: mse_range(histogram, CUT_OFF) for name, histogram in collectors.histograms().items()}
-    insert_qdq(folder / "fp32.onnx", modules, ranges, scales, folder / "int8.onnx")
+    source, destination = {GRAPH: folder / "fp32.onnx"}, {GRAPH: folder / "int8.onnx"}
+    insert_qdq(source, recogniser.modules, ranges, scales, destination)
 
 
 def write_noise(folder: Path) -> Path:

@@ -4,9 +4,9 @@ A HuBERT of large's shape with random weights (large_graphs.py) recognises noise
 of its operations; of each the fastest of some passes counts. ``share`` is of all time; ``product`` marks what INT8
 kernels make faster. ``bound`` is the speed against fp32 if products took a quarter of fp32's time, which is what
 VNNI's arithmetic allows, and all else what it took. ``int8, channels first`` is the graph as it was exported, before
-its convolutions become products (stablequant/engines/channels_last.py); ``int8, bf16`` is on a CPU that has bfloat16.
-On a CPU whose INT8 kernels saturate, they are run all the same: their results are wrong, their times are not. Run it
-in the project's folder.
+its convolutions become products (stablequant/engines/openvino_channels_last.py); ``int8, bf16`` is on a CPU that has
+bfloat16. On a CPU whose INT8 kernels saturate, they are run all the same: their results are wrong, their times are not.
+Run it in the project's folder.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def main() -> None:
         audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
         for graph in ("fp32", "int8"):
             (folder / "openvino" / graph).mkdir(parents=True, exist_ok=True)
-            openvino.build(folder / f"{graph}.onnx", folder / "openvino" / graph)
+            openvino.convert(folder / f"{graph}.onnx", folder / "openvino" / graph / "model.xml")
         built = folder / "openvino/int8/model.xml"
         networks = {
             "fp32": folder / "openvino/fp32/model.xml",

@@ -36,19 +36,21 @@ import yaml
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from judged import OURS, load_network, points_lost, recognise_split
 from quantizers import MAX_PASSES, PACKAGES, PEERS, Subject
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.corpora.list_utterances import read_utterances
-from stablequant.engines import openvino
-from stablequant.engines.evaluate_engine import evaluate
-from stablequant.recognisers.batches import MEGABYTE, loaded, make_batches, read_footprint
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.corpora.utterance import read_utterances
+from stablequant.engines.running import Stopwatch
+from stablequant.recognisers.batches import loaded
+from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.layer_table import read_modules
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
+from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.sizes import MEGABYTE
+from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
-from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
+from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.files import checksum, read_table, write_table
 from stablequant.workflow.digest import code_digest
 from stablequant.workflow.timeline import read_jobs
@@ -59,7 +61,6 @@ COLUMNS = [
     *("float_layers", "error", "behind", "behind_low", "behind_high"),
 ]
 TAKEN = PROJECT / "results/peers/taken.tsv"
-OURS = "stablequant"
 METHODS = ["fp32", OURS, *PEERS]
 TIMED_SECONDS = 300  # of the evaluation audio
 
@@ -104,11 +105,9 @@ def prepare(name: str, threads: int) -> Subject:
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
     subprocess.run([*snakemake, "--", *wanted], cwd=PROJECT, check=True)
     front_end = read_front_end(results / "checkpoint")
-    memory = read_footprint(results / "checkpoint/config.json")
-    evaluation = make_batches(
-        read_utterances(results / "utterances/evaluation.tsv"), memory, CONFIG["batch_mb"] * MEGABYTE
+    calibration, evaluation = (
+        read_utterances(results / f"utterances/{split}.tsv") for split in ("calibration", "evaluation")
     )
-    calibration = read_utterances(results / "utterances/calibration.tsv")
     return Subject(name, results, read_modules(results / "layers.tsv"), front_end, calibration, evaluation, threads)
 
 
@@ -164,9 +163,10 @@ def quantize(subject: Subject, method: str) -> dict:
 
 def made_of_what(subject: Subject) -> str:
     """Digest of what a peer's network depends on: recogniser, calibration audio, code, and the tools' versions."""
-    files = [subject.results / "checkpoint/model.safetensors", subject.graph]
+    files = [subject.checkpoint / "model.safetensors", subject.graph]
     files += [subject.results / "utterances/calibration.tsv", PROJECT / "envs/peers.txt"]
-    parts = [*(checksum(file) for file in files), code_digest(PROJECT / "benchmarks/quantizers.py", PROJECT)]
+    chosen = {"family": family_of(subject.checkpoint).name, "backend": "openvino"}
+    parts = [*(checksum(file) for file in files), code_digest(PROJECT / "benchmarks/quantizers.py", PROJECT, chosen)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
@@ -189,13 +189,8 @@ def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
                 row = row | {"error": in_one_line(subject, row["method"], error)}
         rows.append(row)
     for row in rows:
-        for column, low, high, other in (
-            ("degradation", "ci_low", "ci_high", "fp32"),
-            ("behind", "behind_low", "behind_high", OURS),
-        ):
-            if row["method"] in scored:
-                row[column] = degradation(scored[row["method"]], scored[other])
-                row[low], row[high] = degradation_interval(scored[row["method"]], scored[other], CONFIG["seed"])
+        if row["method"] in scored:
+            row |= points_lost(scored[row["method"]], scored, CONFIG["seed"])
     judged = pd.DataFrame(rows, columns=COLUMNS)
     return judged.assign(rtfx=judged["method"].map(take_turns(subject, list(scored))))
 
@@ -203,9 +198,8 @@ def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
 def recognise(subject: Subject, method: str) -> tuple[WordErrors, dict]:
     """The word errors of a method's engine, and its row's own measures."""
     folder = engine_of(subject, method)
-    infer, _ = openvino.load(folder, subject.threads)
-    utterances = [u for batch in subject.evaluation for u in batch]
-    errors = evaluate(infer, utterances, subject.evaluation, subject.front_end, repeats=1).scored
+    networks, _ = load_network(folder, subject.threads)
+    errors = recognise_split(subject.checkpoint, networks, subject.evaluation, CONFIG["batch_mb"])
     measures = {"wer": errors.wer, "size_bytes": sum((folder / f"model.{e}").stat().st_size for e in ("xml", "bin"))}
     if method != "fp32":
         measures["float_layers"] = float_layers(folder / "model.xml", subject.modules)
@@ -218,19 +212,26 @@ def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
 
     A machine that slows down slows all of them alike.
     """
-    engines = {method: openvino.load(engine_of(subject, method), subject.threads)[0] for method in methods}
-    taken = dict.fromkeys(engines, 0.0)
-    heard = 0
-    for batch, audio in loaded(subject.evaluation, subject.front_end, f"{subject.name}, in turn"):
-        for method, infer in engines.items():
-            infer(audio)  # which makes it ready for this length
-            start = time.perf_counter()
-            infer(audio)
-            taken[method] += time.perf_counter() - start
+    if not methods:
+        return {}
+    family, clock = family_of(subject.checkpoint), Stopwatch()
+    decoders = {}
+    for method in methods:
+        networks, _ = load_network(engine_of(subject, method), subject.threads)
+        decoders[method] = family.decoder(subject.checkpoint, clock.timing(networks))
+    batches = decoders[methods[0]].batches(subject.evaluation, CONFIG["batch_mb"] * MEGABYTE)
+    taken = dict.fromkeys(decoders, 0.0)
+    rate, heard = subject.front_end.sample_rate, 0
+    for batch, audio in loaded(batches, rate, f"{subject.name}, in turn"):
+        for method, decoder in decoders.items():
+            decoder.recognise(audio)  # which makes it ready for this length
+            start = clock.seconds
+            decoder.recognise(audio)
+            taken[method] += clock.seconds - start
         heard += sum(u.samples for u in batch)
-        if heard >= TIMED_SECONDS * subject.front_end.sample_rate:
+        if heard >= TIMED_SECONDS * rate:
             break
-    return {method: heard / subject.front_end.sample_rate / seconds for method, seconds in taken.items()}
+    return {method: heard / rate / seconds for method, seconds in taken.items()}
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,15 +10,15 @@ import numpy as np
 import openvino as ov
 import torch
 
-from stablequant.corpora.list_utterances import Utterance
+from stablequant.corpora.utterance import Utterance, load_audio
 from stablequant.engines import openvino
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.int8 import Range
-from stablequant.recognisers.batches import Batch, load_batch
+from stablequant.recognisers.ctc.decoding import GRAPH, INPUT
 from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.operations import operation_of
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.scoring.word_errors import word_errors
 
 MAX_DROP = 0.25  # points of WER that accuracy control may lose
@@ -38,7 +38,6 @@ class Subject:
     Attributes
     ----------
     results: the workflow's folder for it
-    evaluation: equally long utterances in batches
     """
 
     name: str
@@ -46,20 +45,24 @@ class Subject:
     modules: list[QuantizedModule]
     front_end: FrontEnd
     calibration: list[Utterance]
-    evaluation: list[Batch]
+    evaluation: list[Utterance]
     threads: int
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.results / "checkpoint"
 
     @property
     def graph(self) -> Path:
         return self.results / "onnx/fp32.onnx"
 
     def torch_model(self) -> torch.nn.Module:
-        return load_recogniser(self.results / "checkpoint", threads=self.threads)
+        return load_model(self.checkpoint, threads=self.threads)
 
     def audio(self) -> Iterator[np.ndarray]:
         """The calibration set, one utterance ``(1, samples)`` after the other."""
         for utterance in self.calibration:
-            yield load_batch([utterance], self.front_end)
+            yield self.front_end.prepare(load_audio(utterance, self.front_end.sample_rate))[None]
 
 
 Quantize = Callable[[Subject, Path], float]  # writes model.xml into a folder; returns the recognition passes it took
@@ -81,7 +84,7 @@ def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
 
         def get_next(self) -> dict | None:
             audio = next(self._audio, None)
-            return None if audio is None else {"input_values": audio[:, : self._samples]}
+            return None if audio is None else {INPUT: audio[:, : self._samples]}
 
     operations = ["Conv", "MatMul", "Gemm"]
     quantize_static(
@@ -95,7 +98,7 @@ def onnxruntime_static(method: str, subject: Subject, folder: Path) -> float:
         extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": operations},
         calibrate_method=CalibrationMethod[method],
     )
-    openvino.build(folder / "model.onnx", folder)
+    openvino.convert(folder / "model.onnx", folder / "model.xml")
     return 1
 
 
@@ -179,8 +182,8 @@ def place_ranges(
     """Quantize those of ``modules`` whose activations have an amax in ``ranges``, around 0, as NVIDIA's toolkits do."""
     chosen = [m for m in modules if m.activation in ranges]
     symmetric = {name: Range.symmetric(amax) for name, amax in ranges.items()}
-    insert_qdq(subject.graph, chosen, symmetric, channel_scales, folder / "model.onnx")
-    openvino.build(folder / "model.onnx", folder)
+    insert_qdq({GRAPH: subject.graph}, chosen, symmetric, channel_scales, {GRAPH: folder / "model.onnx"})
+    openvino.convert(folder / "model.onnx", folder / "model.xml")
 
 
 def pytorch_quantization(method: str, subject: Subject, folder: Path) -> float:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.corpora.list_utterances import read_utterances
+from stablequant.corpora.utterance import read_utterances
 from stablequant.report.show import markdown_table
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import looks

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from transformers import HubertConfig, HubertForCTC
 
-from stablequant.corpora.list_utterances import Utterance, table_of
+from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.storage.files import checksum, write_table
@@ -45,10 +45,6 @@ def sing(draw: np.random.Generator) -> tuple[np.ndarray, str]:
     return samples.astype(np.float32), letters
 
 
-def normalised(samples: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy((samples - samples.mean()) / samples.std())
-
-
 def frame_classes(letters: str, tokens: list[str], frames: int) -> np.ndarray:
     """The letter while it sounds, a word's end in the gaps, ``(frames,)``."""
     centres = np.arange(frames) * HOP + 200
@@ -78,21 +74,22 @@ def write_random_large(folder: Path, audio_seconds: float) -> tuple[Path, Path]:
     """Write ``folder/checkpoint`` and ``folder/utterances.tsv``, about ``audio_seconds`` of tones; return both."""
     torch.manual_seed(0)
     vocabulary = Vocabulary(["<pad>", "|", *TONES], blank=0)
+    front_end = FrontEnd(RATE, True, vocabulary)
     model = HubertForCTC(large_config(vocabulary))
     model.eval().requires_grad_(False)
     draw = np.random.default_rng(0)
     fitted = [sing(draw) for _ in range(FITTED)]
-    audio = torch.stack([normalised(samples) for samples, _ in fitted])
+    audio = torch.stack([torch.from_numpy(front_end.prepare(samples)) for samples, _ in fitted])
     for number in PLANTED:
         plant(model, number, audio[:4])
     fit_head(model, audio, [letters for _, letters in fitted], vocabulary.tokens)
     checkpoint = folder / "checkpoint"
     model.save_pretrained(checkpoint)
-    write_front_end(checkpoint, FrontEnd(RATE, True, vocabulary))
+    write_front_end(checkpoint, front_end)
     utterances: list[Utterance] = []
     while len(utterances) < round(audio_seconds * RATE / SAMPLES):
         samples, letters = sing(draw)
-        if safely_spelled(model, normalised(samples), " ".join(letters), vocabulary):
+        if safely_spelled(model, torch.from_numpy(front_end.prepare(samples)), " ".join(letters), vocabulary):
             path = folder / f"{len(utterances):04d}.wav"
             soundfile.write(path, samples, RATE, subtype="FLOAT")
             utterances.append(Utterance(path.stem, str(path), SAMPLES, " ".join(letters), checksum(path)))

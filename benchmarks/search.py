@@ -25,27 +25,27 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from random_large import write_random_large
+from simulated import files_in
 
-from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.ctc.decoding import Recognition
-from stablequant.recognisers.ctc.front_end import read_front_end
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import layer_names_of, quantized_modules
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown_table
-from stablequant.search.activations import Activations
+from stablequant.search.activations import Activations, cache_key
 from stablequant.search.costs import layer_costs, passes
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.racing import Racing
-from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
+from stablequant.search.recognise_reference import Cache, recognise_reference
+from stablequant.search.reference import load_reference
 from stablequant.search.search_percentile import mark_best, search_percentile
 from stablequant.search.select_layers import select_layers
+from stablequant.search.split import loaded, padded_samples, read_split
 from stablequant.search.trials import Calibration
-from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.storage.files import read_table, write_table
 from stablequant.workflow.memory import peak_rss_bytes
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
@@ -65,62 +65,71 @@ class Mode:
         self, mode: str, checkpoint: Path, utterances: Path, folder: Path, device: str, threads: int, seed: int
     ) -> None:
         self.mode = mode
-        self.stages = Stages(load_recogniser(checkpoint, device, threads=threads))
-        self.modules = quantized_modules(self.stages.model.config.to_dict())
-        self.costs = layer_costs(self.stages)
-        self.split = read_split(checkpoint, utterances, CONFIG["batch_mb"], seed, raced=mode == "racing")
-        self.files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+        self.recogniser = load_recogniser(checkpoint, device, threads)
+        self.costs = layer_costs(self.recogniser)
+        self.split = read_split(self.recogniser, utterances, CONFIG["batch_mb"], seed, raced=mode == "racing")
+        self.key = cache_key(checkpoint, self.split)
+        self.files = files_in(folder)
         self.racing = Racing(CONFIG["racing"]["confidence"], seed) if mode == "racing" else None
         self.seed = seed
 
+    def layers(self) -> list[str]:
+        """In the order in which audio passes them."""
+        return list(self.recogniser.layers)
+
     def recognise(self) -> None:
         """Plain recognition in fp32."""
-        recognition = Recognition(self.split.front_end.vocabulary)
-        for batch, audio in loaded(self.split.batches, self.split.front_end, "fp32"):
-            frames = self.stages.frames([u.samples for u in batch])
-            recognition.add(batch, frames.rows(self.stages.logits(self.stages.enter(audio), 0, frames)))
+        for _, context, state in loaded(self.recogniser, self.split.batches, "fp32"):
+            self.recogniser.recognise(state, 0, context)
 
     def reference(self) -> None:
         """What is measured against: naive recognises once for the words and once for the histograms."""
         budget = 0 if self.mode == "naive" else CONFIG["cache"]["disk_mb"]
         if self.mode == "naive":
             self.recognise()
-        found = recognise_reference(self.stages, self.modules, self.split, self.files, budget)
+        found = recognise_reference(self.recogniser, self.split, self.files, Cache(self.key, budget))
         self.histograms = found.histograms
         reference = load_reference(self.files.summary, self.files.posteriors)
-        activations = Activations(self.files.activations, self.split.belongs, self.stages.names) if budget else None
+        activations = Activations(self.files.activations, self.key, self.recogniser.layers) if budget else None
         self.calibration = Calibration(self.split, reference, activations, self.seed)
 
     def probe(self, layer: str) -> bool:
         """Whether ``layer`` is selected."""
         ranges = {name: full_range(h) for name, h in self.histograms.items()}
         (outcome,) = probe_layers(
-            self.stages, self.modules, [layer], ranges, self.calibration, CONFIG["threshold"], self.racing
+            self.recogniser,
+            self.recogniser.modules,
+            [layer],
+            ranges,
+            self.calibration,
+            CONFIG["threshold"],
+            self.racing,
         )
         rows = [{"layer": layer, "kind": "", **asdict(outcome)}]
         return bool(select_layers(rows, CONFIG["threshold"])["selected"].item())
 
     def search(self, layer: str) -> float:
         """The best percentile of ``layer``."""
-        modules = [m for m in self.modules if m.layer == layer]
+        modules = [m for m in self.recogniser.modules if m.layer == layer]
         grids = [[p] for p in CONFIG["percentiles"]] if self.mode == "naive" else [CONFIG["percentiles"]]
         found = [
             candidate
             for grid in grids
             for candidate in search_percentile(
-                self.stages, modules, self.histograms, grid, self.calibration, self.racing
+                self.recogniser, modules, self.histograms, grid, self.calibration, self.racing
             )
         ]
         return next(c.percentile for c in mark_best(found) if c.best)
 
     def audio_seconds(self) -> float:
-        return sum(u.samples for u in self.split.utterances) / self.split.front_end.sample_rate
+        """Of all utterances."""
+        return sum(u.samples for u in self.split.utterances) / self.split.sample_rate
 
     def usage(self) -> dict[str, float]:
         """What all steps so far took."""
         folder = self.files.activations.with_suffix("")
         return {
-            "passes": passes(self.stages.samples, self.costs, self.split.samples),
+            "passes": passes(self.recogniser.samples, self.costs, padded_samples(self.recogniser, self.split.batches)),
             "peak_rss_bytes": peak_rss_bytes(),
             "disk_bytes": sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0,
         }
@@ -162,7 +171,6 @@ class Worker:
 
 def measure(name: str, checkpoint: Path, utterances: Path, device: str, threads: int, seed: int) -> pd.DataFrame:
     """One row per mode; ``fp32_...`` are of one plain recognition."""
-    layers = layer_names_of(read_json(checkpoint / "config.json"))
     with tempfile.TemporaryDirectory() as temporary:
         workers = {}
         for mode in ("fp32", *MODES):
@@ -170,6 +178,7 @@ def measure(name: str, checkpoint: Path, utterances: Path, device: str, threads:
             folder.mkdir()
             workers[mode] = Worker(mode, checkpoint, utterances, folder, device, threads, seed)
         plain = workers.pop("fp32")
+        layers = plain("layers")
         plain("recognise")
         fp32 = {"fp32_seconds": plain.seconds, "fp32_peak_rss_bytes": plain("usage")["peak_rss_bytes"]}
         plain.stop()
@@ -246,7 +255,8 @@ def prepare(name: str, folder: Path, audio_seconds: float) -> tuple[Path, Path]:
         return write_random_large(folder, audio_seconds)
     settings = CONFIG["models"]["demo"]
     import_checkpoint(settings["checkpoint"], folder / "checkpoint")
-    listed, _ = list_utterances(read_manifest(Path(settings["calibration"])), read_front_end(folder / "checkpoint"))
+    writing = family_of(folder / "checkpoint").writing(folder / "checkpoint")
+    listed, _ = list_utterances(read_manifest(Path(settings["calibration"])), writing)
     write_table(folder / "utterances.tsv", table_of(listed, Utterance))
     return folder / "checkpoint", folder / "utterances.tsv"
 

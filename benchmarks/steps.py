@@ -12,46 +12,45 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from simulated import measure_fp32, recognise_int8
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
-from stablequant.quantization.collecting import collecting
+from stablequant.corpora.utterance import Utterance, table_of
+from stablequant.quantization.collecting import Preparation, collecting
+from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
-from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.ctc.decoding import Recognition, divergence
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.quantization.simulation import fake_quantized_weights
+from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import quantized_modules
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
-from stablequant.scoring.word_errors import WordErrors, degradation, degradation_interval
 from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.recognise_reference import Split, read_split
 from stablequant.search.round_weights import round_weights
+from stablequant.search.split import Split, loaded, read_split
 from stablequant.storage.files import read_table, write_table
+from stablequant.workflow.procedure import EXTENDED, read_procedure
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "split", "audio", "equalised", "centres", "zero", "weights"),
     *("wer", "degradation", "ci_low", "ci_high", "divergence"),
 ]
-Posteriors = dict[str, np.ndarray]  # log posteriors by the utterance's path, (frames, classes)
+PROCEDURE = read_procedure(CONFIG, EXTENDED)
 
 
 class ZeroOnALevel(Range):
@@ -62,63 +61,50 @@ class ZeroOnALevel(Range):
         return float(np.float32(np.rint((self.low + self.high) / 2 / self.scale) * self.scale))
 
 
-def read_demo(folder: Path, name: str) -> Split:
-    """One split of the demo; its checkpoint lies in ``folder``."""
-    front_end = read_front_end(folder / "checkpoint")
-    utterances, _ = list_utterances(read_manifest(PROJECT / f"tsv/demo-{name}.tsv"), front_end)
+def read_demo(recogniser: Recogniser, folder: Path, name: str) -> Split:
+    """One split of the demo; its table is written into ``folder``."""
+    utterances, _ = list_utterances(read_manifest(PROJECT / f"tsv/demo-{name}.tsv"), recogniser.writing)
     write_table(folder / f"{name}.tsv", table_of(utterances, Utterance))
-    return read_split(folder / "checkpoint", folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
+    return read_split(recogniser, folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
 
 
-def recognise(stages: Stages, split: Split, label: str) -> tuple[WordErrors, Posteriors]:
-    recognition = Recognition(split.front_end.vocabulary)
-    posteriors: Posteriors = {}
-    for batch, audio in loaded(split.batches, split.front_end, label):
-        frames = stages.frames([u.samples for u in batch])
-        rows = frames.rows(torch.log_softmax(stages.logits(stages.enter(audio), 0, frames), dim=-1))
-        recognition.add(batch, rows)
-        posteriors |= {u.path: row for u, row in zip(batch, rows, strict=True)}
-    return recognition.score(split.utterances), posteriors
+def collect(recogniser: Recogniser, split: Split, preparation: Preparation) -> dict[str, Histogram]:
+    """Histograms of all activations over ``split``."""
+    with collecting(recogniser.model, recogniser.modules, preparation) as collectors:
+        for _, context, state in loaded(recogniser, split.batches, "histograms"):
+            collectors.context = context
+            recogniser.recognise(state, 0, context)
+    return collectors.histograms()
 
 
-def mean_divergence(reference: Posteriors, found: Posteriors) -> float:
-    """Nats per frame."""
-    total = sum(divergence(reference[path], row) for path, row in found.items())
-    return total / sum(len(row) for row in found.values())
-
-
-def measure(splits: Mapping[str, Split], stages: Stages, percentile: float) -> list[dict]:
-    """One row per split and combination."""
-    modules = quantized_modules(stages.model.config.to_dict())
-    fp32 = {name: recognise(stages, split, f"{name}, fp32") for name, split in splits.items()}
-    rows = [{"split": name, "zero": "fp32", "wer": errors.wer, "degradation": 0} for name, (errors, _) in fp32.items()]
-    settings = CONFIG["equalisation"]
-    found = equalise_channels(
-        *(stages, modules, splits["calibration"]),
-        *(settings["exponent"], settings["percentile"], settings["audio_seconds"]),
-    )
+def measure(recogniser: Recogniser, splits: Mapping[str, Split], folder: Path, percentile: float) -> list[dict]:
+    """One row per split and combination; what fp32 recognises goes to ``folder``."""
+    modules, fp32 = recogniser.modules, {}
+    for name, split in splits.items():
+        (folder / name).mkdir()
+        fp32[name], _ = measure_fp32(recogniser, split, folder / name, Preparation())
+    rows = [
+        {"split": name, "zero": "fp32", "wer": calibration.reference.errors.wer, "degradation": 0}
+        for name, calibration in fp32.items()
+    ]
+    step = PROCEDURE.equalisation
+    found = equalise_channels(recogniser, splits["calibration"], step.exponent, step.percentile, step.audio_seconds)
     for numbers, equalised, centres in product([1, 2], [False, True], [False, True]):
         scales = found if equalised else {}
-        with collecting(stages.model, modules, scales, recentre=centres, split_audio=numbers == 2) as collectors:
-            recognise(stages, splits["calibration"], "histograms")
-        ranges = {name: mse_range(histogram, percentile) for name, histogram in collectors.histograms().items()}
+        histograms = collect(recogniser, splits["calibration"], Preparation(scales, centres, numbers == 2))
+        ranges = {name: mse_range(histogram, percentile) for name, histogram in histograms.items()}
         kinds = [("between levels", Range), ("a level", ZeroOnALevel)] if centres else [("a level", Range)]
-        steps = [(*kind, "nearest", fake_quantized_weights(stages.model, modules, scales)) for kind in kinds]
+        steps = [(*kind, "nearest", fake_quantized_weights(recogniser.model, modules, scales)) for kind in kinds]
         if numbers == 2 and equalised and centres:
-            rounded = round_weights(stages, modules, splits["calibration"], scales, CONFIG["rounding"]["audio_seconds"])
-            cancelling = fake_quantized_weights(stages.model, modules, scales, rounded)
+            rounded = round_weights(recogniser, splits["calibration"], scales, PROCEDURE.rounding.audio_seconds)
+            cancelling = fake_quantized_weights(recogniser.model, modules, scales, rounded)
             steps.insert(1, (*kinds[0], "errors cancel", cancelling))
-        for (zero, kind, rounding, weights), (name, split) in product(steps, splits.items()):
+        for (zero, kind, rounding, weights), (name, calibration) in product(steps, fp32.items()):
             placed = {activation: kind(r.low, r.high, r.split) for activation, r in ranges.items()}
-            with fake_quantized(stages.model, modules, placed, scales, weights):
-                errors, posteriors = recognise(stages, split, f"{name}, zero {zero}")
-            reference, expected = fp32[name]
-            low, high = degradation_interval(errors, reference, CONFIG["seed"])
+            scaled = replace(calibration, channel_scales=scales)
+            outcome = recognise_int8(recogniser, scaled, placed, weights, f"{name}, zero {zero}")
             row = {"split": name, "audio": numbers, "equalised": equalised, "centres": "own" if centres else "0"}
-            row |= {"zero": zero, "weights": rounding}
-            row |= {"wer": errors.wer, "degradation": degradation(errors, reference)}
-            row |= {"ci_low": low, "ci_high": high, "divergence": mean_divergence(expected, posteriors)}
-            rows.append(row)
+            rows.append({**row, "zero": zero, "weights": rounding, **vars(outcome)})
     return rows
 
 
@@ -159,9 +145,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             import_checkpoint(str(checkpoint_of(model)), folder / "checkpoint")
-            splits = {name: read_demo(folder, name) for name in ("calibration", "evaluation")}
-            stages = Stages(load_recogniser(folder / "checkpoint", threads=arguments.threads))
-            rows += [{"model": model, **row} for row in measure(splits, stages, arguments.percentile)]
+            recogniser = load_recogniser(folder / "checkpoint", threads=arguments.threads)
+            splits = {name: read_demo(recogniser, folder, name) for name in ("calibration", "evaluation")}
+            rows += [{"model": model, **row} for row in measure(recogniser, splits, folder, arguments.percentile)]
         table = pd.DataFrame(rows, columns=COLUMNS)
         print(table.round(2).to_string(index=False))
         if arguments.out:

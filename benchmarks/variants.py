@@ -9,7 +9,7 @@ import torch
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.recognisers.ctc.front_end import FILES
+from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.wav2vec2.huggingface import read_huggingface
 
 DEAD = 8  # channels added
@@ -64,7 +64,7 @@ def checkpoint_of(name: str) -> Path:
     folder = PROJECT / "results/peers" / name
     if not (folder / "model.safetensors").is_file():
         VARIANTS[name](read_huggingface(source)[0]).save_pretrained(folder)  # its weight norm not folded
-        for file in FILES:
+        for file in family_of(source).files(source):
             if file != "config.json" and (source / file).is_file():
                 (folder / file).write_bytes((source / file).read_bytes())
     return folder

@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from snakemake.cli import parse_args
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -26,6 +27,21 @@ from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_lay
 from stablequant.workflow.fingerprint import fingerprint, set_back
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
+
+LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
+    *("dryrun", "lint", "list_target_rules", "list_rules", "print_compilation", "containerize", "report", "dag"),
+    *("generate_unit_tests", "rulegraph", "filegraph", "d3dag", "unlock", "cleanup_metadata", "conda_cleanup_envs"),
+    *("conda_create_envs_only", "list_conda_envs", "cleanup_shadow", "container_cleanup_images", "list_changes"),
+    *("list_input_changes", "list_params_changes", "list_untracked", "summary", "detailed_summary", "archive"),
+)
+
+
+def executes():
+    """Whether jobs are to run: whoever only looks at the workflow must change no file."""
+    if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):  # started through Snakemake's API
+        return True
+    _, options = parse_args(sys.argv[1:])
+    return not any(getattr(options, name, None) not in (None, False) for name in LOOKS)
 
 
 def manifest_of(settings, split):
@@ -47,6 +63,16 @@ try:
                 manifest_of(settings, split)
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
+if workflow.is_main_process and executes():
+    if Path("results").exists() and not os.access("results", os.W_OK):
+        raise WorkflowError(
+            f"{Path('results').absolute()}: read-only; make it writable, or run elsewhere (--directory)"
+        )
+    if ahead := set_back(Path("results")):
+        logger.warning(
+            f"results: made up to {ahead / 60:.0f} minutes ahead of now, as after a clock was set back; their times were "
+            "set back by as much, so that whatever is edited from now on counts as newer"
+        )
 PROCEDURES = {
     name: read_procedure(config, settings.get("procedure", config["procedure"]))
     for name, settings in config["models"].items()
@@ -142,7 +168,9 @@ def probe_jobs(model):
 
 def probes(wildcards):
     """What the jobs measured that probe all layers."""
-    return expand("results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=probe_jobs(wildcards.model))
+    return expand(
+        "results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=probe_jobs(wildcards.model)
+    )
 
 
 def probed_layers(wildcards, input):
@@ -192,9 +220,7 @@ def probe_of_layer(wildcards):
 def searched_percentiles(wildcards):
     """Searches of the layers that the selection names."""
     table = Path(checkpoints.select_layers.get(model=wildcards.model).output[0])
-    return expand(
-        "results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected_layers(table)
-    )
+    return expand("results/{model}/percentiles/{layer}.json", model=wildcards.model, layer=selected_layers(table))
 
 
 def scales_of_method(wildcards):

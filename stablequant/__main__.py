@@ -1,5 +1,5 @@
-"""`python -m stablequant` is the command line."""
+"""`python -m stablequant` runs the command line."""
 
-from stablequant.bundle.write_bundle.cli import main
+from stablequant.bundle.cli import main
 
 main()

@@ -1,4 +1,4 @@
-"""Faults of the machine, which no program can help: a full disk, too little memory, a package that is not installed."""
+"""Faults of the machine that the program cannot repair: a full disk, too little memory, a missing package."""
 
 import errno
 import os
@@ -14,13 +14,13 @@ OUT_OF_MEMORY = ("not enough memory", "out of memory", "could not create a primi
 
 
 def fault_of_the_machine(error: Exception) -> str | None:
-    """One sentence for an error that no program can help; None for any other."""
+    """One sentence that explains ``error`` and names a remedy; None if ``error`` is not a fault of the machine."""
     if isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY):
         return "out of memory; lower 'batch_mb' in the config, or run fewer jobs at once: snakemake --cores 1"
     if isinstance(error, ImportError) and error.name and error.name.partition(".")[0] != "stablequant":
         return f"{error.name}: the package cannot be loaded ({error}); install what requirements.lock lists"
     code = error.errno if isinstance(error, OSError) else None
-    if code not in FAULTS:  # libraries in other languages pass on the system's message only
+    if code not in FAULTS:  # C and Rust libraries pass on only the system's message, not its number
         code = next((fault for fault in FAULTS if os.strerror(fault) in str(error)), None)
     if code in FAULTS:
         return f"{getattr(error, 'filename', None) or 'a file of this job'}: {FAULTS[code]}; what was finished is kept"

@@ -1,15 +1,24 @@
-"""Progress of long work: a bar on a terminal, a line every so often in a log."""
+"""Progress of long work: a bar on a terminal, a line from time to time in a log."""
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 
 
-def progress(items: Iterable[Item] | None = None, *, label: str, total: int | None = None) -> tqdm:
-    """Go through ``items``, or count ``update`` calls up to ``total``, in items per second."""
+@overload
+def progress(items: Iterable[Item], *, label: str) -> "tqdm[Item]": ...
+@overload
+def progress(*, label: str, total: int | None = None) -> "tqdm[None]": ...
+def progress(
+    items: Iterable[Item] | None = None, *, label: str, total: int | None = None
+) -> "tqdm[Item] | tqdm[None]":
+    """Iterate over ``items`` and show the progress as items per second, with ``label`` in front.
+
+    Without ``items`` the progress advances with each call of ``update``, up to ``total``.
+    """
     interval = 0.5 if sys.stderr.isatty() else 20
     return tqdm(items, desc=label, total=total, unit="it", mininterval=interval, maxinterval=interval)

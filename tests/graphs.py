@@ -28,7 +28,7 @@ def export(loaded: Loaded, graph: Path) -> Path:
     return graph
 
 
-def quantize(
+def quantize_graph(
     fp32: Path,
     modules: Sequence[QuantizedModule],
     ranges: Mapping[str, Range],

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+import yaml
 from conftest import PROJECT, TINY_CONFIG, copy_project, write_speech
 from safetensors.torch import save_file
 
@@ -17,7 +18,7 @@ from stablequant.recognisers.registry import families, family_of
 
 FAMILIES = PROJECT / "tests/families"
 NAME = "tiny_seq2seq"
-WORDS = ["<end>", *"one two three four five six seven eight nine ten red green blue white black gold".split()]
+WORDS = ["<end>", "one", "two", "three", "four", "five", "six", "ten", "red", "green", "blue", "white", "black", "gold"]
 
 
 @contextmanager
@@ -50,9 +51,7 @@ def write_checkpoint(folder: Path) -> None:
 
 
 def write_project(folder: Path, **changes) -> Path:
-    """A project with the family among its own, whose words are right, so that every word quantization changes is lost."""
-    import yaml
-
+    """A project with the family among its own. Its words are the truth, so that every word that changes is lost."""
     copy_project(folder)
     shutil.copytree(
         FAMILIES / NAME, folder / "stablequant/recognisers" / NAME, ignore=shutil.ignore_patterns("__pycache__")
@@ -63,7 +62,9 @@ def write_project(folder: Path, **changes) -> Path:
             write_speech(folder / "speech" / split, folder / f"tsv/{split}.tsv", 6, split)
             write_words(folder / "model", folder / f"tsv/{split}.tsv")
     model = {key: value for key, value in TINY_CONFIG["models"]["tiny"].items() if key != "peers"}
-    settings = yaml.safe_load((folder / "config.yaml").read_text()) | TINY_CONFIG | {"models": {"tiny": model}} | changes
+    settings = (
+        yaml.safe_load((folder / "config.yaml").read_text()) | TINY_CONFIG | {"models": {"tiny": model}} | changes
+    )
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
@@ -76,7 +77,5 @@ def write_words(checkpoint: Path, manifest: Path) -> None:
     writing = family_of(checkpoint).writing(checkpoint)
     manifest.with_suffix(".wrd").write_text("x\n" * (len(manifest.read_text().splitlines()) - 1))
     utterances, _ = list_utterances(read_manifest(manifest), writing)
-    texts = [
-        recogniser.recognise(recogniser.load([u]), 0, recogniser.context([u.samples]))[0].text for u in utterances
-    ]
+    texts = [recogniser.recognise(recogniser.load([u]), 0, recogniser.context([u.samples]))[0].text for u in utterances]
     manifest.with_suffix(".wrd").write_text("".join(f"{text}\n" for text in texts))

@@ -1,1 +1,1 @@
-"""The result to take away: one folder, its card, and the command line that uses it."""
+"""The bundle: one folder with the quantized recogniser, its model card, and the command line that uses it."""

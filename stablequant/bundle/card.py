@@ -1,8 +1,7 @@
-"""The model card: what a person reads first in a bundle."""
+"""The model card: the README of a bundle."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown
@@ -41,10 +40,26 @@ print(recogniser.transcribe("recording.flac").text)
 """
 
 
-def model_card(
-    model: str, note: str, scales: Mapping[str, Any], comparison: Path, utterances: int, checkpoint: Path
-) -> str:
-    """Markdown; ``note`` is a sentence of the config about the model or its data, ``scales`` the method's."""
+class Activation(TypedDict):
+    """The layer and the cut-off percentile of an activation."""
+
+    layer: str
+    percentile: float
+
+
+class Scales(TypedDict):
+    """What the card needs of ``scales/stablequant.json``."""
+
+    float_layers: list[str]
+    activations: dict[str, Activation]
+
+
+def model_card(model: str, note: str, scales: Scales, comparison: Path, utterances: int, checkpoint: Path) -> str:
+    """The model card of ``model`` in Markdown.
+
+    ``note`` is a sentence about the model or its data from the config, ``comparison`` the file ``comparison.tsv``,
+    ``utterances`` the number of evaluation utterances, and ``checkpoint`` the folder of the imported checkpoint.
+    """
     percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
     family = family_of(checkpoint)
     graphs = [f"`{name}.onnx`" for name in family.signatures(checkpoint)]

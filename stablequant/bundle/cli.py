@@ -1,4 +1,4 @@
-"""The command line: a bundle put to use."""
+"""The command line: transcribe, evaluate and verify with a bundle."""
 
 import io
 import json
@@ -26,7 +26,7 @@ Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden val
 
 
 class Format(StrEnum):
-    """``text``: a line per recording; ``json``: with words and their times; ``srt``: subtitles."""
+    """``text``: one line per recording; ``json``: also the words with their times; ``srt``: subtitles."""
 
     TEXT = "text"
     JSON = "json"
@@ -142,7 +142,7 @@ def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = "openv
 
 
 def main() -> None:
-    """Run the command line; a fault of the user's data ends it with one sentence."""
+    """Run the command line. A fault in the user's data is printed as one sentence, and the exit status is 1."""
     try:
         app()
     except StableQuantError as error:

@@ -1,16 +1,16 @@
-"""Subtitles in SubRip's form."""
+"""Subtitles in the SubRip format."""
 
 from collections.abc import Sequence
 
 from stablequant.recognisers.family import Word
 
-LETTERS = 84  # of one subtitle, two lines of 42
-SECONDS = 7.0  # that one subtitle is shown at most
-PAUSE = 0.8  # seconds of silence that end one
+LETTERS = 84  # most letters in one subtitle: two lines of 42
+SECONDS = 7.0  # longest time that one subtitle is shown
+PAUSE = 0.8  # seconds of silence that end a subtitle
 
 
 def subtitles(words: Sequence[Word]) -> str:
-    """``words`` as numbered subtitles with their times."""
+    """Text of a SubRip file: ``words`` as numbered subtitles with their times."""
     blocks = []
     for number, cue in enumerate(_cues(words), start=1):
         text = " ".join(word.word for word in cue)

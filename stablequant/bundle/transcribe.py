@@ -1,4 +1,4 @@
-"""Words and their times in recordings of any length."""
+"""Transcribe recordings of any length: words with their times."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Decoder, NotFiniteError, Word
 from stablequant.recognisers.sizes import MEGABYTE
 
-SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer, since two of them overlap
+SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer than this because neighbouring chunks overlap
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was recognised in one recording of so many ``seconds``."""
+    """The text and the words recognised in one recording, which is ``seconds`` long."""
 
     text: str
     seconds: float
@@ -24,11 +24,12 @@ class Transcript:
 
 
 class Transcriber:
-    """A quantized recogniser, ready to transcribe; made by `load_bundle`.
+    """A quantized recogniser that is ready to transcribe. `load_bundle` creates it.
 
     Attributes
     ----------
-    arithmetic: that quantized layers run in on this machine, ``int8``, ``int8 and bfloat16`` or ``float32``
+    bundle: the bundle it was loaded from
+    arithmetic: arithmetic of the quantized layers on this machine: ``int8``, ``int8 and bfloat16`` or ``float32``
     """
 
     def __init__(
@@ -43,15 +44,16 @@ class Transcriber:
         self._sample_rate = bundle.family.sample_rate(bundle.folder)
 
     def transcribe(self, source: Path | str | BinaryIO) -> Transcript:
-        """Recognise a file that soundfile reads, or an open binary file.
+        """Recognise a recording: a file in a format that soundfile reads, or an open binary file.
 
-        Other rates are resampled and several channels mixed. Recordings longer than a chunk are cut into several that
-        overlap, so that no word is cut.
+        Audio at another sample rate is resampled, and several channels are mixed. A recording longer than a chunk is
+        cut into chunks that overlap, so that no word is cut.
 
         Raises
         ------
         StableQuantError
-            when the audio is missing, damaged, empty, or contains NaN or infinity.
+            when the audio is missing, damaged or empty, or when the audio or the network's output contains NaN or
+            infinity.
         """
         name = source if isinstance(source, Path | str) else "standard input"
         try:
@@ -77,10 +79,21 @@ def load_bundle(
     chunk_seconds: float = 30,
     backend: str = "openvino",
 ) -> Transcriber:
-    """One engine of a bundle; on a CPU ``threads`` 0 takes all cores.
+    """Load one engine of the bundle in ``folder``.
 
-    ``batch_mb`` megabytes may be taken by the hidden values of chunks that are recognised at once; ``chunk_seconds``,
-    more than `SHORTEST_CHUNK`, is best about as long as the recogniser's training utterances.
+    Parameters
+    ----------
+    threads: CPU threads; 0 takes all cores
+    batch_mb: megabytes for the hidden values of the chunks that are recognised at once
+    chunk_seconds: length of a chunk, more than `SHORTEST_CHUNK`; best about as long as the training utterances
+    backend: name of the engine's backend
+
+    Raises
+    ------
+    StableQuantError
+        when the bundle is damaged, or when the engine is missing or cannot run here.
+    ValueError
+        when ``chunk_seconds`` is too short or longer than a day.
     """
     if not SHORTEST_CHUNK < chunk_seconds <= LONGEST:
         raise ValueError(f"chunks of {chunk_seconds} s; take more than {SHORTEST_CHUNK:g} and at most {LONGEST}")

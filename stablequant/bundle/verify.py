@@ -1,4 +1,4 @@
-"""Whether a bundle is what it was, and whether this machine hears in it what was heard when it was made."""
+"""Verify a bundle: its files are unchanged, and this machine recognises its samples as before."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from stablequant.errors import StableQuantError
 
 @dataclass(frozen=True)
 class Reheard:
-    """A stored utterance, recognised again.
+    """A stored utterance that was recognised again.
 
     Attributes
     ----------
-    file: its audio, in the bundle
-    stored, found: what was heard when the bundle was made, and now
+    file: its audio file in the bundle
+    stored: the hypothesis when the bundle was made
+    found: the hypothesis now
     """
 
     file: str
@@ -26,20 +27,25 @@ class Reheard:
 
     @property
     def same(self) -> bool:
+        """Whether both hypotheses are equal."""
         return self.stored == self.found
 
 
 def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[Reheard]]:
-    """Check every file of a bundle; return their number, the arithmetic here, and the samples as they are recognised.
+    """Check every file of a bundle, then recognise its samples one by one.
+
+    Returns the number of files, the arithmetic of ``backend``'s engine on this machine, and an iterator that recognises
+    the samples.
 
     Raises
     ------
     StableQuantError
-        when a file is missing or was changed, or the engine cannot run here.
+        when a file is missing or was changed, or when the engine cannot run here.
     """
     bundle = read_bundle(folder)
     check(folder, bundle.record)
-    recogniser = load_bundle(folder, threads, chunk_seconds=LONGEST, backend=backend)  # whole, as the evaluation heard
+    # Samples are recognised without chunks, as in the evaluation.
+    recogniser = load_bundle(folder, threads, chunk_seconds=LONGEST, backend=backend)
     samples = [s for s in bundle.samples if backend in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:

@@ -1,10 +1,10 @@
-"""The bundle: one folder with all that is needed to use a quantized recogniser elsewhere."""
+"""Write and open bundles. A bundle is one folder with everything needed to use a quantized recogniser elsewhere."""
 
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
@@ -19,13 +19,13 @@ CARD = "README.md"
 
 @dataclass(frozen=True)
 class Sample:
-    """An evaluation utterance that goes into the bundle.
+    """An evaluation utterance for the bundle.
 
     Attributes
     ----------
-    audio: its file
-    transcript: what is said
-    hypotheses: what each backend's engine heard, by backend
+    audio: its audio file
+    transcript: its reference words
+    hypotheses: hypothesis of each backend's engine, by backend
     """
 
     audio: Path
@@ -33,20 +33,40 @@ class Sample:
     hypotheses: Mapping[str, str]
 
 
+class StoredSample(TypedDict):
+    """A `Sample` in `quantization.json`; ``file`` is relative to the bundle."""
+
+    file: str
+    transcript: str
+    hypotheses: dict[str, str]
+
+
+class Record(TypedDict, total=False):
+    """What this module reads of `quantization.json`: the samples, and the checksums of the other files."""
+
+    samples: list[StoredSample]
+    sha256: dict[str, str]
+
+
 def write_bundle(
     folder: Path,
     graph: Path,
     checkpoint: Path,
     engines: Mapping[str, Path],
-    record: Mapping[str, Any],
+    record: Mapping[str, object],
     card: str,
     samples: Sequence[Sample] = (),
 ) -> None:
-    """Copy everything into ``folder``, which appears whole or not at all.
+    """Copy everything into ``folder``, which appears complete or not at all.
 
-    ``graph`` is the main one, others lie beside it. ``engines`` are folders by backend; ``record`` says how the model
-    was quantized and is written with the checksums of all other files; ``card`` is what a person reads first;
-    ``samples`` are for `stablequant.bundle.verify`.
+    Parameters
+    ----------
+    graph: the main ONNX graph; further graphs are beside it
+    checkpoint: folder of the imported checkpoint
+    engines: folders of engines, by backend
+    record: how the model was quantized; it is written with the checksums of all other files
+    card: the model card, see `stablequant.bundle.card`
+    samples: utterances for `stablequant.bundle.verify`
     """
     family = family_of(checkpoint)
     with replacing_folder(folder) as making:
@@ -58,12 +78,12 @@ def write_bundle(
             shutil.copyfile(checkpoint / name, making / name)
         for backend, engine in engines.items():
             shutil.copytree(engine, making / "engines" / backend)
-        stored = []
+        stored: list[StoredSample] = []
         for number, sample in enumerate(samples):
-            file = f"samples/{number}{sample.audio.suffix}"
-            (making / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(sample.audio, making / file)
-            stored.append({"file": file, "transcript": sample.transcript, "hypotheses": dict(sample.hypotheses)})
+            name = f"samples/{number}{sample.audio.suffix}"
+            (making / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(sample.audio, making / name)
+            stored.append({"file": name, "transcript": sample.transcript, "hypotheses": dict(sample.hypotheses)})
         write_text(making / CARD, card)
         sums = checksums(making)
         write_json(making / RECORD, {**record, "samples": stored, "sha256": sums})
@@ -71,25 +91,29 @@ def write_bundle(
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's folder, whose files are what `write_bundle` wrote.
+    """An opened bundle.
 
     Attributes
     ----------
-    record: `quantization.json`
-    family: of the recogniser
+    folder: its folder, which `write_bundle` wrote
+    record: content of `quantization.json`
+    family: family of the recogniser
     """
 
     folder: Path
-    record: dict[str, Any]
+    record: Record
     family: Family
 
     @property
-    def samples(self) -> list[dict[str, Any]]:
-        """The stored utterances: ``file transcript hypotheses``, as `Sample` has them."""
+    def samples(self) -> list[StoredSample]:
+        """The stored utterances."""
         return self.record.get("samples", [])
 
     def engine(self, backend: str) -> Path:
-        """The folder of one backend's engine, checked."""
+        """The folder of one backend's engine, whose files are checked.
+
+        Raises `StableQuantError` if there is no engine for ``backend``, or if a file of it is missing or was changed.
+        """
         folder = self.folder / "engines" / backend
         if not folder.is_dir():
             built = ", ".join(sorted(path.name for path in (self.folder / "engines").glob("*"))) or "none"
@@ -98,9 +122,16 @@ class Bundle:
         return folder
 
 
-def check(folder: Path, record: dict[str, Any], part: str = "") -> None:
-    """Refuse a bundle if the file ``part``, or one in the folder ``part``, which ends with a slash, or without ``part``
-    any, is missing or not the one that was written."""
+def check(folder: Path, record: Record, part: str = "") -> None:
+    """Check files of the bundle in ``folder`` against the checksums in ``record``.
+
+    ``part`` is a file, or a folder that ends with a slash. Without it, all files are checked.
+
+    Raises
+    ------
+    StableQuantError
+        when a file is missing, was changed, or lies outside the bundle, or when no file of ``part`` has a checksum.
+    """
     inside = part.endswith("/") or not part
     names = [name for name in record["sha256"] if name == part or (inside and name.startswith(part))]
     listed = {name: record["sha256"][name] for name in names}
@@ -117,19 +148,28 @@ def check(folder: Path, record: dict[str, Any], part: str = "") -> None:
 
 
 def _leads_into(folder: Path, file: Path) -> bool:
+    """Whether ``file`` lies in ``folder`` after all symbolic links are followed."""
     try:
         return file.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):  # no file can have that name, or links lead round in a circle
+    except (OSError, RuntimeError, ValueError):  # an impossible file name, or symbolic links in a circle
         return False
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open a bundle; its front end is checked now, an engine when it is used, all else by `stablequant verify`."""
+    """Open a bundle.
+
+    The files around the network are checked now, and an engine when it is used. `stablequant verify` checks all files.
+
+    Raises
+    ------
+    StableQuantError
+        when ``folder`` is not a bundle or is damaged.
+    """
     if not (folder / RECORD).is_file():
         raise StableQuantError(
             folder, f"not a bundle: it holds no {RECORD}", "name results/MODEL/bundle or a copy of it"
         )
-    record = read_json(folder / RECORD)
+    record: Record = read_json(folder / RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
         raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
     samples = record.get("samples", [])
@@ -139,11 +179,11 @@ def read_bundle(folder: Path) -> Bundle:
     family = family_of(folder)
     for name in family.files(folder):
         check(folder, record, name)
-    family.writing(folder)  # raises where these files are damaged
+    family.writing(folder)  # raises StableQuantError if these files are damaged
     return Bundle(folder, record, family)
 
 
-def _is_sample(stored: Any) -> bool:
+def _is_sample(stored: object) -> bool:
     return (
         isinstance(stored, dict) and isinstance(stored.get("file"), str) and isinstance(stored.get("hypotheses"), dict)
     )

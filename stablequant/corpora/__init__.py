@@ -1,1 +1,1 @@
-"""Audio and its transcripts: manifests, recordings, utterances."""
+"""Audio and its transcripts: manifests, recordings and utterances."""

@@ -1,4 +1,4 @@
-"""Reading audio as a recogniser takes it."""
+"""Read audio in the form that a recogniser takes: mono, float32, at its sample rate."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ import numpy as np
 import soundfile
 import soxr
 
-BLOCK = 2**20  # values decoded at once; what a header claims is never allocated
+BLOCK = 2**20  # values decoded at once; memory is never allocated by the length that a header claims
 LONGEST = 24 * 3600  # seconds
-LOUDEST = 2**31  # of any sample, were it an unscaled integer
+LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
 
 
 class AudioError(Exception):
@@ -19,7 +19,14 @@ class AudioError(Exception):
 
 @dataclass(frozen=True)
 class Audio:
-    """Mono ``samples``, float32 in [-1, 1], at the rate asked for; the file holds ``file_samples`` at ``file_rate``."""
+    """A mono recording.
+
+    Attributes
+    ----------
+    samples: float32 ``(samples,)``, full scale is 1, at the requested sample rate
+    file_samples: number of samples in the file, before resampling
+    file_rate: sample rate of the file in Hz
+    """
 
     samples: np.ndarray
     file_samples: int
@@ -27,15 +34,15 @@ class Audio:
 
 
 def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> Audio:
-    """Read a file or an open one, resampled to ``sample_rate`` where it has another.
+    """Read an audio file, given as a path or opened. Resample it to ``sample_rate`` (Hz) if its rate is different.
 
-    With ``mix`` several channels become their mean.
+    With ``mix``, several channels are replaced by their mean.
 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, shorter than its header says, longer than a day, or, without ``mix``, not
-        mono.
+        when the file is missing, damaged, shorter than its header says or longer than a day, when it contains NaN or
+        infinity or too large samples, or, without ``mix``, when it is not mono.
     """
     if isinstance(source, Path) and not source.is_file():
         raise AudioError("the file does not exist")
@@ -54,7 +61,7 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
             rate = file.samplerate
     except soundfile.LibsndfileError as error:
         raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
-    except TypeError as error:  # of a name that ends with .raw; soundfile asks for what such a file does not say
+    except TypeError as error:  # for names that end with .raw: soundfile needs the format, which such a file lacks
         if not str(getattr(source, "name", source)).lower().endswith(".raw"):
             raise
         raise AudioError("raw samples, which do not say what they are") from error

@@ -1,4 +1,4 @@
-"""LibriSpeech from OpenSLR: downloaded, verified against the published checksum, unpacked safely."""
+"""Download LibriSpeech from OpenSLR, verify it against the published checksum, and unpack it safely."""
 
 import tarfile
 from pathlib import Path
@@ -19,17 +19,19 @@ MD5 = {
     "test-other": "fb5a50374b501bb3bac4815ee91d3135",
 }
 BLOCK = 1 << 20  # bytes read at once
-TIMEOUT = 60  # seconds without an answer
+TIMEOUT = 60  # seconds without an answer from the server
 
 
 def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
-    """Download ``mirror/part.tar.gz`` and unpack it as ``folder/part``, which appears only when all went well.
+    """Download ``mirror/part.tar.gz``, unpack it as ``folder/part``, and return that folder.
+
+    The folder appears only when everything succeeded.
 
     Raises
     ------
     StableQuantError
-        when that folder exists already, or the archive cannot be had, has another checksum than ``md5``, or holds more
-        than files of that part.
+        when that folder already exists, or when the archive cannot be downloaded or unpacked, has another checksum than
+        ``md5``, or does not contain the part.
     """
     destination = folder / part
     if destination.exists():
@@ -48,27 +50,30 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
 
 
 class Megabytes:
-    """Progress in the form that pooch reports it: ``total`` and `update` are told bytes."""
+    """A progress bar in megabytes with the interface that pooch expects: pooch sets and reads bytes."""
 
-    def __init__(self, bar: tqdm) -> None:
+    def __init__(self, bar: "tqdm[None]") -> None:
         self._bar = bar
 
     @property
     def total(self) -> int:
+        """Size of the download in bytes."""
         return BLOCK * int(self._bar.total or 0)
 
     @total.setter
     def total(self, size: int) -> None:
-        self._bar.total = size // BLOCK or None  # None where the server does not say it
+        self._bar.total = size // BLOCK or None  # None if the server does not give the size
 
     def update(self, size: int) -> None:
+        """Advance by ``size`` bytes."""
         self._bar.update(size // BLOCK)
 
     def reset(self) -> None:
-        """Count from 0, as pooch does at the end before it updates by the total."""
+        """Start again at 0. At the end pooch calls this and then updates by the total."""
         self._bar.n = 0
 
     def close(self) -> None:
+        """Close the bar."""
         self._bar.close()
 
 
@@ -77,7 +82,7 @@ def _download(url: str, destination: Path) -> None:
         download = pooch.HTTPDownloader(progressbar=Megabytes(bar), chunk_size=BLOCK, timeout=TIMEOUT)
         try:
             download(url, str(destination), None)
-        except (OSError, ValueError) as error:  # requests' own errors are of these kinds
+        except (OSError, ValueError) as error:  # the errors of requests are subclasses of these
             if fault_of_the_machine(error):
                 raise
             remedy = "check the network, or set 'librispeech_mirror' in the config"
@@ -85,9 +90,9 @@ def _download(url: str, destination: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path, part: str) -> Path:
-    """Unpack ``archive`` below ``folder``; return the part's folder in it, ``LibriSpeech/part``.
+    """Unpack ``archive`` below ``folder`` and return the folder ``LibriSpeech/part`` in it.
 
-    pooch's own Untar passes no filter before Python 3.12: an archive could then write elsewhere.
+    pooch's Untar is not used: before Python 3.12 it passes no filter, and an archive could write outside ``folder``.
     """
     try:
         with tarfile.open(archive) as tar:

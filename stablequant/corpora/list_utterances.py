@@ -1,4 +1,4 @@
-"""What of a split can be recognised and scored: every file is decoded once and joined with its transcript."""
+"""List the utterances of a split that can be recognised and scored."""
 
 import logging
 from collections import Counter
@@ -15,9 +15,15 @@ from stablequant.storage.files import checksum
 
 
 def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utterance], list[Rejection]]:
-    """Decode every file once and join it with its transcript, spelled as the recogniser writes.
+    """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
-    Audio at another rate than the recogniser's and transcripts that it can never write get one warning each.
+    Returns the usable utterances, and the rejected entries with the reasons. One warning is logged if audio has another
+    sample rate than the recogniser's, and one if transcripts contain characters outside its vocabulary.
+
+    Raises
+    ------
+    StableQuantError
+        when a file of transcripts cannot be read.
     """
     utterances, rejections = [], []
     rates: Counter[int] = Counter()
@@ -41,6 +47,7 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
 
 
 def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
+    """Replace names that occur more than once by paths relative to ``root``."""
     names = Counter(u.utterance for u in utterances)
     return [
         u if names[u.utterance] == 1 else replace(u, utterance=Path(u.path).relative_to(root).as_posix())
@@ -51,7 +58,7 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
 def _check(
     root: Path, entry: ManifestEntry, writing: Writing, transcripts: dict[Path, dict[str, str]]
 ) -> tuple[Utterance, int]:
-    """The utterance and its file's sample rate."""
+    """The utterance of ``entry`` and the sample rate of its file in Hz; raise AudioError if it cannot be used."""
     path = root / entry.path
     if not path.resolve().is_relative_to(root.resolve()):
         raise AudioError("a symbolic link leads out of the root")
@@ -75,7 +82,10 @@ def _check(
 
 
 def read_transcripts(folder: Path) -> dict[str, str]:
-    """Transcripts by utterance from the folder's ``*.trans.txt`` files, LibriSpeech's form: ``utterance words ...``."""
+    """Transcripts by utterance from the ``*.trans.txt`` files in ``folder``, with lines ``utterance words ...``.
+
+    This is LibriSpeech's format. Raises `StableQuantError` if a file cannot be read.
+    """
     transcripts = {}
     for file in transcript_files(folder):
         try:
@@ -89,7 +99,11 @@ def read_transcripts(folder: Path) -> dict[str, str]:
 
 
 def check_rejections(manifest: Path, rejections: list[Rejection], total: int, allowed: float, listed_in: Path) -> None:
-    """Raise `StableQuantError` when more than the share ``allowed`` of ``total`` utterances was rejected."""
+    """Raise `StableQuantError` if too many of ``total`` utterances were rejected.
+
+    Too many are: all, or more than the share ``allowed`` (0 to 1). The message names the first one and the file
+    ``listed_in``, which lists all.
+    """
     if len(rejections) <= allowed * total and len(rejections) < total:
         return
     first = rejections[0]

@@ -1,30 +1,31 @@
-"""What a split consists of: fairseq's manifest, or a table with a path and a text on each row."""
+"""Manifests of splits: fairseq's format, or tables with a path and a text in each row."""
 
 import csv
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from stablequant.errors import StableQuantError
 
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "filename", "wav")
 TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
 AUDIO = {".flac", ".wav", ".ogg", ".opus", ".mp3"}
+Row = Mapping[str, object]  # a row of a table, by column
 
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One utterance as listed.
+    """One utterance of a manifest.
 
     Attributes
     ----------
-    line: in the manifest
-    path: below the root
-    samples: its length in the file, where the manifest says it
-    transcript: where the manifest, or a file beside it, holds it
+    line: line number in the manifest, from 1
+    path: path of the audio file, relative to the root
+    samples: length in samples at the file's rate; None if the manifest does not give it
+    transcript: None if neither the manifest nor a file beside it gives it
     """
 
     line: int
@@ -35,24 +36,30 @@ class ManifestEntry:
 
 @dataclass(frozen=True)
 class Manifest:
+    """The folder ``root`` of the audio, and the entries in the order of the manifest."""
+
     root: Path
     entries: list[ManifestEntry]
 
 
 def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
-    """Read a manifest; relative roots are taken from the working directory.
+    """Read a manifest. Relative roots are relative to the working directory.
 
-    The format follows from the file: ``.jsonl`` and ``.json`` hold one JSON object on each line (NeMo), ``.csv`` and
-    tab-separated files with a header naming a path column are tables (Common Voice), all else is fairseq's: the root on
-    the first line that is not blank, then ``path TAB samples``. A table's root is the folder that all its paths share
-    where they are absolute, else ``clips`` beside it where that exists, else its own folder. ``audio_root`` takes the
-    place of any of these.
+    There are three formats:
+
+    - ``.jsonl`` and ``.json`` files have one JSON object on each line (NeMo).
+    - ``.csv`` files, and tab-separated files whose header names a path column, are tables (Common Voice).
+    - All other files have fairseq's format: the root on the first line that is not blank, then ``path TAB samples``.
+
+    The root of the first two formats is the common folder of all paths if they are absolute. Otherwise it is the folder
+    ``clips`` beside the manifest if it exists, or else the manifest's folder. ``audio_root`` replaces the root of any
+    format.
 
     Raises
     ------
     StableQuantError
-        naming file and line, when the manifest or its root is missing, a line is malformed, a path leaves the root or
-        stands twice, or no utterance is listed.
+        when the manifest or its root is missing, a line is malformed, a path leads out of the root or occurs twice, or
+        no utterance is listed. The message names file and line.
     """
     lines = _read_lines(path)
     rows = _json_rows(path, lines) if path.suffix in (".jsonl", ".json") else _delimited_rows(path, lines)
@@ -75,7 +82,7 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
 
 
 def siblings(manifest: Path) -> list[Path]:
-    """Transcripts that fairseq keeps beside a manifest, a line per utterance: ``.wrd`` (words), ``.ltr`` (letters)."""
+    """fairseq's transcripts beside a manifest, one line per utterance: ``.wrd`` (words) and ``.ltr`` (letters)."""
     return [file for suffix in (".wrd", ".ltr") if (file := manifest.with_suffix(suffix)).is_file()]
 
 
@@ -88,7 +95,7 @@ def _read_lines(path: Path) -> list[str]:
         raise StableQuantError(path, "the manifest is not UTF-8 text", "write it as UTF-8") from error
 
 
-def _root_of_table(path: Path, rows: list[tuple[int, dict]]) -> Path:
+def _root_of_table(path: Path, rows: list[tuple[int, Row]]) -> Path:
     listed = [_column(f"{path}, line {number}", row, PATH_COLUMNS) for number, row in rows]
     if listed and all(Path(name).is_absolute() for name in listed):
         return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
@@ -110,7 +117,7 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
     (number, first), *listed = numbered
     root = Path(first.strip())
     if not root.is_dir():
-        root = Path(first.partition(" #")[0].strip())  # StableQuant's own manifest is shown with a remark there
+        root = Path(first.partition(" #")[0].strip())  # StableQuant's example manifest has a comment here
     if audio_root is None:
         _check_root(root, f"{path}, line {number}")
     else:
@@ -137,8 +144,8 @@ def _below_root(place: str, path: str) -> str:
     return path
 
 
-def _sibling_transcripts(manifest: Path, count: int) -> list[Any]:
-    """One transcript per utterance, or as many None where no file lies beside the manifest."""
+def _sibling_transcripts(manifest: Path, count: int) -> Sequence[str | None]:
+    """One transcript per utterance from a file beside the manifest; only None if there is no such file."""
     found = siblings(manifest)
     if not found:
         return [None] * count
@@ -152,8 +159,9 @@ def _sibling_transcripts(manifest: Path, count: int) -> list[Any]:
     return lines
 
 
-def _json_rows(path: Path, lines: list[str]) -> list[tuple[int, dict]]:
-    rows = []
+def _json_rows(path: Path, lines: list[str]) -> list[tuple[int, Row]]:
+    """Line number and object of each line that is not blank."""
+    rows: list[tuple[int, Row]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -169,22 +177,21 @@ def _json_rows(path: Path, lines: list[str]) -> list[tuple[int, dict]]:
     return rows
 
 
-def _delimited_rows(path: Path, lines: list[str]) -> list[tuple[int, dict]] | None:
-    """Rows of a table with a header, or None where the file is no table."""
+def _delimited_rows(path: Path, lines: list[str]) -> list[tuple[int, Row]] | None:
+    """Line number and row of each row of a table with a header; None if the file is not a table."""
     comma = path.suffix == ".csv"
     header = (lines[0] if lines else "").split("," if comma else "\t")
     names = {name.strip().strip('"') for name in header}
     if not comma and (len(names) < 2 or not names & {*PATH_COLUMNS}):
         return None
-    settings: dict[str, Any] = {} if comma else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
-    reader = csv.DictReader(lines, **settings)
+    reader = csv.DictReader(lines) if comma else csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise StableQuantError(f"{path}, line {reader.line_num}", f"not a table ({error})", "repair it") from error
 
 
-def _table_entry(manifest: Path, root: Path, number: int, row: dict) -> ManifestEntry:
+def _table_entry(manifest: Path, root: Path, number: int, row: Row) -> ManifestEntry:
     place = f"{manifest}, line {number}"
     path, text = _column(place, row, PATH_COLUMNS), _column(place, row, TEXT_COLUMNS)
     if row.get("offset") not in (None, "", 0, 0.0, "0"):
@@ -199,15 +206,17 @@ def _table_entry(manifest: Path, root: Path, number: int, row: dict) -> Manifest
     return ManifestEntry(number, _below_root(place, path), None, text)
 
 
-def _column(place: str, row: dict, names: tuple[str, ...]) -> str:
+def _column(place: str, row: Row, names: tuple[str, ...]) -> str:
+    """The text in the first of the columns ``names`` that is not blank."""
     for name in names:
-        if isinstance(row.get(name), str) and row[name].strip():
-            return row[name].strip()
+        value = row.get(name)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
     raise StableQuantError(place, f"no value in a column named {' or '.join(names)}", "add it, or remove the line")
 
 
 def transcript_files(folder: Path) -> list[Path]:
-    """LibriSpeech's transcripts in a folder, for the audio beside them."""
+    """LibriSpeech's files of transcripts in ``folder``, for the audio beside them."""
     return sorted(folder.glob("*.trans.txt"))
 
 

@@ -1,4 +1,4 @@
-"""Utterances of a split: their tables, and their audio."""
+"""Utterances of a split: their tables, their audio and their word errors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,9 +19,9 @@ class Utterance:
 
     Attributes
     ----------
-    utterance: its file's name, with the path below the root where several files have that name
-    path: its audio file
-    samples: its length at the recogniser's sample rate
+    utterance: name of the audio file; its path relative to the root if several files have the same name
+    path: the audio file
+    samples: length in samples at the recogniser's sample rate
     transcript: the reference words
     sha256: checksum of the audio file
     """
@@ -35,37 +35,37 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A manifest's entry that cannot be used, and why."""
+    """An entry of a manifest that cannot be used: its ``line`` and ``path``, and the ``reason``."""
 
     line: int
     path: str
     reason: str
 
 
-Batch = list[Utterance]
+Batch = list[Utterance]  # recognised at once
 
 
 def table_of(
     rows: Sequence[Utterance] | Sequence[Rejection], columns: type[Utterance] | type[Rejection]
 ) -> pd.DataFrame:
-    """One row per dataclass, with the header even where there is none."""
+    """A table with one row per dataclass in ``rows`` and the fields of ``columns``, even if there are no rows."""
     return pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(columns)])
 
 
 def read_utterances(path: Path) -> list[Utterance]:
-    """Read ``utterances/{split}.tsv``."""
+    """The utterances in ``utterances/{split}.tsv``; raise `StableQuantError` if the table cannot be read."""
     table = read_table(path, text=("utterance", "path", "transcript", "sha256"))
     columns = (table[f.name].tolist() for f in fields(Utterance))
     return [Utterance(*row) for row in zip(*columns, strict=True)]
 
 
 def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
-    """Samples of an utterance, float32 ``(samples,)`` in [-1, 1] at ``sample_rate``.
+    """Samples of an utterance, float32 ``(samples,)``, full scale is 1, at ``sample_rate`` (Hz).
 
     Raises
     ------
     StableQuantError
-        when the recording cannot be read, or has changed since it was listed.
+        when the recording cannot be read, or when it changed since it was listed.
     """
     try:
         samples = read_audio(Path(utterance.path), sample_rate).samples
@@ -85,12 +85,12 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
 
 
 def score(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> WordErrors:
-    """Word errors in the order of ``utterances``; ``hypotheses`` are by the utterance's path."""
+    """Word errors in the order of ``utterances``. ``hypotheses`` maps the path of each utterance to its hypothesis."""
     return word_errors([u.transcript for u in utterances], [hypotheses[u.path] for u in utterances])
 
 
 def check_disjoint(calibration: Sequence[Utterance], evaluation: Sequence[Utterance]) -> None:
-    """Raise `StableQuantError` where ``evaluation`` holds audio of ``calibration``.
+    """Raise `StableQuantError` if ``evaluation`` contains audio of ``calibration``, found by checksum.
 
     Otherwise the test set would contain calibration audio.
     """

@@ -19,12 +19,12 @@ PART = re.compile(r"(dev|test|train)-(clean|other)(-\d+)?")  # LibriSpeech's par
 
 
 def manifest_of(root: Path) -> str:
-    """All audio files below ``root``, sorted by path.
+    """Text of the manifest of all audio files below ``root``, sorted by path.
 
     Raises
     ------
     StableQuantError
-        when the folder is not there, holds no audio, or a file in it cannot be read.
+        when the folder does not exist or contains no audio, or when a file in it cannot be read.
     """
     if not root.is_dir():
         raise StableQuantError(root, "not a directory", "give the folder of the audio")
@@ -37,18 +37,20 @@ def manifest_of(root: Path) -> str:
 
 def _samples(file: Path) -> int:
     try:
-        return soundfile.info(file).frames
+        frames: int = soundfile.info(file).frames
+        return frames
     except soundfile.LibsndfileError as error:
         raise StableQuantError(file, f"damaged or not audio ({error.error_string})", "repair or remove it") from error
 
 
 def parts_of(root: Path) -> list[Path]:
-    """LibriSpeech's parts in ``root``, or ``root`` itself where there are none."""
+    """The parts of LibriSpeech in ``root``; ``root`` itself if there are none."""
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return [folder for folder in folders if folder.is_dir() and PART.fullmatch(folder.name)] or [root]
 
 
 def main() -> None:
+    """Write the manifests that the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="LibriSpeech's folder, one of its parts, or any folder of audio")
     parser.add_argument("--into", type=Path, default=Path("tsv"), help="folder of the manifests (tsv)")

@@ -1,4 +1,4 @@
-"""What a corpus must know of the recogniser that is to hear it: the audio it takes and the words it can write."""
+"""What a corpus needs to know about a recogniser: the audio that it takes and the words that it can write."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from typing import Protocol
 
 
 class Writing(Protocol):
-    """How a recogniser hears and writes; every family of recognisers has one.
+    """The audio that a recogniser takes and the text that it writes. Every family of recognisers implements it.
 
     Attributes
     ----------
-    sample_rate: of the audio that it takes, in Hz
-    shortest_samples: the least audio that it recognises, in samples at that rate
+    sample_rate: sample rate of the audio in Hz
+    shortest_samples: length of the shortest audio that it recognises, in samples at that rate
     """
 
     @property
@@ -21,7 +21,7 @@ class Writing(Protocol):
     def shortest_samples(self) -> int: ...
 
     def spell(self, transcript: str) -> str:
-        """The transcript as the recogniser would write it."""
+        """``transcript`` as the recogniser would write it."""
 
     def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
-        """How often spelled ``transcripts`` hold what the recogniser can never write."""
+        """Count the characters (or tokens) in spelled ``transcripts`` that the recogniser can never write."""

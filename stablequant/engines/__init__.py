@@ -1,1 +1,1 @@
-"""Engines: one module for each backend, all built from the same QDQ ONNX graphs."""
+"""Engines: one module for each backend. All engines are built from the same QDQ ONNX graphs."""

@@ -1,15 +1,16 @@
-"""The interface of backends: what builds and runs engines, and which backends there are.
+"""The interface of backends, and the list of backends. A backend builds and runs engines.
 
-A backend is a module beside this one with a ``BACKEND``. It is imported by name, so that only the library of the
-backend in use is loaded; `stablequant.workflow.digest` follows the name in ``PLUGIN``.
+A backend is a module beside this one with a constant ``BACKEND``. It is imported by name, so that only the library of
+the backend in use is loaded. `stablequant.workflow.digest` follows this import through ``PLUGIN``.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypedDict
 
+from stablequant.engines.description import Description
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
 
@@ -17,14 +18,15 @@ PLUGIN = "stablequant.engines.{backend}"
 
 
 class Registered(NamedTuple):
-    """What is known of a backend without its library.
+    """What is known about a backend without loading its library.
 
     Attributes
     ----------
-    module: beside this one
-    settings: its block of the config; None where it has none
-    tuned: whether its engines are built for the lengths of utterances
-    gpu_builds, gpu_runs: whether a GPU is needed to build an engine, and to run it
+    module: name of its module beside this one
+    settings: name of its block in the config; None if it has no settings
+    tuned: whether its engines are tuned for the lengths of the utterances
+    gpu_builds: whether building an engine needs a GPU
+    gpu_runs: whether running an engine needs a GPU
     """
 
     module: str
@@ -40,31 +42,55 @@ BACKENDS = {
     "tensorrt-rtx": Registered("tensorrt_rtx", settings="tensorrt", tuned=True, gpu_runs=True),
     "tensorrt": Registered("tensorrt", settings="tensorrt", tuned=True, gpu_builds=True, gpu_runs=True),
 }
-Description = Mapping[str, Any]  # engine.json
+
+
+class Settings(TypedDict, total=False):
+    """A backend's block of the config, see config.schema.yaml.
+
+    Attributes
+    ----------
+    floating: OpenVINO: arithmetic of what is not quantized, ``float32`` or ``bfloat16``
+    compute_capabilities: TensorRT: of the GPUs to build for, such as "8.6"
+    max_samples: TensorRT: longest utterance in samples
+    max_batch: TensorRT: most utterances at once
+    timing_cache: TensorRT: file with measurements from earlier builds; None if they are not stored
+    """
+
+    floating: str
+    compute_capabilities: list[str]
+    max_samples: int
+    max_batch: int
+    timing_cache: str | None
 
 
 @dataclass(frozen=True)
 class Request:
-    """What an engine is to be built from.
+    """What an engine is built from.
 
     Attributes
     ----------
-    graphs: ONNX files by the graph's name
-    signatures: what the graphs take and give
-    limits: sizes of all axes but ``batch``; empty for a backend that knows no limits
-    settings: the backend's block of the config; empty where it has none
+    graphs: ONNX files by graph name
+    signatures: inputs and outputs of the graphs, by graph name
+    limits: sizes of all axes except ``batch``; empty if the backend does not tune its engines
+    settings: the backend's block of the config; empty if it has none
     whole: whether every layer is INT8
     """
 
     graphs: Mapping[str, Path]
     signatures: Mapping[str, Signature]
     limits: Mapping[str, Limits]
-    settings: Mapping[str, Any]
+    settings: Settings
     whole: bool
 
 
 class Loaded(NamedTuple):
-    """An engine that is ready: its networks by the graph's name, and the arithmetic of its quantized layers here."""
+    """An engine that is ready to run.
+
+    Attributes
+    ----------
+    networks: by graph name
+    arithmetic: arithmetic of the quantized layers on this machine
+    """
 
     networks: Mapping[str, Network]
     arithmetic: str
@@ -74,34 +100,34 @@ class Backend(Protocol):
     """Builds and runs engines."""
 
     def version(self) -> str:
-        """Of its library."""
+        """Version of its library."""
 
-    def build(self, request: Request, folder: Path) -> dict[str, Any]:
-        """Fill ``folder``; return what engine.json is to say beside what it says of every engine."""
+    def build(self, request: Request, folder: Path) -> Description:
+        """Write the engine into ``folder``; return the entries of engine.json that only this backend has."""
 
     def check(self, description: Description) -> bool:
-        """Whether an engine.json holds what `load` needs."""
+        """Whether the content of an engine.json has what `load` needs."""
 
     def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
-        """The engine in ``folder``; raise `StableQuantError` where it is damaged or cannot run here."""
+        """Load the engine in ``folder``; raise `StableQuantError` if it is damaged or cannot run here."""
 
     def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-        """The precision that each of ``modules`` runs in on this machine, by its name, as far as it is known."""
+        """The precision in which modules run on this machine, by module name. Unknown ones are missing."""
 
     def reason_not_run(self, description: Description) -> str | None:
-        """What keeps an engine from running on this machine; None if nothing does."""
+        """Why the engine cannot run on this machine; None if it can."""
 
     def max_batch(self, description: Description) -> float:
-        """How many utterances it takes at once; infinite where there is no limit."""
+        """The largest number of utterances that the engine takes at once; infinite if there is no limit."""
 
 
 def backend_named(name: str, place: Path | str) -> Backend:
-    """The backend of that name, which ``place`` asks for.
+    """The backend ``name``. ``place`` is where the name comes from, for messages.
 
     Raises
     ------
     StableQuantError
-        when there is none, or its library is not installed.
+        when there is no such backend, or when its library is not installed.
     """
     if name not in BACKENDS:
         raise StableQuantError(place, f"an engine of '{name}'", f"known are {', '.join(BACKENDS)}")

@@ -1,11 +1,11 @@
-"""One engine from one method's ONNX graphs."""
+"""Build one engine from the ONNX graphs of one method."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from stablequant.engines.backend import Request, backend_named
+from stablequant.engines.backend import Request, Settings, backend_named
+from stablequant.engines.description import Description
 from stablequant.engines.folder import write_engine
 from stablequant.engines.precision import precision_table
 from stablequant.recognisers.family import QuantizedModule
@@ -16,19 +16,19 @@ from stablequant.storage.onnx_graph import graph_files
 
 @dataclass(frozen=True)
 class Order:
-    """Which engine is wanted.
+    """Which engine to build.
 
     Attributes
     ----------
-    backend, method: as the config names them
-    settings: the backend's block of the config, empty where it has none
-    samples: lengths of the utterances to tune the engine for, empty where its backend tunes for none
+    backend, method: their names in the config
+    settings: the backend's block of the config; empty if it has none
+    samples: lengths in samples of the utterances that the engine is tuned for; empty if the backend does not tune
     float_layers: layers that are not quantized
     """
 
     backend: str
     method: str
-    settings: Mapping[str, Any]
+    settings: Settings
     samples: Sequence[int]
     float_layers: Collection[str]
 
@@ -39,16 +39,29 @@ def build_engine(
     checkpoint: Path,
     modules: Sequence[QuantizedModule],
     folder: Path,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, object] | None = None,
 ) -> int:
-    """Build ``folder`` from ``graph`` and the graphs beside it; return the size in bytes of what was built."""
+    """Build an engine into ``folder``; return the size in bytes of what the backend built.
+
+    Parameters
+    ----------
+    graph: the main ONNX graph; further graphs are beside it
+    checkpoint: folder of the imported checkpoint
+    modules: all quantized modules, for the table of precisions
+    provenance: content of `provenance.json`; without it the file is not written
+
+    Raises
+    ------
+    StableQuantError
+        when the backend's library is not installed, or when the backend cannot build the graphs.
+    """
     family, backend = family_of(checkpoint), backend_named(order.backend, "config key 'engines'")
     signatures = family.signatures(checkpoint)
     graphs = graph_files(graph, list(signatures))
     longest = order.settings.get("max_samples", 0)
     limits = family.limits(checkpoint, order.samples, longest) if order.samples else {}
     request = Request(graphs, signatures, limits, order.settings, whole=not order.float_layers)
-    description = {
+    description: Description = {
         "backend": order.backend,
         "method": order.method,
         "version": backend.version(),

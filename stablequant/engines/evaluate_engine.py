@@ -1,4 +1,4 @@
-"""Judging an engine: the evaluation set recognised with it."""
+"""Evaluate an engine: recognise the evaluation set with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,14 @@ from stablequant.scoring.word_errors import WordErrors
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One engine's recognition of a split.
+    """What one engine recognised in a split.
 
     Attributes
     ----------
     scored: word errors by utterance
-    hypotheses: by the utterance's path
-    audio_seconds, wall_seconds: audio recognised, and the time inside the engine alone (best of the repeats)
+    hypotheses: by path of the utterance
+    audio_seconds: length of the audio
+    wall_seconds: time inside the engine only, the shortest of the repeats
     """
 
     scored: WordErrors
@@ -38,9 +39,16 @@ def evaluate(
     sample_rate: int,
     repeats: int,
 ) -> Evaluation:
-    """Recognise ``batches`` of ``utterances`` ``repeats`` times; every repeat must give the same hypotheses.
+    """Recognise ``batches``, which contain all ``utterances``, ``repeats`` times.
 
-    ``clock`` counts the time inside the decoder's networks.
+    ``clock`` measures the time inside the decoder's networks. ``sample_rate`` is in Hz.
+
+    Raises
+    ------
+    RuntimeError
+        when two repeats give different hypotheses.
+    StableQuantError
+        see `recognise`.
     """
     runs = []
     for repeat in range(repeats):
@@ -59,8 +67,14 @@ def evaluate(
 
 
 def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, label: str) -> dict[str, str]:
-    """Hypotheses by the utterance's path."""
-    hypotheses = {}
+    """Hypotheses by path of the utterance. ``label`` names the progress.
+
+    Raises
+    ------
+    StableQuantError
+        when the network's output contains NaN or infinity, or when a recording cannot be read or changed.
+    """
+    hypotheses: dict[str, str] = {}
     for batch, audio in loaded(batches, sample_rate, label):
         try:
             found = decoder.recognise(audio)
@@ -73,6 +87,6 @@ def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, labe
 
 
 def hypothesis_table(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> pd.DataFrame:
-    """``utterance transcript hypothesis``; without rows where nothing was recognised."""
+    """A table with the columns ``utterance transcript hypothesis``, without utterances that have no hypothesis."""
     rows = [(u.utterance, u.transcript, hypotheses[u.path]) for u in utterances if u.path in hypotheses]
     return pd.DataFrame(rows, columns=["utterance", "transcript", "hypothesis"])

@@ -1,12 +1,12 @@
-"""An engine's folder: the built networks, what stands before and behind them, and how it was made."""
+"""The folder of an engine: the built networks, the files around them, and a description."""
 
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from stablequant.engines.description import Description
 from stablequant.engines.precision import BFLOAT16, FLOAT32
 from stablequant.errors import StableQuantError
 from stablequant.storage.files import read_json, replacing_folder, write_json, write_table
@@ -20,14 +20,18 @@ EVALUATED = "evaluated"  # status of an engine that ran
 def write_engine(
     folder: Path,
     files: Mapping[str, Path],
-    build: Callable[[Path], dict[str, Any]],
-    inspect: Callable[[Path, Mapping[str, Any]], pd.DataFrame],
-    provenance: Mapping[str, Any] | None = None,
+    build: Callable[[Path], Description],
+    inspect: Callable[[Path, Description], pd.DataFrame],
+    provenance: Mapping[str, object] | None = None,
 ) -> int:
-    """Let ``build`` fill a folder, add ``files`` by name and the description, then put it in ``folder``'s place.
+    """Write an engine into ``folder``, which appears complete or not at all; return the size of the networks in bytes.
 
-    ``build`` returns what becomes ``engine.json``. ``inspect`` looks at what was built and returns the table that
-    becomes ``precision.tsv``; ``provenance`` is stored too. Returns the size in bytes of what was built.
+    Parameters
+    ----------
+    files: files to copy, by their name in the folder
+    build: builds the networks into a folder and returns the content of ``engine.json``
+    inspect: returns the table ``precision.tsv`` of what was built
+    provenance: content of `provenance.json`; without it the file is not written
     """
     with replacing_folder(folder) as building:
         description = build(building)
@@ -41,9 +45,9 @@ def write_engine(
     return size
 
 
-def read_engine(folder: Path) -> dict[str, Any]:
-    """The description written by `write_engine`; raise `StableQuantError` where it is none."""
-    description = read_json(folder / DESCRIPTION)
+def read_engine(folder: Path) -> Description:
+    """The description that `write_engine` wrote; raise `StableQuantError` if it is damaged."""
+    description: Description = read_json(folder / DESCRIPTION)
     valid = (
         isinstance(description, dict)
         and isinstance(description.get("backend"), str)
@@ -51,5 +55,4 @@ def read_engine(folder: Path) -> dict[str, Any]:
     )
     if not valid:
         raise StableQuantError(folder / DESCRIPTION, "not an engine's description", "build the engine again")
-    found: dict[str, Any] = description
-    return found
+    return description

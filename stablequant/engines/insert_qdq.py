@@ -1,4 +1,4 @@
-"""Quantize/dequantize pairs and INT8 weights, placed into the fp32 graph."""
+"""Insert quantize/dequantize (QDQ) pairs and INT8 weights into the fp32 graphs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,15 +21,24 @@ def insert_qdq(
     destinations: Mapping[str, Path],
     rounded: Mapping[str, RoundedWeight] | None = None,
 ) -> None:
-    """Quantize the nodes named like ``modules`` in the graphs ``sources``, each wherever there is one.
+    """Quantize ``modules`` in the graphs ``sources`` and write the results to ``destinations``, by graph name.
 
-    ``ranges`` and ``channel_scales``, float32 ``(channels,)``, are by activation name. Weights that ``rounded`` does
-    not hold are rounded to the nearest level.
+    Nodes are found by the names of the modules. Each quantized input gets a QuantizeLinear/DequantizeLinear pair; nodes
+    that read the same tensor share one pair. Each weight becomes INT8, with one scale per output channel and a
+    DequantizeLinear. All zero points are 0. A range with another centre than 0 becomes a subtraction before the pair
+    and a term in the bias. Channel scales become a factor before the pair and a factor in the weights. If a range is
+    split, a second node with the same weight multiplies the rounding error of the input.
 
-    Inputs pass a QuantizeLinear/DequantizeLinear pair per tensor (shared where nodes read the same tensor), weights
-    become INT8 with one scale per output channel and a DequantizeLinear. All zero points are 0: a range around another
-    centre than 0 becomes a subtraction before the pair and a term of the bias, channel scales a factor before the pair
-    and in the weights. Where the range is split, a second node of the same weight computes the product of the rest.
+    Parameters
+    ----------
+    ranges: by activation name
+    channel_scales: float32 ``(channels,)`` by activation name
+    rounded: INT8 weights by module name; other weights are rounded to the nearest level
+
+    Raises
+    ------
+    ValueError
+        when no node, or no suitable node, computes a module.
     """
     missing = {m.module for m in modules}
     for name, source in sources.items():
@@ -50,7 +59,7 @@ def _quantize(
     channel_scales: Mapping[str, np.ndarray],
     rounded: Mapping[str, RoundedWeight],
 ) -> None:
-    """Quantize one graph's nodes, each beside its module."""
+    """Quantize nodes of one graph, given with their modules."""
     pairs: dict[tuple[ir.Value, str], ir.Value] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
     for module, node in modules:
@@ -69,7 +78,7 @@ def _quantize(
 def _quantize_input(
     graph: ir.Graph, node: ir.Node, name: str, chosen: Range, channel_scales: np.ndarray | None, zero: ir.Value
 ) -> ir.Value:
-    """The node's input as INT8 represents it, behind whatever prepares it."""
+    """The node's input after preparation (channel scales, centre) and the QDQ pair."""
     value = input_of(node, 0)
     if channel_scales is not None:
         factors = 1 / channel_scales
@@ -98,7 +107,7 @@ def _source(value: ir.Value) -> ir.Value:
 
 
 def _multiply_the_rest(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
-    """Add what ``node`` would compute of what rounding its input left, in INT8 too and without a bias."""
+    """Multiply the rounding error of the node's input by the same weight, in INT8, and add this to its output."""
     rounded = input_of(node, 0)
     exact = _source(_source(rounded))
     rest = _insert(graph, node, "Sub", [exact, rounded], f"{name}/left")
@@ -116,7 +125,7 @@ def _outputs_last(node: ir.Node) -> bool:
 def _quantize_weight(
     graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None, rounded: RoundedWeight | None
 ) -> np.ndarray:
-    """Make the node's weight INT8; return what it represents, float32 ``(outputs, ...)``."""
+    """Make the node's weight INT8; return the dequantized weight, float32 ``(outputs, ...)``."""
     value = input_of(node, 1)
     if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
@@ -142,13 +151,13 @@ def _quantize_weight(
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
-    """Add ``amount`` ``(outputs,)`` to what ``node`` computes, in its bias where it has one."""
+    """Add ``amount`` ``(outputs,)`` to the output of ``node``, in its bias if it has one."""
     reader, place = _bias_of(node)
     if reader is None:
         _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
         return
     old = reader.inputs[place] if place < len(reader.inputs) else None
-    if old is not None:  # the exporter shares equal constants, so another takes its place
+    if old is not None:  # other nodes may share this constant, so it is replaced and not changed
         if old.const_value is None:
             raise ValueError(f"the bias of {node.name} is not a constant")
         amount = amount + old.const_value.numpy()
@@ -160,7 +169,10 @@ def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
 
 
 def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
-    """The node that adds the bias of ``node``, itself or an addition behind it, and the number of that input."""
+    """The node that adds the bias of ``node`` (itself or an addition behind it), and the index of the bias input.
+
+    The node is None if ``node`` has no bias.
+    """
     if not _outputs_last(node):
         return node, 2
     uses = node.outputs[0].uses()
@@ -171,6 +183,7 @@ def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
 
 
 def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value) -> None:
+    """Add ``amount`` to the output of ``node`` with a new node."""
     uses = list(node.outputs[0].uses())
     addition = ir.Node("", "Add", [node.outputs[0], amount], name=f"{node.name}/sum")
     addition.outputs[0].name = addition.name
@@ -194,6 +207,7 @@ def _insert(
     name: str,
     attributes: Sequence[ir.Attr] = (),
 ) -> ir.Value:
+    """Insert a node for ``operation`` before the node ``before``; return its output."""
     node = ir.Node("", operation, inputs, attributes, name=name)
     node.outputs[0].name = name
     graph.insert_before(before, node)

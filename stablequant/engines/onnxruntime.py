@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU: the portable engine, which is the graph itself."""
+"""ONNX Runtime on the CPU: a portable engine that consists of the ONNX graphs themselves."""
 
 import functools
 import logging
@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from stablequant.engines.backend import Description, Loaded, Request
+from stablequant.engines.backend import Loaded, Request
+from stablequant.engines.description import Description
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
@@ -22,18 +22,21 @@ from stablequant.recognisers.family import Network, QuantizedModule, Signature
 from stablequant.storage.files import data_beside
 
 INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")
-QUIET = 3  # errors only
+QUIET = 3  # log only errors
 
 
 class OnnxRuntime:
     """See `stablequant.engines.backend.Backend`."""
 
     def version(self) -> str:
-        """Of ONNX Runtime."""
+        """Version of ONNX Runtime."""
         return str(ort.__version__)
 
-    def build(self, request: Request, folder: Path) -> dict[str, Any]:
-        """Copy the graphs; the session optimises them for the CPU that it is loaded on."""
+    def build(self, request: Request, folder: Path) -> Description:
+        """Copy the graphs. They are optimised for the CPU later, when they are loaded.
+
+        Raises `StableQuantError` if a graph is larger than 2 GB.
+        """
         for name, graph in request.graphs.items():
             if data_beside(graph).is_file():
                 raise StableQuantError(
@@ -43,11 +46,11 @@ class OnnxRuntime:
         return {}
 
     def check(self, description: Description) -> bool:
-        """Nothing beyond what every engine has."""
+        """True: nothing is needed beyond what every engine has."""
         return True
 
     def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
-        """A session for each graph."""
+        """Create a session for each graph."""
         networks, found = {}, []
         for name, signature in signatures.items():
             networks[name], arithmetic = load_network(folder / f"{name}.onnx", signature, threads)
@@ -55,18 +58,18 @@ class OnnxRuntime:
         return Loaded(networks, INT8 if INT8 in found else FLOAT32)
 
     def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-        """As the optimised graphs tell."""
+        """The precisions in the optimised graphs."""
         runs: dict[str, str] = {}
         for graph in sorted(folder.glob("*.onnx")):
             runs |= precisions(graph, modules)
         return runs
 
     def reason_not_run(self, description: Description) -> str | None:
-        """None: it runs on every CPU."""
+        """None: the engine runs on every CPU."""
         return None
 
     def max_batch(self, description: Description) -> float:
-        """No limit."""
+        """Infinity: there is no limit."""
         return math.inf
 
 
@@ -74,7 +77,10 @@ BACKEND = OnnxRuntime()
 
 
 def load_network(file: Path, signature: Signature, threads: int) -> tuple[Network, str]:
-    """A graph as a function of its inputs, and the arithmetic its quantized layers run in on this CPU."""
+    """The graph in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
+
+    Raises `StableQuantError` if the graph is damaged or does not match ``signature``.
+    """
     session, arithmetic = _session(file, threads)
     inputs = [({tensor.name}, len(tensor.shape)) for tensor in session.get_inputs()]
     outputs = [({tensor.name}, len(tensor.shape)) for tensor in session.get_outputs()]
@@ -88,7 +94,7 @@ def load_network(file: Path, signature: Signature, threads: int) -> tuple[Networ
 
 
 def precisions(file: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-    """The precision that each of ``modules`` runs in on this CPU, by its name, as the optimised graph tells it."""
+    """The precision of each of ``modules`` on this CPU, by module name, from the optimised graph."""
     with TemporaryDirectory() as temporary:
         optimised = Path(temporary) / "optimised.onnx"
         _session(file, threads=1, optimised=optimised)
@@ -98,7 +104,11 @@ def precisions(file: Path, modules: Sequence[QuantizedModule]) -> dict[str, str]
 
 
 def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[ort.InferenceSession, str]:
-    """A session, and whether its quantized products are integer ones; where those saturate, they are not."""
+    """A session, and the arithmetic of its quantized products.
+
+    Quantized products are computed in float32 if the CPU's INT8 kernels saturate. ``optimised`` is a file for the
+    optimised graph.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = QUIET
@@ -113,15 +123,15 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
             options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), arithmetic
-    except Exception as error:  # the library has no type of its own for what it cannot read
+    except Exception as error:  # the library has no exception class of its own for unreadable graphs
         raise StableQuantError(graph, f"ONNX Runtime cannot load it ({error})", "build the engine again") from error
 
 
 def _read(graph: Path) -> onnx.GraphProto:
-    """The graph, which must not read its weights from other files."""
+    """Read a graph; raise `StableQuantError` if it is damaged or reads weights from other files."""
     try:
         model = onnx.load(graph, load_external_data=False)
-    except Exception as error:  # protobuf has several, and they change
+    except Exception as error:  # protobuf has several exception classes, and they change between versions
         raise StableQuantError(graph, f"not an ONNX graph ({error})", "build the engine again") from error
     parts = [model.graph, *model.functions]
     if any(tensor.data_location == TensorProto.EXTERNAL for part in parts for tensor in _tensors(part)):
@@ -130,7 +140,7 @@ def _read(graph: Path) -> onnx.GraphProto:
 
 
 def _tensors(part: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorProto]:
-    """Everything that ``part`` and the graphs inside its nodes hold."""
+    """All tensors in ``part`` and in the graphs inside its nodes."""
     if isinstance(part, onnx.GraphProto):
         yield from part.initializer
         yield from (tensor for sparse in part.sparse_initializer for tensor in (sparse.values, sparse.indices))
@@ -144,7 +154,10 @@ def _tensors(part: onnx.GraphProto | onnx.FunctionProto) -> Iterator[TensorProto
 
 @functools.cache
 def int8_kernels_are_exact() -> bool:
-    """Whether a product of the largest INT8 numbers comes out right on this CPU, see OpenVINO's."""
+    """Whether this CPU multiplies the largest INT8 numbers correctly.
+
+    `stablequant.engines.openvino.int8_kernels_are_exact` explains why some CPUs do not.
+    """
     size = 64
     weight = numpy_helper.from_array(np.full((size, size), 127, dtype=np.int8), "weight")
     step = numpy_helper.from_array(np.array(1 / 127, dtype=np.float32), "step")

@@ -5,13 +5,13 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from stablequant.engines.backend import Description, Loaded, Request
+from stablequant.engines.backend import Loaded, Request
+from stablequant.engines.description import Description
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
@@ -27,20 +27,20 @@ class OpenVino:
     """See `stablequant.engines.backend.Backend`."""
 
     def version(self) -> str:
-        """Of OpenVINO."""
+        """Version of OpenVINO."""
         return str(ov.get_version())
 
-    def build(self, request: Request, folder: Path) -> dict[str, Any]:
-        """Convert each graph; INT8 weights stay INT8.
+    def build(self, request: Request, folder: Path) -> Description:
+        """Convert each graph. INT8 weights stay INT8.
 
-        A layer that is kept in floating point is kept in float32: only an engine that is ``whole`` may use bfloat16.
+        Layers that are not quantized must run in float32, so bfloat16 is allowed only if every layer is INT8.
         """
         for name, graph in request.graphs.items():
             convert(graph, folder / f"{name}.xml")
         return {"floating": request.settings["floating"] if request.whole else FLOAT32}
 
     def check(self, description: Description) -> bool:
-        """Nothing beyond what every engine has."""
+        """True: nothing is needed beyond what every engine has."""
         return True
 
     def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
@@ -53,7 +53,7 @@ class OpenVino:
         return Loaded(networks, next((kind for kind in found if kind != FLOAT32), FLOAT32))
 
     def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-        """Those of the compiled networks' kernels."""
+        """The precisions of the kernels in the compiled networks."""
         runs: dict[str, str] = {}
         for network in sorted(folder.glob("*.xml")):
             runs |= precisions(network, modules, description.get("floating", FLOAT32))
@@ -64,7 +64,7 @@ class OpenVino:
         return None
 
     def max_batch(self, description: Description) -> float:
-        """No limit."""
+        """Infinity: there is no limit."""
         return math.inf
 
 
@@ -72,24 +72,29 @@ BACKEND = OpenVino()
 
 
 def convert(onnx: Path, network: Path) -> None:
-    """Write ``onnx`` as OpenVINO's ``network`` and the weights beside it."""
+    """Write the graph ``onnx`` as OpenVINO's ``network`` (.xml), with the weights beside it (.bin).
+
+    Raises `StableQuantError` if the files cannot be written.
+    """
     model = ov.Core().read_model(onnx)
     channels_last(model)
     fold_key_transpose(model)
     try:
         ov.save_model(model, network, compress_to_fp16=False)
-    except RuntimeError as error:  # it does not say why
+    except RuntimeError as error:  # OpenVINO does not say why
         raise StableQuantError(
             network.parent, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
         ) from error
 
 
 def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:
-    """A network as a function of its inputs, and the arithmetic that it runs in on this CPU.
+    """The network in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
 
-    ``floating`` is asked of what is not quantized, see `compile_network`. The network hears its signature's warm-up
-    first. Where the very first audio is a single frame, OpenVINO recognises all that follows wrongly (2026.4.1): it
-    keeps attention's softmax as it made it for scores of one frame.
+    ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
+    warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all later
+    results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
+
+    Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """
     model = _read(file)
     sides = []
@@ -119,11 +124,12 @@ def _read(network: Path) -> ov.Model:
 
 
 def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> tuple[ov.CompiledModel, str]:
-    """``model`` for this CPU, and the arithmetic that its quantized layers run in.
+    """Compile ``model`` for this CPU; return it and the arithmetic of its quantized layers.
 
-    With ``floating`` bfloat16, what stands between INT8 layers (attention's products, norms, sums) runs in that if the
-    CPU has it; the arithmetic then names both. Where the CPU's INT8 kernels saturate (see `int8_kernels_are_exact`) the
-    quantized graph is run in floating point, which is exact but slower than fp32; ``model`` is changed for that.
+    With ``floating`` bfloat16, the operations between INT8 layers (products of the attention, norms, sums) run in
+    bfloat16 if the CPU has it. The returned arithmetic then names both types. If the CPU's INT8 kernels saturate (see
+    `int8_kernels_are_exact`), the quantized graph runs in floating point. This is exact but slower than fp32, and
+    ``model`` is changed for it.
     """
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
@@ -139,14 +145,14 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
 
 
 def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = FLOAT32) -> dict[str, str]:
-    """The precision that each of ``modules`` runs in on this CPU, by its name: that of the compiled network's kernel.
-    ``floating`` is as in `load_network`.
+    """The precision of each of ``modules`` on this CPU, by module name, from the kernels of the compiled network.
 
-    (The network's own ``runtimePrecision`` says ``i8`` of a floating-point product whose weights are stored so.)
+    ``floating`` is as in `load_network`. The network's ``runtimePrecision`` is not used: it is ``i8`` even for a
+    floating-point product whose weights are stored as INT8.
     """
     model = _read(file)
     wanted = {m.module for m in modules}
-    carried = {name: name for name in wanted}  # a product's name, or that of the addition it may be fused with
+    carried = {name: name for name in wanted}  # name of a product, or of the addition it may be fused with -> module
     for node in model.get_ops():
         if node.get_friendly_name() in wanted:
             for reader in node.output(0).get_target_inputs():
@@ -156,7 +162,7 @@ def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = F
     for node in compiled.get_runtime_model().get_ordered_ops():
         known = node.get_rt_info()
         if known["layerType"].astype(str) in PRODUCTS:
-            precision = known["primitiveType"].astype(str).rpartition("_")[2].lower()  # of brgconv_avx2_f32
+            precision = known["primitiveType"].astype(str).rpartition("_")[2].lower()  # such as brgconv_avx2_f32
             for name in known["originalLayersNames"].astype(str).split(","):
                 if name.split("/")[0] in carried:
                     runs.setdefault(carried[name.split("/")[0]], RUNS.get(precision, precision))
@@ -164,10 +170,10 @@ def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = F
 
 
 def decompose_fake_quantize(model: ov.Model) -> None:
-    """Replace every FakeQuantize behind a factor per channel by the arithmetic that defines it.
+    """Replace every FakeQuantize behind a factor per channel by the operations that define it.
 
-    OpenVINO drops such a factor where a transposition stands before it, unless the quantizer is made INT8 (seen in
-    2026.4.1).
+    Otherwise OpenVINO (2026.4.1) loses the factor if a transposition is before it and the quantizer does not become
+    INT8.
     """
     for quantizer in [op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize"]:
         if not _multiplied(quantizer.input_value(0).get_node()):
@@ -181,10 +187,11 @@ def decompose_fake_quantize(model: ov.Model) -> None:
 
 
 def _multiplied(node: ov.Node) -> bool:
-    """Whether ``node`` is a product, with or without a subtraction behind it."""
+    """Whether ``node`` is a multiplication, or a subtraction behind a multiplication."""
     if node.get_type_name() == "Subtract":
         node = node.input_value(0).get_node()
-    return node.get_type_name() == "Multiply"
+    kind: str = node.get_type_name()
+    return kind == "Multiply"
 
 
 def has_bfloat16() -> bool:
@@ -194,9 +201,9 @@ def has_bfloat16() -> bool:
 
 @functools.cache
 def int8_kernels_are_exact() -> bool:
-    """Whether a product of the largest INT8 numbers comes out right on this CPU.
+    """Whether this CPU multiplies the largest INT8 numbers correctly.
 
-    Without VNNI, x86 CPUs add pairs of products in 16 bits, which large weights and activations overflow silently.
+    x86 CPUs without VNNI add pairs of products in 16 bits. Large weights and activations overflow there silently.
     """
     size = 64
     level = np.float32(1 / 127)

@@ -1,19 +1,19 @@
-"""Attention's keys as OpenVINO multiplies with them best.
+"""Faster products with the keys of the attention, for OpenVINO.
 
-The exporter writes the product of queries and keys with keys that were turned over, features before frames, which
-OpenVINO carries out. A product that reads keys as they are, and turns them over itself, is faster, the more the longer
-the audio is (benchmarks/operations.py). The numbers are the same.
+The exporter writes a transposition of the keys (features before frames) and then the product of queries and keys.
+OpenVINO really moves the keys in memory. A product that reads the keys as they are and transposes them itself is
+faster, and it gains more for longer audio (benchmarks/operations.py). The numbers are the same.
 """
 
 import openvino as ov
 from openvino import opset13 as ops
 
-TURNED = [0, 2, 3, 1]  # (batch, frames, heads, features) to (batch, heads, features, frames)
-PLAIN = [0, 2, 1, 3]  # to (batch, heads, frames, features)
+TURNED = [0, 2, 3, 1]  # (batch, frames, heads, features) -> (batch, heads, features, frames)
+PLAIN = [0, 2, 1, 3]  # (batch, frames, heads, features) -> (batch, heads, frames, features)
 
 
 def fold_key_transpose(model: ov.Model) -> None:
-    """Let products in ``model`` turn their keys over themselves, in place."""
+    """Change ``model`` in place: fold the transposition of keys into the products that read them."""
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Transpose":
             continue
@@ -31,7 +31,7 @@ def fold_key_transpose(model: ov.Model) -> None:
 
 
 def _multiplies_with(reader: ov.Node, keys: ov.Node) -> bool:
-    """Whether ``reader`` is a product whose second factor alone is ``keys``, neither turned over."""
+    """Whether ``reader`` is a product with ``keys`` as its second factor only, and without own transpositions."""
     return (
         reader.get_type_name() == "MatMul"
         and reader.input_value(1).get_node().get_name() == keys.get_name()

@@ -1,10 +1,12 @@
-"""Convolutions next to layer norm as products over channels that lie last, for OpenVINO.
+"""Convolutions next to layer norms as products over the last axis, for OpenVINO.
 
-A feature extractor with layer norm turns its hidden values over before each norm, which wants channels last, and back
-after it, since a convolution wants them first. OpenVINO, where lengths are dynamic, does move them, twice a norm: about
-a tenth of an INT8 engine's time for HuBERT large (benchmarks/operations.py). A convolution without padding is a product
-of each frame, its ``kernel`` neighbours side by side, and the weights; so written all of the feature extractor keeps
-channels last. The numbers are the same but for the order of a sum; INT8 stays INT8.
+A layer norm needs the channels last, a convolution needs them second. So a feature extractor with layer norms transposes
+its hidden values before and after each norm. If lengths are dynamic, OpenVINO really moves the values, twice per norm.
+This takes about a tenth of the time of an INT8 engine of HuBERT large (benchmarks/operations.py).
+
+A convolution without padding can be written as a product: for each frame, the ``kernel`` vectors that it reads are put
+side by side and multiplied by the weights. Then the whole feature extractor keeps the channels last. The numbers are the
+same except for the order of summation, and INT8 stays INT8.
 """
 
 import numpy as np
@@ -12,18 +14,18 @@ import openvino as ov
 from openvino import opset13 as ops
 
 ELEMENTWISE = ("Add", "Convert", "FakeQuantize", "Gelu", "Multiply", "Subtract")
-TURN = [0, 2, 1]  # channels from second to last, and back
+TURN = [0, 2, 1]  # moves the channels from second to last, or back
 
 
 def channels_last(model: ov.Model) -> None:
-    """Rewrite ``model`` in place: ``(batch, channels, frames)`` becomes ``(batch, frames, channels)`` where it pays.
+    """Change ``model`` in place: ``(batch, channels, frames)`` becomes ``(batch, frames, channels)`` if this saves time.
 
-    That is in a network that has convolutions with layer norm behind them; any other is left as it is.
+    It does in a network with layer norms behind convolutions. Other networks are not changed.
     """
     nodes = model.get_ordered_ops()
     if not any(_is_turn(node) and _product_before(node.input_value(0).get_node()) for node in nodes):
         return
-    turned: dict[tuple[str, int], ov.Output] = {}  # what has channels last now, by what had them second
+    turned: dict[tuple[str, int], ov.Output] = {}  # output with channels second -> the same with channels last
     weights: dict[tuple[str, int], ov.Output] = {}
     undone: list[tuple[ov.Output, ov.Output]] = []
     for node in nodes:
@@ -57,24 +59,27 @@ def _key(output: ov.Output) -> tuple[str, int]:
 
 
 def _is_turn(node: ov.Node) -> bool:
+    """Whether ``node`` transposes by `TURN`."""
     if node.get_type_name() != "Transpose":
         return False
     order = node.input_value(1).get_node()
-    return order.get_type_name() == "Constant" and order.data.tolist() == TURN
+    kind: str = order.get_type_name()
+    return kind == "Constant" and bool(order.data.tolist() == TURN)
 
 
 def _product_before(node: ov.Node) -> bool:
-    """Whether ``node`` is a convolution, with or without additions behind it."""
+    """Whether ``node`` is a plain convolution, or an addition behind one."""
     while node.get_type_name() == "Add":
         node = node.input_value(0).get_node()
-    return node.get_type_name() == "Convolution" and _is_plain(node)
+    kind: str = node.get_type_name()
+    return kind == "Convolution" and _is_plain(node)
 
 
 def _leads_to_product(node: ov.Node) -> bool:
-    """Whether a convolution reads ``node``, with or without operations on each number alone between them.
+    """Whether a plain convolution reads ``node``, directly or through elementwise operations.
 
-    A quantizer is not moved across a transposition for anything else: before the convolution in groups OpenVINO then
-    multiplies by the wrong channels' factors (seen in 2026.4.1).
+    Only then may a quantizer be moved across a transposition. Before a grouped convolution, OpenVINO (2026.4.1) would
+    multiply by the factors of wrong channels.
     """
     readers = [place.get_node() for place in node.output(0).get_target_inputs()]
     return any(
@@ -86,7 +91,7 @@ def _leads_to_product(node: ov.Node) -> bool:
 
 
 def _is_plain(node: ov.Node) -> bool:
-    """Whether ``node`` is a convolution over time without padding and dilation whose weights are known."""
+    """Whether the convolution ``node`` is over time, without padding and dilation, and with constant weights."""
     settings = node.get_attributes()
     return (
         _weight(node.input_value(1)) is not None
@@ -99,7 +104,7 @@ def _is_plain(node: ov.Node) -> bool:
 
 
 def _constant(output: ov.Output) -> np.ndarray | None:
-    """The numbers of a constant, or of one that is given another shape; None of anything that is computed."""
+    """The values of a constant or of a reshaped constant; None for all other outputs."""
     node = output.get_node()
     if node.get_type_name() == "Reshape" and output.get_partial_shape().is_static:
         node = node.input_value(0).get_node()
@@ -107,7 +112,10 @@ def _constant(output: ov.Output) -> np.ndarray | None:
 
 
 def _weight(output: ov.Output) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """Weights ``(out, in, kernel)`` as they are stored, and the scales ``(out, 1, 1)`` of INT8 ones."""
+    """Weights ``(out, in, kernel)`` as they are stored, and the scales ``(out, 1, 1)`` of INT8 weights.
+
+    None if they are not constant.
+    """
     node = output.get_node()
     if node.get_type_name() != "Multiply":
         stored = _constant(output)
@@ -119,7 +127,7 @@ def _weight(output: ov.Output) -> tuple[np.ndarray, np.ndarray | None] | None:
 
 
 def _flattened(weight: ov.Output) -> ov.Output:
-    """Weights ``(out, in, kernel)`` as ``(out, kernel * in)``, in the type that they are stored in."""
+    """Weights ``(out, in, kernel)`` as ``(out, kernel * in)``, stored in the same type."""
     known = _weight(weight)
     if known is None:
         raise ValueError(f"{weight.get_node().get_friendly_name()} is no constant")
@@ -132,11 +140,14 @@ def _flattened(weight: ov.Output) -> ov.Output:
 
 
 def _frames(values: ov.Output, kernel: int, stride: int) -> ov.Output:
-    """``(batch, length, channels)`` to ``(batch, frames, kernel * channels)``: what each step reads, side by side."""
+    """``values`` ``(batch, length, channels)`` as ``(batch, frames, kernel * channels)``.
+
+    Each frame is the input of one step of the convolution: ``kernel`` vectors side by side.
+    """
     channels = values.get_partial_shape()[2].get_length()
     length = ops.gather(ops.shape_of(values), ops.constant([1]), ops.constant(0))
     steps = ops.add(ops.divide(ops.subtract(length, np.int64(kernel)), np.int64(stride)), np.int64(1))
-    whole = ops.multiply(steps, np.int64(stride))  # how far the steps go
+    whole = ops.multiply(steps, np.int64(stride))  # length that all steps together advance
 
     def part(start: int, step: int) -> ov.Node:
         end = ops.add(whole, np.int64(start))
@@ -151,7 +162,10 @@ def _frames(values: ov.Output, kernel: int, stride: int) -> ov.Output:
 
 
 def _follow(node: ov.Node, turned: dict[tuple[str, int], ov.Output]) -> None:
-    """Let ``node`` read what has channels last; one that treats each number alone then has them last itself."""
+    """Make an elementwise ``node`` read values with channels last; its output then also has them last.
+
+    Any other node reads them transposed back.
+    """
     others = [place for place in node.inputs() if _key(place.get_source_output()) not in turned]
     spread = {place.get_index(): _spread(place) for place in others}
     follows = node.get_type_name() in ELEMENTWISE and None not in spread.values()
@@ -167,7 +181,7 @@ def _follow(node: ov.Node, turned: dict[tuple[str, int], ov.Output]) -> None:
 
 
 def _spread(place: ov.Input) -> ov.Output | None:
-    """What stands at ``place`` if it fits channels that lie last: one number, or a constant, turned over."""
+    """The input at ``place`` for channels last: a single number as it is, a constant transposed; None if impossible."""
     source = place.get_source_output()
     shape = source.get_partial_shape()
     if shape.is_static and np.prod(shape.to_shape(), dtype=int) == 1 and len(shape) < 2:

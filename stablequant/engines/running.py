@@ -1,4 +1,4 @@
-"""An engine of any backend, ready to recognise."""
+"""Load and run engines of any backend."""
 
 import time
 from collections.abc import Mapping
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.engines.backend import Backend, Description, Loaded, backend_named
+from stablequant.engines.backend import Backend, Loaded, backend_named
+from stablequant.engines.description import Description
 from stablequant.engines.folder import read_engine
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Network
@@ -14,7 +15,10 @@ from stablequant.recognisers.registry import family_of
 
 
 def backend_of(folder: Path) -> tuple[Backend, Description]:
-    """The backend of the engine in ``folder``, and its description, checked."""
+    """The backend of the engine in ``folder``, and its checked description.
+
+    Raises `StableQuantError` if the description is damaged, or the backend is unknown or not installed.
+    """
     description = read_engine(folder)
     backend = backend_named(description["backend"], folder / "engine.json")
     if not backend.check(description):
@@ -23,39 +27,39 @@ def backend_of(folder: Path) -> tuple[Backend, Description]:
 
 
 def load_engine(folder: Path, threads: int) -> Loaded:
-    """The networks of the engine in ``folder``, and the arithmetic that it runs in here.
+    """Load the engine in ``folder``: its networks, and the arithmetic of its quantized layers on this machine.
 
-    ``threads`` are those of a CPU's engine, 0 takes all cores. Only the backend's own library is imported.
+    ``threads`` is the number of CPU threads; 0 takes all cores. Only the library of the engine's backend is imported.
 
     Raises
     ------
     StableQuantError
-        when the engine cannot run on this machine, or is damaged.
+        when the engine is damaged or cannot run on this machine.
     """
     backend, description = backend_of(folder)
     return backend.load(folder, description, family_of(folder).signatures(folder), threads)
 
 
 def reason_not_run(folder: Path) -> str | None:
-    """What keeps an engine from running on this machine; None if nothing does."""
+    """Why the engine in ``folder`` cannot run on this machine; None if it can."""
     backend, description = backend_of(folder)
     return backend.reason_not_run(description)
 
 
 def max_batch(folder: Path) -> float:
-    """How many utterances the engine in ``folder`` takes at once; infinite where there is no limit."""
+    """The largest number of utterances that the engine in ``folder`` takes at once; infinite if there is no limit."""
     backend, description = backend_of(folder)
     return backend.max_batch(description)
 
 
 class Stopwatch:
-    """Counts the ``seconds`` spent inside networks."""
+    """Measures the ``seconds`` spent inside networks."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def timing(self, networks: Mapping[str, Network]) -> dict[str, Network]:
-        """The same networks, whose time is counted."""
+        """The same networks, with their time added to ``seconds``."""
         return {name: self._timed(network) for name, network in networks.items()}
 
     def _timed(self, network: Network) -> Network:

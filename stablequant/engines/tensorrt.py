@@ -1,7 +1,7 @@
-"""TensorRT and TensorRT for RTX through one builder: plans, and running them on the GPU that they were built for.
+"""TensorRT and TensorRT for RTX, which have the same API: build plans, and run them on a GPU.
 
-TensorRT for RTX builds plans for GPUs of a named compute capability without one. TensorRT proper builds for the GPU at
-hand. Both share their API.
+TensorRT builds plans for the GPU of this machine. TensorRT for RTX builds plans for given compute capabilities, and it
+needs no GPU to build them.
 """
 
 import functools
@@ -14,25 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from stablequant.engines.backend import Description, Loaded, Request
+from stablequant.engines.backend import Loaded, Request
+from stablequant.engines.description import Description
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
 from stablequant.storage.files import replacing
 
-LIBRARIES = {  # backend -> its Python package and how it is installed
+LIBRARIES = {  # backend -> its Python package, and the command that installs it
     "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),
     "tensorrt-rtx": (
         "tensorrt_rtx_bindings",
         "pip install tensorrt_rtx_cu12_libs==1.7.1.116 tensorrt_rtx_cu12_bindings==1.7.1.116",
     ),
 }
-BUILT = "Engine Layer Information"  # begins the builder's list of what it made, which it holds for a detail
+BUILT = "Engine Layer Information"  # start of the list of layers, which the builder logs below INFO
 
 
 @functools.cache
 def library(backend: str) -> ModuleType:
-    """The backend's package."""
+    """The Python package of ``backend``; raise `StableQuantError` if it cannot be loaded."""
     name, install = LIBRARIES[backend]
     try:
         return importlib.import_module(name)
@@ -41,8 +42,8 @@ def library(backend: str) -> ModuleType:
 
 
 @functools.cache
-def _logger(backend: str) -> Any:
-    """Passes the library's messages on to Python's log."""
+def _logger(backend: str) -> object:
+    """A logger for the library that passes its messages to Python's log."""
     trt = library(backend)
     kinds = trt.ILogger.Severity
     levels = {
@@ -52,11 +53,11 @@ def _logger(backend: str) -> Any:
         kinds.INFO: logging.INFO,
     }
 
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]  # the library may be absent, so its types are unknown
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: object, message: str) -> None:
             level = logging.INFO if message.startswith(BUILT) else levels.get(severity, logging.DEBUG)
             logging.getLogger("tensorrt").log(level, message)
 
@@ -64,20 +65,19 @@ def _logger(backend: str) -> Any:
 
 
 class TensorRt:
-    """See `stablequant.engines.backend.Backend`; ``name`` is the backend's in the config."""
+    """See `stablequant.engines.backend.Backend`. ``name`` is the backend's name in the config."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def version(self) -> str:
-        """Of the library."""
+        """Version of the library."""
         return str(library(self.name).__version__)
 
-    def build(self, request: Request, folder: Path) -> dict[str, Any]:
-        """Build a plan of each graph.
+    def build(self, request: Request, folder: Path) -> Description:
+        """Build a plan for each graph.
 
-        TensorRT for RTX builds for each of the config's ``compute_capabilities`` ("8.6", ...), TensorRT for the GPU of
-        this machine.
+        TensorRT for RTX builds for the compute capabilities in the settings, TensorRT for the GPU of this machine.
         """
         settings = request.settings
         batch = Limits(1, 1, settings["max_batch"])
@@ -95,7 +95,7 @@ class TensorRt:
         }
 
     def check(self, description: Description) -> bool:
-        """Whether profile, capabilities and version are there."""
+        """Whether profile, compute capabilities and version are present and well formed."""
         profile, capabilities = description.get("profile"), description.get("compute_capabilities")
         return (
             isinstance(profile, dict)
@@ -107,7 +107,7 @@ class TensorRt:
         )
 
     def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
-        """The plans, run on the first GPU with torch's tensors as buffers. Types are the graph's."""
+        """Load the plans on the first GPU, with tensors of torch as buffers."""
         reason = self.reason_not_run(description)
         if reason:
             raise StableQuantError(folder, reason, "build it on this machine, or take another engine")
@@ -115,16 +115,16 @@ class TensorRt:
         return Loaded(networks, FLOAT32 if description.get("method") == "fp32" else INT8)
 
     def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
-        """Nothing: the builder fuses the whole network into one node, as its log tells, and does not say; the GPU's own
-        compiler decides when it loads the plan."""
+        """Empty: precisions are not known. The builder fuses the whole network into one node, as its log shows, and the
+        GPU's compiler decides when it loads the plan."""
         return {}
 
     def reason_not_run(self, description: Description) -> str | None:
-        """What keeps a plan from running here."""
+        """Why the plans cannot run here, see `why_not_run`."""
         return why_not_run(description, gpu_capability(), self.version())
 
     def max_batch(self, description: Description) -> float:
-        """As the profile says."""
+        """The largest batch in the profile."""
         return float(description["profile"]["batch"][2])
 
 
@@ -143,10 +143,12 @@ def build_plan(
     profile: Mapping[str, Limits],
     timing_cache: Path | None = None,
 ) -> bytes:
-    """The plan of ``onnx``, whose axes have the sizes of ``profile``.
+    """Build a plan for the graph ``onnx``; ``profile`` gives the limits of each axis.
 
-    Types are those of the graph (strongly typed network), so nothing falls back silently. ``timing_cache`` keeps what
-    TensorRT measured on this GPU for the next build.
+    The network is strongly typed: it has the types of the graph, so no layer falls back silently. TensorRT stores its
+    measurements on this GPU in the file ``timing_cache`` and uses them in the next build.
+
+    Raises `StableQuantError` if the graph cannot be read, a compute capability is not supported, or the build fails.
     """
     trt, logger = library(backend), _logger(backend)
     builder = trt.Builder(logger)
@@ -175,8 +177,9 @@ def build_plan(
     return bytes(plan)
 
 
-def _compute_capability(trt: ModuleType, capability: str) -> Any:
-    known = trt.ComputeCapability.__members__
+def _compute_capability(trt: ModuleType, capability: str) -> object:
+    """The library's constant for ``capability``, such as "8.6"; raise `StableQuantError` if there is none."""
+    known: Mapping[str, object] = trt.ComputeCapability.__members__
     name = "SM" + capability.replace(".", "")
     if name not in known:
         supported = ", ".join(f"{n[2:-1]}.{n[-1]}" for n in known if n.startswith("SM"))
@@ -187,15 +190,17 @@ def _compute_capability(trt: ModuleType, capability: str) -> Any:
 
 
 def gpu_capability() -> str | None:
-    """Compute capability of the first NVIDIA GPU that torch sees, "8.6"; None where there is none."""
+    """Compute capability of the first NVIDIA GPU that torch finds, such as "8.6"; None if there is no GPU."""
     import torch
 
     return ".".join(map(str, torch.cuda.get_device_capability())) if torch.cuda.is_available() else None
 
 
-def why_not_run(description: Mapping[str, Any], capability: str | None, installed: str) -> str | None:
-    """What keeps a plan of `engine.json`'s ``description`` from running on a GPU of ``capability`` with the
-    ``installed`` version; None if nothing does."""
+def why_not_run(description: Description, capability: str | None, installed: str) -> str | None:
+    """Why a plan with this ``description`` cannot run on a GPU of ``capability``; None if it can.
+
+    ``installed`` is the installed version of the library.
+    """
     if capability is None:
         return "no supported GPU"
     built_for = description["compute_capabilities"]
@@ -209,7 +214,11 @@ def why_not_run(description: Mapping[str, Any], capability: str | None, installe
 
 
 def load_plan(backend: str, file: Path, signature: Signature) -> Network:
-    """A plan as a function of its inputs, run on the first GPU with torch's tensors as buffers."""
+    """The plan in ``file`` as a function of its inputs. It runs on the first GPU, with tensors of torch as buffers.
+
+    Raises `StableQuantError` if the plan is damaged. The function raises it for inputs larger than the profile, or if
+    the GPU fails.
+    """
     import torch
 
     trt = library(backend)
@@ -217,7 +226,8 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
     if engine is None:
         raise StableQuantError(file, "damaged, or not a plan", "build it again")
     context = engine.create_execution_context()
-    stream = torch.cuda.Stream()
+    stream: Any = torch.cuda.Stream
+    stream = stream()
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         held = {name: torch.from_numpy(tensors[name]).cuda() for name in signature.inputs}

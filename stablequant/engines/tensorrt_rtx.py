@@ -1,4 +1,4 @@
-"""TensorRT for RTX: plans for GPUs of named compute capabilities, built without one."""
+"""TensorRT for RTX: it builds plans for given compute capabilities, without a GPU."""
 
 from stablequant.engines.tensorrt import TensorRt
 

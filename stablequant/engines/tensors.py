@@ -1,4 +1,4 @@
-"""Inputs and outputs of a network that was read from a file."""
+"""Check the inputs and outputs of a network that was read from a file."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Signature
 
-Axes = tuple[Collection[str], int | None]  # names that a tensor goes by, and the number of its axes where that is fixed
+Axes = tuple[Collection[str], int | None]  # names of a tensor, and its number of axes (None if that is dynamic)
 
 
 def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequence[Axes], file: Path) -> None:
-    """Raise `StableQuantError` unless a network's ``inputs`` and ``outputs`` are those of ``signature``."""
+    """Raise `StableQuantError` if the ``inputs`` and ``outputs`` of the network in ``file`` do not fit ``signature``."""
     sides = ((inputs, signature.inputs), (outputs, signature.outputs))
     fit = [
         len(found) == len(wanted)
@@ -30,12 +30,12 @@ def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequenc
 
 
 def names_of(wanted: Collection[str], tensors: Sequence[Collection[str]]) -> list[str]:
-    """Of each tensor's names the one among ``wanted``."""
+    """For each tensor, the one of its names that is in ``wanted``."""
     return [next(name for name in names if name in wanted) for names in tensors]
 
 
 def first_heard(signature: Signature) -> dict[str, np.ndarray]:
-    """Zeros for each input, of the signature's warm-up sizes."""
+    """Zeros for each input, with the warm-up sizes of ``signature``."""
     return {
         name: np.zeros([signature.warm_up[axis] for axis in tensor.axes], dtype=tensor.dtype)
         for name, tensor in signature.inputs.items()

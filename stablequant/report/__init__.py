@@ -1,1 +1,1 @@
-"""Tables, plots and captions for people."""
+"""The report: tables, plots, pages and captions."""

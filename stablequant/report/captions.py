@@ -1,20 +1,43 @@
-"""What the report's captions say of the numbers that a run found.
+"""The results that the report's captions state.
 
 The Snakefile imports this module while it is parsed, so nothing heavy is imported here. In every table the columns
-``degradation``, ``ci_low`` and ``ci_high`` hold points of WER; an empty cell was not measured.
+``degradation``, ``ci_low`` and ``ci_high`` are in percentage points of WER. An empty cell means: not measured.
 """
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypedDict
 
 
-def with_interval(row: Any, points: str = "degradation") -> str:
-    """Points of WER in one row of a table, with their 95 % interval: ``0.50 (0.10 to 0.90)``.
+class Row(Protocol):
+    """A row of a table, read by pandas or csv."""
 
-    ``row`` was read by pandas or csv. ``points`` names the column; the interval's ends stand in ``{points}_low`` and
-    ``{points}_high``, and those of a degradation in ``ci_low`` and ``ci_high``.
+    def __getitem__(self, column: str, /) -> str | float:
+        """The cell in ``column``."""
+
+
+class LayerRow(TypedDict):
+    """What `layers_shown` needs of a row of ``sensitivity.tsv``."""
+
+    layer: str
+    degradation: float
+    ci_low: float
+    ci_high: float
+
+
+class Cutoff(TypedDict):
+    """What `layers_shown` needs of an activation in ``scales/stablequant.json``."""
+
+    layer: str
+    percentile: float
+
+
+def with_interval(row: Row, points: str = "degradation") -> str:
+    """Percentage points of WER in one row of a table, with their 95 % interval: ``0.50 (0.10 to 0.90)``.
+
+    ``points`` is the name of the column. The ends of the interval are in ``ci_low`` and ``ci_high`` for a degradation,
+    otherwise in ``{points}_low`` and ``{points}_high``.
     """
     prefix = "ci" if points == "degradation" else points
     found, low, high = (round(float(row[column]), 2) + 0.0 for column in (points, f"{prefix}_low", f"{prefix}_high"))
@@ -22,10 +45,10 @@ def with_interval(row: Any, points: str = "degradation") -> str:
 
 
 def describe_rows(table: Path, sentence: str, chosen: Callable[[dict[str, str]], object]) -> str:
-    """``sentence`` filled in for each row of ``table`` that is ``chosen``, joined by semicolons.
+    """``sentence`` filled in for each row of ``table`` for which ``chosen`` is true, joined by semicolons.
 
-    ``{column}`` in the sentence is the row's cell as it is written in the table, ``{lost}`` the points of WER that it
-    loses, see `with_interval`, or None where they were not measured.
+    In the sentence, ``{column}`` is replaced by the row's cell as the table has it. ``{lost}`` is replaced by the
+    degradation, see `with_interval`, or by None if it was not measured.
     """
     with table.open(encoding="utf-8", newline="") as lines:
         rows = list(filter(chosen, csv.DictReader(lines, delimiter="\t")))
@@ -33,7 +56,7 @@ def describe_rows(table: Path, sentence: str, chosen: Callable[[dict[str, str]],
 
 
 def points_lost(comparison: Path) -> str:
-    """What each engine of ``comparison.tsv`` loses against fp32."""
+    """The degradation of each engine in ``comparison.tsv``."""
     described = describe_rows(
         comparison, "{method} ({backend}) {lost}", lambda row: row["degradation"] and row["method"] != "fp32"
     )
@@ -41,21 +64,21 @@ def points_lost(comparison: Path) -> str:
 
 
 def layers_selected(sensitivity: Path) -> str:
-    """What each selected layer of ``sensitivity.tsv`` loses when it alone is quantized."""
+    """The degradation of each selected layer in ``sensitivity.tsv`` when only this layer is quantized."""
     return describe_rows(sensitivity, "{layer} {lost}", lambda row: row["selected"] == "True") or "none"
 
 
 def cutoffs_chosen(percentiles: Path) -> str:
-    """Each layer's best cut-off in ``percentiles.tsv``, and what the layer loses with it."""
+    """The best cut-off of each layer in ``percentiles.tsv``, and the layer's degradation with it."""
     described = describe_rows(percentiles, "{layer} {percentile} %, {lost}", lambda row: row["best"] == "True")
     return described or "no layer was searched"
 
 
-def layers_shown(layers: Iterable[Mapping[str, Any]], activations: Mapping[str, Mapping], equalised: bool) -> str:
-    """What each of ``layers``, rows of ``sensitivity.tsv``, loses alone, and at which percentile the run clips it.
+def layers_shown(layers: Iterable[LayerRow], activations: Mapping[str, Cutoff], equalised: bool) -> str:
+    """The degradation of each layer when only this layer is quantized, and the layer's cut-off percentile.
 
-    ``activations`` are those of ``scales/stablequant.json``; of a layer that has none no cut-off is given.
-    ``equalised`` says whether channels were equalised before.
+    ``layers`` are rows of ``sensitivity.tsv``. ``activations`` are from ``scales/stablequant.json``; a layer that has
+    none there gets no cut-off. ``equalised`` says whether channels were equalised before.
     """
     cutoffs = {row["layer"]: f", cut off at {row['percentile']} %" for row in activations.values()}
     described = "; ".join(f"{row['layer']} {with_interval(row)}{cutoffs.get(row['layer'], '')}" for row in layers)
@@ -64,7 +87,7 @@ def layers_shown(layers: Iterable[Mapping[str, Any]], activations: Mapping[str, 
 
 
 def points_lost_by_peers(peers: Path, model: str) -> str:
-    """What each other quantizer's engine of ``model`` in ``peers.tsv`` loses against fp32."""
+    """The degradation of the engine of ``model`` by each other quantizer in ``peers.tsv``."""
     described = describe_rows(
         peers,
         "{method} {lost}",
@@ -74,5 +97,5 @@ def points_lost_by_peers(peers: Path, model: str) -> str:
 
 
 def failed_peers(peers: Path, model: str) -> str:
-    """Quantizers that made no engine of ``model``, according to ``peers.tsv``, and why."""
+    """Quantizers in ``peers.tsv`` that could not make an engine of ``model``, with the errors."""
     return describe_rows(peers, "{method} ({error})", lambda row: row["model"] == model and row["error"]) or "none"

@@ -1,5 +1,8 @@
 """All evaluations of a model in one table."""
 
+from collections.abc import Sequence
+from typing import NotRequired, TypedDict
+
 import numpy as np
 import pandas as pd
 
@@ -15,22 +18,56 @@ COLUMNS = [
 ]
 
 
-def compare(evaluations: list[dict], seed: int) -> pd.DataFrame:
-    """One row per backend and method, `COLUMNS`; differences and ratios are against fp32 of the same backend.
+class EvaluationRecord(TypedDict):
+    """What the comparison needs of ``evaluation/{backend}/{method}.json``.
 
-    ``float_layers`` counts the layers that a method leaves in floating point. What was not measured stays empty.
+    Attributes
+    ----------
+    size_bytes, onnx_bytes: size of the engine and of its ONNX graphs
+    float_layers: number of layers that are not quantized
+    arithmetic: arithmetic of the quantized layers on this machine; None if the engine did not run
+    status: `EVALUATED`, or why the engine did not run; the values below exist only if it ran
+    errors, words: word errors, and words of the transcript, by utterance
+    """
+
+    backend: str
+    method: str
+    size_bytes: int
+    onnx_bytes: int
+    float_layers: int
+    arithmetic: str | None
+    status: str
+    errors: NotRequired[list[int]]
+    words: NotRequired[list[int]]
+    audio_seconds: NotRequired[float]
+    wall_seconds: NotRequired[float]
+
+
+def compare(evaluations: Sequence[EvaluationRecord], seed: int) -> pd.DataFrame:
+    """One row per backend and method with the columns `COLUMNS`.
+
+    ``wer`` is in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points. Differences and ratios
+    are against fp32 on the same backend. ``rtfx`` is seconds of audio per second. ``float_layers`` is the number of
+    layers that are not quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the intervals.
     """
     table = pd.DataFrame([_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=COLUMNS)
     return table.astype(dict.fromkeys(["words", "size_bytes", "onnx_bytes", "float_layers"], "Int64"))
 
 
-def _fp32_of(backend: str, evaluations: list[dict]) -> dict | None:
+def _fp32_of(backend: str, evaluations: Sequence[EvaluationRecord]) -> EvaluationRecord | None:
     return next((e for e in evaluations if e["backend"] == backend and e["method"] == "fp32"), None)
 
 
-def _row(evaluation: dict, fp32: dict | None, seed: int) -> dict:
-    copied = ("backend", "method", "size_bytes", "onnx_bytes", "float_layers", "arithmetic", "status")
-    row = {key: evaluation[key] for key in copied}
+def _row(evaluation: EvaluationRecord, fp32: EvaluationRecord | None, seed: int) -> dict[str, object]:
+    row: dict[str, object] = {
+        "backend": evaluation["backend"],
+        "method": evaluation["method"],
+        "size_bytes": evaluation["size_bytes"],
+        "onnx_bytes": evaluation["onnx_bytes"],
+        "float_layers": evaluation["float_layers"],
+        "arithmetic": evaluation["arithmetic"],
+        "status": evaluation["status"],
+    }
     if fp32:
         row["size_ratio"] = evaluation["size_bytes"] / fp32["size_bytes"]
         row["onnx_ratio"] = evaluation["onnx_bytes"] / fp32["onnx_bytes"]
@@ -52,5 +89,5 @@ def _row(evaluation: dict, fp32: dict | None, seed: int) -> dict:
     return row
 
 
-def _word_errors(evaluation: dict) -> WordErrors:
+def _word_errors(evaluation: EvaluationRecord) -> WordErrors:
     return WordErrors(np.array(evaluation["errors"]), np.array(evaluation["words"]))

@@ -1,4 +1,4 @@
-"""What quantization changed in the words that were recognised."""
+"""Hypotheses that quantization changed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,14 +8,15 @@ import pandas as pd
 from stablequant.scoring.word_errors import word_errors
 
 COLUMNS = ["backend", "method", "utterance", "transcript", "fp32_errors", "errors", "fp32", "changes"]
-TEXT = ["utterance", "transcript", "fp32", "changes"]  # of the columns, though it may look like numbers
+TEXT = ["utterance", "transcript", "fp32", "changes"]  # columns of text, even if it looks like numbers
 
 
 def changed_hypotheses(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """One row per utterance that an engine recognises otherwise than fp32 on the same backend, `COLUMNS`.
+    """One row per changed hypothesis with the columns `COLUMNS`.
 
-    ``tables`` are `hypothesis_table`'s by backend and method. ``changes`` is the hypothesis with its differences from
-    fp32's marked, see `marked`; ``fp32_errors`` and ``errors`` count words against the transcript.
+    A hypothesis is changed if an engine's text differs from that of fp32 on the same backend. ``tables`` are tables of
+    `hypothesis_table` by backend and method. ``fp32`` is the hypothesis of fp32, and ``changes`` is the engine's with
+    the differences marked, see `marked`. ``fp32_errors`` and ``errors`` are their numbers of word errors.
     """
     rows = []
     for (backend, method), table in tables.items():
@@ -32,7 +33,7 @@ def changed_hypotheses(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.Dat
 
 
 def marked(before: str, after: str) -> str:
-    """``after`` with what differs from ``before`` in brackets: ``[old -> new]``, ``[+ new]``, ``[- old]``."""
+    """``after`` with the differences from ``before`` in brackets: ``[old -> new]``, ``[+ new]``, ``[- old]``."""
     if not before.split():
         return f"[+ {after}]" if after else ""
     return " ".join(_spans(before, after))
@@ -58,7 +59,7 @@ def _words(text: str, start: int, stop: int) -> str:
 
 
 def counted(table: pd.DataFrame) -> Iterator[tuple[str, str, int, int, int]]:
-    """Backend, method, changed utterances, and how many of them became better and worse."""
+    """For each backend and method: number of changed utterances, of better ones and of worse ones."""
     for (backend, method), rows in table.groupby(["backend", "method"], sort=False):
         better, worse = (rows["errors"] < rows["fp32_errors"]).sum(), (rows["errors"] > rows["fp32_errors"]).sum()
         yield str(backend), str(method), len(rows), int(better), int(worse)

@@ -1,4 +1,4 @@
-"""In which precision the layers of all engines run, in one table."""
+"""The precision of each layer in all engines, in one table."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,10 @@ COLUMNS = ["backend", "method", "layer", "requested", "runs", "fell_back"]
 
 
 def summarise(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
-    """One row per backend, method and layer, `COLUMNS`; several precisions within a layer are all named."""
+    """One row per backend, method and layer with the columns `COLUMNS`.
+
+    ``tables`` are tables of `precision_table` by backend and method. ``runs`` lists all precisions within a layer.
+    """
     rows = []
     for (backend, method), table in tables.items():
         fell = fallen_back(table)

@@ -1,4 +1,4 @@
-"""Plot of the points of WER that each engine loses."""
+"""Plot of the degradation of each engine."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from stablequant.report import figures
 
 
 def plot_comparison(table: pd.DataFrame, path: Path) -> None:
-    """Draw the degradation of each evaluated method of ``comparison.tsv``, with its engine's size ratio beside it."""
+    """Draw one bar per evaluated engine in ``comparison.tsv``: its degradation, with its size ratio as text."""
     shown = table[table["degradation"].notna() & (table["method"] != "fp32")]
     figure, axes = plt.subplots(figsize=(8, 0.45 * max(1, len(shown)) + 1.2))
     names = [f"{row.method} ({row.backend})" for row in shown.itertuples()]

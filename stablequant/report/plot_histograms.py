@@ -1,8 +1,8 @@
-"""Plot of the layers' activations, with the ranges that were chosen for them."""
+"""Plot of histograms of activations, with the ranges that were chosen."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,14 +14,21 @@ from stablequant.recognisers.family import layer_of_activation
 from stablequant.report import figures
 
 
-def plot_histograms(
-    histograms: Mapping[str, Histogram], scales: Mapping[str, Mapping[str, Any]], layers: Sequence[str], path: Path
-) -> None:
-    """Draw the histograms of the activations of ``layers``, with logarithmic counts and three ranges in each.
+class Scale(TypedDict):
+    """What the plot needs of an activation in ``scales/stablequant.json``: its range, and its cut-off in percent."""
 
-    The ranges are the whole one (MAX), that of the layer's cut-off percentile, and that of least squared error. Each
-    title names the activation and the cut-off. ``histograms`` and ``scales``, the rows of ``scales/stablequant.json``,
-    go by activation name.
+    low: float
+    high: float
+    percentile: float
+
+
+def plot_histograms(
+    histograms: Mapping[str, Histogram], scales: Mapping[str, Scale], layers: Sequence[str], path: Path
+) -> None:
+    """Draw one histogram per activation of ``layers``, with logarithmic counts and three ranges.
+
+    The ranges are: all values (MAX), the cut-off percentile of the layer, and the least squared error. Each title names
+    the activation and the cut-off. ``histograms`` and ``scales`` are by activation name.
     """
     shown = [name for name in histograms if layer_of_activation(name) in layers and name in scales]
     rows = max(1, -(-len(shown) // 2))
@@ -32,7 +39,7 @@ def plot_histograms(
         histogram, row = histograms[name], scales[name]
         axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color=figures.LIGHT, baseline=0.5)
         axes.set_yscale("log")
-        ranges: dict[str, tuple[Range, dict]] = {  # the last two often coincide: a thin line over a wide one
+        ranges: dict[str, tuple[Range, dict[str, Any]]] = {  # the last two are often equal: a thin line on a wide one
             "MAX": (full_range(histogram), {"linestyle": ":", "color": "black"}),
             "least squared error": (Range(row["low"], row["high"]), {"linewidth": 4.5, "color": figures.MIDDLE}),
             "percentile of the layer": (

@@ -1,4 +1,4 @@
-"""Plot of the WER of other quantizers' engines against their size and their speed."""
+"""Plot of WER against size and speed, for engines by other quantizers."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from stablequant.report.plot_tradeoff import plot_tradeoff
 
 
 def plot_peers(table: pd.DataFrame, path: Path) -> None:
-    """Draw one model's rows of ``peers.tsv`` as `plot_tradeoff` draws engines. One of the rows must be fp32's.
+    """Draw the rows of one model in ``peers.tsv``, see `plot_tradeoff`. One of the rows must be fp32.
 
-    All engines are OpenVINO's. Sizes become fractions of fp32's.
+    All engines are OpenVINO's. Sizes are converted to fractions of the size of fp32.
     """
     fp32 = table[table["method"] == "fp32"].iloc[0]
     plot_tradeoff(table.assign(backend="openvino", size_ratio=table["size_bytes"] / fp32["size_bytes"]), path)

@@ -1,4 +1,4 @@
-"""Plot of the WER of each searched layer at each cut-off percentile."""
+"""Plot of WER against the cut-off percentile, for each searched layer."""
 
 from itertools import cycle
 from pathlib import Path
@@ -10,9 +10,9 @@ from stablequant.report import figures
 
 
 def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
-    """Draw one line per layer of ``percentiles.tsv``: its WER at each cut-off. The best cut-off has a filled mark.
+    """Draw one line per layer in ``percentiles.tsv``: its WER at each cut-off. The best cut-off has a filled mark.
 
-    A cut-off that racing gave up early is a dot beside the line: its WER covers only the audio heard until then.
+    A cut-off that racing stopped early is a dot beside the line: its WER covers only the audio recognised until then.
     """
     figure, axes = plt.subplots(figsize=(8, 4.5))
     styles = zip(cycle("os^DvPX*"), cycle(["-", "--", ":"]))  # 24 pairs that differ without colour too

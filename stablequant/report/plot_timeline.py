@@ -1,4 +1,4 @@
-"""Plot of when the jobs of a run worked."""
+"""Plot of the times at which the jobs of a run worked."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from stablequant.report import figures
 
 
 def plot_timeline(jobs: pd.DataFrame, path: Path) -> None:
-    """Draw one line per rule, with one bar per job for the time it worked.
+    """Draw one line per rule, with one bar per job over the time that it worked.
 
-    ``jobs`` is a table of `stablequant.workflow.timeline.read_jobs`. The title gives the number of jobs, the core
-    seconds they worked, and the seconds from the first job's start to the last job's end.
+    ``jobs`` is a table of `stablequant.workflow.timeline.read_jobs`. The title gives the number of jobs, their work in
+    core seconds, and the seconds from the start of the first job to the end of the last job.
     """
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
     first = starts.groupby(jobs["rule"]).min().sort_values()

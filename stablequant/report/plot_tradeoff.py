@@ -1,4 +1,4 @@
-"""Plot of the WER of each engine against its size and its speed."""
+"""Plot of WER against size and speed, for each engine."""
 
 from itertools import cycle, product
 from pathlib import Path
@@ -10,15 +10,15 @@ from stablequant.report import figures
 
 
 def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
-    """Draw each evaluated engine of ``comparison.tsv`` twice: WER against size, and WER against speed.
+    """Draw each evaluated engine in ``comparison.tsv`` twice: WER against size, and WER against speed.
 
-    Size is a fraction of fp32's, speed is in seconds of audio per second.
+    WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second.
     """
     shown = table[table["wer"].notna()]
     legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
     figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.4 + legend), sharey=True)
     several = len(set(shown["backend"])) > 1
-    marks = cycle(product(("full", "left", "bottom"), "osD^vPX*<>phd8"))  # 42 pairs that differ without colour too
+    marks = cycle(product(("full", "left", "bottom"), "osD^vPX*<>phd8"))  # 42 pairs that also differ without colour
     for row, (filled, marker) in zip(shown.itertuples(), marks, strict=False):
         ours = row.method == "stablequant"
         for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):

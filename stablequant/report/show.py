@@ -16,7 +16,10 @@ SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
 
 
 def rounded(path: Path) -> pd.DataFrame:
-    """The table's main columns as text, WER and degradation in points; an empty cell was not measured."""
+    """Main columns of the comparison in ``path`` as text, rounded. An empty cell means: not measured.
+
+    WER is in percent, degradation and its interval are in percentage points.
+    """
     table = read_table(path)[SHOWN].astype(object).fillna({"arithmetic": ""})
     for column, digits in DIGITS.items():
         table[column] = [f"{value:.{digits}f}" if pd.notna(value) else "" for value in table[column]]
@@ -24,15 +27,18 @@ def rounded(path: Path) -> pd.DataFrame:
 
 
 def show(path: Path) -> str:
+    """The comparison in ``path`` as plain text."""
     return rounded(path).to_string(index=False)
 
 
 def markdown(path: Path) -> str:
+    """The comparison in ``path`` as a Markdown table."""
     table = rounded(path)
     return markdown_table(list(table.columns), table.to_numpy().tolist())
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of text."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 

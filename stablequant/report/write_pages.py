@@ -1,9 +1,8 @@
-"""Tables for people: pages of one sortable table each, which the report embeds and which need nothing else."""
+"""HTML pages with one sortable table each. The report embeds them, and they need no other files."""
 
 import html
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -43,7 +42,7 @@ for (const head of document.querySelectorAll("th")) {
 
 
 def page(title: str, text: str, table: pd.DataFrame) -> str:
-    """A whole HTML document: ``title``, what the ``text`` says, and ``table``, which a click on a header sorts."""
+    """A complete HTML document with ``title``, ``text`` and ``table``. A click on a header sorts the table."""
     heads = "".join(f"<th>{html.escape(str(name))}</th>" for name in table.columns)
     rows = "\n".join(
         f"<tr>{''.join(map(_cell, table.columns, row))}</tr>" for row in table.itertuples(index=False, name=None)
@@ -56,7 +55,7 @@ def page(title: str, text: str, table: pd.DataFrame) -> str:
     )
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, value: str | float | None) -> str:
     if pd.isna(value):
         return '<td data-value=""></td>'
     if isinstance(value, float):
@@ -67,10 +66,13 @@ def _cell(column: str, value: Any) -> str:
 
 
 def _number(column: str, value: float) -> str:
-    """Whole numbers and percentiles as they are, others to three decimals or four digits, whichever shows more."""
+    """``value`` as text: whole numbers and percentiles are exact.
+
+    Other numbers have three decimals if they are at least 1, and four digits if they are smaller.
+    """
     if value.is_integer():
         return f"{value:.0f}"
-    if column == "percentile":  # 99.999 is not 100
+    if column == "percentile":  # 99.999 must not become 100
         return repr(value)
     return f"{value:.3f}" if abs(value) >= 1 else f"{value:.4g}"
 
@@ -111,7 +113,7 @@ def _combination(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     if table.empty:
         return "The layers were judged each alone, and not all together.", table
-    whole = table[table["step"] != "searched together"]  # which hears a part of the calibration set
+    whole = table[table["step"] != "searched together"]  # that step recognises only a part of the calibration set
     final = (whole[whole["kept"]] if whole["kept"].any() else whole).iloc[-1]
     return (
         f"The calibration set with all layers quantized. Together they lose {with_interval(final)} points of WER.",
@@ -159,11 +161,11 @@ PAGES: Mapping[str, tuple[str, Callable[[list[Path]], tuple[str, pd.DataFrame]]]
 
 
 def summary(name: str, files: list[Path]) -> str:
-    """What the page ``name`` of `PAGES` says of the tables it shows."""
+    """The text of the page ``name`` in `PAGES`, from the tables ``files``."""
     return PAGES[name][1](files)[0]
 
 
 def write_page(name: str, model: str, files: list[Path]) -> str:
-    """The page ``name`` of `PAGES` of one ``model``, from the tables it shows."""
+    """The page ``name`` in `PAGES` for one ``model``, from the tables ``files``."""
     title, read = PAGES[name]
     return page(f"{title}: {model}", *read(files))

@@ -1,1 +1,1 @@
-"""Word errors, how far posteriors diverge, and how sure a difference is."""
+"""Scores: word errors, divergence of posteriors, and confidence intervals."""

@@ -1,4 +1,4 @@
-"""How far posteriors diverge from those of fp32."""
+"""Divergence of posteriors from those of fp32."""
 
 import numpy as np
 

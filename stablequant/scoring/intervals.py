@@ -1,15 +1,18 @@
-"""How sure a difference of two word error rates is."""
+"""Confidence interval of the difference between two word error rates."""
 
 import numpy as np
 
 from stablequant.scoring.word_errors import WordErrors
 
 RESAMPLES = 10_000
-CHUNK = 2**22  # utterances drawn at once
+CHUNK = 2**22  # utterances drawn at once, to limit memory
 
 
 def degradation_interval(quantized: WordErrors, reference: WordErrors, seed: int) -> tuple[float, float]:
-    """95 % interval of the degradation, in points: paired bootstrap over utterances (Bisani and Ney, ICASSP 2004)."""
+    """95 % interval of the degradation: its low and its high end, in percentage points.
+
+    It is a paired bootstrap over utterances (Bisani and Ney, ICASSP 2004). ``seed`` draws the utterances.
+    """
     difference = quantized.errors - reference.errors
     draws = np.random.default_rng(seed)
     points = []

@@ -1,4 +1,4 @@
-"""Word errors of hypotheses against transcripts."""
+"""Word errors of hypotheses, compared with transcripts."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class WordErrors:
-    """Per utterance: ``errors`` and ``words`` of the reference, int64 ``(utterances,)``."""
+    """Word errors by utterance.
+
+    Attributes
+    ----------
+    errors: substitutions, insertions and deletions, int64 ``(utterances,)``
+    words: number of words in the transcript, int64 ``(utterances,)``
+    """
 
     errors: np.ndarray
     words: np.ndarray
@@ -20,7 +26,7 @@ class WordErrors:
 
 
 def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:
-    """Substitutions, insertions and deletions of each hypothesis (jiwer's alignment)."""
+    """Count substitutions, insertions and deletions of each hypothesis, with jiwer's alignment."""
     measured = jiwer.process_words(references, hypotheses)
     errors = [
         sum(
@@ -34,5 +40,5 @@ def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:
 
 
 def degradation(quantized: WordErrors, reference: WordErrors) -> float:
-    """WER lost against the reference, in percentage points."""
+    """WER of ``quantized`` minus WER of ``reference``, in percentage points."""
     return quantized.wer - reference.wer

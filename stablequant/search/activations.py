@@ -137,4 +137,4 @@ class Activations:
         """What enters layer ``number``, which is cached, in batch ``batch``, as float32 by the tensor's name."""
         file = self._files[number]
         names = [name for name in file.names if name.startswith(f"{batch}/")]
-        return {name.partition("/")[2]: np.array(file[name], dtype=np.float32) for name in names}
+        return {name.partition("/")[2]: file[name].astype(np.float32, copy=False) for name in names}

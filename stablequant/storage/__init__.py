@@ -1,1 +1,1 @@
-"""Files on disk: whole or absent, arrays one at a time, ONNX graphs."""
+"""Files on disk: safe writing, tables, JSON, arrays and ONNX graphs."""

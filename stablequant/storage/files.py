@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the two table formats of the project."""
+"""Files that are either complete or absent, and the project's formats for tables and JSON."""
 
 import hashlib
 import json
@@ -20,7 +20,10 @@ from stablequant.errors import StableQuantError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that takes its place, synced, when the block ends without an error."""
+    """A temporary path beside ``path``, to write a file to.
+
+    When the block ends without an error, the file is synced to disk and renamed to ``path``. Otherwise it is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -34,7 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder beside ``path`` that takes its place, synced, when the block ends without an error."""
+    """An empty folder beside ``path``, to write files to.
+
+    When the block ends without an error, its files are synced to disk and the folder replaces ``path``. Otherwise it is
+    removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.") as temporary:
@@ -55,8 +62,8 @@ def _sync(file: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what processes that were killed left beside ``path`` while they made it."""
-    if not Path("/proc/self").exists():  # nobody tells here who is alive
+    """Remove the temporary files beside ``path`` of processes that were killed."""
+    if not Path("/proc/self").exists():  # without /proc we cannot tell which processes are running
         return
     for left in path.parent.glob(f".{escape(path.name)}.*"):
         process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
@@ -65,31 +72,34 @@ def _sweep(path: Path) -> None:
 
 
 def checksum(file: Path) -> str:
-    """SHA-256 in hexadecimal digits."""
+    """SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def data_beside(graph: Path) -> Path:
-    """Where the weights of an ONNX graph lie that is too large for one file."""
+    """The file for the weights of an ONNX graph that is too large for one file."""
     return graph.with_name(f"{graph.name}.data")
 
 
 def graph_bytes(graph: Path) -> int:
-    """Size of an ONNX graph's file or files."""
+    """Size of an ONNX graph in bytes, with the file of its weights if there is one."""
     return sum(file.stat().st_size for file in (graph, data_beside(graph)) if file.is_file())
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8, see `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Write ``content`` as JSON, see `replacing`."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
+    """Content of a JSON file; raise `StableQuantError` if it cannot be read. The caller knows, or checks, its form."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -97,12 +107,15 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Tab-separated with a header; an empty cell is a number that was not measured."""
+    """Write ``table`` as tab-separated text with a header. An empty cell means: not measured."""
     write_text(path, table.to_csv(sep="\t", index=False, lineterminator="\n"))
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """The inverse of `write_table`. Columns named in ``text`` stay text even where they look like numbers."""
+    """Read what `write_table` wrote; raise `StableQuantError` if it cannot be read.
+
+    Columns named in ``text`` stay text, even if they look like numbers.
+    """
     try:
         return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))
     except (OSError, ValueError) as error:
@@ -111,9 +124,9 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
 
 @contextmanager
 def refusing_damage(path: Path, output: Path | None = None) -> Iterator[None]:
-    """Turn what safetensors raises while it reads ``path`` into a `StableQuantError`.
+    """Raise errors of safetensors while it reads ``path`` as `StableQuantError`.
 
-    ``output`` is what Snakemake must miss to make the file again, where that is another one.
+    ``output`` is the file that a user must delete so that Snakemake makes ``path`` again, if that is another file.
     """
     remedy = f"delete {output or 'it'}, and run again"
     try:
@@ -125,6 +138,6 @@ def refusing_damage(path: Path, output: Path | None = None) -> Iterator[None]:
 
 
 def read_tensors(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file whose names are ``wanted``; others are not read."""
+    """Tensors of a safetensors file by name. Only those whose names are ``wanted`` are read."""
     with refusing_damage(path), safe_open(path, "numpy") as file:
         return {name: file.get_tensor(name) for name in filter(wanted, file.keys())}

@@ -1,4 +1,4 @@
-"""Graphs on disk, and finding and tidying their nodes."""
+"""ONNX graphs: read and write them, name their nodes, remove metadata."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,27 +7,28 @@ import onnx_ir as ir
 
 from stablequant.storage.files import data_beside, replacing
 
-SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter writes the path of modules a node stems from here
+SCOPES = "pkg.torch.onnx.name_scopes"  # in this property torch's exporter writes the modules that a node comes from
 OPERATIONS = {"Conv", "MatMul"}
-MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)  # of a file, less what is no weight; HuBERT extra large exceeds it in fp32
+# Weights that fit into one file: protobuf's limit, minus space for the rest. HuBERT extra large exceeds it in fp32.
+MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)
 
 
 def load_graph(path: Path) -> ir.Model:
-    """The graph with all its weights in memory."""
+    """The graph in ``path``, with all its weights in memory."""
     return ir.external_data.load_to_model(ir.load(path))
 
 
 def graph_files(main: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Where a recogniser's graphs lie, by name: the first in ``main``, others beside it.
+    """Files of a recogniser's graphs by name: the first graph is in ``main``, the others are beside it.
 
-    Beside ``fp32.onnx`` the graph ``decoder`` lies in ``fp32.decoder.onnx``.
+    With ``main`` = ``fp32.onnx``, the graph ``decoder`` is in ``fp32.decoder.onnx``.
     """
     first, *others = names
     return {first: main, **{name: main.with_name(f"{main.stem}.{name}.onnx") for name in others}}
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
-    """Write one file, or, where its weights exceed what one file may hold, the weights beside it in ``{name}.data``."""
+    """Write ``model`` to ``path``. Weights too large for one file go into the file ``{name}.data`` beside it."""
     weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     beside = data_beside(path)
     beside.unlink(missing_ok=True)
@@ -36,7 +37,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:
-    """A node's input that must be there."""
+    """Input number ``index`` of ``node``; raise ValueError if there is none."""
     value = node.inputs[index]
     if value is None:
         raise ValueError(f"node {node.name} has no input {index}")
@@ -44,7 +45,10 @@ def input_of(node: ir.Node, index: int) -> ir.Value:
 
 
 def name_nodes(model: ir.Model, modules: set[str]) -> None:
-    """Rename the one product of every module in ``modules`` to the module's path."""
+    """Give the product (Conv or MatMul) of each module in ``modules`` the module's path as its name.
+
+    Raises ValueError if a module does not have exactly one product.
+    """
     found = set()
     for node in model.graph:
         if node.op_type not in OPERATIONS or not input_of(node, 1).is_initializer():
@@ -59,13 +63,13 @@ def name_nodes(model: ir.Model, modules: set[str]) -> None:
 
 
 def _scopes(node: ir.Node) -> list[str]:
-    """Module paths a node stems from, outermost first, as the checkpoint names them."""
+    """Paths of the modules that a node comes from, outermost first, with the checkpoint's names."""
     text = node.metadata_props.get(SCOPES, "")
     return [scope.strip("[]' \"").removeprefix("model.") for scope in text.split(",")]
 
 
 def strip_metadata(model: ir.Model) -> None:
-    """Drop stack traces, source names and inner shapes, which weigh megabytes and which no engine reads."""
+    """Remove stack traces, source names and inner shapes. They take megabytes, and no engine reads them."""
     model.metadata_props.clear()
     model.graph.metadata_props.clear()
     kept = {id(value) for value in (*model.graph.inputs, *model.graph.outputs)}

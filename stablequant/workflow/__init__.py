@@ -1,1 +1,1 @@
-"""What the workflow needs around its work: config, code digests, logs, estimates, provenance."""
+"""Parts of the workflow beside the work itself: config, code digests, logs, resource estimates, provenance."""

@@ -1,5 +1,6 @@
-"""Checking the configuration before anything runs."""
+"""Check the config before anything runs."""
 
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,15 @@ PATHS = ("checkpoint", "calibration", "evaluation", "audio_root")
 
 
 def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
-    """Check ``config`` and bring it, in place, to the form that rules read.
+    """Check ``config`` and change it, in place, to the form that the rules read.
 
-    Models that an overlay set to null are dropped, and ``{librispeech}`` in a path becomes the folder of that name.
+    Models that are null are removed: this is how a second config file removes a model. In paths, ``{librispeech}`` is
+    replaced by the folder of the config key ``librispeech``.
+
+    Raises
+    ------
+    StableQuantError
+        when ``config`` does not follow the schema, or needs the folder of LibriSpeech and it does not exist.
     """
     if isinstance(config.get("models"), dict):
         config["models"] = {name: settings for name, settings in config["models"].items() if settings is not None}
@@ -34,8 +41,8 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
                 settings[key] = settings[key].replace("{librispeech}", folder)
 
 
-def validate_config(config: dict[str, Any], schema_file: Path) -> None:
-    """Raise `StableQuantError`, naming the key and the remedy, unless ``config`` follows the schema."""
+def validate_config(config: Mapping[str, object], schema_file: Path) -> None:
+    """Raise `StableQuantError` if ``config`` does not follow the schema; it names the key and the remedy."""
     schema = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
     error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(config))
     if error is None:
@@ -50,5 +57,5 @@ def validate_config(config: dict[str, Any], schema_file: Path) -> None:
     raise StableQuantError(_key(error.absolute_path), error.message, f"it is the {purpose}")
 
 
-def _key(path: Any) -> str:
+def _key(path: Iterable[object]) -> str:
     return "config key '" + ": ".join(str(part) for part in path) + "'"

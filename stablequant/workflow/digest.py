@@ -1,8 +1,8 @@
-"""A fingerprint of the project code that a script runs, so that an edit reruns just the stages it touches.
+"""A digest of the project code that a script runs. After an edit, only the stages that use the edited code run again.
 
-Imports are followed wherever they stand in a file, relative ones and packages' ``__init__.py`` too. What is imported
-by name is followed through the constant ``PLUGIN`` of the module that does so, such as ``"package.{family}.loading"``,
-with the family or backend in use.
+Imports are followed anywhere in a file. Relative imports and the ``__init__.py`` of packages are followed too. Some
+modules import others by a name that is known only when they run. They say so in a constant ``PLUGIN``, such as
+``"package.{family}.loading"``. This constant is completed with the family or backend in use.
 """
 
 import ast
@@ -18,14 +18,20 @@ PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
 class Imports(NamedTuple):
-    """Names of modules that a file imports, and templates of names that it completes when it runs."""
+    """What a file imports.
+
+    Attributes
+    ----------
+    modules: names of modules
+    plugins: templates of module names, which the file completes when it runs
+    """
 
     modules: frozenset[str]
     plugins: frozenset[str]
 
 
 def imports_of(file: Path, package: str = "") -> Imports:
-    """Of a file, whose relative imports are those of a module in ``package``."""
+    """The imports of ``file``. ``package`` is the package it belongs to; relative imports start there."""
     return _imports_of(file, file.stat().st_mtime_ns, package)
 
 
@@ -47,23 +53,23 @@ def _imports_of(file: Path, _modified: int, package: str) -> Imports:
 
 
 def _origin(node: ast.ImportFrom, package: str) -> str:
-    """The absolute name that an import is from."""
+    """The absolute name of the module after ``from``."""
     parents = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
     return ".".join([*parents, *filter(None, [node.module])])
 
 
 def all_modules(script: Path, root: Path, chosen: Mapping[str, str] | None = None) -> set[Path]:
-    """``script`` and every module of the package that it imports, directly or not.
+    """``script`` and every module of the package that it imports, directly or indirectly.
 
-    ``root`` is the folder that the package lies in. ``chosen`` completes plugins' names, such as ``{"family": "..."}``;
-    without it they are not followed.
+    ``root`` is the folder that contains the package. ``chosen`` completes the names of plugins, such as
+    ``{"family": "wav2vec2"}``. Without it, plugins are not followed.
 
     Raises
     ------
     KeyError
-        when a plugin is reached whose name ``chosen`` does not complete.
+        when ``chosen`` has no value for a placeholder of a plugin.
     LookupError
-        when there is no such plugin.
+        when the module of a plugin does not exist.
     """
     found: set[Path] = set()
     waiting = [("", script)]
@@ -76,16 +82,18 @@ def all_modules(script: Path, root: Path, chosen: Mapping[str, str] | None = Non
         imports = imports_of(file, package)
         for module in imports.modules:
             waiting += _files(module, root)
-        for plugin in imports.plugins if chosen is not None else ():
+        if chosen is None:
+            continue
+        for plugin in imports.plugins:
             files = list(_files(plugin.format_map(chosen), root))
             if not any(module == plugin.format_map(chosen) for module, _ in files):
-                raise LookupError(f"{file} imports {plugin}, completed by {dict(chosen or {})}")
+                raise LookupError(f"{file} imports {plugin}, completed by {dict(chosen)}")
             waiting += files
     return found
 
 
 def _files(module: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """Name and file of a module of the package and of all packages around it; nothing of a module of another one."""
+    """Name and file of a module and of all packages around it; nothing for a module of another project."""
     parts = module.split(".")
     if parts[0] != PACKAGE:
         return
@@ -97,13 +105,16 @@ def _files(module: str, root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def placeholders(script: Path, root: Path) -> set[str]:
-    """What `code_digest` must be told of to follow ``script``, such as ``family``."""
+    """Placeholders that `code_digest` needs values for to follow ``script``, such as ``family``."""
     plugins = (plugin for file in all_modules(script, root) for plugin in imports_of(file).plugins)
     return {name for plugin in plugins for name in PLACEHOLDER.findall(plugin)}
 
 
 def code_digest(script: Path, root: Path, chosen: Mapping[str, str]) -> str:
-    """Digest of ``script`` and of every module of the package that it imports, see `all_modules`."""
+    """Digest, 16 hexadecimal digits, of ``script`` and every module of the package that it imports.
+
+    See `all_modules` for ``root``, ``chosen`` and the errors raised.
+    """
     digest = hashlib.sha256()
     for file in sorted(all_modules(script, root, chosen)):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")

@@ -1,4 +1,4 @@
-"""Whether files are still those of before, told by their sizes and times and without reading them."""
+"""Detect changed files by their sizes and modification times, without reading them."""
 
 import hashlib
 import os
@@ -10,7 +10,10 @@ TOLERANCE = 60.0  # seconds that the clocks of two machines may differ
 
 
 def fingerprint(files: Iterable[Path | str]) -> str:
-    """Digest of names, sizes and times: another one after any change, even where a file became older."""
+    """Digest, 16 hexadecimal digits, of the names, sizes and modification times of ``files``.
+
+    It differs after any change, even if a file was replaced by an older one.
+    """
     digest = hashlib.sha256()
     for file in files:
         try:
@@ -22,10 +25,11 @@ def fingerprint(files: Iterable[Path | str]) -> str:
 
 
 def set_back(folder: Path) -> float:
-    """Set the times of all below ``folder`` back by as much as the newest is ahead of now; return the seconds.
+    """Correct modification times below ``folder`` that lie in the future; return the correction in seconds.
 
-    After a clock was set back, what was made before it would count as newer than anything made now. What is older or
-    newer among the files themselves stays so. Less than `TOLERANCE` changes nothing.
+    Such times exist after the machine's clock was set back. These files would count as newer than all files made now.
+    All times are reduced by the same amount, so that the newest becomes now and the order of the files stays the same.
+    If the newest time is less than `TOLERANCE` seconds ahead, nothing is changed.
     """
     times = {}
     for place, folders, names in os.walk(folder):

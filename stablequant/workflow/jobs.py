@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: a log, and a clean end when the user's data is at fault."""
+"""The frame of every job of the workflow: a log, and a clear message if the user's data or the machine is at fault."""
 
 import logging
 import sys
@@ -14,10 +14,11 @@ from stablequant.workflow.memory import peak_rss_bytes
 
 @contextmanager
 def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
-    """Log to the file ``log`` and to stderr; an error ends the process, a `StableQuantError` with its message alone.
+    """Write log messages to the file ``log`` and to stderr while the block runs.
 
-    The last line says how long the work took, start-up not counted, with how many ``threads``, and the memory that the
-    process took at most.
+    An error in the block is logged and ends the process with exit status 1. For a `StableQuantError` or a fault of the
+    machine only the message is logged, for any other error also the traceback. After success the last line gives the
+    seconds that the block took, the number of ``threads``, and the peak memory of the process.
     """
     path = Path(log)
     path.parent.mkdir(parents=True, exist_ok=True)

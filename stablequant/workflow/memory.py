@@ -1,4 +1,4 @@
-"""Memory that this process has used, for benchmarks and tests. Linux only."""
+"""Peak memory of this process, for logs, benchmarks and tests. Linux only."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ KIB = 1024
 
 
 def peak_rss_bytes() -> int:
-    """The most memory resident at once since the process's program was started.
+    """The largest resident memory since this program was started, in bytes.
 
-    Not `resource.getrusage`, whose `ru_maxrss` counts what the parent held when it started this process.
+    `resource.getrusage` is not used: its `ru_maxrss` also counts the memory of the parent process at the start.
     """
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = re.search(r"^VmHWM:\s*(\d+) kB$", status, re.MULTILINE)

@@ -1,24 +1,24 @@
-"""The search's procedure: the paper's steps, and those that are added to them.
+"""The procedure of the search: the paper's steps, and the steps that we added.
 
-The config is read into it once, while the Snakefile is parsed. A step that is off is None.
+It is read from the config once, while the Snakefile is parsed. A step that is not enabled is None.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 PAPER, EXTENDED = "paper", "extended"
 
 
 @dataclass(frozen=True)
 class Equalisation:
-    """Channels of an activation are brought to similar ranges, see `stablequant.quantization.channel_scales`.
+    """Bring the channels of an activation to similar ranges, see `stablequant.quantization.channel_scales`.
 
     Attributes
     ----------
-    exponent: the activations' share in a channel's scale, against that of the weights (0 to 1)
-    percentile: of a channel's magnitudes, which counts as its range, in percent
-    audio_seconds: of calibration audio to measure it on
+    exponent: share of the activation in a channel's scale (0 to 1); the rest is the share of the weights
+    percentile: a channel's range is this percentile of its magnitudes, in percent
+    audio_seconds: amount of calibration audio on which ranges are measured
     """
 
     exponent: float
@@ -28,19 +28,19 @@ class Equalisation:
 
 @dataclass(frozen=True)
 class Rounding:
-    """Weights are rounded so that their errors cancel over ``audio_seconds`` of calibration audio."""
+    """Round weights so that their errors cancel, measured on ``audio_seconds`` of calibration audio."""
 
     audio_seconds: float
 
 
 @dataclass(frozen=True)
 class Combination:
-    """All layers are checked together.
+    """Check all layers together.
 
     Attributes
     ----------
-    audio_seconds: of calibration audio on which the layers that were not searched get a cut-off
-    suspects: how many of the most sensitive layers may be searched again
+    audio_seconds: amount of calibration audio on which the cut-off of the layers that were not searched is chosen
+    suspects: number of the most sensitive layers that may be searched again
     """
 
     audio_seconds: float
@@ -49,12 +49,13 @@ class Combination:
 
 @dataclass(frozen=True)
 class Procedure:
-    """Steps that are added to the paper's.
+    """The steps that are added to the paper's steps.
 
     Attributes
     ----------
-    recentre: whether ranges may lie around another centre than 0
-    split_audio: whether the first convolution reads the audio as two INT8 numbers
+    recentre: whether the centre of a range may differ from 0
+    split_audio: whether the first convolution reads each audio sample as two INT8 numbers
+    equalisation, rounding, combination: settings of these steps; None if a step is not enabled
     """
 
     recentre: bool = False
@@ -64,10 +65,13 @@ class Procedure:
     combination: Combination | None = None
 
 
-def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
-    """The procedure ``name``, `PAPER` or `EXTENDED`, of a config that was checked against its schema.
+Step = TypeVar("Step", Equalisation, Rounding, Combination)
 
-    The paper's has none of the added steps, whatever their blocks say.
+
+def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
+    """The procedure ``name`` (`PAPER` or `EXTENDED`). ``config`` was checked against the schema.
+
+    `PAPER` has none of the added steps, even if ``config`` enables them.
     """
     if name == PAPER:
         return Procedure()
@@ -80,6 +84,6 @@ def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
     )
 
 
-def _step(kind: type[Any], block: Mapping[str, Any]) -> Any:
-    """A block of the config as its dataclass, None where it is not enabled."""
+def _step(kind: type[Step], block: Mapping[str, Any]) -> Step | None:
+    """A block of the config as its dataclass; None if it is not enabled."""
     return kind(**{f.name: block[f.name] for f in fields(kind)}) if block["enabled"] else None

@@ -1,4 +1,4 @@
-"""When the jobs of a run worked, read from their logs."""
+"""When the jobs of a run started and ended, read from their logs."""
 
 import re
 from datetime import datetime
@@ -12,9 +12,12 @@ COLUMNS = ["rule", "job", "end", "seconds", "work", "peak_mb"]
 
 
 def read_jobs(logs: Path) -> pd.DataFrame:
-    """One row per finished job, `COLUMNS`: ``end`` is a time, ``work`` in core seconds; start-up does not count.
-    ``peak_mb`` is the most memory that the process took. A log that goes while they are read counts as unfinished:
-    Snakemake removes the log of a job that it starts."""
+    """One row per finished job with the columns `COLUMNS`.
+
+    ``end`` is a time, ``seconds`` the duration without start-up, ``work`` the duration times the threads in core
+    seconds, and ``peak_mb`` the peak memory of the process in megabytes. A log that disappears while the logs are read
+    is skipped: Snakemake removes the log of a job when it starts the job again.
+    """
     rows = []
     for file in sorted(logs.rglob("*.log")):
         try:
@@ -30,15 +33,16 @@ def read_jobs(logs: Path) -> pd.DataFrame:
 
 
 def until(jobs: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """Those of ``jobs`` that had ended when the last of ``rule`` ended."""
-    return jobs[jobs["end"] <= jobs.loc[jobs["rule"] == rule, "end"].max()]
+    """The jobs that ended before, or together with, the last job of ``rule``."""
+    ended: pd.DataFrame = jobs[jobs["end"] <= jobs.loc[jobs["rule"] == rule, "end"].max()]
+    return ended
 
 
 def without_pauses(jobs: pd.DataFrame) -> pd.DataFrame:
-    """``jobs``, those after a pause moved nearer, so that none is longer than `PAUSE`."""
+    """``jobs`` with shorter pauses: jobs after a long pause are moved earlier, so that no pause exceeds `PAUSE`."""
     jobs = jobs.sort_values("end", kind="stable", ignore_index=True)
     starts = jobs["end"] - pd.to_timedelta(jobs["seconds"], unit="s")
-    begun = starts[::-1].cummin()[::-1]  # of this job and all that ended later
+    begun = starts[::-1].cummin()[::-1]  # the earliest start among this job and all jobs that ended later
     idle = (begun - jobs["end"].shift()).fillna(pd.Timedelta(0))
     jobs["end"] -= (idle - PAUSE).where(idle > PAUSE, pd.Timedelta(0)).cumsum()
     return jobs

@@ -11,7 +11,7 @@ import openvino as ov
 import pytest
 import torch
 from conftest import Loaded, batches_of, heard, split_in, torch_network
-from graphs import export, logits_of, openvino_network, quantize
+from graphs import export, logits_of, openvino_network, quantize_graph
 
 from stablequant.engines import openvino as engine
 from stablequant.quantization.collecting import Preparation, collecting
@@ -74,7 +74,7 @@ def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
 @pytest.fixture(scope="module")
 def int8(demo, fp32, ranges, channel_scales, rounded) -> Path:
     weights = rounded if channel_scales else None
-    return quantize(fp32, demo.modules, ranges, channel_scales, fp32.with_name("int8.onnx"), weights)
+    return quantize_graph(fp32, demo.modules, ranges, channel_scales, fp32.with_name("int8.onnx"), weights)
 
 
 def recognised(network: Network, demo: Loaded, utterances) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -10,26 +10,22 @@ import onnx
 import onnxruntime
 import pytest
 import soundfile
-import torch
-from conftest import ARCHITECTURES, Recogniser, write_tiny_checkpoint
+from conftest import ARCHITECTURES, Loaded, split_in, torch_network, write_tiny_checkpoint
+from graphs import export, logits_of, openvino_network, quantize_graph
 
-from stablequant.corpora.list_utterances import Utterance
-from stablequant.engines import openvino, tensorrt
-from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.quantization.collecting import collecting
+from stablequant.corpora.utterance import Utterance
+from stablequant.engines import tensorrt
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT, SIGNATURE
+from stablequant.recognisers.family import Limits, QuantizedModule
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.operations import groups_of, operation_of
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
-from stablequant.search.recognise_reference import Split
 from stablequant.search.round_weights import round_weights
-from stablequant.storage import onnx_graph as graph
+from stablequant.storage import onnx_graph
 from stablequant.storage.files import checksum, graph_bytes
 from stablequant.workflow.provenance import checksums
 
@@ -51,17 +47,16 @@ EXTRA_LARGE = {
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def exported(request, tmp_path_factory) -> tuple[Recogniser, Path]:
-    return export(tmp_path_factory.mktemp(request.param), request.param)
+def exported(request, tmp_path_factory) -> tuple[Loaded, Path]:
+    return import_and_export(tmp_path_factory.mktemp(request.param), request.param)
 
 
-def export(folder: Path, architecture: str, **changes) -> tuple[Recogniser, Path]:
+def import_and_export(folder: Path, architecture: str, **changes) -> tuple[Loaded, Path]:
     """A random recogniser after its import, and its graph."""
     write_tiny_checkpoint(folder / "source", architecture, **changes)
     import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    recogniser = Recogniser.load(folder / "checkpoint")
-    export_onnx(recogniser.model, recogniser.modules, folder / "fp32.onnx")
-    return Recogniser.load(folder / "checkpoint"), folder / "fp32.onnx"
+    loaded = Loaded.load(folder / "checkpoint")
+    return loaded, export(loaded, folder / "fp32.onnx")
 
 
 def audio(batch: int, samples: int) -> np.ndarray:
@@ -76,54 +71,56 @@ class Prepared(NamedTuple):
     rounded: dict[str, RoundedWeight]
 
 
-def prepare(recogniser: Recogniser) -> Prepared:
+def prepare(loaded: Loaded) -> Prepared:
     draw = np.random.default_rng(0)
     scales = {}
-    for module in recogniser.modules:
-        operation = operation_of(recogniser.model, module)
+    for module in loaded.modules:
+        operation = operation_of(loaded.model, module)
         channels = operation.weight.shape[1] * groups_of(operation)
         scales[module.activation] = draw.uniform(0.5, 2, channels).astype(np.float32)
-    with collecting(recogniser.model, recogniser.modules, scales, recentre=True, split_audio=True) as collectors:
-        torch_infer(recogniser.model)(audio(2, 16_000))
+    with collecting(loaded.model, loaded.modules, Preparation(scales, recentre=True, split_audio=True)) as collectors:
+        computed(loaded, audio(2, 16_000))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "noise.wav"
         soundfile.write(path, audio(1, 16_000)[0] / 10, 16_000)
-        heard = [Utterance("noise", str(path), 16_000, "", checksum(path))]
-        split = Split(heard, [heard], recogniser.front_end, {})
-        rounded = round_weights(Stages(recogniser.model), recogniser.modules, split, scales, 1)
+        noise = [Utterance("noise", str(path), 16_000, "", checksum(path))]
+        rounded = round_weights(loaded.recogniser(), split_in(loaded, noise), scales, 1)
     return Prepared({name: full_range(h) for name, h in collectors.histograms().items()}, scales, rounded)
 
 
-def quantize(recogniser: Recogniser, fp32: Path, prepared: Prepared) -> Path:
-    int8 = fp32.with_name("int8.onnx")
-    insert_qdq(fp32, recogniser.modules, prepared.ranges, prepared.scales, int8, prepared.rounded)
-    return int8
+def quantize(fp32: Path, modules: list[QuantizedModule], prepared: Prepared, name: str = "int8.onnx") -> Path:
+    return quantize_graph(fp32, modules, prepared.ranges, prepared.scales, fp32.with_name(name), prepared.rounded)
 
 
-def simulated(
-    recogniser: Recogniser, modules: list[QuantizedModule], prepared: Prepared
-) -> AbstractContextManager[None]:
-    weights = fake_quantized_weights(recogniser.model, modules, prepared.scales, prepared.rounded)
-    return fake_quantized(recogniser.model, modules, prepared.ranges, prepared.scales, weights)
+def simulated(loaded: Loaded, modules: list[QuantizedModule], prepared: Prepared) -> AbstractContextManager[None]:
+    weights = fake_quantized_weights(loaded.model, modules, prepared.scales, prepared.rounded)
+    return fake_quantized(loaded.model, modules, prepared.ranges, prepared.scales, weights)
+
+
+def computed(loaded: Loaded, heard: np.ndarray) -> np.ndarray:
+    """The torch model's logits."""
+    return logits_of(torch_network(loaded.model), heard)
+
+
+def in_onnx_runtime(graph: Path, heard: np.ndarray, optimised: bool = False) -> np.ndarray:
+    """The graph's logits, computed node by node unless it is ``optimised``."""
+    options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return session.run([OUTPUT], {INPUT: heard})[0]
 
 
 def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
     return float(np.sqrt(((found - expected) ** 2).mean() / expected.var()))
 
 
-def unoptimised() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
-
-
 def test_the_graph_computes_the_model_at_every_length(exported):
-    recogniser, fp32 = exported
-    session = onnxruntime.InferenceSession(fp32, providers=["CPUExecutionProvider"])
+    loaded, fp32 = exported
     for batch, samples in LENGTHS:
         heard = audio(batch, samples)
-        found = session.run(None, {"input_values": heard})[0]
-        assert np.abs(found - torch_infer(recogniser.model)(heard)).max() < 1e-4, samples
+        found = in_onnx_runtime(fp32, heard, optimised=True)
+        assert np.abs(found - computed(loaded, heard)).max() < 1e-4, samples
 
 
 def test_the_quantized_graph_and_engine_are_the_simulation(exported):
@@ -131,77 +128,66 @@ def test_the_quantized_graph_and_engine_are_the_simulation(exported):
     assert_simulated(*exported, 0.5)
 
 
-def assert_simulated(recogniser: Recogniser, fp32: Path, tolerated: float) -> None:
+def assert_simulated(loaded: Loaded, fp32: Path, tolerated: float) -> None:
     """The quantized graph and its engine compute what the simulation does, to ``tolerated`` of what that changes."""
-    prepared = prepare(recogniser)
-    int8 = quantize(recogniser, fp32, prepared)
+    prepared = prepare(loaded)
+    int8 = quantize(fp32, loaded.modules, prepared)
     heard = audio(2, 16_123)
-    exact = torch_infer(recogniser.model)(heard)
-    with simulated(recogniser, recogniser.modules, prepared):
-        expected = torch_infer(recogniser.model)(heard)
+    exact = computed(loaded, heard)
+    with simulated(loaded, loaded.modules, prepared):
+        expected = computed(loaded, heard)
     effect = relative_rms(exact, expected)
     assert effect > 0.02, "quantization changes nothing: the comparison would prove nothing"
-    session = onnxruntime.InferenceSession(int8, unoptimised(), providers=["CPUExecutionProvider"])
-    assert relative_rms(session.run(None, {"input_values": heard})[0], expected) < tolerated * effect
-    folder = int8.with_suffix(".engine")
-    folder.mkdir()
-    openvino.build(int8, folder)
-    infer, _ = openvino.load(folder, threads=2)
-    assert relative_rms(infer(heard), expected) < tolerated * effect
+    assert relative_rms(in_onnx_runtime(int8, heard), expected) < tolerated * effect
+    network, _ = openvino_network(int8)
+    assert relative_rms(logits_of(network, heard), expected) < tolerated * effect
 
 
-def test_what_an_engine_heard_first_changes_nothing_later(exported, tmp_path):
+def test_what_an_engine_heard_first_changes_nothing_later(exported):
     """OpenVINO keeps kernels that it made for the first lengths; one frame is the shortest."""
-    recogniser, fp32 = exported
-    openvino.build(fp32, tmp_path)
-    infer, _ = openvino.load(tmp_path, threads=2)
+    loaded, fp32 = exported
+    network, _ = openvino_network(fp32)
     for batch, samples in ((1, 400), (2, 16_123), (1, 719), (1, 720), (3, 9_000), (1, 400), (1, 30_000)):
         heard = audio(batch, samples)
-        assert np.abs(infer(heard) - torch_infer(recogniser.model)(heard)).max() < 1e-3, (batch, samples)
+        assert np.abs(logits_of(network, heard) - computed(loaded, heard)).max() < 1e-3, (batch, samples)
 
 
 def test_every_layer_of_the_quantized_graph_and_engine_is_the_simulation(exported):
-    recogniser, fp32 = exported
-    assert_layers_simulated(recogniser, fp32, list(dict.fromkeys(m.layer for m in recogniser.modules)))
+    loaded, fp32 = exported
+    assert_layers_simulated(loaded, fp32, list(dict.fromkeys(m.layer for m in loaded.modules)))
 
 
-def assert_layers_simulated(recogniser: Recogniser, fp32: Path, layers: list[str]) -> None:
+def assert_layers_simulated(loaded: Loaded, fp32: Path, layers: list[str]) -> None:
     """One at a time, so that little can be amplified: exact to a few values that lie on an edge."""
-    prepared = prepare(recogniser)
+    prepared = prepare(loaded)
     heard = audio(2, 16_123)
-    int8, engine = fp32.with_name("layer.onnx"), fp32.with_name("layer.engine")
-    engine.mkdir()
     for layer in layers:
-        modules = [m for m in recogniser.modules if m.layer == layer]
-        insert_qdq(fp32, modules, prepared.ranges, prepared.scales, int8, prepared.rounded)
-        with simulated(recogniser, modules, prepared):
-            expected = torch_infer(recogniser.model)(heard)
-        session = onnxruntime.InferenceSession(int8, unoptimised(), providers=["CPUExecutionProvider"])
-        assert relative_rms(session.run(None, {"input_values": heard})[0], expected) < 0.005, layer
-        del session
-        openvino.build(int8, engine)
-        infer, _ = openvino.load(engine, threads=2)
-        assert relative_rms(infer(heard), expected) < 0.005, layer
-        del infer
+        modules = [m for m in loaded.modules if m.layer == layer]
+        int8 = quantize(fp32, modules, prepared, "layer.onnx")
+        with simulated(loaded, modules, prepared):
+            expected = computed(loaded, heard)
+        assert relative_rms(in_onnx_runtime(int8, heard), expected) < 0.005, layer
+        network, _ = openvino_network(int8)
+        assert relative_rms(logits_of(network, heard), expected) < 0.005, layer
+        del network
 
 
 @pytest.mark.parametrize("exported", ["wavlm", "conformer-relative"], indirect=True)
-def test_a_plan_is_built(exported, tmp_path):
-    recogniser, fp32 = exported
-    int8 = quantize(recogniser, fp32, prepare(recogniser))
-    tensorrt.build("tensorrt-rtx", int8, tmp_path, ["8.6"], tensorrt.Profile(400, 16_000, 160_000, 2))
-    assert (tmp_path / "model.plan").stat().st_size > 0
+def test_a_plan_is_built(exported):
+    loaded, fp32 = exported
+    int8 = quantize(fp32, loaded.modules, prepare(loaded))
+    profile = {"batch": Limits(1, 1, 2), "samples": Limits(400, 16_000, 160_000)}
+    assert tensorrt.build_plan("tensorrt-rtx", int8, SIGNATURE, ["8.6"], profile)
 
 
 def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_path, monkeypatch):
     """HuBERT extra large's shape of things, by a lowered limit."""
     paths = {}
-    for name, limit in (("whole", graph.MAX_PROTOBUF_BYTES), ("divided", 1000)):
-        monkeypatch.setattr(graph, "MAX_PROTOBUF_BYTES", limit)
-        fp32 = tmp_path / name / "fp32.onnx"
-        export_onnx(load_recogniser(tiny.folder, attention="eager"), tiny.modules, fp32)
-        monkeypatch.setattr(graph, "MAX_PROTOBUF_BYTES", 1 << 30)  # INT8 fits again
-        paths[name] = fp32, quantize(tiny, fp32, prepare(tiny))
+    for name, limit in (("whole", onnx_graph.MAX_PROTOBUF_BYTES), ("divided", 1000)):
+        monkeypatch.setattr(onnx_graph, "MAX_PROTOBUF_BYTES", limit)
+        fp32 = export(tiny, tmp_path / name / "fp32.onnx")
+        monkeypatch.setattr(onnx_graph, "MAX_PROTOBUF_BYTES", 1 << 30)  # INT8 fits again
+        paths[name] = fp32, quantize(fp32, tiny.modules, prepare(tiny))
     divided, whole = paths["divided"], paths["whole"]
     assert divided[0].with_name("fp32.onnx.data").is_file()
     assert divided[0].stat().st_size < whole[0].stat().st_size / 2
@@ -211,19 +197,16 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
     assert not [t.name for t in onnx.load(divided[1], load_external_data=False).graph.initializer if t.external_data]
     heard = audio(1, 16_000)
     for path in divided:
-        with torch.inference_mode():
-            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        assert session.run(None, {"input_values": heard})[0].shape == (1, 49, 32)
-    openvino.build(divided[0], tmp_path)
-    infer, _ = openvino.load(tmp_path, threads=1)
-    assert np.abs(infer(heard) - torch_infer(tiny.model)(heard)).max() < 1e-4
+        assert in_onnx_runtime(path, heard, optimised=True).shape == (1, 49, 32)
+    network, _ = openvino_network(divided[0])
+    assert np.abs(logits_of(network, heard) - computed(tiny, heard)).max() < 1e-4
 
 
 @pytest.mark.extra_large
 def test_hubert_extra_large_goes_all_the_way(tmp_path):
-    recogniser, fp32 = export(tmp_path, "hubert", **EXTRA_LARGE)
-    assert sum(values.numel() for values in recogniser.model.state_dict().values()) > 960e6
-    assert fp32.with_name("fp32.onnx.data").stat().st_size > graph.MAX_PROTOBUF_BYTES
-    assert_simulated(recogniser, fp32, 1)
-    assert_layers_simulated(recogniser, fp32, ["cnn01", "positional", "transformer24"])
+    loaded, fp32 = import_and_export(tmp_path, "hubert", **EXTRA_LARGE)
+    assert sum(values.numel() for values in loaded.model.state_dict().values()) > 960e6
+    assert fp32.with_name("fp32.onnx.data").stat().st_size > onnx_graph.MAX_PROTOBUF_BYTES
+    assert_simulated(loaded, fp32, 1)
+    assert_layers_simulated(loaded, fp32, ["cnn01", "positional", "transformer24"])
     assert graph_bytes(fp32.with_name("int8.onnx")) < 0.2530 * graph_bytes(fp32)

@@ -5,13 +5,14 @@ import onnx
 import openvino as ov
 import pytest
 import torch
-from conftest import Recogniser, write_tiny_checkpoint
+from conftest import Loaded, torch_network, write_tiny_checkpoint
+from graphs import logits_of
 from openvino import opset13 as ops
 
-from stablequant.engines.openvino_attention import TURNED, keys_as_they_are
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.engines.openvino_attention import TURNED, fold_key_transpose
+from stablequant.recognisers.ctc.export_onnx import export_logits
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.loading import load_recogniser, torch_infer
+from stablequant.storage.onnx_graph import save_graph
 
 FRAMES, HEADS, FEATURES = 7, 2, 4
 
@@ -40,7 +41,7 @@ def network(readers: str) -> ov.Model:
 @pytest.mark.parametrize(("readers", "left"), [("one", 0), ("two", 0), ("other", 1)])
 def test_scores_are_the_same_and_keys_turned_over_only_for_others(readers, left):
     plain, rewritten = network(readers), network(readers)
-    keys_as_they_are(rewritten)
+    fold_key_transpose(rewritten)
     assert turned(plain) == 1
     assert turned(rewritten) == left
     draw = np.random.default_rng(0)
@@ -56,19 +57,20 @@ def test_scores_are_the_same_and_keys_turned_over_only_for_others(readers, left)
 def test_the_graph_has_no_mask_and_the_model_keeps_its_own(tmp_path):
     write_tiny_checkpoint(tmp_path / "source", "hubert")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
-    recogniser = Recogniser.load(tmp_path / "checkpoint")
-    model = load_recogniser(tmp_path / "checkpoint", attention="eager")
+    loaded = Loaded.load(tmp_path / "checkpoint")
+    model = loaded.model
     audio = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
     padded = torch.ones(2, 16_000, dtype=torch.long)
     padded[1, 8000:] = 0
     before = model(audio, attention_mask=padded).logits
-    export_onnx(model, recogniser.modules, tmp_path / "fp32.onnx")
+    save_graph(export_logits(model, loaded.modules, shortest=400), tmp_path / "fp32.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "fp32.onnx").graph.node}
     assert "Softmax" in kinds
     assert not kinds & {"Where", "Expand", "GreaterOrEqual"}
     assert torch.equal(model(audio, attention_mask=padded).logits, before)
-    assert not torch.allclose(before, torch.from_numpy(torch_infer(model)(audio.numpy())), atol=1e-3), "padding counts"
+    unmasked = torch.from_numpy(logits_of(torch_network(model), audio.numpy()))
+    assert not torch.allclose(before, unmasked, atol=1e-3), "padding counts"
     network = ov.Core().read_model(tmp_path / "fp32.onnx")
     assert turned(network) == model.config.num_hidden_layers
-    keys_as_they_are(network)
+    fold_key_transpose(network)
     assert turned(network) == 0

@@ -5,25 +5,20 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import jiwer
 import numpy as np
 import pytest
 import soundfile
-from conftest import DEMO, PROJECT, heard
+from conftest import DEMO, PROJECT, Loaded, heard, torch_network
+from graphs import build, export, quantize_graph
 
 from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
-from stablequant.engines import onnxruntime, openvino
-from stablequant.engines.folder import write_engine
-from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.errors import StableQuantError
-from stablequant.quantization.collecting import collecting
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.ctc.export_onnx import export_onnx
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.wav2vec2.loading import torch_infer
 
 WITHOUT_TORCH = (
     "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.bundle.cli import main; "
@@ -35,17 +30,17 @@ def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
     """Of the demo with one layer in INT8, which keeps its words."""
     folder = tmp_path_factory.mktemp("bundle")
     import_checkpoint(str(DEMO), folder / "checkpoint")
-    truth = heard(demo, torch_infer(demo.model), demo_utterances[:10])
+    imported = Loaded.load(folder / "checkpoint")
+    truth = heard(demo, torch_network(demo.model), demo_utterances[:10])
     head = [m for m in demo.modules if m.layer == "head"]
-    with collecting(demo.model, head, recentre=True) as collectors:
-        heard(demo, torch_infer(demo.model), demo_utterances[:10])
-    export_onnx(demo.model, demo.modules, folder / "fp32.onnx")
+    with collecting(demo.model, head, Preparation(recentre=True)) as collectors:
+        heard(demo, torch_network(demo.model), demo_utterances[:10])
     ranges = {name: full_range(histogram) for name, histogram in collectors.histograms().items()}
-    insert_qdq(folder / "fp32.onnx", head, ranges, {}, folder / "int8.onnx")
-    for engine in (openvino, onnxruntime):
-        backend = engine.__name__.rpartition(".")[2]
-        build = partial(engine.build, folder / "int8.onnx")
-        write_engine(folder / backend, folder / "checkpoint", build, {"backend": backend})
+    fp32 = export(imported, folder / "fp32.onnx")
+    int8 = quantize_graph(fp32, head, ranges, {}, folder / "int8.onnx")
+    floating = {m.layer for m in demo.modules} - {"head"}
+    for backend in ("openvino", "onnxruntime"):
+        build(imported, int8, folder / backend, backend, floating)
     write_bundle(
         folder / "bundle",
         folder / "int8.onnx",
@@ -78,7 +73,7 @@ def samples_of(utterance) -> np.ndarray:
 
 def test_recordings_are_transcribed_as_the_model_hears_them(bundle, demo, demo_utterances):
     few = demo_utterances[:6]
-    expected = heard(demo, torch_infer(demo.model), few)
+    expected = heard(demo, torch_network(demo.model), few)
     lines = run("transcribe", bundle, *(u.path for u in few)).stdout.decode().splitlines()
     found = dict(line.split("\t") for line in lines)
     assert list(found) == [u.path for u in few]
@@ -123,18 +118,16 @@ def test_a_long_recording_loses_nothing_at_its_seams(bundle, demo, demo_utteranc
     done = run("transcribe", bundle, tmp_path / "long.flac", "-f", "json", "--chunk-seconds", 7)
     found = json.loads(done.stdout)
     assert found["seconds"] > 60
-    expected = heard(demo, torch_infer(demo.model), [utterance])[utterance.path]
+    expected = heard(demo, torch_network(demo.model), [utterance])[utterance.path]
     # the demo never learned to end an utterance with a word delimiter, so letters are compared
     assert jiwer.cer((expected * 30).replace(" ", ""), found["text"].replace(" ", "")) < 0.08
     assert len(found["words"]) > 150
 
 
 def test_two_hours_are_transcribed_to_their_end(tiny, tmp_path):
-    export_onnx(tiny.model, tiny.modules, tmp_path / "fp32.onnx")
-    build = partial(openvino.build, tmp_path / "fp32.onnx")
-    write_engine(tmp_path / "engine", tiny.folder, build, {"backend": "openvino"})
-    engines = {"openvino": tmp_path / "engine"}
-    write_bundle(tmp_path / "bundle", tmp_path / "fp32.onnx", tiny.folder, engines, {"model": "tiny"}, "# tiny\n", [])
+    fp32 = export(tiny, tmp_path / "fp32.onnx")
+    engines = {"openvino": build(tiny, fp32, tmp_path / "engine", float_layers={m.layer for m in tiny.modules})}
+    write_bundle(tmp_path / "bundle", fp32, tiny.folder, engines, {"model": "tiny"}, "# tiny\n", [])
     minute = 0.1 * np.random.default_rng(0).standard_normal(8_000 * 60).astype(np.float32)
     soundfile.write(tmp_path / "long.flac", np.tile(minute, 120), 8_000)
     found = json.loads(run("transcribe", tmp_path / "bundle", tmp_path / "long.flac", "-f", "json").stdout)

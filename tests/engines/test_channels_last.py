@@ -3,11 +3,11 @@
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import Recogniser, write_tiny_checkpoint
+from conftest import Loaded, write_tiny_checkpoint
+from graphs import export
 from openvino import opset13 as ops
 
 from stablequant.engines.openvino_channels_last import channels_last
-from stablequant.recognisers.ctc.export_onnx import export_onnx
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 
 CHANNELS = 6
@@ -64,11 +64,10 @@ def test_what_gains_nothing_is_left_as_it_is(changes):
 def test_a_feature_extractor_with_layer_norm_turns_nothing_over(tmp_path):
     write_tiny_checkpoint(tmp_path / "source", "wav2vec2")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
-    recogniser = Recogniser.load(tmp_path / "checkpoint")
-    export_onnx(recogniser.model, recogniser.modules, tmp_path / "fp32.onnx")
-    model = ov.Core().read_model(tmp_path / "fp32.onnx")
+    loaded = Loaded.load(tmp_path / "checkpoint")
+    model = ov.Core().read_model(export(loaded, tmp_path / "fp32.onnx"))
     turns = kinds(model).count("Transpose")
-    convolutions = sum(m.layer.startswith("cnn") for m in recogniser.modules)
+    convolutions = sum(m.layer.startswith("cnn") for m in loaded.modules)
     channels_last(model)
     assert "Convolution" not in kinds(model)
     assert kinds(model).count("Transpose") == turns - 2 * convolutions + 2

@@ -4,35 +4,32 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
+from graphs import build, export, quantize_graph, ranges_of_noise
 
 from stablequant.engines import onnxruntime, openvino
-from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, summarise, warn_of_fallbacks
-from stablequant.quantization.collecting import collecting
-from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, warn_of_fallbacks
+from stablequant.report.compare_precisions import summarise
 
 FLOATING = {"cnn03", "transformer01"}
 
 
 @pytest.fixture(scope="module")
-def engine(tiny, tmp_path_factory) -> Path:
+def graph(tiny, tmp_path_factory) -> Path:
     """Of the tiny recogniser with two layers left in floating point."""
-    folder = tmp_path_factory.mktemp("engine")
-    export_onnx(tiny.model, tiny.modules, folder / "fp32.onnx")
+    folder = tmp_path_factory.mktemp("graph")
     chosen = [m for m in tiny.modules if m.layer not in FLOATING]
-    with collecting(tiny.model, chosen, recentre=True, split_audio=True) as collectors, torch.inference_mode():
-        tiny.model(torch.randn(2, 16_000))
-    ranges = {name: full_range(h) for name, h in collectors.histograms().items()}
-    insert_qdq(folder / "fp32.onnx", chosen, ranges, {}, folder / "int8.onnx")
-    openvino.build(folder / "int8.onnx", folder)
-    return folder
+    ranges = ranges_of_noise(tiny, chosen)
+    return quantize_graph(export(tiny, folder / "fp32.onnx"), chosen, ranges, {}, folder / "int8.onnx")
+
+
+@pytest.fixture(scope="module")
+def engine(tiny, graph) -> Path:
+    return build(tiny, graph, graph.parent / "engine", float_layers=FLOATING)
 
 
 def test_layers_left_in_floating_point_run_so_and_all_others_in_int8(tiny, engine, monkeypatch):
     monkeypatch.setattr(openvino, "int8_kernels_are_exact", lambda: True)
-    runs = openvino.precisions(engine, tiny.modules)
+    runs = openvino.BACKEND.precisions(engine, {"floating": FLOAT32}, tiny.modules)
     assert runs == {m.module: FLOAT32 if m.layer in FLOATING else INT8 for m in tiny.modules}
     table = precision_table(tiny.modules, FLOATING, runs)
     assert fallen_back(table) == []
@@ -40,7 +37,7 @@ def test_layers_left_in_floating_point_run_so_and_all_others_in_int8(tiny, engin
 
 def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
     monkeypatch.setattr(openvino, "int8_kernels_are_exact", lambda: False)
-    runs = openvino.precisions(engine, tiny.modules)
+    runs = openvino.BACKEND.precisions(engine, {"floating": FLOAT32}, tiny.modules)
     assert set(runs.values()) == {FLOAT32}
     table = precision_table(tiny.modules, FLOATING, runs)
     layers = list(dict.fromkeys(m.layer for m in tiny.modules))
@@ -76,12 +73,12 @@ def test_several_precisions_in_one_layer_are_all_named(tiny):
     assert summary.loc["transformer01", "fell_back"]
 
 
-def test_onnx_runtime_leaves_convolutions_in_floating_point_and_says_so(tiny, engine, tmp_path, monkeypatch):
-    onnxruntime.build(engine / "int8.onnx", tmp_path)
+def test_onnx_runtime_leaves_convolutions_in_floating_point_and_says_so(tiny, graph, tmp_path, monkeypatch):
+    folder = build(tiny, graph, tmp_path / "engine", "onnxruntime", FLOATING)
     monkeypatch.setattr(onnxruntime, "int8_kernels_are_exact", lambda: True)
-    runs = onnxruntime.precisions(tmp_path, tiny.modules)
+    runs = onnxruntime.BACKEND.precisions(folder, {}, tiny.modules)
     kinds = {m.module: m.kind for m in tiny.modules}
     assert runs["lm_head"] == INT8
     assert {runs[module] for module in runs if kinds[module] == "cnn"} == {FLOAT32}
     monkeypatch.setattr(onnxruntime, "int8_kernels_are_exact", lambda: False)
-    assert set(onnxruntime.precisions(tmp_path, tiny.modules).values()) == {FLOAT32}
+    assert set(onnxruntime.BACKEND.precisions(folder, {}, tiny.modules).values()) == {FLOAT32}

@@ -9,11 +9,9 @@ import pytest
 import torch
 from conftest import PROJECT
 
-from stablequant.corpora.audio import normalise
-from stablequant.recognisers.ctc.front_end import read_front_end
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.sources import checkpoint_layers
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.wav2vec2.layers import layer_names
 
 pytestmark = pytest.mark.fairseq
 
@@ -45,10 +43,11 @@ def test_logits_are_fairseqs(checkpoints, tmp_path, name):
     source = checkpoints / name / "checkpoint.pt"
     assert (source.parent / "dict.ltr.txt").is_file() == name.endswith("args"), "with and without a dictionary inside"
     table = import_checkpoint(str(source), tmp_path / "checkpoint")
-    assert table["layer"].unique().tolist() == checkpoint_layers(str(source), None, "key")
+    assert table["layer"].unique().tolist() == layer_names(cnn=7, transformer=3)
 
-    model = load_recogniser(tmp_path / "checkpoint")
-    front_end = read_front_end(tmp_path / "checkpoint")
+    recogniser = load_recogniser(tmp_path / "checkpoint")
+    model, front_end = recogniser.model, recogniser.writing
+    assert list(recogniser.layers) == layer_names(cnn=7, transformer=3)
     assert front_end.do_normalize == ("layer_norm" in name)
     assert front_end.vocabulary.tokens[:6] == ["<pad>", "<s>", "</s>", "<unk>", "|", "E"]
     assert model.config.feat_extract_norm == ("layer" if "layer_norm" in name else "group")
@@ -56,8 +55,10 @@ def test_logits_are_fairseqs(checkpoints, tmp_path, name):
     assert len(measured) == 2
     for file in measured:
         stored = np.load(file)
-        audio = normalise(stored["audio"], front_end.epsilon) if front_end.do_normalize else stored["audio"]
+        audio = torch.from_numpy(front_end.prepare(stored["audio"])[None])
+        context, state = recogniser.context([audio.shape[1]]), recogniser.enter({"hidden": audio})
         with torch.inference_mode():
-            logits = model(torch.from_numpy(audio[None])).logits[0].numpy()
+            whole = model(audio).logits[0].numpy()
         assert stored["logits"].std() > 0.5, "nothing to compare"
-        assert np.abs(logits - stored["logits"]).max() < 1e-4
+        for logits in (whole, recogniser.logits(state, 0, context)[0].numpy()):
+            assert np.abs(logits - stored["logits"]).max() < 1e-4

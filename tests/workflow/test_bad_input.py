@@ -1,5 +1,6 @@
 """Each fault stops the run with one clear error before any long work starts."""
 
+import json
 import re
 from pathlib import Path
 
@@ -58,7 +59,24 @@ def test_an_empty_split(project):
 
 def test_a_checkpoint_that_does_not_exist(project):
     edit_config(project, "checkpoint: model", "checkpoint: modle")
-    assert "modle/config.json: the file does not exist; correct models: tiny: checkpoint" in fails(project)
+    printed = fails(project)
+    assert (
+        "config key 'models: tiny: checkpoint': 'modle' is no file, no folder and no owner/name on the hub" in printed
+    )
+    assert "Traceback" not in printed
+
+
+def test_a_folder_that_holds_no_checkpoint(project):
+    (project / "model/config.json").unlink()
+    assert "model/config.json: the file does not exist; name the folder of a checkpoint" in fails(project)
+
+
+def test_a_checkpoint_of_a_kind_that_no_family_takes(project):
+    config = json.loads((project / "model/config.json").read_text())
+    (project / "model/config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    printed = fails(project)
+    assert "model/config.json: HubertForCTC (bert) is not supported; take a checkpoint of one of " in printed
+    assert "hubert" in printed
 
 
 def first_audio(folder: Path, split: str) -> Path:

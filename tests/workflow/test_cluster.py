@@ -9,7 +9,10 @@ from conftest import snakemake, write_tiny_project
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    return write_tiny_project(tmp_path_factory.mktemp("project"))
+    """Its checkpoint is imported, so that a dry run knows the jobs of all layers."""
+    folder = write_tiny_project(tmp_path_factory.mktemp("project"))
+    snakemake(folder, "results/tiny/layers.tsv")
+    return folder
 
 
 def rules_with_gpu(folder: Path, device: str) -> set[str]:

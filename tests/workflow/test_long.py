@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Recogniser, write_speech, write_tiny_checkpoint
+from conftest import PROJECT, Loaded, write_speech, write_tiny_checkpoint
+from graphs import build, export
 
-from stablequant.corpora.list_utterances import Utterance, list_utterances, table_of
+from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
-from stablequant.engines import openvino
-from stablequant.recognisers.ctc.export_onnx import export_onnx
-from stablequant.recognisers.ctc.front_end import read_front_end
+from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import write_table
 
 HOURS = float(os.environ.get("STABLEQUANT_HOURS", "1.5"))
@@ -25,65 +25,70 @@ SHORT = HOURS / 10
 LIMIT = 4 * 2**30  # bytes of address space
 JOB = """
 import json, resource, sys
-resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[3]), int(sys.argv[3])))
+resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[4]), int(sys.argv[4])))
 from pathlib import Path
-from stablequant.search.activations import Activations
-from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.check_combination import Choice, Combination, check_combination
-from stablequant.engines import openvino
 from stablequant.engines.evaluate_engine import evaluate
-from stablequant.recognisers.wav2vec2.layers import quantized_modules
-from stablequant.workflow.memory import peak_rss_bytes
-from stablequant.search.search_percentile import search_percentile
+from stablequant.engines.running import Stopwatch, load_engine
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.wav2vec2.loading import load_recogniser
-from stablequant.search.recognise_reference import Files, load_reference, read_split, recognise_reference
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.sizes import MEGABYTE
+from stablequant.search.activations import Activations, cache_key
+from stablequant.search.check_combination import Choice, Combination, check_combination
+from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.probe_layer import probe_layers
-from stablequant.recognisers.wav2vec2.forward import Stages
-from stablequant.search.trials import Calibration
+from stablequant.search.recognise_reference import Cache, Files, recognise_reference
+from stablequant.search.reference import load_reference
 from stablequant.search.round_weights import round_weights
+from stablequant.search.search_percentile import search_percentile
+from stablequant.search.split import read_split
+from stablequant.search.trials import Calibration
+from stablequant.workflow.memory import peak_rss_bytes
 
-checkpoint, folder = Path(sys.argv[1]), Path(sys.argv[2])
+checkpoint, engine, folder = (Path(argument) for argument in sys.argv[1:4])
 peaks = {}
 
 def note(step):
     peaks[step] = peak_rss_bytes()
 
-model = load_recogniser(checkpoint, threads=2)
-stages = Stages(model)
-modules = quantized_modules(model.config.to_dict())
-split = read_split(checkpoint, folder / "utterances.tsv", 50, 0)
-scales = equalise_channels(stages, modules, split, 0.75, 99.9, 120)
+recogniser = load_recogniser(checkpoint, threads=2)
+split = read_split(recogniser, folder / "utterances.tsv", 50, 0)
+scales = equalise_channels(recogniser, split, 0.75, 99.9, 120)
 note("channels")
-rounded = round_weights(stages, modules, split, scales, 60)
+rounded = round_weights(recogniser, split, scales, 60)
 note("weights")
 files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
-found = recognise_reference(stages, modules, split, files, 10_000, scales, recentre=True)
+key = cache_key(checkpoint, split)
+found = recognise_reference(recogniser, split, files, Cache(key, 10_000), Preparation(scales, recentre=True))
 note("reference")
-activations = Activations(files.activations, split.belongs, stages.names)
+activations = Activations(files.activations, key, recogniser.layers)
 calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0, scales, rounded)
 ranges = {name: full_range(h) for name, h in found.prepared.items()}
-probe_layers(stages, modules, ["transformer02"], ranges, calibration, 0.25)
+probe_layers(recogniser, recogniser.modules, ["transformer02"], ranges, calibration, 0.25)
 note("probe")
-last = [m for m in modules if m.layer == "transformer02"]
-search_percentile(stages, last, found.prepared, [99.9, 99.0], calibration)
+last = [m for m in recogniser.modules if m.layer == "transformer02"]
+search_percentile(recogniser, last, found.prepared, [99.9, 99.0], calibration)
 note("search")
-combination = Combination(stages, modules, found.prepared, calibration)
+combination = Combination(recogniser, recogniser.modules, found.prepared, calibration)
 check_combination(combination, Choice({}, frozenset()), [99.9], ["head"], 100, 60, False)
 note("combination")
-infer, _ = openvino.load(checkpoint.parent, 2)
-evaluation = evaluate(infer, split.utterances, split.batches, split.front_end, 1)
+clock = Stopwatch()
+decoder = family_of(engine).decoder(engine, clock.timing(load_engine(engine, 2).networks))
+batches = decoder.batches(split.utterances, 50 * MEGABYTE)
+evaluation = evaluate(decoder, clock, split.utterances, batches, split.sample_rate, 1)
 note("evaluation")
 stored = sum(f.stat().st_size for f in folder.rglob("*.safetensors"))
 print(json.dumps({"peaks": peaks, "stored": stored, "hours": evaluation.audio_seconds / 3600}))
 """
 
 
-def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
+def measure(folder: Path, checkpoint: Path, engine: Path, hours: float) -> dict:
     """Peak memory by step of the calibration's and the evaluation's work on ``hours`` of audio."""
     folder.mkdir()
     (file,) = write_speech(folder / "speech", folder / "manifest.tsv", 1)
-    (first,), _ = list_utterances(read_manifest(folder / "manifest.tsv"), read_front_end(checkpoint))
+    writing = family_of(checkpoint).writing(checkpoint)
+    (first,), _ = list_utterances(read_manifest(folder / "manifest.tsv"), writing)
     count = round(hours * 3600 * 16_000 / first.samples)
     listed = [first]
     for number in range(1, count):
@@ -92,7 +97,7 @@ def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
         listed.append(Utterance(path.stem, str(path), first.samples, first.transcript, first.sha256))
     write_table(folder / "utterances.tsv", table_of(listed, Utterance))
     done = subprocess.run(
-        [sys.executable, "-c", JOB, str(checkpoint), str(folder), str(LIMIT)],
+        [sys.executable, "-c", JOB, str(checkpoint), str(engine), str(folder), str(LIMIT)],
         env=os.environ | {"PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
@@ -105,11 +110,11 @@ def measure(folder: Path, checkpoint: Path, hours: float) -> dict:
 def test_memory_is_flat_however_long_the_audio(tmp_path):
     write_tiny_checkpoint(tmp_path / "source")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
-    tiny = Recogniser.load(tmp_path / "checkpoint")
-    export_onnx(tiny.model, tiny.modules, tmp_path / "fp32.onnx")
-    openvino.build(tmp_path / "fp32.onnx", tmp_path)
-    short = measure(tmp_path / "short", tmp_path / "checkpoint", SHORT)
-    long = measure(tmp_path / "long", tmp_path / "checkpoint", HOURS)
+    tiny = Loaded.load(tmp_path / "checkpoint")
+    fp32 = export(tiny, tmp_path / "fp32.onnx")
+    engine = build(tiny, fp32, tmp_path / "engine", float_layers={m.layer for m in tiny.modules})
+    short = measure(tmp_path / "short", tiny.folder, engine, SHORT)
+    long = measure(tmp_path / "long", tiny.folder, engine, HOURS)
     print(short, long)
     assert long["hours"] == pytest.approx(HOURS, rel=0.01)
     assert long["stored"] > 5 * short["stored"]

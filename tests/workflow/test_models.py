@@ -12,6 +12,7 @@ from fairseq_files import fairseq_state, save, write_dictionary
 from hub import serving
 
 from stablequant.corpora.list_utterances import read_transcripts
+from stablequant.storage.files import read_json
 
 PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
 FAST = {"methods": ["fp32", "stablequant"], "engines": ["openvino"], "percentiles": [99.9, 99.0]}
@@ -31,8 +32,9 @@ def test_each_preset_is_one_command(tmp_path, preset):
     printed = snakemake(folder, *command, "--config", f"librispeech={tmp_path / 'LibriSpeech'}")
     (name,) = {line.split("/")[1] for line in printed.splitlines() if "comparison.tsv" in line and "results/" in line}
     assert name in preset.stem, "a preset runs its own model and no other"
-    transformers = 24 if "large" in name else 12
-    assert printed.count("rule probe_layer:") == 7 + 1 + 1 + transformers + 1
+    settings = yaml.safe_load(preset.read_text())["models"][name]
+    assert set(settings) == {"checkpoint", "calibration", "evaluation"}, "a checkpoint on the hub needs but its name"
+    assert "rule download_checkpoint:" in printed and "checkpoint import_checkpoint:" in printed
     printed = snakemake(folder, *command, expect=1)
     assert "config key 'librispeech': the folder 'resources/LibriSpeech' does not exist" in printed
     assert "--config librispeech=/data/LibriSpeech" in printed
@@ -66,27 +68,15 @@ def test_a_preset_with_its_checkpoint_on_the_hub_runs(tmp_path):
         snakemake(folder, *command, environment=hub.environment)
         assert "Nothing to be done" in snakemake(folder, *command, environment=hub.environment)
     results = folder / "results/wav2vec2-base"
+    downloaded = read_json(results / "download.json")
+    assert downloaded["source"] == f"{identifier}@{hub.revision}"
+    size = sum(file.stat().st_size for file in (tmp_path / "published").iterdir() if file.suffix != ".txt")
+    assert downloaded["bytes"] == size
     assert [path.name for path in (folder / "results").iterdir()] == ["wav2vec2-base"]
     assert len(list((results / "sensitivity").glob("*.json"))) == 22
     comparison = pd.read_csv(results / "comparison.tsv", sep="\t")
     assert comparison["status"].tolist() == ["evaluated", "evaluated"]
     assert len(pd.read_csv(results / "utterances/evaluation.tsv", sep="\t")) == 3
-
-
-def test_a_preset_of_another_shape_than_the_checkpoint_is_refused(tmp_path):
-    folder = copy_project(tmp_path / "project")
-    write_tiny_checkpoint(tmp_path / "published", "wav2vec2")
-    librispeech = write_librispeech(tmp_path / "LibriSpeech", 1)
-    preset = folder / "presets/wav2vec2-base-librispeech.yaml"
-    target = "results/wav2vec2-base/layers.tsv"
-    with serving(tmp_path / "published", "facebook/wav2vec2-base-960h") as hub:
-        printed = snakemake(
-            folder,
-            *(target, "--configfile", f"presets/{preset.name}", "--config", f"librispeech={librispeech}"),
-            expect=1,
-            environment=hub.environment,
-        )
-    assert "config key 'layers': facebook/wav2vec2-base-960h has 12 layers, not 22; correct it" in printed
 
 
 def test_several_models_and_corpora_side_by_side(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stablequant.errors import StableQuantError
 from stablequant.recognisers.wav2vec2.layers import ENCODER_OF
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Wav2Vec2Family:
 
     def claims(self, config: Mapping[str, object]) -> bool:
         """By ``model_type``."""
-        return config.get("model_type") in ENCODER_OF
+        return config.get("model_type") in self.kinds
 
     def claims_file(self, path: Path) -> bool:
         """A single file is fairseq's."""
@@ -67,7 +68,10 @@ class Wav2Vec2Family:
         from stablequant.recognisers.ctc.decoding import GRAPH, CtcDecoder
         from stablequant.recognisers.wav2vec2.memory import read_footprint
 
-        return CtcDecoder(read_front_end(folder), read_footprint(folder / "config.json"), networks[GRAPH])
+        front_end, memory = read_front_end(folder), read_footprint(folder / "config.json")
+        if memory.hop > front_end.sample_rate:  # no chunk would be long enough
+            raise StableQuantError(folder / "config.json", "a frame lasts longer than a second", "restore the file")
+        return CtcDecoder(front_end, memory, networks[GRAPH])
 
     def usage(self, folder: Path) -> str:
         """What the graph takes and gives."""

@@ -11,6 +11,7 @@ from stablequant.recognisers.sizes import FLOAT_BYTES, Footprint
 from stablequant.storage.files import read_json
 
 COPIES = 4  # of a convolution's output that are alive at once: itself, its norm's input and output, the activation's
+LONGEST_FRAME = 10**6  # samples that the first frame may take; those of published recognisers take 400
 PADDABLE = ("hubert", "wav2vec2", "wavlm")
 
 
@@ -45,9 +46,12 @@ def shortest_samples(config: Mapping[str, Any]) -> int:
 def read_shortest_samples(config: Path) -> int:
     """`shortest_samples` of a ``config.json``, whatever it holds; raise `StableQuantError` where it is damaged."""
     try:
-        return shortest_samples(read_json(config))
+        found = shortest_samples(read_json(config))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
+    if not (isinstance(found, int) and 0 < found <= LONGEST_FRAME):
+        raise StableQuantError(config, "not a recogniser's sizes", "restore the file")
+    return found
 
 
 def read_footprint(config: Path) -> Footprint:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-
 from stablequant.recognisers.tiny_seq2seq.front_end import BANDS
 from stablequant.recognisers.tiny_seq2seq.greedy import SIGNATURES
 from stablequant.recognisers.tiny_seq2seq.model import WIDTH, modules_of, read_model
+
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
 

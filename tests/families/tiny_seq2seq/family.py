@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stablequant.recognisers.family import Limits, Network, Signature
     from stablequant.recognisers.tiny_seq2seq.front_end import FrontEnd
     from stablequant.recognisers.tiny_seq2seq.greedy import GreedyDecoder
+
+    from stablequant.recognisers.family import Limits, Network, Signature
 
 KIND = "tiny-seq2seq"
 

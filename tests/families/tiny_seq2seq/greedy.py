@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from stablequant.recognisers.tiny_seq2seq.front_end import END, HOP, MOST_TOKENS, FrontEnd
 
 from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.sizes import Footprint
-from stablequant.recognisers.tiny_seq2seq.front_end import END, HOP, MOST_TOKENS, FrontEnd
 
 MEMORY = Footprint(per_sample=4.0, per_pair=0.0, hop=HOP)
 SIGNATURES = {

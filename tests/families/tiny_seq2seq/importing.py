@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from safetensors.torch import save_file
+from stablequant.recognisers.tiny_seq2seq.model import modules_of, read_model
 
 from stablequant.recognisers.family import Imported
-from stablequant.recognisers.tiny_seq2seq.model import modules_of, read_model
 
 
 def read(source: Path) -> Imported:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from stablequant.recognisers.tiny_seq2seq.front_end import END, HOP, MOST_TOKENS, FrontEnd, read_front_end
+from stablequant.recognisers.tiny_seq2seq.greedy import MEMORY
+from stablequant.recognisers.tiny_seq2seq.model import Model, modules_of, read_model
 
 from stablequant.corpora.utterance import Batch, Utterance, load_audio
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.device import compute_exactly, resolve_device
 from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
-from stablequant.recognisers.tiny_seq2seq.front_end import END, HOP, MOST_TOKENS, FrontEnd, read_front_end
-from stablequant.recognisers.tiny_seq2seq.greedy import MEMORY
-from stablequant.recognisers.tiny_seq2seq.model import LAYERS, Model, modules_of, read_model
 
 
 class Lengths:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from stablequant.recognisers.tiny_seq2seq.front_end import BANDS, MOST_TOKENS
 from torch import nn
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import QuantizedModule
-from stablequant.recognisers.tiny_seq2seq.front_end import BANDS, MOST_TOKENS
 
 WIDTH, LAYERS = 32, 2
 

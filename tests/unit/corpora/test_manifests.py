@@ -1,68 +1,47 @@
 """Corpora in the forms in which they lie on disk: LibriSpeech, fairseq's, Common Voice's, NeMo's."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 import soxr
-from conftest import DEMO, PROJECT, write_speech
+from listing import expected, listed, write_jsonl, write_librispeech
 
-from stablequant.corpora.list_utterances import list_utterances, read_transcripts
 from stablequant.corpora.manifests import read_manifest
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.batches import load_batch
-from stablequant.recognisers.ctc.front_end import read_front_end
-
-FRONT_END = read_front_end(DEMO)
 
 
 @pytest.fixture
 def speech(tmp_path) -> list[Path]:
-    """Four utterances laid out as LibriSpeech, ``dev-clean/speaker/chapter/utterance.flac``, and tsv/dev-clean.tsv."""
-    return write_speech(tmp_path / "LibriSpeech/dev-clean", tmp_path / "tsv/dev-clean.tsv", 4)
+    return write_librispeech(tmp_path)
 
 
-def expected(files: list[Path]) -> list[str]:
-    return [read_transcripts(file.parent)[file.stem] for file in files]
+@pytest.mark.parametrize(
+    ("text", "place", "fault"),
+    [
+        ("", "line 1", "no root"),
+        ("/nowhere/at/all\na.flac\t1\n", "line 1", "not a directory"),
+        ("{root}\n", "manifest.tsv", "empty"),
+        ("{root}\na.flac sixteen\n", "line 2", "path TAB samples"),
+        ("a.flac\t16000\n", "line 1", "no root"),
+        ("{root}\na.flac\t16000\na.flac\t16000\n", "line 3", "line 2 too"),
+        ("{root}\n../a.flac\t16000\n", "line 2", "leaves the root"),
+        ("{root}\n/etc/a.flac\t16000\n", "line 2", "leaves the root"),
+    ],
+)
+def test_faulty_manifests_are_refused(tmp_path, text, place, fault):
+    manifest = tmp_path / "manifest.tsv"
+    manifest.write_text(text.format(root=tmp_path))
+    with pytest.raises(StableQuantError, match=fault) as refusal:
+        read_manifest(manifest)
+    assert str(manifest) in str(refusal.value)
+    assert place in str(refusal.value)
+    assert ";" in str(refusal.value), "no remedy"
 
 
-def listed(manifest: Path, **settings) -> list[str]:
-    """Transcripts of a manifest of which nothing may be rejected."""
-    utterances, rejections = list_utterances(read_manifest(manifest, **settings), FRONT_END)
-    assert not rejections, rejections
-    return [u.transcript for u in utterances]
-
-
-def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "stablequant.corpora.write_manifest", *map(str, arguments)]
-    environment = {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_one_command_makes_the_manifests_of_librispeech(tmp_path, speech):
-    write_speech(tmp_path / "LibriSpeech/test-clean", tmp_path / "unused.tsv", 3, "evaluation")
-    (tmp_path / "LibriSpeech/README.TXT").write_text("as in the real one")
-    done = write_manifests(tmp_path / "LibriSpeech", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "tsv/dev-clean.tsv: 4 utterances\ntsv/test-clean.tsv: 3 utterances\n"
-    assert sorted(listed(tmp_path / "tsv/dev-clean.tsv")) == sorted(expected(speech))
-    assert (tmp_path / "tsv/test-clean.tsv").read_text().startswith(f"{tmp_path}/LibriSpeech/test-clean\n")
-    done = write_manifests(tmp_path / "LibriSpeech/dev-clean", "--into", "elsewhere", folder=tmp_path)
-    assert (tmp_path / "elsewhere/dev-clean.tsv").read_text() == (tmp_path / "tsv/dev-clean.tsv").read_text()
-
-
-def test_a_faulty_corpus_is_named_and_nothing_is_written(tmp_path, speech):
-    speech[1].write_bytes(b"not audio")
-    done = write_manifests(tmp_path / "LibriSpeech", "--into", "new", folder=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"{speech[1]}: damaged or not audio")
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "new").exists()
-    assert "no audio" in write_manifests(tmp_path / "tsv", folder=tmp_path).stderr
-    assert "not a directory" in write_manifests(tmp_path / "absent", folder=tmp_path).stderr
+def test_a_missing_manifest_is_named(tmp_path):
+    with pytest.raises(StableQuantError, match=r"absent\.tsv"):
+        read_manifest(tmp_path / "absent.tsv")
 
 
 @pytest.mark.parametrize(
@@ -132,14 +111,6 @@ def write_csv(folder: Path, speech: list[Path]) -> Path:
     return folder / "split.csv"
 
 
-def write_jsonl(folder: Path, speech: list[Path]) -> Path:
-    """NeMo's manifest."""
-    pairs = zip(speech, expected(speech), strict=True)
-    rows = [json.dumps({"audio_filepath": str(f), "duration": 1.5, "offset": 0, "text": t.lower()}) for f, t in pairs]
-    (folder / "split.jsonl").write_text("\n".join(rows) + "\n")
-    return folder / "split.jsonl"
-
-
 @pytest.mark.parametrize("write", [write_csv, write_jsonl])
 @pytest.mark.parametrize("absolute", [True, False])
 def test_tables_with_a_path_and_a_text(tmp_path, speech, write, absolute):
@@ -187,33 +158,3 @@ def test_faulty_tables_are_refused(tmp_path, name, content, named):
     with pytest.raises(StableQuantError, match=named) as refusal:
         read_manifest(tmp_path / name)
     assert str(tmp_path / name) in str(refusal.value)
-
-
-@pytest.mark.parametrize("suffix", ["wav", "ogg", "mp3"])
-def test_other_formats_and_rates_are_heard_alike(tmp_path, speech, suffix, caplog):
-    """Against the audio before it went through another rate and a lossy format."""
-    original, _ = list_utterances(read_manifest(tmp_path / "tsv/dev-clean.tsv"), FRONT_END)
-    lines = []
-    for file in speech:
-        samples, _ = soundfile.read(file)
-        other = file.with_suffix(f".{suffix}")
-        soundfile.write(other, soxr.resample(samples, 16_000, 48_000), 48_000)
-        lines.append(f"{other.relative_to(tmp_path)}\t{soundfile.info(other).frames}")
-    (tmp_path / "other.tsv").write_text("\n".join([str(tmp_path), *lines]) + "\n")
-    utterances, rejections = list_utterances(read_manifest(tmp_path / "other.tsv"), FRONT_END)
-    assert not rejections
-    assert [r.getMessage() for r in caplog.records] == ["4 files at 48000 Hz are resampled to 16000 Hz"]
-    for heard, first in zip(utterances, original, strict=True):
-        assert abs(heard.samples - first.samples) <= (0.1 * 16_000 if suffix == "mp3" else 1)
-        if suffix == "wav":
-            difference = load_batch([heard], FRONT_END)[0] - load_batch([first], FRONT_END)[0]
-            assert difference.std() < 0.05, "the signal's own deviation is 1"
-
-
-def test_letters_that_the_recogniser_cannot_write_are_named_once(tmp_path, speech, caplog):
-    manifest = write_jsonl(tmp_path, speech)
-    manifest.write_text(manifest.read_text().replace('"text": "', '"text": "4 \\u00e9t\\u00e9s '))
-    listed(manifest)
-    assert [r.getMessage() for r in caplog.records] == [
-        "the recogniser can never write these of the transcripts, each counts as an error: \u00c9 (8) 4 (4)"
-    ]

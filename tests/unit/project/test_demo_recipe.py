@@ -1,4 +1,4 @@
-"""The recipe that made the demo: its sentences are those committed, and the whole of it runs."""
+"""The demo: its speech is whole, its sentences are those of the recipe that made it, and the whole recipe runs."""
 
 import random
 import shutil
@@ -7,8 +7,29 @@ import sys
 import pytest
 import yaml
 from conftest import PROJECT, snakemake
+from listing import FRONT_END
+
+from stablequant.corpora.list_utterances import list_utterances
+from stablequant.corpora.manifests import read_manifest
 
 RECIPE = PROJECT / "resources/demo"
+
+
+def test_the_demos_splits_are_whole():
+    splits = {}
+    for split in ("calibration", "evaluation"):
+        manifest = read_manifest(PROJECT / f"tsv/demo-{split}.tsv")
+        splits[split], rejections = list_utterances(manifest, FRONT_END)
+        assert not rejections
+    assert len(splits["calibration"]) >= 150
+    assert len(splits["evaluation"]) >= 300
+    assert sum(len(u.transcript.split()) for u in splits["evaluation"]) >= 2000
+    sentences = {split: {u.transcript for u in utterances} for split, utterances in splits.items()}
+    assert not sentences["calibration"] & sentences["evaluation"]
+    flac = sum(f.stat().st_size for f in (PROJECT / "resources/demo/speech").rglob("*.flac"))
+    weights = (PROJECT / "resources/demo/model/model.safetensors").stat().st_size
+    assert flac <= 25e6
+    assert weights <= 25e6
 
 
 def test_no_sentence_of_the_recipe_is_in_two_splits_and_the_committed_speech_is_the_recipes():

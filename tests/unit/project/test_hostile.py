@@ -10,7 +10,7 @@ import os
 import pickle
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import openvino as ov
 import pytest
 import soundfile
 import torch
-from conftest import DEMO
+from conftest import DEMO, Loaded
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -29,13 +29,17 @@ from stablequant.bundle.write_bundle import RECORD, check, read_bundle
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.corpora.list_utterances import list_utterances, read_transcripts
 from stablequant.corpora.manifests import read_manifest
-from stablequant.engines import onnxruntime, openvino
-from stablequant.engines.folder import read_engine, write_engine
-from stablequant.engines.running import load_engine
+from stablequant.engines.backend import Request, backend_named
+from stablequant.engines.folder import write_engine
+from stablequant.engines.precision import precision_table
+from stablequant.engines.running import backend_of, load_engine
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.front_end import FILES, read_front_end, write_front_end
+from stablequant.recognisers.ctc.front_end import write_front_end
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.unpickling import plain
-from stablequant.recognisers.wav2vec2.fairseq import read_fairseq
+from stablequant.recognisers.wav2vec2.family import FILES, read_front_end
+from stablequant.recognisers.wav2vec2.memory import LONGEST_FRAME, read_footprint
 from stablequant.storage.files import checksum, read_json
 from stablequant.workflow.provenance import checksums
 
@@ -242,9 +246,10 @@ def test_a_checkpoint_is_refused_and_runs_nothing(place, state, damage, kept):
     del content[int(kept * len(content)) + 1 :]
     file = place / "checkpoint.pt"
     file.write_bytes(bytes(content))
-    with pytest.raises(StableQuantError, match=r"checkpoint\.pt"):
-        read_fairseq(file)
+    with pytest.raises(StableQuantError, match=r"^\S*checkpoint\.pt: [^\n]*; [^\n]*$"):
+        import_checkpoint(str(file), place / "imported")
     assert not MARK.exists()
+    assert not (place / "imported").exists()
 
 
 JSON = st.recursive(
@@ -303,6 +308,14 @@ def test_a_bundles_record_leads_to_nothing_outside(place, bundle):
         check(bundle, {"sha256": {"away/secret.wav": checksum(place / "outside/secret.wav")}})
 
 
+SHORT_AND_LONG = [np.zeros(samples, dtype=np.float32) for samples in (100, 16_000 * 40)]
+
+
+def reads_nothing(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A network that gives one frame, the blank."""
+    return {"logits": np.zeros((len(tensors["input_values"]), 1, 1), dtype=np.float32)}
+
+
 VALUES = st.one_of(JSON, st.integers(-(10**30), 10**30), st.floats(), st.just([]), st.just({}), st.just([[]]))
 
 
@@ -331,45 +344,112 @@ def test_a_bundle_that_holds_anything_is_read_or_refused(bundle, name, changes, 
         (folder / RECORD).write_text(json.dumps(record), encoding="utf-8", errors="surrogatepass")
         try:
             opened = read_bundle(folder)
+            decoder = opened.family.decoder(folder, {"model": reads_nothing})
         except StableQuantError as error:
             assert str(folder) in str(error)
             return
-        assert opened.memory.hop > 0
-        assert isinstance(opened.front_end.vocabulary.decode(np.arange(40)), str)
-        assert isinstance(opened.front_end.vocabulary.spell("what is said"), str)
-        assert opened.front_end.sample_rate > 0
-        assert opened.front_end.epsilon >= 0
+        front_end = opened.family.writing(folder)
+        assert isinstance(front_end.vocabulary.decode(np.arange(40)), str)
+        assert isinstance(front_end.spell("what is said"), str)
+        assert front_end.sample_rate == opened.family.sample_rate(folder) > 0
+        assert front_end.epsilon >= 0
+        assert read_footprint(folder / "config.json").hop > 0
+        assert isinstance(opened.family.usage(folder), str)
+        assert all(decoder.transcribe(audio, 30, 1e8, 1) == [] for audio in SHORT_AND_LONG)
         assert all(isinstance(sample["file"], str) for sample in opened.samples)
+
+
+SIZES = st.one_of(st.integers(1, 12), st.integers(-(10**30), 10**30), st.floats(), st.booleans(), st.none(), TEXT)
+
+
+@MANY
+@given(
+    key=st.sampled_from(["conv_kernel", "conv_stride", "conv_dim"]),
+    place=st.integers(0, 6),
+    size=SIZES,
+    more=st.one_of(st.just([]), st.lists(SIZES, max_size=2)),
+)
+def test_convolutions_of_any_size_are_read_or_refused(key, place, size, more):
+    """Audio that is too short is padded for them, which must not take all memory."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for file in FILES:
+            if (DEMO / file).is_file():
+                (folder / file).write_bytes((DEMO / file).read_bytes())
+        config = read_json(DEMO / "config.json")
+        config[key] = [*config[key][:place], size, *config[key][place + 1 :], *more]
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8", errors="surrogatepass")
+        try:
+            decoder = family_of(folder).decoder(folder, {"model": reads_nothing})
+        except StableQuantError as error:
+            assert str(folder) in str(error)
+            return
+        assert 0 < family_of(folder).writing(folder).shortest_samples <= LONGEST_FRAME
+        assert all(decoder.transcribe(audio, 30, 1e8, 1) == [] for audio in SHORT_AND_LONG)
+
+
+def write_foreign(folder: Path, loaded: Loaded, backend: str, fill: Callable[[Path], object]) -> Path:
+    """An engine's folder whose networks ``fill`` writes."""
+
+    def build(into: Path) -> dict[str, str]:
+        fill(into)
+        return {"backend": backend}
+
+    files = {name: loaded.folder / name for name in family_of(loaded.folder).files(loaded.folder)}
+    write_engine(folder, files, build, lambda *_: precision_table([], [], {}))
+    return folder
 
 
 @SOME
 @given(content=st.binary(max_size=400), backend=st.sampled_from(["openvino", "onnxruntime"]))
 def test_a_foreign_engine_file_is_refused(place, tiny, content, backend):
     name = {"openvino": "model.xml", "onnxruntime": "model.onnx"}[backend]
-    folder = place / f"engine-{backend}"
-    write_engine(folder, tiny.folder, lambda into: (into / name).write_bytes(content) and None, {"backend": backend})
+    folder = write_foreign(place / f"engine-{backend}", tiny, backend, lambda into: (into / name).write_bytes(content))
     with pytest.raises(StableQuantError, match=name.replace(".", r"\.")):
         load_engine(folder, 1)
 
 
-PLAN = {"backend": "tensorrt-rtx", "version": "1", "compute_capabilities": ["8.6"], "profile": {"max_batch": 8}}
+BATCH = [1, 1, 8]
+PLAN = {
+    "backend": "tensorrt-rtx",
+    "version": "1",
+    "compute_capabilities": ["8.6"],
+    "profile": {"batch": BATCH, "samples": [400, 16_000, 600_000]},
+}
+PROFILES: list = [
+    *({}, 5, None, [BATCH], {"samples": BATCH}),  # no limits of the batch
+    *({"batch": batch} for batch in (8, None, "8", [1, 8], ["1", "1", "8"], [1, 1, 8, 8], {"max": 8})),
+    *({"batch": BATCH, "samples": samples} for samples in (600_000, None, [400, 16_000], [400, None, 600_000])),
+]
 SETTINGS: list[dict] = [
-    *({"profile": profile} for profile in ({}, 5, {"max_batch": "8"}, None)),
+    *({"profile": profile} for profile in PROFILES),
     *({"compute_capabilities": capabilities} for capabilities in (None, "8.6", [8.6])),
     *({"version": None}, {"backend": "openvino", "floating": "8"}),
 ]
 
 
-@pytest.mark.parametrize("content", [[], {"backend": 3}, *(PLAN | setting for setting in SETTINGS)])
+@pytest.mark.parametrize("content", [[], {}, None, {"backend": 3}, *(PLAN | setting for setting in SETTINGS)])
 def test_an_engines_description_of_anything_is_refused(place, content):
     (place / "engine.json").write_text(json.dumps(content))
-    with pytest.raises(StableQuantError, match="not an engine's description"):
-        read_engine(place)
+    with pytest.raises(StableQuantError, match=r"engine\.json: not an engine's description; build the engine again"):
+        backend_of(place)
+
+
+@pytest.mark.parametrize("name", ["openvno", "../openvino", "tensorrt_rtx", "backend", ""])
+def test_an_engine_of_an_unknown_backend_is_refused_with_those_that_are_known(place, name):
+    """No module is imported by a name that a stranger wrote."""
+    (place / "engine.json").write_text(json.dumps(PLAN | {"backend": name}))
+    with pytest.raises(
+        StableQuantError, match=rf"engine\.json: an engine of '{name}'; known are openvino, onnxruntime"
+    ):
+        backend_of(place)
 
 
 def test_an_intact_engines_description_is_read(place):
     (place / "engine.json").write_text(json.dumps(PLAN))
-    assert read_engine(place) == PLAN
+    backend, description = backend_of(place)
+    assert description == PLAN
+    assert backend.max_batch(description) == 8
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
@@ -387,9 +467,10 @@ def test_a_network_that_is_no_recognisers_is_refused(place, tiny, backend, outpu
     graph = helper.make_graph(nodes, "g", [audio], [found])
     opset = [helper.make_opsetid("", 20)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), place / "other.onnx")
-    engine = {"openvino": openvino, "onnxruntime": onnxruntime}[backend]
-    folder = place / f"other-{backend}-{output}-{axes}"
-    write_engine(folder, tiny.folder, partial(engine.build, place / "other.onnx"), {"backend": backend})
+    signatures = family_of(tiny.folder).signatures(tiny.folder)
+    request = Request({"model": place / "other.onnx"}, signatures, {}, {"floating": "float32"}, whole=True)
+    build = partial(backend_named(backend, place).build, request)
+    folder = write_foreign(place / f"other-{backend}-{output}-{axes}", tiny, backend, build)
     with pytest.raises(StableQuantError, match=rf"model\.\w+: a network of input_values of 2 axes, {output} of {axes}"):
         load_engine(folder, 1)
 
@@ -397,17 +478,14 @@ def test_a_network_that_is_no_recognisers_is_refused(place, tiny, backend, outpu
 def test_a_network_of_open_shape_and_without_names_is_refused(place, tiny):
     audio = ov.opset13.parameter(ov.PartialShape.dynamic(), ov.Type.f32)
     model = ov.Model([ov.opset13.abs(audio)], [audio], "nameless")
-    folder = place / "nameless"
-    write_engine(
-        folder, tiny.folder, lambda into: ov.save_model(model, into / openvino.NETWORK), {"backend": "openvino"}
-    )
+    folder = write_foreign(place / "nameless", tiny, "openvino", lambda into: ov.save_model(model, into / "model.xml"))
     with pytest.raises(StableQuantError, match=r"model\.xml: a network of .* of None axes, not of a recogniser's"):
         load_engine(folder, 1)
 
 
 @pytest.mark.parametrize("where", ["initializer", "node", "branch"])
 def test_a_graph_that_reads_weights_from_elsewhere_is_refused(place, tiny, where):
-    (place / "outside/weights").write_bytes(b"\0" * 64)
+    (place / "outside/weights").write_bytes(b"\0" * 64)  # beside the engine's folder is outside
     weight = TensorProto(name="weight", data_type=TensorProto.FLOAT, dims=[16])
     onnx.external_data_helper.set_external_data(_filled(weight), "../outside/weights")
     add = helper.make_node("Add", ["input_values", "weight"], ["logits"])
@@ -422,17 +500,12 @@ def test_a_graph_that_reads_weights_from_elsewhere_is_refused(place, tiny, where
     wanted = helper.make_tensor("wanted", TensorProto.BOOL, [], [True])
     initializers = [weight] if where == "initializer" else [wanted]
     graph = helper.make_graph(nodes[where], "g", values[:1], values[1:], initializers)
-    folder = place / f"external-{where}"
-    folder.mkdir()
     content = helper.make_model(graph).SerializeToString()
-    write_engine(
-        folder / "engine",
-        tiny.folder,
-        lambda into: (into / "model.onnx").write_bytes(content) and None,
-        {"backend": "onnxruntime"},
+    folder = write_foreign(
+        place / f"external-{where}", tiny, "onnxruntime", lambda into: (into / "model.onnx").write_bytes(content)
     )
-    with pytest.raises(StableQuantError, match="weights from another file"):
-        onnxruntime.load(folder / "engine", 1)
+    with pytest.raises(StableQuantError, match=r"model\.onnx: it reads weights from another file; do not trust it"):
+        load_engine(folder, 1)
 
 
 def test_json_as_deep_as_no_stack_is_refused(place):

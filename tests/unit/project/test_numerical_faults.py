@@ -1,36 +1,47 @@
 """What happens to numbers that break arithmetic: refused by name, or a defined and finite result."""
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 import pytest
 import soundfile
 import torch
-from conftest import Recogniser, calibrate, tiny_model, write_tiny_checkpoint
+from conftest import Calibrated, Loaded, calibrate, tiny_model, write_tiny_checkpoint
 
-from stablequant.corpora.list_utterances import Utterance
+from stablequant.corpora.utterance import Utterance
+from stablequant.engines.evaluate_engine import recognise
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.errors import StableQuantError
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.ctc.decoding import Recognition
-from stablequant.recognisers.ctc.export_onnx import export_onnx
+from stablequant.recognisers.ctc.export_onnx import export_logits
+from stablequant.recognisers.family import Recognised
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.search.probe_layer import probe_layers
-from stablequant.search.recognise_reference import Split
+from stablequant.search.probe_layer import Probe, probe_layers
 from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
+from stablequant.search.split import Split, check_finite
 from stablequant.storage.files import checksum
+from stablequant.storage.onnx_graph import save_graph
 
 RATE = 16_000
 
 
-def split_of(recogniser, folder, recordings: dict[str, np.ndarray]) -> Split:
+def split_of(folder: Path, recordings: dict[str, np.ndarray]) -> Split:
     """A calibration set of these recordings, one utterance in a batch."""
     utterances = []
     for name, samples in recordings.items():
         path = folder / f"{name}.wav"
         soundfile.write(path, samples, RATE, subtype="FLOAT")
         utterances.append(Utterance(name, str(path), len(samples), "a", checksum(path)))
-    return Split(utterances, [[u] for u in utterances], recogniser.front_end, {})
+    return Split(utterances, [[u] for u in utterances], RATE)
+
+
+def probe(calibrated: Calibrated, layers: list[str]) -> list[Probe]:
+    """Each layer quantized to its largest values."""
+    recogniser, calibration = calibrated.recogniser, calibrated.calibration
+    return probe_layers(recogniser, calibrated.modules, layers, calibrated.largest, calibration, 0.25)
 
 
 def all_finite(ranges: dict) -> bool:
@@ -45,26 +56,29 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, value, place):
     weights = model.get_parameter(place if place.startswith("lm_head") else f"hubert.{place}")
     weights.data.view(-1)[3] = value
     model.save_pretrained(tmp_path / "source")
-    with pytest.raises(StableQuantError, match="weights that are not finite numbers; take an intact checkpoint"):
+    with pytest.raises(StableQuantError, match="the weights contain NaN or infinity; take an intact checkpoint"):
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_outputs_that_are_not_finite_are_refused_and_never_decoded(tiny, tmp_path, value):
-    (utterance,) = split_of(tiny, tmp_path, {"a": np.ones(RATE)}).utterances
-    logits = np.zeros((1, 49, 32), dtype=np.float32)
-    logits[0, 20, 5] = value
-    with pytest.raises(StableQuantError, match=r"a\.wav: what the network makes of it are no finite numbers"):
-        Recognition(tiny.front_end.vocabulary).add([utterance], logits)
+    batch = split_of(tmp_path, {"whole": np.ones(RATE), "broken": np.ones(RATE)}).utterances
+    logits = np.zeros((2, 49, 32), dtype=np.float32)
+    logits[1, 20, 5] = value
+    refused = r"broken\.wav: the network's output contains NaN or infinity; take an intact checkpoint"
+    with pytest.raises(StableQuantError, match=refused):
+        check_finite(batch, [Recognised("A", rows) for rows in logits])
+    with pytest.raises(StableQuantError, match=refused):
+        recognise(tiny.decoder(lambda _: {"logits": logits}), [batch], RATE, "test")
 
 
 def test_weights_that_overflow_are_refused_in_the_first_pass(tiny, tmp_path):
     """Finite weights whose products are not."""
     model = tiny_model()
     model.hubert.encoder.layers[0].feed_forward.intermediate_dense.weight.data.fill_(3e38)
-    split = split_of(tiny, tmp_path, {"noise": np.random.default_rng(0).normal(size=RATE) / 10})
+    split = split_of(tmp_path, {"noise": np.random.default_rng(0).normal(size=RATE) / 10})
     with pytest.raises(StableQuantError, match="the recogniser's activations: not finite numbers"):
-        calibrate(tiny, model, split, tmp_path)
+        calibrate(tiny.recogniser(model), split, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -78,16 +92,14 @@ def test_weights_that_overflow_are_refused_in_the_first_pass(tiny, tmp_path):
     ids=lambda recordings: "-".join(recordings),
 )
 def test_silence_and_constants_are_quantized_to_finite_numbers_as_the_engine_does(tiny, tmp_path, recordings):
-    split = split_of(tiny, tmp_path, recordings)
-    calibrated = calibrate(tiny, tiny.model, split, tmp_path, recentre=True, split_audio=True)
+    split = split_of(tmp_path, recordings)
+    calibrated = calibrate(tiny.recogniser(), split, tmp_path, Preparation(recentre=True, split_audio=True))
     ranges = {name: mse_range(histogram, 99.9) for name, histogram in calibrated.prepared.items()}
     assert all_finite(ranges) and all_finite(calibrated.largest)
-    outcomes = probe_layers(
-        calibrated.stages, tiny.modules, ["cnn01", "head"], calibrated.largest, calibrated.calibration, 0.25
-    )
+    outcomes = probe(calibrated, ["cnn01", "head"])
     assert all(np.isfinite([o.wer, o.degradation, o.divergence]).all() for o in outcomes)
-    export_onnx(tiny.model, tiny.modules, tmp_path / "fp32.onnx")
-    insert_qdq(tmp_path / "fp32.onnx", tiny.modules, ranges, {}, tmp_path / "int8.onnx")
+    save_graph(export_logits(tiny.model, tiny.modules, shortest=400), tmp_path / "fp32.onnx")
+    insert_qdq({"model": tmp_path / "fp32.onnx"}, tiny.modules, ranges, {}, {"model": tmp_path / "int8.onnx"})
     options = ort.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = ort.InferenceSession(tmp_path / "int8.onnx", options, providers=["CPUExecutionProvider"])
@@ -111,27 +123,21 @@ def test_a_channel_that_never_speaks_is_harmless(tmp_path):
     block.output_dense.weight.data[3] = 0  # and an output that reads nothing: its scale would be 0
     model.save_pretrained(tmp_path / "source")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
-    recogniser = Recogniser.load(tmp_path / "checkpoint")
-    split = split_of(recogniser, tmp_path, {"noise": np.random.default_rng(0).normal(size=RATE) / 10})
-    calibrated = calibrate(recogniser, recogniser.model, split, tmp_path, recentre=True)
-    layers = ["transformer01"]
-    (outcome,) = probe_layers(
-        calibrated.stages, recogniser.modules, layers, calibrated.largest, calibrated.calibration, 0.25
-    )
+    recogniser = Loaded.load(tmp_path / "checkpoint").recogniser()
+    split = split_of(tmp_path, {"noise": np.random.default_rng(0).normal(size=RATE) / 10})
+    (outcome,) = probe(calibrate(recogniser, split, tmp_path, Preparation(recentre=True)), ["transformer01"])
     assert np.isfinite(outcome.divergence)
     assert outcome.divergence < 1, "the rest of the layer suffers"
 
 
 def test_where_every_cut_off_is_worse_than_none_the_layer_is_not_clipped(tiny, tmp_path):
     """Clipping is made harmful by cut-offs that leave next to nothing of the layer's input."""
-    split = split_of(tiny, tmp_path, {str(i): np.random.default_rng(i).normal(size=RATE) / 10 for i in range(3)})
-    calibrated = calibrate(tiny, tiny.model, split, tmp_path)
-    (probed,) = probe_layers(
-        calibrated.stages, tiny.modules, ["transformer02"], calibrated.largest, calibrated.calibration, 0.25
-    )
+    split = split_of(tmp_path, {str(i): np.random.default_rng(i).normal(size=RATE) / 10 for i in range(3)})
+    calibrated = calibrate(tiny.recogniser(), split, tmp_path)
+    (probed,) = probe(calibrated, ["transformer02"])
     row = {"layer": "transformer02", "kind": "transformer", **vars(probed)}
     tried = search_percentile(
-        calibrated.stages, calibrated.of("transformer02"), calibrated.prepared, [20.0, 5.0], calibrated.calibration
+        calibrated.recogniser, calibrated.of("transformer02"), calibrated.prepared, [20.0, 5.0], calibrated.calibration
     )
     assert min(c.outcome.divergence for c in tried) > probed.divergence
     whole = unclipped([row], "transformer02")

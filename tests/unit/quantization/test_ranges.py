@@ -7,6 +7,8 @@ from distributions import NAMES, draw, histogram_of
 from pytorch_quantization.calib import MaxCalibrator
 from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
 
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import entropy_amax, full_range, percentile_amax, percentile_range
 
 
@@ -78,3 +80,30 @@ def test_magnitudes_give_ranges_around_0():
     for found in (full_range(histogram), percentile_range(histogram, 99.0)):
         assert found.centre == 0
         assert found.low == -found.high == -found.amax
+
+
+def test_entropy_and_percentile_of_few_bins_by_hand():
+    """Up to 128 bins there is nothing to merge: all that was seen is taken."""
+    few = Histogram(np.arange(1, 129), 0.5, 63.9)
+    assert entropy_amax(few) == 63.9
+    counts = np.zeros(200, dtype=np.int64)
+    counts[:2] = 10
+    assert entropy_amax(Histogram(counts, 0.5, 99.9)) == 100.0, "of equals the widest"
+    quarters = Histogram(np.array([1, 1, 1, 1]), 0.5, 1.9)
+    assert [percentile_amax(quarters, p) for p in (100, 75, 50, 25, 1)] == [1.9, 1.0, 0.5, 0.5, 0.5]
+    assert percentile_range(quarters, 75) == Range.symmetric(1.0)
+    split = Histogram(quarters.counts, 0.5, 1.9, split=True)
+    assert percentile_range(split, 75) == Range.symmetric(1.0, split=True)
+    assert full_range(split) == Range.symmetric(1.9, split=True)
+
+
+def test_ends_of_signed_bins_by_hand():
+    """A tenth of the values in each bin from -2 to 3, in bins of a half."""
+    histogram = Histogram(np.ones(10, dtype=np.int64), 0.5, 2.9, first=-4)
+    assert full_range(histogram) == Range(-2.0, 2.9)
+    assert percentile_range(histogram, 100) == Range(-2.0, 2.9)
+    assert percentile_range(histogram, 70) == Range(-1.5, 2.5), "15 % may lie beyond either end, a bin holds 10 %"
+    assert percentile_range(histogram, 50) == Range(-1.0, 2.0)
+    assert percentile_range(histogram, 99) == Range(-2.0, 2.9)
+    below = Histogram(np.ones(4, dtype=np.int64), 0.5, 1.8, first=-4)
+    assert full_range(below) == Range(-1.8, 0.0), "the farther end exactly"

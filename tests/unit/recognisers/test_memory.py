@@ -51,7 +51,8 @@ def test_the_shortest_audio_is_the_first_that_gives_a_frame_by_transformers_form
 def test_a_network_takes_the_shortest_audio_and_no_less(config, expected):
     """In the convolutions themselves, which refuse audio that is shorter than their kernel."""
     depth = len(config.get("conv_kernel", range(7)))
-    model = tiny_model(conv_dim=(16,) * depth, feat_extract_norm="layer", **config)  # a group norm takes no single value
+    layer_norm = {"feat_extract_norm": "layer"}  # a group norm takes no single value
+    model = tiny_model(conv_dim=(16,) * depth, **config, **layer_norm)
     settings = model.config.to_dict()
     assert shortest_samples(settings) == expected
     with torch.inference_mode():
@@ -90,11 +91,18 @@ def test_the_front_end_says_the_shortest_audio_of_its_own_convolutions(tmp_path)
         {"conv_stride": 5},
         {"conv_kernel": ["10", 3, 3, 3, 3, 2, 2]},
         {"conv_stride": [[5], 2, 2, 2, 2, 2, 2]},
+        {"conv_kernel": [10.5, 3, 3, 3, 3, 2, 2]},
+        {"conv_kernel": [-10_000, 3, 3, 3, 3, 2, 2]},
+        {"conv_kernel": [0] * 7},
+        {"conv_kernel": [10**7, 3, 3, 3, 3, 2, 2]},  # no audio would be long enough, no memory large enough to pad it
+        {"conv_kernel": [float("nan"), 3, 3, 3, 3, 2, 2]},
     ],
 )
 def test_damaged_convolutions_are_refused_by_the_files_name(tmp_path, changes):
     file = write_config(tmp_path, **changes)
-    with pytest.raises(StableQuantError, match=r"config\.json: not a recogniser's configuration .*; restore the file"):
+    with pytest.raises(
+        StableQuantError, match=r"config\.json: not a recogniser's (configuration .*|sizes); restore the"
+    ):
         read_shortest_samples(file)
     with pytest.raises(StableQuantError, match=r"config\.json: not a recogniser's"):
         read_front_end(tmp_path)

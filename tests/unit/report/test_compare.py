@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from stablequant.engines.evaluate_engine import EVALUATED, compare
+from stablequant.engines.folder import EVALUATED
+from stablequant.report.compare import compare
 
 BUILT = {"size_bytes": 40, "onnx_bytes": 50, "float_layers": 3, "arithmetic": "float32"}
 JUDGED = {"status": EVALUATED, "errors": [1, 0], "words": [4, 6], "audio_seconds": 8.0, "wall_seconds": 2.0}

@@ -1,4 +1,4 @@
-"""Stored activations of the demo's recogniser: the same answers with and without, never used where they do not belong."""
+"""Stored activations of the demo: the same answers with and without, and never used where they do not belong."""
 
 import copy
 from dataclasses import replace
@@ -39,9 +39,8 @@ def search(calibrated: Calibrated, layer: str) -> list[dict]:
 
 
 def probes(calibrated: Calibrated, layers: list[str]) -> list:
-    return probe_layers(
-        calibrated.recogniser, calibrated.modules, layers, calibrated.largest, calibrated.calibration, 0.25
-    )
+    recogniser, calibration = calibrated.recogniser, calibrated.calibration
+    return probe_layers(recogniser, calibrated.modules, layers, calibrated.largest, calibration, 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def plain(demo, split, tmp_path_factory) -> Calibrated:
 def test_probes_and_searches_find_the_same_from_stored_activations_and_compute_less(
     demo, split, plain, tmp_path, cache_mb
 ):
-    kept = calibrate(demo.recogniser(), split, tmp_path, cache_mb)
+    kept = calibrate(demo.recogniser(), split, tmp_path, cache_mb=cache_mb)
     assert 0 < len(kept.calibration.activations.layers) < len(kept.recogniser.layers)
     assert sum(f.stat().st_size for f in (tmp_path / "activations").iterdir()) < cache_mb * 1.05e6
     for calibrated in (plain, kept):
@@ -77,7 +76,7 @@ def test_fp32_is_what_plain_recognition_hears(demo, split, plain):
 def test_half_precision_is_kept_where_no_hypothesis_changes_and_dropped_where_one_does(
     demo, split, plain, tmp_path, caplog
 ):
-    kept = calibrate(demo.recogniser(), split, tmp_path, 1000, half=True)
+    kept = calibrate(demo.recogniser(), split, tmp_path, cache_mb=1000, half=True)
     activations = kept.calibration.activations
     assert len(activations.layers) > 10
     for layer in activations.layers:
@@ -88,7 +87,7 @@ def test_half_precision_is_kept_where_no_hypothesis_changes_and_dropped_where_on
     layers[3].final_layer_norm.weight *= 1e6
     layers[3].final_layer_norm.bias *= 1e6
     with caplog.at_level("WARNING"):
-        dropped = calibrate(demo.recogniser(spiked), split, tmp_path, 1000, half=True)
+        dropped = calibrate(demo.recogniser(spiked), split, tmp_path, cache_mb=1000, half=True)
     place = dropped.recogniser.layers.index("transformer05")
     assert place not in dropped.calibration.activations.layers
     assert not (tmp_path / "activations/transformer05.safetensors").exists()
@@ -100,10 +99,8 @@ def test_reduced_precision_is_used_only_where_no_hypothesis_changes(demo, split,
     spiked = copy.deepcopy(demo.model)
     spiked.hubert.encoder.layers[3].final_layer_norm.weight *= 1e6  # beyond float16
     with caplog.at_level("WARNING"):
-        assert (
-            calibrate(demo.recogniser(spiked), split, tmp_path, precision="float16").calibration.reference.precision
-            == "float32"
-        )
+        refused = calibrate(demo.recogniser(spiked), split, tmp_path, precision="float16")
+    assert refused.calibration.reference.precision == "float32"
     assert "float16 changes a hypothesis" in caplog.text
     few = replace(split, batches=split.batches[:1], utterances=split.batches[0])
     found = calibrate(demo.recogniser(), few, tmp_path, precision="bfloat16").calibration.reference.precision
@@ -119,13 +116,14 @@ def test_reduced_precision_is_used_only_where_no_hypothesis_changes(demo, split,
 def test_nothing_is_kept_where_the_search_computes_in_reduced_precision(demo, split, tmp_path):
     """What is proven is that words recognised from the audio on stay the same, not from values kept in fp32."""
     few = replace(split, batches=split.batches[:1], utterances=split.batches[0])
-    assert calibrate(demo.recogniser(), few, tmp_path, 1000, precision="bfloat16").calibration.activations.layers == []
+    calibrated = calibrate(demo.recogniser(), few, tmp_path, cache_mb=1000, precision="bfloat16")
+    assert calibrated.calibration.activations.layers == []
 
 
 @pytest.fixture
 def kept(demo, split, tmp_path) -> Path:
     """Index of stored activations that belong to `split`."""
-    calibrate(demo.recogniser(), split, tmp_path, 8)
+    calibrate(demo.recogniser(), split, tmp_path, cache_mb=8)
     return tmp_path / "activations.json"
 
 
@@ -157,7 +155,7 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
 def test_what_was_kept_is_given_up_before_anything_else_is_written_in_its_place(demo, split, kept, monkeypatch):
     monkeypatch.setattr("stablequant.search.recognise_reference.loaded", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        calibrate(demo.recogniser(), split, kept.parent, 1000)
+        calibrate(demo.recogniser(), split, kept.parent, cache_mb=1000)
     assert not kept.exists()
 
 
@@ -167,8 +165,8 @@ def interrupt(*_):
 
 def test_too_small_a_budget_and_a_full_disk_are_told(demo, split, tmp_path, monkeypatch, caplog):
     with caplog.at_level("WARNING"):
-        calibrate(demo.recogniser(), split, tmp_path, 0.1)
+        calibrate(demo.recogniser(), split, tmp_path, cache_mb=0.1)
     assert "0.1 MB hold no layer's hidden values" in caplog.text
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5_000_000))
     with pytest.raises(StableQuantError, match=r"5 MB are free, .* take \d+ MB; free some, or lower 'disk_mb'"):
-        calibrate(demo.recogniser(), split, tmp_path, 1000)
+        calibrate(demo.recogniser(), split, tmp_path, cache_mb=1000)

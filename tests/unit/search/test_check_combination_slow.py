@@ -4,19 +4,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Calibrated, batches_of, calibrate
+from conftest import Calibrated, calibrate, split_in
 
+from stablequant.corpora.utterance import score
 from stablequant.quantization.int8 import QMAX, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
-from stablequant.recognisers.batches import load_batch
-from stablequant.recognisers.ctc.decoding import Recognition, divergence
 from stablequant.recognisers.operations import operation_of
+from stablequant.scoring.divergence import divergence
 from stablequant.search.check_combination import OTHERS, Choice, Combination, check_combination, step_table
-from stablequant.search.gather_percentiles import unrecovered_layers
-from stablequant.search.recognise_reference import Split
 from stablequant.search.trials import Experiment, Trial, run_trials
+
+pytestmark = pytest.mark.slow_unit
 
 GRID = [99.9, 99.0]
 SUSPECTS = ["cnn02", "head"]
@@ -37,14 +37,13 @@ def planted(demo) -> dict[str, RoundedWeight]:
 
 @pytest.fixture(scope="module")
 def calibrated(demo, demo_utterances, planted, tmp_path_factory) -> Calibrated:
-    few = demo_utterances[:12]
-    split = Split(few, batches_of(demo, few, 2e7), demo.front_end, {"checkpoint": "demo"})
-    return calibrate(demo, demo.model, split, tmp_path_factory.mktemp("calibrated"), rounded=planted)
+    split = split_in(demo, demo_utterances[:12])
+    return calibrate(demo.recogniser(), split, tmp_path_factory.mktemp("calibrated"), rounded=planted)
 
 
 @pytest.fixture(scope="module")
 def combination(calibrated) -> Combination:
-    return Combination(calibrated.stages, calibrated.modules, calibrated.prepared, calibrated.calibration)
+    return Combination(calibrated.recogniser, calibrated.modules, calibrated.prepared, calibrated.calibration)
 
 
 def by_hand(calibrated: Calibrated, choice: Choice) -> tuple[float, float]:
@@ -54,20 +53,19 @@ def by_hand(calibrated: Calibrated, choice: Choice) -> tuple[float, float]:
         m.activation: mse_range(calibrated.prepared[m.activation], choice.percentiles.get(m.layer, 100.0))
         for m in modules
     }
-    split = calibrated.calibration.split
-    recognition = Recognition(split.front_end.vocabulary)
-    nats, frames = 0.0, 0
-    model, planted = calibrated.stages.model, calibrated.calibration.rounded
+    split, recogniser = calibrated.calibration.split, calibrated.recogniser
+    hypotheses, nats, frames = {}, 0.0, 0
+    model, planted = recogniser.model, calibrated.calibration.rounded
     nearest = {m.module: quantize_weight(operation_of(model, m).weight.numpy()) for m in modules}
     weights = {name: torch.from_numpy(dequantized(*weight)) for name, weight in (nearest | dict(planted)).items()}
     with fake_quantized(model, modules, ranges, {}, weights), torch.inference_mode():
         for utterance in split.utterances:
-            audio = torch.from_numpy(load_batch([utterance], split.front_end))
-            rows = torch.log_softmax(calibrated.stages.model(audio).logits, dim=-1).numpy()
-            recognition.add([utterance], rows)
-            nats += divergence(calibrated.calibration.reference.log_posteriors[utterance.path], rows[0])
-            frames += len(rows[0])
-    return recognition.score(split.utterances).wer, nats / frames
+            logits = model(recogniser.load([utterance])["hidden"]).logits
+            (rows,) = torch.log_softmax(logits, dim=-1).numpy()
+            hypotheses[utterance.path] = recogniser.writing.vocabulary.decode(rows.argmax(axis=-1))
+            nats += divergence(calibrated.calibration.reference.log_posteriors[utterance.path], rows)
+            frames += len(rows)
+    return score(split.utterances, hypotheses).wer, nats / frames
 
 
 def test_variants_are_what_one_would_measure_by_hand(calibrated, combination):
@@ -86,11 +84,11 @@ def test_variants_are_what_one_would_measure_by_hand(calibrated, combination):
 
 def test_a_layer_alone_is_what_one_would_measure_by_hand(calibrated):
     """With the planted weights, which lie on other levels than the nearest."""
-    others = [name for name in calibrated.stages.names if name != "transformer03"]
+    others = [name for name in calibrated.recogniser.layers if name != "transformer03"]
     own = calibrated.of("transformer03")
     ranges = {m.activation: mse_range(calibrated.prepared[m.activation], 100.0) for m in own}
     trial = Trial(ranges, calibrated.calibration)
-    run_trials(calibrated.stages, [Experiment(own, [trial])], calibrated.calibration)
+    run_trials(calibrated.recogniser, [Experiment(own, [trial])], calibrated.calibration)
     wer, nats = by_hand(calibrated, Choice({}).without(others))
     assert trial.outcome().wer == pytest.approx(wer)
     assert trial.outcome().divergence == pytest.approx(nats, rel=1e-3)
@@ -120,7 +118,7 @@ def test_nothing_is_searched_together_where_each_was_searched(combination):
 
 
 def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_point(calibrated, combination):
-    model = calibrated.stages.model
+    model = calibrated.recogniser.model
     weights = {
         "cnn02": model.hubert.feature_extractor.conv_layers[1].conv.weight.numel(),
         "head": model.lm_head.weight.numel(),
@@ -152,11 +150,3 @@ def test_quantized_layers_stay_so_where_the_config_says_so(combination):
     choice, steps = check_combination(combination, Choice({}), GRID, [], -100, 10, keep_float=False)
     assert not choice.float_layers
     assert {step.step for step in steps} == {"searched together", "all layers", "without", "searched again"}
-
-
-def test_unrecovered_are_those_above_the_threshold_at_their_best():
-    table = pd.DataFrame(
-        [("a", 99.9, False, 0.1), ("a", 99.0, True, 0.3), ("b", 99.9, True, 0.25), ("b", 99.0, False, 0.9)],
-        columns=["layer", "percentile", "best", "degradation"],
-    )
-    assert unrecovered_layers(table, 0.25) == ["a"]

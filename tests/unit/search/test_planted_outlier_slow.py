@@ -14,17 +14,18 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import PROJECT, Calibrated, Recogniser, batches_of, calibrate, write_tiny_checkpoint
+from conftest import PROJECT, Calibrated, Loaded, calibrate, split_in, write_tiny_checkpoint
 
-from stablequant.corpora.list_utterances import Utterance
+from stablequant.corpora.utterance import Utterance
 from stablequant.quantization.histograms import WHOLE
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.racing import Racing
-from stablequant.search.recognise_reference import Split
 from stablequant.search.search_percentile import Candidate, mark_best, search_percentile
 from stablequant.search.select_layers import select_layers
 from stablequant.search.trials import Outcome
 from stablequant.storage.files import checksum
+
+pytestmark = pytest.mark.slow_unit
 
 THRESHOLD = 0.25
 PRODUCER, VICTIM = 2, "cnn04"  # index of the convolution that spikes, and the layer that reads it
@@ -57,14 +58,14 @@ def frame_classes(letters: str, tokens: list[str], frames: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def recogniser(tmp_path_factory) -> Recogniser:
+def trained(tmp_path_factory) -> Loaded:
     """Every tone a word of one letter, spelled frame by frame."""
     folder = tmp_path_factory.mktemp("tones")
     write_tiny_checkpoint(folder, conv_dim=(32,) * 7)
-    trained = Recogniser.load(folder)
-    tokens = trained.front_end.vocabulary.tokens
+    loaded = Loaded.load(folder)
+    tokens = loaded.front_end.vocabulary.tokens
     draw = np.random.default_rng(0)
-    model = trained.model.requires_grad_(True)
+    model = loaded.model.requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for step in range(STEPS):
         optimizer.param_groups[0]["lr"] = 3e-3 * min(1, step / 20, (STEPS - step) / 60)
@@ -77,7 +78,7 @@ def recogniser(tmp_path_factory) -> Recogniser:
         loss.backward()
         optimizer.step()
     model.requires_grad_(False)
-    return trained
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +97,12 @@ def utterances(tmp_path_factory) -> list[Utterance]:
 def probe(calibrated: Calibrated, layers: list[str]) -> list[Outcome]:
     """Each layer quantized to its largest values."""
     return probe_layers(
-        calibrated.stages, calibrated.modules, layers, calibrated.largest, calibrated.calibration, THRESHOLD
+        calibrated.recogniser, calibrated.modules, layers, calibrated.largest, calibrated.calibration, THRESHOLD
     )
 
 
 def selected(calibrated: Calibrated) -> set[str]:
-    layers = calibrated.stages.names
+    layers = calibrated.recogniser.layers
     rows = [{"layer": n, "kind": "", **vars(o)} for n, o in zip(layers, probe(calibrated, layers), strict=True)]
     table = select_layers(rows, THRESHOLD)
     return set(table.loc[table["selected"], "layer"])
@@ -128,13 +129,11 @@ def planted(model: torch.nn.Module, height: float) -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def experiments(recogniser, utterances, tmp_path_factory) -> dict[str, Calibrated]:
+def experiments(trained, utterances, tmp_path_factory) -> dict[str, Calibrated]:
     spikes = {"plain": 0, "spiked": 200, "spiked more": 400}
-    split = Split(utterances, batches_of(recogniser, utterances, 1e7), recogniser.front_end, {})
-    return {
-        name: calibrate(recogniser, planted(recogniser.model, height), split, tmp_path_factory.mktemp("planted"))
-        for name, height in spikes.items()
-    }
+    split = split_in(trained, utterances, 1e7)
+    models = {name: trained.recogniser(planted(trained.model, height)) for name, height in spikes.items()}
+    return {name: calibrate(model, split, tmp_path_factory.mktemp("planted")) for name, model in models.items()}
 
 
 def test_fp32_recognises_and_does_not_see_the_spike(experiments):
@@ -156,7 +155,7 @@ def test_the_selection_gains_exactly_the_layer_behind_it_and_the_search_heals_it
     assert after == before | {VICTIM}
     (maximum,) = probe(spiked, [VICTIM])
     assert maximum.degradation > 10, "MAX calibration did not fail"
-    candidates = search_percentile(spiked.stages, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
+    candidates = search_percentile(spiked.recogniser, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
     best = next(c for c in mark_best(candidates) if c.best)
     (unspiked,) = probe(plain, [VICTIM])
     assert best.outcome.degradation <= max(unspiked.degradation, 0) + THRESHOLD
@@ -164,12 +163,12 @@ def test_the_selection_gains_exactly_the_layer_behind_it_and_the_search_heals_it
 
 def test_racing_finds_the_same_and_hears_less(experiments):
     spiked, racing = experiments["spiked"], Racing(confidence=0.95, seed=0)
-    shared = (spiked.stages, spiked.modules, [VICTIM], spiked.largest, spiked.calibration, THRESHOLD)
+    shared = (spiked.recogniser, spiked.modules, [VICTIM], spiked.largest, spiked.calibration, THRESHOLD)
     (raced,) = probe_layers(*shared, racing)
     assert raced.degradation > THRESHOLD
     assert raced.above is True
     assert None in raced.errors
-    shared = (spiked.stages, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
+    shared = (spiked.recogniser, spiked.of(VICTIM), spiked.histograms, GRID, spiked.calibration)
     candidates = search_percentile(*shared, racing)
     heard = sum(error is not None for candidate in candidates for error in candidate.outcome.errors)
     assert heard < 0.8 * len(GRID) * len(raced.errors)
@@ -180,7 +179,7 @@ def test_racing_finds_the_same_and_hears_less(experiments):
 
 def test_racing_takes_no_cut_off_before_it_is_known_to_beat_what_was_measured_before(experiments):
     spiked, racing = experiments["spiked"], Racing(confidence=0.95, seed=0)
-    shared, clipping = (spiked.stages, spiked.of(VICTIM), spiked.histograms), GRID[-1]
+    shared, clipping = (spiked.recogniser, spiked.of(VICTIM), spiked.histograms), GRID[-1]
     spoilt, healed = search_percentile(*shared, [WHOLE, clipping], spiked.calibration)
     assert sum(spoilt.outcome.errors) > sum(healed.outcome.errors) + 10
 

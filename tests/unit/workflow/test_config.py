@@ -7,7 +7,7 @@ import yaml
 from conftest import PROJECT
 
 from stablequant.errors import StableQuantError
-from stablequant.workflow.config import validate_config
+from stablequant.workflow.config import resolve_config, validate_config
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 SCHEMA = PROJECT / "config.schema.yaml"
@@ -38,6 +38,13 @@ def test_the_defaults_are_valid():
         (["engines"], ["openvno"], "openvno"),
         (["device"], "gpu", "'device'.*where the search runs"),
         (["models"], {"a/b": CONFIG["models"]["demo"]}, "a/b"),
+        (["models", "demo", "layers"], {"cnn": 7, "transformer": 6}, "'models: demo: layers'.*there is no such key"),
+        (["models", "demo", "procedure"], "original", "'models: demo: procedure'.*'original' is not one of"),
+        (["procedure"], "original", "'procedure'.*'original' is not one of"),
+        (["recentre"], True, "'recentre'.*True is not of type 'object'"),
+        (["split_audio"], {}, "'split_audio'.*'enabled' is a required property"),
+        (["rounding", "enabled"], "yes", "'rounding: enabled'.*'yes' is not of type 'boolean'"),
+        (["equalisation", "exponent"], 1.5, "'equalisation: exponent'.*greater than the maximum"),
     ],
 )
 def test_faults_are_named(path, value, named):
@@ -50,3 +57,24 @@ def test_every_key_of_the_schema_is_described():
     for key, entry in schema["properties"].items():
         assert entry["description"], key
     assert set(schema["required"]) == set(CONFIG)
+
+
+def test_a_model_that_an_overlay_sets_to_null_is_left_out():
+    config = changed(["models", "other"], None)
+    resolve_config(config, SCHEMA)
+    assert config == CONFIG
+
+
+@pytest.mark.parametrize("key", ["checkpoint", "calibration", "evaluation", "audio_root"])
+def test_librispeech_in_a_path_is_its_folder(tmp_path, key):
+    config = changed(["models", "demo", key], "{librispeech}/part") | {"librispeech": str(tmp_path)}
+    resolve_config(config, SCHEMA)
+    assert config["models"]["demo"] == CONFIG["models"]["demo"] | {key: f"{tmp_path}/part"}
+
+
+def test_librispeech_that_is_not_there_is_named_with_how_to_fetch_it(tmp_path):
+    config = changed(["models", "demo", "evaluation"], "{librispeech}/part") | {"librispeech": str(tmp_path / "no")}
+    with pytest.raises(StableQuantError, match=r"'librispeech': the folder '.*/no' does not exist; .*--config librisp"):
+        resolve_config(config, SCHEMA)
+    config["models"]["demo"]["evaluation"] = "tsv/demo-evaluation.tsv"
+    resolve_config(config, SCHEMA)

@@ -1,4 +1,4 @@
-"""What is told of the machine."""
+"""The name of the machine's CPU."""
 
 import platform
 
@@ -11,7 +11,7 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\n\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (CORE.format(0) + CORE.format(1), "2 cores of AMD EPYC (family 25, model 17)"),
         ("model name\t: ARMv7\n", "1 cores of ARMv7"),
@@ -19,6 +19,6 @@ ARM = "processor\t: 0\nBogoMIPS\t: 50.00\nCPU implementer\t: 0x41\n\n"
         ("", platform.processor() or "an unknown CPU"),
     ],
 )
-def test_the_cpu_is_told_with_what_tells_kinds_of_one_name_apart(tmp_path, text, told):
+def test_the_cpu_has_its_cores_its_name_and_its_family(tmp_path, text, expected):
     (tmp_path / "cpuinfo").write_text(text)
-    assert processor(tmp_path / "cpuinfo") == told
+    assert processor(tmp_path / "cpuinfo") == expected

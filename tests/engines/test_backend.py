@@ -1,0 +1,313 @@
+"""What all backends have in common: one interface, and clear refusals."""
+
+import inspect
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import openvino as ov
+import pytest
+from conftest import Loaded
+from graphs import build, export, logits_of, quantize_graph, ranges_of_noise
+from onnx import TensorProto, helper
+from openvino import opset13 as ops
+
+from stablequant.engines import onnxruntime, openvino
+from stablequant.engines.backend import BACKENDS, Backend, backend_named
+from stablequant.engines.build_engine import Order, build_engine
+from stablequant.engines.folder import PRECISION, read_engine
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.engines.precision import FLOAT32, INT8
+from stablequant.engines.running import Stopwatch, load_engine, max_batch, reason_not_run
+from stablequant.engines.tensors import check_tensors
+from stablequant.errors import StableQuantError
+from stablequant.quantization.int8 import Range
+from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
+from stablequant.recognisers.family import QuantizedModule, Signature, Tensor
+from stablequant.storage.files import read_table
+
+METHODS = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]
+ON_CPU = [name for name, known in BACKENDS.items() if not known.gpu_runs]
+
+
+@pytest.fixture(scope="module")
+def graph(tiny, tmp_path_factory) -> Path:
+    """Of the tiny recogniser in INT8."""
+    folder = tmp_path_factory.mktemp("graph")
+    fp32 = export(tiny, folder / "fp32.onnx")
+    return quantize_graph(fp32, tiny.modules, ranges_of_noise(tiny, tiny.modules), {}, folder / "int8.onnx")
+
+
+@pytest.fixture(scope="module", params=ON_CPU)
+def engine(request, tiny, graph) -> Path:
+    return build(tiny, graph, graph.parent / request.param, request.param)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_has_the_whole_interface(name):
+    backend = backend_named(name, "test")
+    assert sorted(["build", "check", "load", "max_batch", "precisions", "reason_not_run", "version"]) == METHODS
+    for method in METHODS:
+        asked = inspect.signature(getattr(Backend, method)).parameters
+        offered = inspect.signature(getattr(backend, method)).parameters
+        assert list(offered) == list(asked)[1:], f"{method} takes other arguments"  # without self
+
+
+def test_every_cpu_engine_answers_what_it_is_asked(tiny, engine):
+    name = engine.name
+    description, backend = read_engine(engine), backend_named(engine.name, engine)
+    assert (description["backend"], description["method"], description["float_layers"]) == (name, "int8", 0)
+    assert description["version"] == backend.version()
+    assert description["size_bytes"] > 0
+    assert backend.check(description)
+    assert backend.reason_not_run(description) is None
+    assert reason_not_run(engine) is None
+    assert max_batch(engine) == backend.max_batch(description) == math.inf
+    runs = backend.precisions(engine, description, tiny.modules)
+    assert runs.keys() == {m.module for m in tiny.modules}
+    assert set(runs.values()) <= {INT8, FLOAT32}
+    table = read_table(engine / PRECISION)
+    assert dict(zip(table["module"], table["runs"], strict=True)) == runs
+    assert set(table["requested"]) == {INT8}
+
+
+def test_every_cpu_engine_recognises(engine):
+    networks, arithmetic = load_engine(engine, threads=1)
+    clock = Stopwatch()
+    (network,) = clock.timing(networks).values()
+    assert networks.keys() == {GRAPH}
+    assert arithmetic in (INT8, FLOAT32)
+    found = logits_of(network, np.random.default_rng(0).standard_normal((3, 16_000), dtype=np.float32))
+    assert found.shape == (3, 49, 32)
+    assert np.isfinite(found).all()
+    assert clock.seconds > 0
+
+
+def test_a_tuned_backend_that_needs_a_gpu_to_run_says_so(tiny, graph, tmp_path):
+    backend = backend_named("tensorrt-rtx", "test")
+    settings = {"compute_capabilities": ["8.6"], "max_samples": 64_000, "max_batch": 2, "timing_cache": ""}
+    order = Order("tensorrt-rtx", "int8", settings, [16_000], [])
+    assert build_engine(order, graph, tiny.folder, tiny.modules, tmp_path / "engine") > 100_000
+    description = read_engine(tmp_path / "engine")
+    assert backend.check(description)
+    assert backend.max_batch(description) == max_batch(tmp_path / "engine") == 2
+    assert backend.precisions(tmp_path / "engine", description, tiny.modules) == {}
+    assert read_table(tmp_path / "engine" / PRECISION)["runs"].isna().all()
+    if backend.reason_not_run(description):
+        with pytest.raises(StableQuantError, match=str(reason_not_run(tmp_path / "engine"))):
+            load_engine(tmp_path / "engine", threads=1)
+
+
+def test_an_unknown_backend_is_refused_with_those_known(tiny, graph, engine, tmp_path):
+    with pytest.raises(StableQuantError, match=r"^place: an engine of 'abacus'; known are openvino, onnxruntime, "):
+        backend_named("abacus", "place")
+    order = Order("abacus", "int8", {}, [], [])
+    with pytest.raises(StableQuantError, match="config key 'engines': an engine of 'abacus'"):
+        build_engine(order, graph, tiny.folder, tiny.modules, tmp_path / "engine")
+    assert not (tmp_path / "engine").exists()
+    copy = edited(engine, tmp_path / "copy", backend="abacus")
+    for ask in (reason_not_run, max_batch, lambda folder: load_engine(folder, 1)):
+        with pytest.raises(StableQuantError, match=r"engine\.json: an engine of 'abacus'"):
+            ask(copy)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_engines_missing_package_is_named(tiny, engine, tmp_path, backend):
+    copy = edited(engine, tmp_path / "engine", backend=backend)
+    code = (
+        f"import sys; sys.modules['{backend}'] = None\n"
+        "from pathlib import Path\nfrom stablequant.engines.running import load_engine\n"
+        "load_engine(Path(sys.argv[1]), 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, copy], capture_output=True, text=True, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert f"engine.json: {backend}'s engine needs the package {backend} " in last
+    assert last.endswith(f"run: pip install {backend}")
+
+
+def edited(engine: Path, copy: Path, **changes) -> Path:
+    """A copy of an engine whose engine.json says something else."""
+    shutil.copytree(engine, copy)
+    described = json.loads((copy / "engine.json").read_text()) | changes
+    (copy / "engine.json").write_text(json.dumps(described))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not readable as JSON"),
+        ('{"backend": "openvino"', "not readable as JSON"),
+        ("[]", "not an engine's description"),
+        ("{}", "not an engine's description"),
+        ('{"backend": 1}', "not an engine's description"),
+        ('{"backend": "openvino", "floating": "int4"}', "not an engine's description"),
+        ('{"backend": "tensorrt-rtx"}', "not an engine's description"),
+        ('{"backend": "tensorrt", "compute_capabilities": [], "version": "1"}', "not an engine's description"),
+        (
+            '{"backend": "tensorrt", "compute_capabilities": [], "version": "1", "profile": {"samples": [1, 2, 3]}}',
+            "not an engine's description",
+        ),
+        (
+            '{"backend": "tensorrt", "compute_capabilities": [], "version": "1", "profile": {"batch": [1, 2]}}',
+            "not an engine's description",
+        ),
+        (
+            '{"backend": "tensorrt", "compute_capabilities": [8], "version": "1", "profile": {"batch": [1, 1, 2]}}',
+            "not an engine's description",
+        ),
+        (
+            '{"backend": "tensorrt", "compute_capabilities": [], "version": 1, "profile": {"batch": [1, 1, 2]}}',
+            "not an engine's description",
+        ),
+    ],
+)
+def test_a_damaged_description_is_refused(engine, tmp_path, content, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(engine, copy)
+    (copy / "engine.json").write_text(content)
+    for ask in (reason_not_run, max_batch, lambda folder: load_engine(folder, 1)):
+        with pytest.raises(StableQuantError, match=rf"engine\.json: {message}"):
+            ask(copy)
+
+
+def test_a_missing_description_is_refused(engine, tmp_path):
+    shutil.copytree(engine, tmp_path / "copy")
+    (tmp_path / "copy/engine.json").unlink()
+    with pytest.raises(StableQuantError, match=r"engine\.json: not readable as JSON"):
+        load_engine(tmp_path / "copy", 1)
+
+
+TWO = Signature(
+    inputs={"audio": Tensor(("batch", "samples")), "tokens": Tensor(("batch", "length"), "int64")},
+    outputs={"logits": Tensor(("batch", "length", "classes"))},
+    warm_up={"batch": 1, "samples": 400, "length": 1},
+)
+
+
+def test_a_networks_tensors_must_be_those_of_its_signature():
+    audio, tokens, logits = ({"audio"}, 2), ({"x", "tokens"}, 2), ({"logits"}, 3)
+    check_tensors(TWO, [audio, tokens], [logits], Path("model.xml"))
+    check_tensors(TWO, [tokens, audio], [logits], Path("model.xml"))  # by name, in any order
+    wrong = {
+        "inputs and outputs swapped": ([logits], [audio, tokens]),
+        "an input as an output": ([audio, logits], [tokens]),
+        "one missing": ([audio], [logits]),
+        "one too many": ([audio, tokens, ({"mask"}, 2)], [logits]),
+        "another name": ([audio, ({"words"}, 2)], [logits]),
+        "no name": ([audio, (set(), 2)], [logits]),
+        "another rank": ([audio, tokens], [({"logits"}, 2)]),
+        "an open rank": ([audio, tokens], [({"logits"}, None)]),
+    }
+    for what, (inputs, outputs) in wrong.items():
+        with pytest.raises(StableQuantError) as refused:
+            check_tensors(TWO, inputs, outputs, Path("model.xml"))
+        assert str(refused.value).startswith("model.xml: a network of "), what
+        assert "not of a recogniser's audio and tokens and logits; build the engine again" in str(refused.value), what
+
+
+def test_one_tensor_twice_does_not_stand_for_two():
+    with pytest.raises(StableQuantError):
+        check_tensors(TWO, [({"audio"}, 2), ({"audio"}, 2)], [({"logits"}, 3)], Path("model.xml"))
+
+
+def test_swapped_inputs_and_outputs_are_refused_by_the_engines(tmp_path):
+    """A network that takes logits and gives audio: the same names and axes on the wrong sides."""
+    logits = ops.parameter([-1, -1, -1], np.float32, name=OUTPUT)
+    audio = ops.reduce_sum(logits, ops.constant([2]))
+    audio.output(0).set_names({INPUT})
+    ov.save_model(ov.Model([audio], [logits], "swapped"), tmp_path / "swapped.xml")
+    with pytest.raises(StableQuantError, match=r"swapped\.xml: a network of logits of 3 axes, input_values of 2 axes"):
+        openvino.load_network(tmp_path / "swapped.xml", SIGNATURE, 1)
+
+    axes = onnx.numpy_helper.from_array(np.array([2]), "axes")
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", [OUTPUT, "axes"], [INPUT], keepdims=0)],
+        "swapped",
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["b", "f", "c"])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["b", "f"])],
+        [axes],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "s.onnx")
+    with pytest.raises(StableQuantError, match=r"s\.onnx: a network of logits of 3 axes, input_values of 2 axes"):
+        onnxruntime.load_network(tmp_path / "s.onnx", SIGNATURE, 1)
+
+
+class TestTwoGraphs:
+    """Quantizers placed into a recogniser of two graphs, of which one module is in both."""
+
+    MODULES = (
+        QuantizedModule("shared", "shared", "first.shared", "shared"),
+        QuantizedModule("encoder", "encoder", "only.encoder", "encoder"),
+        QuantizedModule("decoder", "decoder", "only.decoder", "decoder"),
+    )
+    RANGES = {name: Range.symmetric(3.0) for name in ("shared", "encoder", "decoder")}  # noqa: RUF012
+
+    @pytest.fixture
+    def sources(self, tmp_path) -> dict[str, Path]:
+        return {
+            "encoder": self.product(tmp_path / "fp32.onnx", ["first.shared", "only.encoder"]),
+            "decoder": self.product(tmp_path / "fp32.decoder.onnx", ["first.shared", "only.decoder"]),
+        }
+
+    @staticmethod
+    def product(path: Path, names: list[str]) -> Path:
+        """A chain of products with the nodes' ``names``, 4 features wide."""
+        draw = np.random.default_rng(0)
+        nodes, weights = [], []
+        for number, name in enumerate(names):
+            weight = draw.standard_normal((4, 4), dtype=np.float32)
+            weights.append(onnx.numpy_helper.from_array(weight, f"w{number}"))
+            nodes.append(helper.make_node("MatMul", [f"v{number}", f"w{number}"], [f"v{number + 1}"], name=name))
+        ends = [helper.make_tensor_value_info(f"v{end}", TensorProto.FLOAT, ["n", 4]) for end in (0, len(names))]
+        graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], weights)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), path)
+        return path
+
+    def insert(self, sources: dict[str, Path], modules: tuple[QuantizedModule, ...]) -> dict[str, onnx.GraphProto]:
+        destinations = {name: path.with_name(f"int8.{path.name}") for name, path in sources.items()}
+        insert_qdq(sources, modules, self.RANGES, {}, destinations)
+        return {name: onnx.load(path).graph for name, path in destinations.items()}
+
+    @staticmethod
+    def quantized(graph: onnx.GraphProto) -> set[str]:
+        """Nodes whose input and weight pass a DequantizeLinear, with INT8 weights."""
+        producers = {output: node for node in graph.node for output in node.output}
+        constants = {c.name: c.data_type for c in graph.initializer}
+        return {
+            node.name
+            for node in graph.node
+            if node.op_type == "MatMul"
+            and all(name in producers and producers[name].op_type == "DequantizeLinear" for name in node.input)
+            and constants[producers[node.input[1]].input[0]] == TensorProto.INT8
+        }
+
+    def test_a_module_is_quantized_in_each_graph_that_has_it(self, sources):
+        graphs = self.insert(sources, self.MODULES)
+        assert self.quantized(graphs["encoder"]) == {"first.shared", "only.encoder"}
+        assert self.quantized(graphs["decoder"]) == {"first.shared", "only.decoder"}
+        graphs = self.insert(sources, self.MODULES[:1])
+        assert self.quantized(graphs["encoder"]) == self.quantized(graphs["decoder"]) == {"first.shared"}
+
+    def test_a_graph_without_any_module_stays_as_it_is(self, sources):
+        graphs = self.insert(sources, self.MODULES[2:])
+        assert self.quantized(graphs["encoder"]) == set()
+        assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in graphs["encoder"].node}
+        assert self.quantized(graphs["decoder"]) == {"only.decoder"}
+
+    def test_a_module_that_no_graph_has_is_refused(self, sources):
+        gone = QuantizedModule("shared", "shared", "only.gone", "shared")
+        with pytest.raises(ValueError, match=r"no node computes \['only\.gone'\]"):
+            self.insert(sources, (*self.MODULES, gone))
+        with pytest.raises(ValueError, match=r"no node computes \['only\.decoder'\]"):
+            self.insert({"encoder": sources["encoder"]}, self.MODULES)
+
+
+def test_the_tiny_recognisers_own_graph_lacks_no_module(tiny: Loaded, graph):
+    named = {node.name for node in onnx.load(graph).graph.node}
+    assert {m.module for m in tiny.modules} <= named

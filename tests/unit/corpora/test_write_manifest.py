@@ -1,0 +1,50 @@
+"""Manifests of a folder of audio, by one command."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, write_speech
+from listing import expected, listed, write_librispeech
+
+from stablequant.corpora.write_manifest import manifest_of
+
+
+@pytest.fixture
+def speech(tmp_path) -> list[Path]:
+    return write_librispeech(tmp_path)
+
+
+def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "stablequant.corpora.write_manifest", *map(str, arguments)]
+    environment = {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_one_command_makes_the_manifests_of_librispeech(tmp_path, speech):
+    write_speech(tmp_path / "LibriSpeech/test-clean", tmp_path / "unused.tsv", 3, "evaluation")
+    (tmp_path / "LibriSpeech/README.TXT").write_text("as in the real one")
+    done = write_manifests(tmp_path / "LibriSpeech", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "tsv/dev-clean.tsv: 4 utterances\ntsv/test-clean.tsv: 3 utterances\n"
+    assert sorted(listed(tmp_path / "tsv/dev-clean.tsv")) == sorted(expected(speech))
+    assert (tmp_path / "tsv/test-clean.tsv").read_text().startswith(f"{tmp_path}/LibriSpeech/test-clean\n")
+    done = write_manifests(tmp_path / "LibriSpeech/dev-clean", "--into", "elsewhere", folder=tmp_path)
+    assert (tmp_path / "elsewhere/dev-clean.tsv").read_text() == (tmp_path / "tsv/dev-clean.tsv").read_text()
+
+
+def test_a_faulty_corpus_is_named_and_nothing_is_written(tmp_path, speech):
+    speech[1].write_bytes(b"not audio")
+    done = write_manifests(tmp_path / "LibriSpeech", "--into", "new", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"{speech[1]}: damaged or not audio")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+    assert "no audio" in write_manifests(tmp_path / "tsv", folder=tmp_path).stderr
+    assert "not a directory" in write_manifests(tmp_path / "absent", folder=tmp_path).stderr
+
+
+def test_the_manifest_of_a_folder_is_fairseqs():
+    written = manifest_of(Path("resources/demo/speech/evaluation"))
+    assert written == (PROJECT / "tsv/demo-evaluation.tsv").read_text()

@@ -1,0 +1,157 @@
+"""INT8 simulated in torch."""
+
+import numpy as np
+import pytest
+import torch
+from fake_recogniser import MODULES, WEIGHTS, FakeRecogniser, posteriors_by_hand, songs
+
+from stablequant.quantization.int8 import Range, dequantized, quantize_weight
+from stablequant.quantization.simulation import (
+    fake_quantize_activation,
+    fake_quantize_input,
+    fake_quantized,
+    fake_quantized_weights,
+)
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (-1.0, 1.001)])
+def test_a_range_around_its_own_centre_keeps_the_signs_of_small_values_and_its_ends_to_a_step(low, high):
+    chosen = Range(low, high)
+    step = chosen.scale
+    values = torch.tensor([-0.9 * step, -1e-3 * step, 1e-3 * step, 0.9 * step, low, high])
+    found = fake_quantize_input(values, chosen)
+    assert found[:4].tolist() == pytest.approx([-step / 2, -step / 2, step / 2, step / 2], rel=1e-3)
+    assert (found[4:] - values[4:]).abs().max() <= 1.01 * step
+
+
+def test_a_symmetric_range_lies_around_0_which_is_a_level():
+    assert Range.symmetric(3.0).centre == 0
+    assert fake_quantize_input(torch.tensor([0.001]), Range.symmetric(3.0)).item() == 0
+
+
+def test_a_split_range_has_the_steps_of_16_bits_and_clamps_like_any_other():
+    chosen = Range.symmetric(3.0, split=True)
+    values = torch.linspace(-3, 3, 10_001)
+    coarse = fake_quantize_input(values, Range.symmetric(3.0))
+    found = fake_quantize_input(values, chosen)
+    assert chosen.rest_scale == pytest.approx(chosen.scale / 254)
+    assert (coarse - values).abs().max() > 0.4 * chosen.scale
+    assert (found - values).abs().max() <= 0.51 * chosen.rest_scale
+    assert fake_quantize_input(torch.tensor([5.0]), chosen).item() == pytest.approx(3.0, abs=chosen.scale)
+
+
+def test_activations_are_quantized_as_torch_does():
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 3
+    before = values.clone()
+    for scale in (0.01, 0.0371, 1.0):
+        expected = torch.fake_quantize_per_tensor_affine(values, scale, 0, -128, 127)
+        assert torch.allclose(fake_quantize_activation(values, scale), expected, atol=1e-6)
+    halves = torch.tensor([0.5, 1.5, -0.5, -2.5])
+    assert fake_quantize_activation(halves, 1.0).tolist() == [0, 2, 0, -2]
+    assert torch.equal(values, before), "the input was changed in place"
+
+
+def posteriors(recogniser: FakeRecogniser) -> np.ndarray:
+    (samples,) = recogniser.audio.values()
+    (found,) = recogniser.recognise({"hidden": torch.from_numpy(samples[None])}, 0, recogniser.context([len(samples)]))
+    return found.log_posteriors
+
+
+def test_only_the_named_modules_are_quantized_and_only_inside_the_block():
+    recogniser = FakeRecogniser(songs(1))
+    model, chosen = recogniser.model, [m for m in MODULES if m.layer == "mix"]
+    exact = posteriors(recogniser)
+    ranges = dict.fromkeys({m.activation for m in chosen}, Range.symmetric(3.0))
+    with fake_quantized(model, chosen, ranges, {}, fake_quantized_weights(model, chosen, {})):
+        rough = posteriors(recogniser)
+        for module in MODULES:
+            inside = model.get_submodule(module.module).weight.numpy()
+            levels = inside.reshape(len(inside), -1) * 127 / np.abs(inside).reshape(len(inside), -1).max(1)[:, None]
+            assert np.allclose(levels, levels.round(), atol=1e-3) == (module in chosen), module.module
+            assert np.array_equal(inside, WEIGHTS[module.module]) != (module in chosen)
+    assert not np.array_equal(rough, exact)
+    assert np.array_equal(posteriors(recogniser), exact)
+    for name, weight in WEIGHTS.items():
+        assert np.array_equal(model.get_submodule(name).weight.numpy(), weight)
+
+
+def test_an_error_inside_the_block_leaves_no_trace():
+    recogniser = FakeRecogniser(songs(1))
+    exact = posteriors(recogniser)
+    weights = fake_quantized_weights(recogniser.model, MODULES, {})
+    with (
+        pytest.raises(KeyError),
+        fake_quantized(recogniser.model, MODULES, {"front": Range.symmetric(1.0)}, {}, weights),
+    ):
+        raise AssertionError("the ranges of the others are missing")
+    assert np.array_equal(posteriors(recogniser), exact)
+
+
+def test_input_is_rounded_and_clamped_as_an_engine_does():
+    """What `deep` reads has levels from -128 to 127 of its scale."""
+    recogniser, (module,) = FakeRecogniser(songs(1)), [m for m in MODULES if m.layer == "deep"]
+    seen = []
+    int8 = fake_quantized_weights(recogniser.model, [module], {})
+    with fake_quantized(recogniser.model, [module], {"deep": Range.symmetric(0.127)}, {}, int8):
+        handle = recogniser.model.deep.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        posteriors(recogniser)
+        handle.remove()
+    levels = seen[0] / 0.001
+    assert torch.allclose(levels, levels.round(), atol=1e-3)
+    assert levels.min().item() == pytest.approx(-128)
+    assert levels.max().item() == pytest.approx(127)
+
+
+def test_what_autocast_reduced_is_quantized_in_float32():
+    layer = torch.nn.Linear(3, 2)
+    model = torch.nn.ModuleDict({"deep": layer}).requires_grad_(False)
+    (module,) = [m for m in MODULES if m.layer == "deep"]
+    weights = {"deep": torch.ones(2, 3)}
+    values = torch.tensor([[1.0, 0.3, -2.0]])
+    with fake_quantized(model, [module], {"deep": Range.symmetric(1.27)}, {}, weights):
+        found = layer(values.bfloat16())
+    assert found.dtype == torch.float32
+    assert found.numpy() - layer.bias.numpy() == pytest.approx(np.full((1, 2), 1 + 0.3 - 1.28), abs=1e-5)
+
+
+def test_the_whole_recogniser_computes_what_numpy_does_with_the_same_numbers():
+    """Activations divided by channel scales, ranges of all kinds, and weights that were rounded before."""
+    recogniser = FakeRecogniser(songs(1))
+    (samples,) = recogniser.audio.values()
+    read: dict[str, np.ndarray] = {}
+    exact = posteriors_by_hand(samples, read=read)
+    draw = np.random.default_rng(1)
+    scales = {name: draw.uniform(0.5, 2, len(v)).astype(np.float32) for name, v in read.items() if name != "front"}
+    reached = {name: np.abs(values).max() for name, values in read.items()}
+    ranges = {name: Range.symmetric(0.8 * amax) for name, amax in reached.items()}
+    ranges |= {name: Range(-0.4 * reached[name], 0.9 * reached[name]) for name in ("deep", "head")}
+    ranges["front"] = Range.symmetric(reached["front"], split=True)
+    planted = quantize_weight(WEIGHTS["mix.out"] * scales["mix.out"])
+    planted = np.clip(planted[0] + draw.integers(-9, 10, planted[0].shape), -127, 127).astype(np.int8), planted[1]
+
+    def quantizer(name: str):
+        divisor, chosen = scales.get(name, np.ones(1))[:, None].astype(np.float64), ranges[name]
+
+        def quantize(values: np.ndarray) -> np.ndarray:
+            moved = values / divisor - chosen.centre
+            rounded = np.clip(np.rint(moved / chosen.scale), -128, 127) * chosen.scale
+            if chosen.split:
+                rounded += np.clip(np.rint((moved - rounded) / chosen.rest_scale), -128, 127) * chosen.rest_scale
+            return rounded + chosen.centre
+
+        return quantize
+
+    weights = {}
+    for module in MODULES:
+        weight = WEIGHTS[module.module]
+        if module.activation in scales:
+            wide = scales[module.activation]
+            wide = wide.reshape(3, 2)[np.arange(6) // 2, :, None] if module.module == "near" else wide[None]
+            weight = weight * wide
+        weights[module.module] = dequantized(*quantize_weight(weight))
+    weights["mix.out"] = planted[0] * planted[1][:, None]
+    expected = posteriors_by_hand(samples, activations={name: quantizer(name) for name in read}, weights=weights)
+    found = fake_quantized_weights(recogniser.model, MODULES, scales, {"mix.out": planted})
+    with fake_quantized(recogniser.model, MODULES, ranges, scales, found):
+        assert posteriors(recogniser) == pytest.approx(expected, abs=0.02)
+    assert np.abs(expected - exact).max() > 1

@@ -1,0 +1,95 @@
+"""Checkpoints on the hub, served on loopback over HTTP.
+
+Each runs in a process of its own, because the hub's address is read when its library is imported.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import torch_network, write_tiny_checkpoint
+from hub import serving
+from transformers import AutoModelForCTC
+
+from stablequant.recognisers.wav2vec2.loading import load_model
+
+IMPORT = """
+import sys
+from pathlib import Path
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+import_checkpoint('owner/tiny', Path(sys.argv[1]))
+"""
+DOWNLOAD = """
+import json
+from stablequant.recognisers.download_checkpoint import download_checkpoint
+print(json.dumps(download_checkpoint({!r})))
+"""
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    folder = tmp_path / "source"
+    write_tiny_checkpoint(folder)
+    (folder / "tf_model.h5").write_bytes(b"of no use here")
+    return folder
+
+
+def use_pickled_weights(source: Path) -> None:
+    torch.save(AutoModelForCTC.from_pretrained(source).state_dict(), source / "pytorch_model.bin")
+    (source / "model.safetensors").unlink()
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
+def test_a_checkpoint_on_the_hub_is_imported(source, tmp_path, weights):
+    if weights.endswith(".bin"):
+        use_pickled_weights(source)
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(IMPORT, tmp_path / "imported")
+        assert done.returncode == 0, done.stderr
+        assert f"/owner/tiny/resolve/{hub.revision}/{weights}" in hub.requested
+        assert not [path for path in hub.requested if path.endswith(".h5")]
+    audio = {"input_values": np.random.default_rng(0).standard_normal((2, 16_000), dtype=np.float32)}
+    expected = torch_network(AutoModelForCTC.from_pretrained(source).eval())(audio)["logits"]
+    assert np.abs(torch_network(load_model(tmp_path / "imported"))(audio)["logits"] - expected).max() < 1e-5
+
+
+def test_safetensors_are_preferred_to_pickled_weights(source):
+    (source / "pytorch_model.bin").write_bytes(b"of no use here")
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/tiny"))
+        assert done.returncode == 0, done.stderr
+        assert not [path for path in hub.requested if path.endswith(".bin")]
+
+
+@pytest.mark.parametrize("identifier", ["owner/tiny", "owner/tiny@main"])
+def test_the_exact_revision_the_size_and_the_config_are_what_the_hub_gave(source, identifier):
+    """Worked by hand from the files that the hub serves; the file that is not downloaded does not count."""
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format(identifier))
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["source"] == f"owner/tiny@{hub.revision}"
+    assert found["bytes"] == sum(file.stat().st_size for file in source.iterdir() if file.suffix != ".h5")
+    assert found["config"] == json.loads((source / "config.json").read_text())
+
+
+def test_a_name_that_the_hub_does_not_know_is_refused(source):
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/absent"))
+    assert done.returncode == 1
+    assert "StableQuantError: owner/absent: the hub does not give it" in done.stderr
+
+
+@pytest.mark.parametrize("content", [None, "[]", "{"])
+def test_a_repository_without_a_readable_config_is_refused(source, content):
+    (source / "config.json").unlink()
+    if content is not None:
+        (source / "config.json").write_text(content)
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/tiny"))
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "StableQuantError" in last
+    assert "config.json: " in last

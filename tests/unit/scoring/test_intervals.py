@@ -1,0 +1,79 @@
+"""The interval of the degradation against worked cases and a plain bootstrap."""
+
+import numpy as np
+import pytest
+
+from stablequant.scoring.intervals import RESAMPLES, degradation_interval
+from stablequant.scoring.word_errors import WordErrors
+
+
+def errors(*values: int) -> WordErrors:
+    return WordErrors(np.array(values), np.full(len(values), 10))
+
+
+def test_the_same_loss_everywhere_is_certain():
+    low, high = degradation_interval(errors(*[2] * 50), errors(*[1] * 50), seed=0)
+    assert low == high == pytest.approx(10.0)
+
+
+def test_interval_has_the_width_of_the_mean_of_a_coin():
+    """100 utterances of 10 words, half of them one word worse: 5 points, standard error 0.5 points."""
+    low, high = degradation_interval(errors(*[1, 0] * 50), errors(*[0] * 100), seed=0)
+    assert low == pytest.approx(5 - 1.96 * 0.5, abs=0.1)
+    assert high == pytest.approx(5 + 1.96 * 0.5, abs=0.1)
+
+
+def test_interval_is_paired_and_seeded():
+    """What both get wrong alike does not widen it; the same seed gives the same interval."""
+    noise = np.random.default_rng(1).integers(0, 9, 80)
+    base = WordErrors(noise, np.full(80, 10))
+    same = WordErrors(noise.copy(), np.full(80, 10))
+    assert degradation_interval(same, base, seed=3) == (0, 0)
+    worse = WordErrors(noise + np.arange(80) % 2, np.full(80, 10))
+    assert degradation_interval(worse, base, seed=3) == degradation_interval(worse, base, seed=3)
+    uneven = WordErrors(noise, np.arange(10, 90))
+    assert degradation_interval(worse, uneven, seed=3) != degradation_interval(worse, uneven, seed=4)
+
+
+def test_words_are_drawn_along_with_their_errors():
+    """Half of the utterances have one word, which is lost, the others 99 and lose none.
+
+    A resample with k of the n short ones loses k of k + 99 (n - k) words. With k binomial, the interval's ends are
+    those of k, by the normal approximation 50 -+ 1.96 * 5 of 100. Without drawing the words it would be k of 5,000.
+    """
+    words = np.array([1, 99] * 50)
+    lost = WordErrors(np.array([1, 0] * 50), words)
+    low, high = degradation_interval(lost, WordErrors(np.zeros(100, dtype=int), words), seed=0)
+    expected = [100 * k / (k + 99 * (100 - k)) for k in (50 - 9.8, 50 + 9.8)]
+    assert [low, high] == pytest.approx(expected, rel=0.04)
+
+
+def test_a_plain_bootstrap_agrees():
+    """Utterance by utterance in Python, with other random numbers."""
+    draw = np.random.default_rng(5)
+    words = draw.integers(1, 60, 12)
+    before, after = draw.binomial(words, 0.1), draw.binomial(words, 0.2)
+    points = []
+    for _ in range(4000):
+        chosen = draw.choice(12, size=12)
+        points.append(100 * sum(after[i] - before[i] for i in chosen) / sum(words[i] for i in chosen))
+    found = degradation_interval(WordErrors(after, words), WordErrors(before, words), seed=0)
+    assert found == pytest.approx(np.quantile(points, [0.025, 0.975]), abs=0.7)
+
+
+def test_many_utterances_are_resampled_in_parts(monkeypatch):
+    """As many resamples as ever, though memory has room for three at once."""
+    draws = []
+
+    class Generator:
+        def integers(self, high: int, size: tuple[int, int]) -> np.ndarray:
+            draws.append((high, size))
+            return np.zeros(size, dtype=int)
+
+    monkeypatch.setattr("stablequant.scoring.intervals.CHUNK", 16)
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Generator())
+    assert degradation_interval(errors(1, 0, 0, 0, 0), errors(0, 0, 0, 0, 0), seed=0) == (10, 10)
+    assert {size[1] for _, size in draws} == {5}
+    assert {high for high, _ in draws} == {5}
+    assert sum(size[0] for _, size in draws) == RESAMPLES
+    assert max(size[0] for _, size in draws) == 3

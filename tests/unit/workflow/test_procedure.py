@@ -1,0 +1,70 @@
+"""Which steps a procedure adds to the paper's."""
+
+import copy
+
+import pytest
+import yaml
+from conftest import PROJECT
+
+from stablequant.workflow.config import validate_config
+from stablequant.workflow.procedure import Combination, Equalisation, Procedure, Rounding, read_procedure
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+STEPS = ("recentre", "split_audio", "equalisation", "rounding", "combination")
+EXTENDED = Procedure(
+    recentre=True,
+    split_audio=True,
+    equalisation=Equalisation(exponent=0.5, percentile=99.0, audio_seconds=7),
+    rounding=Rounding(audio_seconds=8),
+    combination=Combination(audio_seconds=9, suspects=2),
+)
+
+
+def config(*enabled: str) -> dict:
+    """A valid config with settings of its own, in which these steps are enabled and the others are not."""
+    changed = copy.deepcopy(CONFIG)
+    changed["equalisation"] |= {"exponent": 0.5, "percentile": 99.0, "audio_seconds": 7}
+    changed["rounding"] |= {"audio_seconds": 8}
+    changed["combination"] |= {"audio_seconds": 9, "suspects": 2}
+    for step in STEPS:
+        changed[step]["enabled"] = step in enabled
+    validate_config(changed, PROJECT / "config.schema.yaml")
+    return changed
+
+
+@pytest.mark.parametrize("enabled", [(), STEPS, ("recentre",), ("rounding", "combination")])
+def test_the_papers_procedure_has_no_added_step_whatever_the_blocks_say(enabled):
+    found = read_procedure(config(*enabled), "paper")
+    assert found == Procedure(recentre=False, split_audio=False, equalisation=None, rounding=None, combination=None)
+
+
+def test_the_extended_procedure_has_every_step_that_is_enabled():
+    assert read_procedure(config(*STEPS), "extended") == EXTENDED
+
+
+def test_the_extended_procedure_without_an_enabled_step_is_the_papers():
+    assert read_procedure(config(), "extended") == Procedure()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_is_not_enabled_is_missing_and_the_others_are_there(step):
+    found = read_procedure(config(*(other for other in STEPS if other != step)), "extended")
+    for other in STEPS:
+        expected = getattr(EXTENDED, other) if other != step else getattr(Procedure(), other)
+        assert getattr(found, other) == expected
+    assert not getattr(found, step)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_alone_is_enabled_stands_alone(step):
+    found = read_procedure(config(step), "extended")
+    for other in STEPS:
+        assert getattr(found, other) == getattr(EXTENDED if other == step else Procedure(), other)
+
+
+def test_the_config_is_left_as_it_is():
+    given = config(*STEPS)
+    before = copy.deepcopy(given)
+    read_procedure(given, "extended")
+    read_procedure(given, "paper")
+    assert given == before
