@@ -40,7 +40,7 @@ from simulated import measure_fp32, recognise_int8
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.collecting import Preparation
-from stablequant.quantization.histograms import WHOLE, Histogram
+from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import QMAX, scale_of
 from stablequant.quantization.int8_weights import load_rounded
 from stablequant.quantization.scaled import weight_of
@@ -131,13 +131,13 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
 
 def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
     """Half a step to either side of each searched layer's cut-off, and of what the others share."""
-    grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
-    halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < WHOLE else (a + b) / 2 for a, b in pairwise(grid)]
+    grid = sorted({UNCLIPPED, *CONFIG["percentiles"]}, reverse=True)
+    halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < UNCLIPPED else (a + b) / 2 for a, b in pairwise(grid)]
     choice, tries = subject.choice, 0
     searched = list(subject.searched.percentiles)
     others = [layer for layer in subject.recogniser.layers if layer not in searched]
     for group in [*([layer] for layer in searched), others]:
-        percentile = choice.percentiles.get(group[0], WHOLE)
+        percentile = choice.percentiles.get(group[0], UNCLIPPED)
         place = grid.index(percentile)
         near = [percentile, *halves[max(place - 1, 0) : place + 1]]
         choice = best_of(subject, choice, group, near, audio_seconds)
@@ -148,7 +148,7 @@ def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
 def one_by_one(subject: Subject, names: Sequence[str], audio_seconds: float) -> tuple[Choice, int]:
     """A cut-off for each of ``names``, layers or activations, in their order; those to come are as the run chose."""
     choice = subject.choice
-    grid = sorted({WHOLE, *CONFIG["percentiles"]}, reverse=True)
+    grid = sorted({UNCLIPPED, *CONFIG["percentiles"]}, reverse=True)
     for name in tqdm(names, desc="one by one"):
         choice = best_of(subject, choice, [name], grid, audio_seconds)
     return choice, len(names) * len(grid)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.quantization.histograms import WHOLE, load_histograms
+from stablequant.quantization.histograms import UNCLIPPED, load_histograms
 from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
 from stablequant.search.session import Settings, read_search
 from stablequant.storage.files import read_json, write_json
@@ -17,7 +17,7 @@ with job(snakemake.log[0]) as log:
         search.recogniser,
         search.modules,
         load_histograms(Path(snakemake.input.histograms)),
-        params.percentiles if known else [WHOLE, *params.percentiles],
+        params.percentiles if known else [UNCLIPPED, *params.percentiles],
         search.calibration,
         search.racing,
         known,

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from tqdm import tqdm
 
@@ -21,4 +21,5 @@ def progress(
     Without ``items`` the progress advances with each call of ``update``, up to ``total``.
     """
     interval = 0.5 if sys.stderr.isatty() else 20
-    return tqdm(items, desc=label, total=total, unit="it", mininterval=interval, maxinterval=interval)
+    bar: tqdm[Any] = tqdm(items, desc=label, total=total, unit="it", mininterval=interval, maxinterval=interval)
+    return bar

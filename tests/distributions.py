@@ -32,6 +32,14 @@ def histogram_of(values: np.ndarray, signed: bool = False) -> Histogram:
     return collector.histogram()
 
 
+def binned(values: np.ndarray, width: float, signed: bool = False) -> Histogram:
+    """A histogram of fewer bins, counted by NumPy."""
+    counted = values if signed else np.abs(values)
+    first, last = int(np.floor(counted.min() / width)) if signed else 0, int(np.ceil(counted.max() / width))
+    counts, _ = np.histogram(counted, bins=np.arange(first, last + 1) * width)
+    return Histogram(counts, width, float(np.abs(values).max()), first if signed else None)
+
+
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """Normal values, float64."""
     return np.random.default_rng(seed).standard_normal(shape)

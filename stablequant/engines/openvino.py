@@ -91,8 +91,8 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
     """The network in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
 
     ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
-    warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all later
-    results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
+    warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all
+    later results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
 
     Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """

@@ -1,12 +1,12 @@
 """Convolutions next to layer norms as products over the last axis, for OpenVINO.
 
-A layer norm needs the channels last, a convolution needs them second. So a feature extractor with layer norms transposes
-its hidden values before and after each norm. If lengths are dynamic, OpenVINO really moves the values, twice per norm.
-This takes about a tenth of the time of an INT8 engine of HuBERT large (benchmarks/operations.py).
+A layer norm needs the channels last, a convolution needs them second. So a feature extractor with layer norms
+transposes its hidden values before and after each norm. If lengths are dynamic, OpenVINO really moves the values, twice
+per norm. This takes about a tenth of the time of an INT8 engine of HuBERT large (benchmarks/operations.py).
 
 A convolution without padding can be written as a product: for each frame, the ``kernel`` vectors that it reads are put
-side by side and multiplied by the weights. Then the whole feature extractor keeps the channels last. The numbers are the
-same except for the order of summation, and INT8 stays INT8.
+side by side and multiplied by the weights. Then the whole feature extractor keeps the channels last. The numbers are
+the same except for the order of summation, and INT8 stays INT8.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ TURN = [0, 2, 1]  # moves the channels from second to last, or back
 
 
 def channels_last(model: ov.Model) -> None:
-    """Change ``model`` in place: ``(batch, channels, frames)`` becomes ``(batch, frames, channels)`` if this saves time.
+    """Change ``model`` in place: ``(batch, channels, frames)`` becomes ``(batch, frames, channels)``.
 
-    It does in a network with layer norms behind convolutions. Other networks are not changed.
+    This saves time in a network with layer norms behind convolutions. Other networks are not changed.
     """
     nodes = model.get_ordered_ops()
     if not any(_is_turn(node) and _product_before(node.input_value(0).get_node()) for node in nodes):

@@ -226,8 +226,8 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
     if engine is None:
         raise StableQuantError(file, "damaged, or not a plan", "build it again")
     context = engine.create_execution_context()
-    stream: Any = torch.cuda.Stream
-    stream = stream()
+    create_stream: Any = torch.cuda.Stream  # its constructor has no types
+    stream = create_stream()
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         held = {name: torch.from_numpy(tensors[name]).cuda() for name in signature.inputs}

@@ -12,7 +12,7 @@ Axes = tuple[Collection[str], int | None]  # names of a tensor, and its number o
 
 
 def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequence[Axes], file: Path) -> None:
-    """Raise `StableQuantError` if the ``inputs`` and ``outputs`` of the network in ``file`` do not fit ``signature``."""
+    """Raise `StableQuantError` if ``inputs`` or ``outputs`` of the network in ``file`` do not fit ``signature``."""
     sides = ((inputs, signature.inputs), (outputs, signature.outputs))
     fit = [
         len(found) == len(wanted)

@@ -1,1 +1,1 @@
-"""The arithmetic of INT8: ranges, histograms, simulation, weights."""
+"""INT8 quantization: histograms, ranges, simulation and weights."""

@@ -1,4 +1,4 @@
-"""Gathering the histograms of all activations in one pass and in fixed memory."""
+"""Collect histograms of all activations in one pass, with fixed memory."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,18 +15,23 @@ from stablequant.recognisers.family import Context, QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
 
 BINS = 4096
-EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to here
+EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to this number
 
 
 @dataclass
 class HistogramCollector:
-    """Counts magnitudes into `BINS` bins; when a larger one comes, the range doubles and neighbouring bins merge.
+    """Counts magnitudes in `BINS` bins. If a value exceeds the range, the range doubles and pairs of bins are merged.
 
-    With ``signed`` it counts values with their signs, into as many bins on either side of 0. ``split`` is noted in the
-    histogram.
+    The first batch decides the width of the bins; later widths are this width times a power of two. Merging is exact.
+    The memory does not grow with the range.
 
-    Merging is exact, so the result depends on neither the range of the first batch alone nor the number of batches,
-    and a range that grows a million-fold needs no more memory.
+    Attributes
+    ----------
+    signed: whether values are counted with their signs, in `BINS` bins on each side of 0
+    split: stored in the histogram, see `stablequant.quantization.histograms.Histogram`
+    limit: upper end of the last bin; 0 while only zeros were counted
+    amax: largest magnitude so far
+    counts: int64 ``(BINS,)``, or ``(2 * BINS,)`` if signed
     """
 
     signed: bool = False
@@ -36,11 +41,11 @@ class HistogramCollector:
     counts: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self._zero = BINS if self.signed else 0  # the bin above 0
+        self._zero = BINS if self.signed else 0  # index of the first bin above 0
         self.counts = np.zeros(self._zero + BINS, dtype=np.int64)
 
     def collect(self, values: torch.Tensor) -> None:
-        """Count ``values`` (any shape)."""
+        """Count ``values`` (any shape); raise `StableQuantError` if they contain NaN or infinity."""
         magnitudes = values.detach().abs().flatten().float()
         counted = values.detach().flatten().float() if self.signed else magnitudes
         largest = magnitudes.max().item()
@@ -55,10 +60,11 @@ class HistogramCollector:
             self.counts[self._zero] += counted.numel()
             return
         lowest = -self.limit if self.signed else 0
-        for part in counted.split(EXACT_COUNTS):
+        for part in torch.split(counted, EXACT_COUNTS):
             self.counts += torch.histc(part, len(self.counts), lowest, self.limit).long().cpu().numpy()
 
     def _widen(self, largest: float) -> None:
+        """Double the range until it contains ``largest``."""
         if self.limit == 0:
             self.limit = largest
             return
@@ -68,7 +74,7 @@ class HistogramCollector:
         self.counts, self.limit = merged, self.limit * 2.0**doublings
 
     def histogram(self) -> Histogram:
-        """What was counted, without the empty bins past the outermost values."""
+        """The histogram of what was counted so far, without empty bins at its ends."""
         if self.limit == 0:
             return Histogram(self.counts[self._zero :][:1].copy(), 0.0, 0.0, 0 if self.signed else None, self.split)
         used = np.flatnonzero(self.counts)
@@ -78,11 +84,12 @@ class HistogramCollector:
 
 
 class Collectors(dict[str, HistogramCollector]):
-    """Collectors by activation name. ``context``, where set, tells what of a batch is padding and does not count."""
+    """Collectors by activation name. Set ``context`` for each batch, so that its padding is not counted."""
 
     context: Context | None = None
 
     def histograms(self) -> dict[str, Histogram]:
+        """Histograms by activation name."""
         return {name: collector.histogram() for name, collector in self.items()}
 
 
@@ -92,9 +99,9 @@ class Preparation:
 
     Attributes
     ----------
-    channel_scales: what channels are divided by, float32 ``(channels,)`` by activation
-    recentre: whether the range may lie around another centre than 0, wherever no zeros are padded
-    split_audio: whether the audio is quantized as two numbers, a coarse one and what it leaves
+    channel_scales: divisors of the channels, float32 ``(channels,)`` by activation name
+    recentre: whether the centre of a range may differ from 0, for operations without zero padding
+    split_audio: whether the audio is quantized as two numbers: a coarse one and its rounding error
     """
 
     channel_scales: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -103,7 +110,7 @@ class Preparation:
 
     @property
     def changes_anything(self) -> bool:
-        """Whether any activation is quantized otherwise than as it is."""
+        """Whether any activation is changed before it is quantized."""
         return bool(self.channel_scales) or self.recentre or self.split_audio
 
 
@@ -111,10 +118,10 @@ class Preparation:
 def collecting(
     model: torch.nn.Module, modules: Iterable[QuantizedModule], preparation: Preparation | None = None
 ) -> Iterator[Collectors]:
-    """Collectors fed by every forward pass of ``model`` inside the block.
+    """Collectors that count the inputs of ``modules`` in every forward pass of ``model`` inside the block.
 
-    With ``preparation`` activations are divided by their channel scales first, signs are kept where the range may lie
-    around another centre than 0, and audio that is to be quantized as two numbers is marked so.
+    With ``preparation``, activations are divided by their channel scales first. Signs are counted if the centre of the
+    range may differ from 0. The histogram of audio that will be quantized as two numbers has ``split`` set.
     """
     chosen = preparation or Preparation()
     collectors = Collectors()
@@ -131,7 +138,7 @@ def collecting(
 
         def hook(
             operation: Operation,
-            inputs: tuple,
+            inputs: tuple[torch.Tensor, ...],
             module: QuantizedModule = module,
             factor: torch.Tensor | None = factor,
         ) -> None:
@@ -150,7 +157,10 @@ def collecting(
 def unpadded(
     values: torch.Tensor, module: QuantizedModule, operation: Operation, context: Context | None
 ) -> Iterable[torch.Tensor]:
-    """What enters ``operation``, ``values`` ``(utterances, ...)``, without padding: as it is, or row by row."""
+    """The input ``values`` of ``operation`` without padding.
+
+    It is one tensor ``(utterances, ...)`` if nothing is padded, otherwise one tensor per utterance.
+    """
     if context is None or not context.padded:
         return [values]
     time_axis = 1 - channel_axis(operation)  # of one utterance's two axes

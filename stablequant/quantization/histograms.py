@@ -1,4 +1,4 @@
-"""Histograms of activations: of their magnitudes, or of the values with their signs."""
+"""Histograms of activations: of their magnitudes, or of their values with signs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +8,20 @@ from safetensors.numpy import save_file
 
 from stablequant.storage.files import read_tensors, replacing
 
-WHOLE = 100.0  # percentile that cuts nothing off
+UNCLIPPED = 100.0  # percentile that cuts nothing off
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each magnitude, or each value with its sign, was seen.
+    """How often each magnitude, or each value with its sign, occurred.
 
     Attributes
     ----------
-    counts: int64 ``(bins,)``; bin i holds what lies from ``(first + i) * width`` to ``(first + i + 1) * width``
-    width: width of one bin, in the unit of the activation
-    amax: the largest magnitude seen, exactly
-    first: number of the first bin, counted from 0; None where magnitudes are counted, which start there
-    split: whether the activation is to be quantized as two numbers, see `stablequant.quantization.int8.Range`
+    counts: int64 ``(bins,)``; bin i counts the values from ``(first + i) * width`` to ``(first + i + 1) * width``
+    width: width of a bin, in the unit of the activation
+    amax: the exact largest magnitude
+    first: index of the first bin; bin 0 begins at the value 0; None if magnitudes are counted
+    split: whether the activation will be quantized as two numbers, see `stablequant.quantization.int8.Range`
     """
 
     counts: np.ndarray
@@ -37,18 +37,20 @@ class Histogram:
 
     @property
     def start(self) -> int:
-        """Number of the first bin, counted from 0."""
+        """Index of the first bin; bin 0 begins at the value 0."""
         return self.first or 0
 
     @property
     def edges(self) -> np.ndarray:
-        """float64 ``(bins + 1,)``, ascending."""
+        """Edges of the bins, float64 ``(bins + 1,)``, ascending."""
         return np.arange(len(self.counts) + 1) * self.width + self.start * self.width
 
 
 def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
-    """Write histograms by activation: tensors ``{activation}/counts``, ``/width``, ``/amax``, and, where a histogram
-    has them, ``/first`` and ``/split``."""
+    """Write histograms by activation name.
+
+    The tensors are ``{activation}/counts``, ``/width`` and ``/amax``, and ``/first`` and ``/split`` if they are set.
+    """
     tensors = {}
     for name, histogram in histograms.items():
         tensors[f"{name}/counts"] = histogram.counts
@@ -63,7 +65,7 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
 
 
 def load_histograms(path: Path) -> dict[str, Histogram]:
-    """Read what `save_histograms` wrote; raise `StableQuantError` where the file is damaged."""
+    """Read what `save_histograms` wrote; raise `StableQuantError` if the file is damaged."""
     tensors = read_tensors(path)
     return {
         name: Histogram(

@@ -1,4 +1,4 @@
-"""The range of least mean squared quantization error."""
+"""The range with the least mean squared quantization error."""
 
 import numpy as np
 
@@ -6,28 +6,30 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import QMAX, Range, between_levels
 from stablequant.quantization.ranges import percentile_amax, percentile_range
 
-CHUNK = 256  # candidate ranges evaluated at once
-COARSE, FINALISTS = 8, 8
-FRACTIONS = np.linspace(0, 0.95, 20)  # of the way from an end of the values to their mean
-ROUNDS = 3  # of looking closer around the best two ends
+CHUNK = 256  # candidate ranges evaluated at once, to limit memory
+COARSE, FINALISTS = 8, 8  # edges per step of the coarse search, and candidates that are searched finely
+FRACTIONS = np.linspace(0, 0.95, 20)  # candidate ends: fractions of the way from an end of the values to their mean
+ROUNDS = 3  # rounds of finer search around the best two ends
 
 
 def squared_error(histogram: Histogram, amaxes: np.ndarray, centres: np.ndarray | float = 0.0) -> np.ndarray:
-    """Mean squared error, ``(candidates,)``, of quantizing the histogram's values to each range of ``amaxes``.
+    """Mean squared error, ``(candidates,)``, when the values of ``histogram`` are quantized to each candidate range.
 
-    Inside a bin the values are taken as spread evenly, and the error, rounding as well as clamping, is integrated
-    exactly: with step s and n = round(t / s), at most 127 from 0, the integral of (u - Q(u))^2 from 0 to t is
-    n s^3 / 12 + (t - n s)^3 / 3. ``centres``, ``(candidates,)``, are of ranges that do not lie around 0.
+    ``amaxes`` ``(candidates,)`` are half the widths of the ranges. ``centres`` are their centres, ``(candidates,)`` or
+    one number. The values in a bin are assumed to be uniformly distributed. The error includes rounding and clamping
+    and is integrated exactly: with step s and n = round(t / s), clamped to -127 .. 127, the integral of (u - Q(u))^2
+    from 0 to t is n s^3 / 12 + (t - n s)^3 / 3.
     """
     step = np.asarray(amaxes, dtype=np.float64)[:, None] / QMAX
     edges = histogram.edges[None, :] - np.reshape(centres, (-1, 1))
     nearest = np.clip(np.rint(edges / step), -QMAX, QMAX)
     integral = nearest * step**3 / 12 + (edges - nearest * step) ** 3 / 3
-    return np.diff(integral, axis=1) @ (histogram.counts / histogram.counts.sum()) / histogram.width
+    error: np.ndarray = np.diff(integral, axis=1) @ (histogram.counts / histogram.counts.sum()) / histogram.width
+    return error
 
 
 def clip(histogram: Histogram, amax: float) -> Histogram:
-    """The histogram of the values clipped to ``amax``: what lay beyond is counted in the last bin kept."""
+    """The histogram after clipping to ``amax``: larger magnitudes are counted in the last bin."""
     kept = min(len(histogram.counts), max(1, round(amax / histogram.width))) if histogram.width else 1
     counts = histogram.counts[:kept].copy()
     counts[-1] += histogram.counts[kept:].sum()
@@ -35,10 +37,10 @@ def clip(histogram: Histogram, amax: float) -> Histogram:
 
 
 def mse_range(histogram: Histogram, percentile: float = 100) -> Range:
-    """The range of least mean squared error over the histogram clipped at ``percentile``.
+    """The range with the least mean squared error over the histogram clipped at ``percentile`` (in percent).
 
-    Symmetric over magnitudes, see `mse_amax`; over signed values both ends are searched. Where the activation is split
-    nothing is gained by clipping more.
+    For magnitudes it is symmetric, see `mse_amax`. For signed values both ends are searched. If the activation is
+    split, the range is the clipped one: smaller ranges bring no gain.
     """
     if histogram.split:
         return percentile_range(histogram, percentile)
@@ -71,7 +73,7 @@ def _best_ends(histogram: Histogram, lows: np.ndarray, highs: np.ndarray) -> tup
 
 
 def clip_ends(histogram: Histogram, ends: Range) -> Histogram:
-    """The histogram of the signed values clipped to ``ends``, which lie on its edges or beyond."""
+    """The histogram of signed values after clipping to ``ends``. The ends must lie on edges of bins, or outside."""
     if not histogram.width:
         return histogram
     start = int(np.clip(round(ends.low / histogram.width) - histogram.start, 0, len(histogram.counts) - 1))
@@ -83,9 +85,10 @@ def clip_ends(histogram: Histogram, ends: Range) -> Histogram:
 
 
 def mse_amax(histogram: Histogram) -> float:
-    """The range of least mean squared error among the histogram's bin edges; 0 for a dead activation.
+    """The edge of a bin that, as amax, gives the least mean squared error; 0 if all values are 0.
 
-    Every `COARSE`-th edge is tried first, then all edges around the best few: the error is smooth on that scale.
+    Every `COARSE`-th edge is tried first, then all edges around the best `FINALISTS`. The error is smooth enough for
+    this.
     """
     if histogram.amax == 0:
         return 0.0
@@ -99,6 +102,7 @@ def mse_amax(histogram: Histogram) -> float:
 
 
 def _errors(histogram: Histogram, amaxes: np.ndarray, centres: np.ndarray | float = 0.0) -> np.ndarray:
+    """`squared_error` of many candidates, `CHUNK` at a time."""
     centres = np.broadcast_to(centres, amaxes.shape)
     chunks = (slice(i, i + CHUNK) for i in range(0, len(amaxes), CHUNK))
     parts = [squared_error(histogram, amaxes[chunk], centres[chunk]) for chunk in chunks]

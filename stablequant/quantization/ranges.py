@@ -1,15 +1,19 @@
-"""Ranges that common calibrations read off a histogram: all that was seen, percentile and entropy."""
+"""Ranges of common calibrations: maximum, percentile and entropy."""
 
 import numpy as np
 
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 
-LEVELS = 128  # magnitudes of a signed 8-bit number, 0 to 127
+LEVELS = 128  # levels of a magnitude in signed INT8: 0 to 127
 
 
 def full_range(histogram: Histogram) -> Range:
-    """All that was seen: symmetric over magnitudes; over signed values each end to one bin, the farther one exactly."""
+    """The range of all values.
+
+    For magnitudes it is symmetric and exact. For signed values the farther end is exact, and the other end is exact to
+    one bin.
+    """
     if not histogram.signed:
         return Range.symmetric(histogram.amax, histogram.split)
     edges = histogram.edges
@@ -17,8 +21,11 @@ def full_range(histogram: Histogram) -> Range:
 
 
 def percentile_range(histogram: Histogram, percentile: float) -> Range:
-    """What holds ``percentile`` % of the values, to one bin: symmetric over magnitudes (see `percentile_amax`); over
-    signed values each end leaves out at most half of the rest."""
+    """The range that contains ``percentile`` % of the values, exact to one bin.
+
+    For magnitudes it is symmetric, see `percentile_amax`. For signed values, each end excludes at most half of the
+    remaining values.
+    """
     if not histogram.signed:
         return Range.symmetric(percentile_amax(histogram, percentile), histogram.split)
     whole = full_range(histogram)
@@ -33,9 +40,9 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
 
 
 def percentile_amax(histogram: Histogram, percentile: float) -> float:
-    """The magnitude below which ``percentile`` % of the values lie, to one bin; 100 gives the exact maximum.
+    """The magnitude below which ``percentile`` % of the values lie, exact to one bin; 100 gives the exact maximum.
 
-    The edge below the bin that crosses the percentile is taken, as NVIDIA's pytorch-quantization does.
+    It is the lower edge of the bin in which the percentile is reached, as in NVIDIA's pytorch-quantization.
     """
     if percentile == 100:
         return histogram.amax
@@ -45,10 +52,11 @@ def percentile_amax(histogram: Histogram, percentile: float) -> float:
 
 
 def entropy_amax(histogram: Histogram) -> float:
-    """The range whose 128-level histogram diverges least (Kullback-Leibler) from the clipped one.
+    """The amax for which the histogram in 128 levels diverges least (Kullback-Leibler) from the clipped histogram.
 
-    The algorithm is TensorRT's (Migacz, GTC 2017) in the form of NVIDIA's pytorch-quantization: the first bin is
-    levelled with the second, the mass past the range falls into its last bin, and of equals the widest range wins.
+    The algorithm is that of TensorRT (Migacz, GTC 2017) as implemented in NVIDIA's pytorch-quantization: the count of
+    the first bin is replaced by that of the second, values beyond the range are counted in its last bin, and the
+    widest of equally good ranges wins.
     """
     counts = histogram.counts.astype(np.float64)
     if len(counts) <= LEVELS:
@@ -73,6 +81,7 @@ def entropy_amax(histogram: Histogram) -> float:
 
 
 def _relative_entropy(reference: np.ndarray, candidate: np.ndarray) -> float:
+    """Kullback-Leibler divergence of ``candidate`` from ``reference``, counts ``(bins,)``, in nats."""
     if candidate.sum() == 0 or np.any((reference > 0) & (candidate == 0)):
         return np.inf
     seen = reference > 0

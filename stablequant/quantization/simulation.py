@@ -1,4 +1,4 @@
-"""INT8 in floating point: what an engine computes, simulated in the torch model."""
+"""Simulate INT8 in floating point: the torch model computes what an engine computes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from stablequant.quantization.scaled import reciprocal, weight_of
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.operations import operation_of
 
-ChannelScales = Mapping[str, np.ndarray]  # by activation, see `stablequant.quantization.channel_scales`
+ChannelScales = Mapping[str, np.ndarray]  # by activation name, see `stablequant.quantization.channel_scales`
 
 
 def fake_quantized_weights(
@@ -22,9 +22,9 @@ def fake_quantized_weights(
     channel_scales: ChannelScales,
     rounded: Mapping[str, RoundedWeight] | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Weights by the module's name as INT8 would represent them, for inputs divided by their ``channel_scales``.
+    """Fake-quantized weights by module name, for inputs that are divided by their ``channel_scales``.
 
-    Those are taken that ``rounded`` holds, by the module's name too; others are rounded to the nearest level.
+    Weights in ``rounded``, by module name, are used as they are. All others are rounded to the nearest level.
     """
     weights = {}
     for module in modules:
@@ -37,7 +37,7 @@ def fake_quantized_weights(
 
 
 def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
-    """``values`` of any shape as INT8 around the range's centre, or two INT8 numbers, would represent them."""
+    """Fake-quantize ``values`` (any shape) to the range ``chosen``, with its centre or as two INT8 numbers."""
     if chosen.centre != 0:
         return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
     rounded = fake_quantize_activation(values, chosen.scale)
@@ -45,10 +45,10 @@ def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
 
 
 def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
-    """``values`` of any shape as INT8 would represent them, rounded half to even and clamped to -128 .. 127 steps.
+    """Fake-quantize ``values`` (any shape): rounded half to even and clamped to -128 .. 127 steps of ``scale``.
 
-    On a GPU these are one kernel. On a CPU torch's own operation also writes a gradient mask and is several times
-    slower than these four, which give the same numbers.
+    On a GPU this is one kernel. On a CPU, torch's operation also writes a mask for gradients. The four operations used
+    here are several times faster and give the same numbers.
     """
     if values.is_cuda:
         return torch.fake_quantize_per_tensor_affine(values, scale, 0, QMIN, QMAX)
@@ -63,10 +63,10 @@ def fake_quantized(
     channel_scales: ChannelScales,
     weights: Mapping[str, torch.Tensor],
 ) -> Iterator[None]:
-    """Inside the block the inputs of ``modules`` are rounded to INT8, and their weights are ``weights``.
+    """Inside the block, the inputs of ``modules`` are fake-quantized and their weights are replaced by ``weights``.
 
-    ``ranges`` and ``channel_scales`` are by activation name; an activation without scales is not equalised.
-    ``weights`` are such as `fake_quantized_weights` makes for the same scales.
+    ``ranges`` and ``channel_scales`` are by activation name. An activation without scales is not equalised. ``weights``
+    are by module name, from `fake_quantized_weights` with the same scales.
     """
     undo: list[Callable[[], None]] = []
     try:
@@ -76,11 +76,11 @@ def fake_quantized(
 
             def hook(
                 _module: torch.nn.Module,
-                inputs: tuple,
+                inputs: tuple[torch.Tensor, ...],
                 chosen: Range = ranges[module.activation],
                 factor: torch.Tensor | None = factor,
-            ) -> tuple:
-                values = inputs[0].float()  # autocast may have reduced it
+            ) -> tuple[torch.Tensor, ...]:
+                values = inputs[0].float()  # with autocast it may be in reduced precision
                 return (fake_quantize_input(values if factor is None else values * factor, chosen), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)

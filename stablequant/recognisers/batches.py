@@ -1,4 +1,4 @@
-"""Utterances recognised at once, within a memory budget: of one length, or padded where that changes nothing."""
+"""Batches of utterances within a memory budget: of equal length, or padded if padding changes no results."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from stablequant.corpora.utterance import Batch, Utterance, load_audio
 from stablequant.progress import progress
 from stablequant.recognisers.sizes import Footprint
 
-PADDING = 0.1  # largest share of a batch that may be padding: more costs more than the larger batch gains
+PADDING = 0.1  # largest share of padding in a batch; more padding costs more time than the larger batch saves
 
 
 def make_batches(
@@ -20,12 +20,13 @@ def make_batches(
     seed: int | None = None,
     most: float = math.inf,
 ) -> list[Batch]:
-    """Batches whose hidden values take at most ``budget`` bytes, and of one utterance where that alone takes more; of
-    ``most`` utterances at most.
+    """Batches whose hidden values take at most ``budget`` bytes, with at most ``most`` utterances each.
 
-    Inside one all utterances are equally long, or, if ``padded``, as long as leaves at most a tenth of the batch to
-    padding. Short ones come first; with ``seed`` the batches come in a random order instead, and who shares one with
-    whom is random among equally long utterances, so that the first batches are no speaker's alone.
+    An utterance that alone needs more than ``budget`` becomes a batch of its own. All utterances in a batch have the
+    same length. If ``padded``, lengths may differ, but at most a tenth of a batch is padding.
+
+    Short utterances come first. With ``seed``, the batches come in a random order instead. Which of the equally long
+    utterances share a batch is then random too, so that the first batches contain several speakers.
     """
     draw = None if seed is None else np.random.default_rng(seed)
     drawn = list(utterances) if draw is None else [utterances[i] for i in draw.permutation(len(utterances))]
@@ -48,7 +49,10 @@ def _fits(batch: Batch, longest: Utterance, memory: Footprint, budget: float, pa
 
 
 def loaded(batches: Sequence[Batch], sample_rate: int, label: str) -> Iterator[tuple[Batch, list[np.ndarray]]]:
-    """Each batch with its recordings, float32 ``(samples,)`` each, showing progress as they are consumed."""
+    """Each batch with its recordings, float32 ``(samples,)`` each. The progress bar is named ``label``.
+
+    Raises `StableQuantError` if a recording cannot be read or changed since it was listed.
+    """
     with progress(total=sum(len(batch) for batch in batches), label=label) as recognised:
         for batch in batches:
             yield batch, [load_audio(utterance, sample_rate) for utterance in batch]

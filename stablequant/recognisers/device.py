@@ -1,4 +1,4 @@
-"""Where torch computes, and how exactly."""
+"""The device on which torch computes, and its precision."""
 
 import torch
 
@@ -6,7 +6,10 @@ from stablequant.errors import StableQuantError
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is a GPU, else the CPU."""
+    """The device for ``auto``, ``cpu`` or ``cuda``; ``auto`` means the GPU if there is one, otherwise the CPU.
+
+    Raises `StableQuantError` if ``cuda`` is requested and torch finds no GPU.
+    """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -15,9 +18,9 @@ def resolve_device(device: str) -> torch.device:
 
 
 def compute_exactly(threads: int) -> None:
-    """Let this process compute with so many ``threads``, and float32 as float32.
+    """Set the number of CPU ``threads`` for this process, and switch TensorFloat-32 off.
 
-    Without this a GPU rounds what convolutions read to ten bits (TensorFloat-32).
+    With TensorFloat-32, a GPU rounds the inputs of convolutions to ten bits.
     """
     torch.set_num_threads(threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,4 +1,4 @@
-"""Checkpoints from the Hugging Face hub."""
+"""Download checkpoints from the Hugging Face hub."""
 
 import logging
 from collections.abc import Mapping
@@ -16,9 +16,14 @@ PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 
 
 def download(identifier: str) -> Path:
-    """Folder of the hub's ``owner/name`` or ``owner/name@revision``, from the local cache where it is there already.
+    """Download ``owner/name`` or ``owner/name@revision``, unless it is in the local cache; return its folder.
 
-    Pickled weights are fetched only where there are no safetensors.
+    Pickled weights are downloaded only if there are no weights in safetensors format.
+
+    Raises
+    ------
+    StableQuantError
+        when the checkpoint cannot be downloaded.
     """
     name, _, revision = identifier.partition("@")
     try:
@@ -26,7 +31,7 @@ def download(identifier: str) -> Path:
             folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + weights))
             if any(file for pattern in weights for file in folder.glob(pattern)):
                 break
-    except Exception as error:  # the hub's library raises what its network library raises
+    except Exception as error:  # the hub's library passes on the errors of its network library
         if fault_of_the_machine(error):
             raise
         reason = str(error).strip().splitlines()[0]
@@ -38,10 +43,10 @@ def download(identifier: str) -> Path:
 
 
 def download_checkpoint(identifier: str) -> Mapping[str, object]:
-    """Download a checkpoint into the hub's cache; return what is to be known of it before it is imported.
+    """Download a checkpoint into the hub's cache; return what the workflow needs to know before the import.
 
-    ``source`` is its name with the exact revision, so that another run imports the same; ``bytes`` the size of its
-    files; ``config`` its ``config.json``.
+    ``source`` is its name with the exact revision, so that another run imports the same checkpoint. ``bytes`` is the
+    size of its files, and ``config`` the content of its ``config.json``.
     """
     folder = download(identifier)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())

@@ -1,4 +1,4 @@
-"""The recogniser as fp32 ONNX graphs whose quantizable nodes carry their module's name."""
+"""Export the recogniser as fp32 ONNX graphs. The nodes that can be quantized have the names of their modules."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +12,10 @@ PLUGIN = "stablequant.recognisers.{family}.export_onnx"
 
 
 def export_onnx(checkpoint: Path, graph: Path, threads: int) -> int:
-    """Write the graphs of an imported checkpoint: the main one to ``graph``, others beside it, see `graph_files`.
+    """Write the graphs of an imported checkpoint; return their size in bytes.
 
-    Returns their size in bytes. The graphs have a node of each module's name that computes its product.
+    The main graph is written to ``graph``, further graphs beside it, see `graph_files`. The node that computes the
+    product of a module has the name of the module.
     """
     family = family_of(checkpoint)
     part: Exporting = import_module(PLUGIN.format(family=family.name))

@@ -1,18 +1,19 @@
-"""The interface of recogniser families: all that search, engines, evaluation, transcription and bundle see of one.
+"""The interface of recogniser families. Search, engines, evaluation, transcription and bundle use only this interface.
 
-A family is a package beside this module. It has four modules with fixed names; `stablequant.recognisers.registry` finds
-them by name, and nothing else imports them:
+A family is a package beside this module. It has four modules with fixed names. They are imported by these names, and
+nothing else imports them:
 
 ==============  =====================================================================  ===================
-module          what it offers                                                         who uses it
+module          content                                                                used by
 ==============  =====================================================================  ===================
-family.py       ``FAMILY``, a `Family`: what it claims, and its engine side             Snakefile, engines
+family.py       ``FAMILY``, a `Family`: which checkpoints it takes, and its engines     Snakefile, engines
 importing.py    ``read(source)``: `Imported`, a checkpoint in one layout                import_checkpoint
 loading.py      ``load(folder, device, threads)``: a `Recogniser` of torch modules      the search
 export_onnx.py  ``export(folder, threads)``: its ONNX graphs                            export_onnx
 ==============  =====================================================================  ===================
 
-``family.py`` imports nothing heavy at its top and never torch: the Snakefile and the engines' processes load it.
+``family.py`` imports nothing heavy at the top and never torch, because the Snakefile and the processes of engines
+import it.
 """
 
 from __future__ import annotations
@@ -34,14 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class QuantizedModule:
-    """One Linear or Conv1d.
+    """A Linear or Conv1d that can be quantized.
 
     Attributes
     ----------
-    layer: name of the unit that is probed and searched as a whole, such as ``transformer03``
-    kind: what kind of layer that is, such as ``transformer``
-    module: dotted path in the torch model, which is also its node's name in the exported graph
-    activation: name of the module's input, ``layer`` or ``layer.tensor``; modules that read the same tensor share it
+    layer: name of its layer, such as ``transformer03``; a layer is probed and searched as a whole
+    kind: kind of the layer, such as ``transformer``
+    module: dotted path in the torch model; also the name of its node in the exported graph
+    activation: name of its input, ``layer`` or ``layer.tensor``; modules that read the same tensor have the same name
     """
 
     layer: str
@@ -57,19 +58,19 @@ def layer_of_activation(activation: str) -> str:
 
 # The search
 
-State = Mapping[str, "torch.Tensor"]  # what enters a layer, by name; a cache stores it under these names
-Guide = Sequence[int] | None  # tokens that posteriors are taken along; None where there are none to follow (CTC)
+State = Mapping[str, "torch.Tensor"]  # the tensors that enter a layer, by name; a cache stores them under these names
+Guide = Sequence[int] | None  # tokens for which a decoder computes posteriors; None for CTC, which needs no tokens
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """What a recogniser makes of one utterance.
+    """What was recognised in one utterance.
 
     Attributes
     ----------
     text: the hypothesis
-    log_posteriors: float32 ``(positions, classes)``: by frame (CTC), or by token along the guide
-    guide: tokens for others to follow, where posteriors are taken along tokens
+    log_posteriors: float32 ``(positions, classes)``; a position is a frame (CTC) or a token (decoder)
+    guide: the tokens of the positions; other passes can compute posteriors for the same tokens; None for CTC
     """
 
     text: str
@@ -78,35 +79,35 @@ class Recognised:
 
 
 class Context(Protocol):
-    """What the layers must know of a batch beside its values: lengths and masks, computed once for all passes.
+    """What the layers need to know about a batch beside its values: lengths and masks. All passes share it.
 
     Attributes
     ----------
-    samples: of audio in the batch, padding included
-    padded: whether utterances differ in length, so that padding follows the shorter ones
+    samples: samples of audio in the batch, including padding
+    padded: whether utterances differ in length; then the shorter ones are padded at the end
     """
 
     samples: int
     padded: bool
 
     def lengths(self, module: QuantizedModule) -> list[int]:
-        """How many vectors enter ``module`` of each row of its input, padding left out.
+        """Number of vectors in each row of the input of ``module``, without padding.
 
-        Of a module that is called several times, which no row is padded for, at most how many in all.
+        For a module that is called several times and has no padded rows: one number, the largest possible total.
         """
 
 
 class Recogniser(Protocol):
-    """A model in torch that runs layer by layer over batches of utterances.
+    """A torch model that runs layer by layer over batches of utterances.
 
     Attributes
     ----------
-    model: holds the quantized modules by their paths
-    modules: every Linear and Conv1d that is quantized, in the order in which audio passes them
-    layers: their layers, in that order; layer ``i`` turns the state before it into the state before ``i + 1``
-    resumable: a pass may start or stop before each of the layers 0 to ``resumable``; later ones run as a whole only
-    samples: of audio that passed each layer so far, by which passes are counted
-    writing: the audio it takes and the words it writes
+    model: contains the quantized modules by their paths
+    modules: every Linear and Conv1d that can be quantized, in the order in which the audio passes through them
+    layers: names of their layers, in the same order; the output of layer ``i`` enters layer ``i + 1``
+    resumable: index of the last layer before which a pass can start or stop; all later layers run together
+    samples: samples of audio that passed through each layer so far, to count passes
+    writing: the audio that it takes and the words that it writes
     """
 
     model: torch.nn.Module
@@ -117,44 +118,47 @@ class Recogniser(Protocol):
     writing: Writing
 
     def reduced(self, precision: str) -> Recogniser:
-        """The same model computing in ``precision``: float32, bfloat16 or float16."""
+        """The same model, computing in ``precision``: float32, bfloat16 or float16."""
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
-        """Batches in a random order whose hidden values take at most ``budget`` bytes."""
+        """Batches in a random order. The hidden values of a batch take at most ``budget`` bytes."""
 
     def context(self, samples: Sequence[int]) -> Context:
-        """Of a batch of utterances of so many ``samples``."""
+        """The context of a batch whose utterances have lengths of ``samples``."""
 
     def load(self, batch: Batch) -> State:
-        """The batch's audio as the first layer takes it; raise `StableQuantError` where it cannot be read."""
+        """The audio of ``batch`` as the first layer takes it; raise `StableQuantError` if it cannot be read."""
 
     def silence(self, samples: int) -> State:
-        """The same of one utterance of silence."""
+        """The input of the first layer for one utterance of silence."""
 
     def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
-        """Stored hidden values, float32 on the recogniser's device."""
+        """Stored hidden values as float32 tensors on the recogniser's device."""
 
     def run(self, state: State, first: int, last: int, context: Context) -> State:
-        """Pass ``state`` from before layer ``first`` to before layer ``last``, neither above ``resumable``."""
+        """Run the layers from ``first`` up to but without ``last``; both are at most ``resumable``.
+
+        ``state`` is what enters layer ``first``. The result is what enters layer ``last``.
+        """
 
     def recognise(
         self, state: State, first: int, context: Context, guides: Sequence[Guide] | None = None
     ) -> list[Recognised]:
-        """What is said, from the state before layer ``first``, which is at most ``resumable``.
+        """Run all layers from ``first`` on, which is at most ``resumable``, and decode each utterance.
 
-        With ``guides`` posteriors are taken along these tokens, else along what is recognised.
+        With ``guides``, posteriors are computed for these tokens, otherwise for the tokens that are recognised.
         """
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint that was read from wherever it comes.
+    """A checkpoint that was read from one of the supported formats.
 
     Attributes
     ----------
-    model: in float32
-    modules: what is quantized of it
-    write: writes it into a folder, in the layout that the family's other modules read
+    model: the model in float32
+    modules: its modules that can be quantized
+    write: writes it into a folder, in the layout that the other modules of the family read
     """
 
     model: torch.nn.Module
@@ -162,13 +166,13 @@ class Imported:
     write: Callable[[Path], None]
 
 
-# Engines. No torch from here on.
+# Engines. Nothing from here on uses torch.
 
-Network = Callable[[Mapping[str, "np.ndarray"]], Mapping[str, "np.ndarray"]]  # tensors by name, in and out
+Network = Callable[[Mapping[str, "np.ndarray"]], Mapping[str, "np.ndarray"]]  # inputs by name -> outputs by name
 
 
 class NotFiniteError(ArithmeticError):
-    """A network's output contains NaN or infinity; ``row`` is the recording's place among those recognised."""
+    """The output of a network contains NaN or infinity; ``row`` is the index of the recording in the batch."""
 
     def __init__(self, row: int) -> None:
         super().__init__(f"the network's output for recording {row} contains NaN or infinity")
@@ -176,16 +180,19 @@ class NotFiniteError(ArithmeticError):
 
 
 class Tensor(NamedTuple):
-    """An input or output of a graph: the names of its axes, and the type of its numbers."""
+    """An input or output of a graph: the names of its axes and the type of its values."""
 
     axes: tuple[str, ...]
     dtype: str = "float32"
 
 
 class Signature(NamedTuple):
-    """What a graph takes and gives, by name.
+    """The inputs and outputs of a graph.
 
-    ``warm_up`` are sizes by axis: what an engine hears first when it is loaded.
+    Attributes
+    ----------
+    inputs, outputs: by name
+    warm_up: size of each axis of the input on which an engine runs first, when it is loaded
     """
 
     inputs: Mapping[str, Tensor]
@@ -194,7 +201,7 @@ class Signature(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Sizes of an axis that an engine is built for; it is tuned for the typical one."""
+    """Sizes of an axis for which an engine is built. It is tuned for the typical size."""
 
     shortest: int
     typical: int
@@ -203,7 +210,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Word:
-    """A word and when it is heard, in seconds from the recording's beginning."""
+    """A recognised word with its start and end, in seconds from the beginning of the recording."""
 
     word: str
     start: float
@@ -211,74 +218,77 @@ class Word:
 
 
 class Decoder(Protocol):
-    """A recogniser that runs as engines: audio in, words out."""
+    """A recogniser whose networks run as engines."""
 
     def batches(self, utterances: Sequence[Utterance], budget: float, most: float) -> list[Batch]:
-        """Batches whose hidden values take at most ``budget`` bytes, of ``most`` utterances at most."""
+        """Batches of at most ``most`` utterances, whose hidden values take at most ``budget`` bytes."""
 
     def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
-        """Hypotheses of recordings that form one batch, each float32 ``(samples,)``; raise `NotFiniteError`."""
+        """Hypotheses for the recordings of one batch, each float32 ``(samples,)``; raise `NotFiniteError`."""
 
     def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
-        """Words of a recording of any length, cut into chunks of ``chunk_seconds``, batches as in `batches`."""
+        """Words in a recording of any length, float32 ``(samples,)``; raise `NotFiniteError`.
+
+        The recording is cut into chunks of ``chunk_seconds``. ``budget`` and ``most`` are as in `batches`.
+        """
 
 
 class Family(Protocol):
-    """A family's light side.
+    """The part of a family that needs no torch.
 
     Attributes
     ----------
-    name: of the family's package
-    kinds: what it can quantize, for messages: values of ``model_type`` in config.json
+    name: name of the family's package
+    kinds: values of ``model_type`` in config.json that it supports, for messages
     """
 
     name: str
     kinds: Sequence[str]
 
     def claims(self, config: Mapping[str, object]) -> bool:
-        """Whether a checkpoint whose config.json is ``config`` is of this family."""
+        """Whether a checkpoint whose config.json is ``config`` belongs to this family."""
 
     def claims_file(self, path: Path) -> bool:
-        """Whether a checkpoint in a single file is of this family."""
+        """Whether a checkpoint in the single file ``path`` belongs to this family."""
 
     def files(self, folder: Path) -> Sequence[str]:
-        """Names of a checkpoint's files that its engines need beside the networks; config.json is one."""
+        """Names of the checkpoint's files that an engine needs beside its networks; config.json is one of them."""
 
     def sample_rate(self, folder: Path) -> int:
-        """Of the audio that the recogniser in ``folder`` takes, in Hz."""
+        """Sample rate in Hz of the audio that the recogniser in ``folder`` takes."""
 
     def writing(self, folder: Path) -> Writing:
-        """The audio that the recogniser in ``folder`` takes and the words it writes."""
+        """The audio that the recogniser in ``folder`` takes and the words that it writes."""
 
     def signatures(self, folder: Path) -> Mapping[str, Signature]:
-        """Of each graph of the recogniser in ``folder``, by the graph's name; the main graph comes first."""
+        """Signature of each graph of the recogniser in ``folder``, by graph name. The main graph comes first."""
 
     def limits(self, folder: Path, samples: Sequence[int], longest: int) -> Mapping[str, Limits]:
-        """Sizes of all axes but ``batch`` for utterances of these ``samples``, or of ``longest`` samples at most."""
+        """Sizes of all axes except ``batch``, for utterances with lengths of ``samples`` and for up to ``longest``."""
 
     def decoder(self, folder: Path, networks: Mapping[str, Network]) -> Decoder:
-        """The recogniser in ``folder`` with ``networks``, by the graphs' names."""
+        """The recogniser in ``folder`` with ``networks`` by graph name."""
 
     def usage(self, folder: Path) -> str:
-        """How the graphs are used without StableQuant, a paragraph in Markdown for the model card."""
+        """How to use the graphs without StableQuant: a paragraph in Markdown for the model card."""
 
 
 class Importing(Protocol):
-    """A family's module ``importing``."""
+    """The module ``importing`` of a family."""
 
     def read(self, source: Path) -> Imported:
-        """A checkpoint's folder or file; raise `StableQuantError` where it is damaged or not supported."""
+        """Read a checkpoint's folder or file; raise `StableQuantError` if it is damaged or not supported."""
 
 
 class Loading(Protocol):
-    """A family's module ``loading``."""
+    """The module ``loading`` of a family."""
 
     def load(self, folder: Path, device: str, threads: int) -> Recogniser:
-        """The recogniser of an imported checkpoint, in float32 and evaluation mode."""
+        """Load an imported checkpoint as a recogniser, in float32 and evaluation mode."""
 
 
 class Exporting(Protocol):
-    """A family's module ``export_onnx``."""
+    """The module ``export_onnx`` of a family."""
 
     def export(self, folder: Path, threads: int) -> Mapping[str, ir.Model]:
-        """The ONNX graphs of an imported checkpoint, by name; a module's product is a node of the module's name."""
+        """The ONNX graphs of an imported checkpoint, by name. The product of a module is a node with its name."""

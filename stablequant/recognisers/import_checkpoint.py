@@ -1,4 +1,4 @@
-"""Bringing a checkpoint, wherever it comes from, into the one layout the pipeline reads."""
+"""Import a checkpoint from any supported source into the layout that the pipeline reads."""
 
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +18,7 @@ PLUGIN = "stablequant.recognisers.{family}.importing"
 
 
 def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
-    """Write ``source`` to ``destination`` in the layout of its family, float32; return the layer table.
+    """Write ``source`` to the folder ``destination`` in the layout of its family, in float32; return the layer table.
 
     ``source`` is a single file (fairseq), a folder in Hugging Face layout, or ``owner/name[@revision]`` on the hub. The
     table has one row per quantized module, see `layer_table`.
@@ -26,7 +26,7 @@ def import_checkpoint(source: str, destination: Path) -> pd.DataFrame:
     Raises
     ------
     StableQuantError
-        when the checkpoint cannot be read, is of a kind that is not supported, or holds NaN or infinity.
+        when the checkpoint cannot be downloaded or read, is not supported, or contains NaN or infinity.
     """
     folder = download(source) if is_hub_identifier(source) else Path(source)
     part: Importing = import_module(PLUGIN.format(family=family_of(folder).name))

@@ -1,4 +1,4 @@
-"""The table of quantized modules, ``layers.tsv``."""
+"""The table of the quantized modules, ``layers.tsv``."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -13,7 +13,10 @@ from stablequant.storage.files import read_table
 
 
 def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> pd.DataFrame:
-    """One row per module: ``layer kind module activation type inputs outputs kernel groups parameters``."""
+    """One row per module: ``layer kind module activation type inputs outputs kernel groups parameters``.
+
+    ``inputs`` and ``outputs`` are numbers of channels, and ``parameters`` is the number of weights.
+    """
     rows = []
     for module in modules:
         operation = operation_of(model, module)
@@ -33,7 +36,7 @@ def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> p
 
 
 def read_modules(path: Path) -> list[QuantizedModule]:
-    """The quantized modules of ``layers.tsv``."""
+    """The quantized modules in ``layers.tsv``."""
     table = read_table(path)
     columns = (table[field.name].astype(str) for field in fields(QuantizedModule))
     return [QuantizedModule(*row) for row in zip(*columns, strict=True)]

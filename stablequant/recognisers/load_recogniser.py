@@ -1,4 +1,4 @@
-"""The recogniser of an imported checkpoint, in torch, as the search runs it."""
+"""Load an imported checkpoint as a torch recogniser for the search."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,10 @@ PLUGIN = "stablequant.recognisers.{family}.loading"
 
 
 def load_recogniser(checkpoint: Path, device: str = "cpu", threads: int = 1) -> Recogniser:
-    """Load it in float32 and evaluation mode; the whole process computes float32 exactly from then on."""
+    """Load the checkpoint in float32 and evaluation mode.
+
+    ``device`` is auto, cpu or cuda. For the whole process, this sets the number of CPU ``threads`` and switches
+    TensorFloat-32 off.
+    """
     part: Loading = import_module(PLUGIN.format(family=family_of(checkpoint).name))
     return part.load(checkpoint, device, threads)

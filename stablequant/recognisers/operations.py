@@ -1,4 +1,4 @@
-"""The quantized modules of a torch model."""
+"""The torch modules that are quantized: Linear and Conv1d."""
 
 from torch import nn
 
@@ -8,7 +8,7 @@ Operation = nn.Linear | nn.Conv1d
 
 
 def operation_of(model: nn.Module, module: QuantizedModule) -> Operation:
-    """The Linear or Conv1d that ``module`` names."""
+    """The Linear or Conv1d in ``model`` that ``module`` names; raise TypeError if it is of another type."""
     found = model.get_submodule(module.module)
     if not isinstance(found, Operation):
         raise TypeError(f"{module.module} is a {type(found).__name__}, not a Linear or Conv1d")
@@ -16,17 +16,20 @@ def operation_of(model: nn.Module, module: QuantizedModule) -> Operation:
 
 
 def channel_axis(operation: Operation) -> int:
-    """The axis of the channels in one utterance's input: ``(channels, frames)`` or ``(frames, channels)``."""
+    """The axis of the channels in the input of one utterance.
+
+    It is 0 for a Conv1d, whose input is ``(channels, frames)``, and 1 for a Linear, with ``(frames, channels)``.
+    """
     return 0 if isinstance(operation, nn.Conv1d) else 1
 
 
 def groups_of(operation: Operation) -> int:
-    """Groups of channels that a convolution keeps apart; 1 for a Linear."""
+    """Number of channel groups of a convolution; 1 for a Linear."""
     return operation.groups if isinstance(operation, nn.Conv1d) else 1
 
 
 def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
-    """Zeros before and after the input."""
+    """Number of zeros before and after the input of a convolution."""
     if operation.padding == "same":
         total = operation.dilation[0] * (operation.kernel_size[0] - 1)
         return total // 2, total - total // 2
@@ -35,10 +38,10 @@ def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
 
 
 def is_padded(operation: Operation) -> bool:
-    """Whether zeros are put around the input."""
+    """Whether the operation pads its input with zeros."""
     return isinstance(operation, nn.Conv1d) and any(padding_of(operation))
 
 
 def reads_audio(operation: Operation) -> bool:
-    """Whether the input is the audio itself, the only input with a single channel."""
+    """Whether the input is the audio itself. No other input has a single channel."""
     return isinstance(operation, nn.Conv1d) and operation.in_channels == 1

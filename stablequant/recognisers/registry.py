@@ -1,7 +1,7 @@
-"""Which families there are, and which one a checkpoint is of.
+"""The available families, and the family of a checkpoint.
 
-A family is a package beside this module that has a module ``family``. It is imported by name, so that nothing else
-knows any family; `stablequant.workflow.digest` follows the name in ``PLUGIN``.
+A family is a package beside this module that has a module ``family``. It is imported by name, so that no other code
+depends on a particular family. `stablequant.workflow.digest` follows this import through ``PLUGIN``.
 """
 
 import pkgutil
@@ -20,25 +20,27 @@ PLUGIN = "stablequant.recognisers.{family}.family"
 
 
 def family_named(name: str) -> Family:
-    """The family whose package is ``name``."""
+    """The family whose package has the name ``name``."""
     found: Family = import_module(PLUGIN.format(family=name)).FAMILY
     return found
 
 
 @cache
 def families() -> tuple[Family, ...]:
-    """All families, in the order of their names."""
+    """All families, sorted by name."""
     packages = [module.name for module in pkgutil.iter_modules(stablequant.recognisers.__path__) if module.ispkg]
     return tuple(family_named(name) for name in sorted(packages) if find_spec(PLUGIN.format(family=name)))
 
 
 def family_of(source: Path) -> Family:
-    """The family of a checkpoint, of an engine's folder or of a bundle, told by its ``config.json``; or of one file.
+    """The family of a checkpoint in a single file, or of a folder with a checkpoint, an engine or a bundle.
+
+    The family of a folder follows from its ``config.json``.
 
     Raises
     ------
     StableQuantError
-        when there is no readable ``config.json``, or not exactly one family claims it.
+        when ``config.json`` is missing or damaged, or when not exactly one family claims the checkpoint.
     """
     if source.is_file():
         return _only(source, source.name, (family for family in families() if family.claims_file(source)))
@@ -46,7 +48,10 @@ def family_of(source: Path) -> Family:
 
 
 def family_of_config(config: Mapping[str, object], place: Path) -> Family:
-    """The family of a checkpoint whose config.json, read from ``place``, is ``config``."""
+    """The family of a checkpoint whose config.json has the content ``config`` and was read from ``place``.
+
+    Raises `StableQuantError` if not exactly one family claims it.
+    """
     named = config.get("architectures")
     architecture = named[0] if isinstance(named, list) and named else "a model of no named architecture"
     claiming = (family for family in families() if family.claims(config))

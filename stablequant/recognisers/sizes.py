@@ -1,4 +1,4 @@
-"""Memory that recognising takes."""
+"""Memory that a recogniser needs for its hidden values."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ MEGABYTE = 10**6
 
 @dataclass(frozen=True)
 class Footprint:
-    """Memory that one utterance's hidden values take while it is recognised.
+    """Memory for the hidden values of one utterance.
 
     Attributes
     ----------
-    per_sample: bytes per sample of audio, of the layer that takes most
-    per_pair: bytes per pair of frames, where a layer's attention scores are held; 0 where they never are
+    per_sample: bytes per sample of audio, in the layer that needs most
+    per_pair: bytes per pair of frames, for stored attention scores; 0 if they are never stored
     hop: samples from one frame to the next
     """
 
@@ -22,5 +22,5 @@ class Footprint:
     hop: int
 
     def bytes(self, samples: int) -> float:
-        """Of one utterance of so many ``samples``."""
+        """Bytes for one utterance with a length of ``samples``."""
         return self.per_sample * samples + self.per_pair * (samples / self.hop) ** 2

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a folder in Hugging Face layout, a single file, or the hub."""
+"""Sources of checkpoints: a folder in Hugging Face layout, a single file, or the hub."""
 
 import json
 import re
@@ -11,12 +11,12 @@ HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
 def is_hub_identifier(source: str) -> bool:
-    """Whether ``source`` is ``owner/name`` or ``owner/name@revision`` on the Hugging Face hub and no local path."""
+    """Whether ``source`` has the form ``owner/name`` or ``owner/name@revision`` of the hub and is not a local path."""
     return not Path(source).exists() and HUB.fullmatch(source) is not None
 
 
 def check_source(source: str, place: str) -> None:
-    """Raise `StableQuantError`, naming ``place``, unless ``source`` exists or may be on the hub."""
+    """Raise `StableQuantError`, which names ``place``, if ``source`` neither exists nor has the form of a hub name."""
     if not Path(source).exists() and not is_hub_identifier(source):
         raise StableQuantError(
             place, f"'{source}' is no file, no folder and no owner/name on the hub", "correct the path"
@@ -24,7 +24,7 @@ def check_source(source: str, place: str) -> None:
 
 
 def checkpoint_files(source: str) -> list[str]:
-    """Local files that the checkpoint consists of, with dictionaries beside a single file; none of one on the hub."""
+    """Local files of a checkpoint, including dictionaries beside a single file; none for a checkpoint on the hub."""
     path = Path(source)
     if is_hub_identifier(source):
         return []
@@ -34,7 +34,7 @@ def checkpoint_files(source: str) -> list[str]:
 
 
 def read_config(folder: Path) -> Mapping[str, object]:
-    """The ``config.json`` of a checkpoint's folder."""
+    """Content of ``config.json`` in ``folder``; raise `StableQuantError` if it is missing or damaged."""
     file = folder / "config.json"
     if not file.is_file():
         raise StableQuantError(file, "the file does not exist", "name the folder of a checkpoint, or correct the path")

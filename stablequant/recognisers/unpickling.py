@@ -1,4 +1,4 @@
-"""torch files that come from strangers, read without running anything that is in them."""
+"""Read torch files from untrusted sources without running code in them."""
 
 import pickle
 import re
@@ -6,30 +6,46 @@ import zipfile
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
 from stablequant.errors import StableQuantError
 
-MAX_ENTRIES = 100_000  # of a checkpoint's settings; fairseq's have hundreds
+MAX_ENTRIES = 100_000  # limit for a checkpoint's settings; fairseq's have hundreds
 
 
 class Inert:
-    """Stands for an object of a class that is not here: keeps what was stored, does nothing."""
+    """Replaces an object of a class that is not available: it stores the object's values and does nothing."""
 
-    def __new__(cls, *_arguments: Any) -> "Inert":
+    def __new__(cls, *_arguments: object) -> "Inert":
         return super().__new__(cls)
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
-        self.state: Any = None
+        self.state: object = None
 
-    def __setstate__(self, state: Any) -> None:
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
 
-# Classes that fairseq's checkpoints name and that hold nothing but values.
+class Saved(TypedDict, total=False):
+    """What this package reads of a fairseq checkpoint. Only the type of ``model`` is checked.
+
+    Attributes
+    ----------
+    model: parameters by name
+    cfg, args: settings, in files from 2021 on, and in older files
+    task_state: may contain the dictionary
+    """
+
+    model: dict[str, object]
+    cfg: object
+    args: object
+    task_state: object
+
+
+# Classes in fairseq's checkpoints that contain only values.
 INERT = {
     name: type(name.rpartition(".")[2], (Inert,), {})
     for name in (
@@ -70,32 +86,39 @@ INERT = {
 }
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """The file's content: tensors, plain values and `Inert` stand-ins.
+def read_state(path: Path) -> Saved:
+    """Content of a fairseq checkpoint: tensors, plain values and `Inert` objects.
 
-    torch's restricted unpickler builds only tensors and the classes named in `INERT`; a file that asks for any other is
-    refused by that name.
+    torch's restricted unpickler creates only tensors, plain values and the classes in `INERT`.
+
+    Raises
+    ------
+    StableQuantError
+        when the file is damaged, is not a fairseq checkpoint, or asks for another class; the message names that class.
     """
     allowed: list[Any] = [Namespace, *((stand_in, name) for name, stand_in in INERT.items())]
     try:
         with torch.serialization.safe_globals(allowed):
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+            state: Saved = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise StableQuantError(path, refusal(error), "take a checkpoint as fairseq publishes it") from None
-    except Exception as error:  # damaged bytes raise whatever the unpickler's opcodes do, struct.error among them
+    except Exception as error:  # damaged bytes can cause any error in the unpickler, such as struct.error
         raise StableQuantError(path, f"not a readable torch file ({error!r})", "restore the file") from error
     if not isinstance(state, dict) or not isinstance(state.get("model"), dict):
         raise StableQuantError(path, "no fairseq checkpoint (it has no 'model')", "take a CTC fine-tuned checkpoint")
     return state
 
 
-def plain(value: Any, room: Iterator[int] | None = None) -> Any:
-    """``value`` with namespaces and omegaconf's nodes, as `read_state` gives them, turned into dicts and lists.
+def plain(value: object, room: Iterator[int] | None = None) -> object:
+    """``value`` from `read_state`, with namespaces and nodes of omegaconf converted to dicts and lists.
+
+    ``room`` counts the entries; callers leave it out.
 
     Raises
     ------
     ValueError
-        at more than `MAX_ENTRIES`; a small file can hold more than any memory, by naming the same list again and again.
+        when there are more than `MAX_ENTRIES` entries. A small file can expand to more than fits into memory if it
+        refers to the same list many times.
     """
     room = room or iter(range(MAX_ENTRIES))
     if next(room, None) is None:
@@ -114,7 +137,7 @@ def plain(value: Any, room: Iterator[int] | None = None) -> Any:
 
 
 def refusal(error: Exception) -> str:
-    """Why a file of tensors was not read, without torch's advice to read it unrestricted."""
+    """Why torch did not read a file, without its advice to read the file unrestricted."""
     message = " ".join(str(error).split())
     reason = message.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation")[0]
     wanted = re.search(r"(?:GLOBAL|built-in function|function|class) '?([\w.]+)", reason)

@@ -17,14 +17,6 @@ class Row(Protocol):
         """The cell in ``column``."""
 
 
-class LayerRow(TypedDict):
-    """What `layers_shown` needs of a row of ``sensitivity.tsv``."""
-
-    layer: str
-    degradation: float
-    ci_low: float
-    ci_high: float
-
 
 class Cutoff(TypedDict):
     """What `layers_shown` needs of an activation in ``scales/stablequant.json``."""
@@ -74,14 +66,14 @@ def cutoffs_chosen(percentiles: Path) -> str:
     return described or "no layer was searched"
 
 
-def layers_shown(layers: Iterable[LayerRow], activations: Mapping[str, Cutoff], equalised: bool) -> str:
+def layers_shown(layers: Iterable[Row], activations: Mapping[str, Cutoff], equalised: bool) -> str:
     """The degradation of each layer when only this layer is quantized, and the layer's cut-off percentile.
 
     ``layers`` are rows of ``sensitivity.tsv``. ``activations`` are from ``scales/stablequant.json``; a layer that has
     none there gets no cut-off. ``equalised`` says whether channels were equalised before.
     """
     cutoffs = {row["layer"]: f", cut off at {row['percentile']} %" for row in activations.values()}
-    described = "; ".join(f"{row['layer']} {with_interval(row)}{cutoffs.get(row['layer'], '')}" for row in layers)
+    described = "; ".join(f"{row['layer']} {with_interval(row)}{cutoffs.get(str(row['layer']), '')}" for row in layers)
     state = "as they are quantized" + (", channels equalised" if equalised else "")
     return f"{state}. Points of WER that these layers lose alone: {described}"
 

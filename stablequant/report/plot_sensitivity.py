@@ -9,7 +9,7 @@ from stablequant.report import figures
 
 
 def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
-    """Draw one bar per row of ``sensitivity.tsv``. Selected layers are darker. ``threshold`` is in percentage points."""
+    """Draw one bar per row of ``sensitivity.tsv``, darker for selected layers; ``threshold`` is in points of WER."""
     figure, axes = plt.subplots(figsize=(8, 0.3 * len(table) + 1.2))
     figures.bars(axes, table["layer"], table, table["selected"].astype(bool))
     axes.axvline(threshold, color="#c23b22", linestyle="--", label=f"threshold, {threshold} points")

@@ -17,11 +17,11 @@ def file_of(index: Path, layer: str) -> Path:
 def release(index: Path) -> int:
     """Remove what is stored once nothing needs it any more; return its size in bytes."""
     folder = folder_of(index)
-    leaving = folder.with_name(f".{folder.name}")  # never half of it under its name
-    shutil.rmtree(leaving, ignore_errors=True)
+    doomed = folder.with_name(f".{folder.name}")  # never half of it under its name
+    shutil.rmtree(doomed, ignore_errors=True)
     if not folder.is_dir():
         return 0
     size = sum(file.stat().st_size for file in folder.iterdir())
-    folder.rename(leaving)
-    shutil.rmtree(leaving, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
     return size

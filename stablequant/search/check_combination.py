@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from stablequant.quantization.histograms import WHOLE, Histogram
+from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
@@ -123,7 +123,7 @@ class Combination:
 
     def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
         """Cut-off of what ``module`` reads."""
-        return choice.percentiles.get(module.layer, WHOLE)
+        return choice.percentiles.get(module.layer, UNCLIPPED)
 
     def ranges_of(self, choice: Choice) -> dict[str, Range]:
         """Of each activation that is quantized."""
@@ -216,7 +216,7 @@ def _search(
     grid: Sequence[float],
     audio_seconds: float = math.inf,
 ) -> tuple[Choice, Outcome, list[Step]]:
-    percentiles = sorted({WHOLE, *grid}, reverse=True)
+    percentiles = sorted({UNCLIPPED, *grid}, reverse=True)
     variants = [choice.clipped(layers, percentile) for percentile in percentiles]
     outcomes = combination.vary(choice, [(layers, variant) for variant in variants], audio_seconds)
     best = min(range(len(outcomes)), key=lambda i: outcomes[i].divergence)
@@ -229,5 +229,12 @@ def _search(
 
 
 def _log(step: Step) -> None:
-    cut_off = "" if step.percentile is None else f" at {step.percentile} %"
-    logging.info("%s, %s%s: %+.2f points of WER", step.step, step.layers, cut_off, step.outcome.degradation)
+    layers = "the unsearched layers" if step.layers == OTHERS else step.layers
+    if step.step == "without":
+        quantized = f"all INT8 except {layers}"
+    elif step.step == "all layers":
+        quantized = "all INT8"
+    else:
+        cut_off = "" if step.percentile is None else f" at {step.percentile} %"
+        quantized = f"all INT8, {layers} {step.step}{cut_off}"
+    logging.info("%s: %+.2f points of WER", quantized, step.outcome.degradation)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from stablequant.quantization.histograms import WHOLE, Histogram
+from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import percentile_range
 from stablequant.recognisers.family import QuantizedModule, Recogniser
@@ -70,14 +70,14 @@ def search_percentile(
 
 
 def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate]:
-    """The layer at `WHOLE`, as a candidate like the others; none where racing ended its probe early.
+    """The layer at `UNCLIPPED`, as a candidate like the others; none where racing ended its probe early.
 
     ``probes`` are what `probe_layers` measured, as it stands in ``sensitivity/{layers}.json``.
     """
     (row,) = [row for row in probes if row["layer"] == layer]
     if None in row["errors"]:
         return []
-    return [Candidate(WHOLE, outcome_of(row))]
+    return [Candidate(UNCLIPPED, outcome_of(row))]
 
 
 def outcome_of(row: Mapping[str, Any]) -> Outcome:

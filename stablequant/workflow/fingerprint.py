@@ -17,8 +17,8 @@ def fingerprint(files: Iterable[Path | str]) -> str:
     digest = hashlib.sha256()
     for file in files:
         try:
-            known = Path(file).stat()
-            digest.update(f"{file}\0{known.st_size} {known.st_mtime_ns}\n".encode())
+            status = Path(file).stat()
+            digest.update(f"{file}\0{status.st_size} {status.st_mtime_ns}\n".encode())
         except OSError:
             digest.update(f"{file}\0absent\n".encode())
     return digest.hexdigest()[:16]
@@ -36,10 +36,10 @@ def set_back(folder: Path) -> float:
         for name in [*folders, *names]:
             path = Path(place, name)
             times[path] = path.lstat()
-    ahead = max((known.st_mtime for known in times.values()), default=0) - time.time()
+    ahead = max((status.st_mtime for status in times.values()), default=0) - time.time()
     if ahead <= TOLERANCE:
         return 0.0
-    for path, known in times.items():
-        moment = known.st_mtime_ns - int(ahead * 1e9)
+    for path, status in times.items():
+        moment = status.st_mtime_ns - int(ahead * 1e9)
         os.utime(path, ns=(moment, moment), follow_symlinks=False)
     return ahead

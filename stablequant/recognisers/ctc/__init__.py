@@ -1,1 +1,1 @@
-"""What all CTC recognisers share: vocabulary, best path, words and their times."""
+"""Shared code of CTC recognisers: vocabulary, best-path decoding, words with their times, ONNX export."""

@@ -1,4 +1,4 @@
-"""A CTC recogniser that runs as an engine: logits of its one graph, decoded by best path."""
+"""A CTC recogniser that runs as an engine: one graph computes logits, which are decoded by best path."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from stablequant.recognisers.sizes import Footprint
 
 GRAPH = "model"  # the only graph of a CTC recogniser
 INPUT, OUTPUT = "input_values", "logits"
-OVERLAP_SECONDS = 2.0  # of two chunks; each leaves the half at its end to its neighbour, which hears what follows
+OVERLAP_SECONDS = 2.0  # overlap of neighbouring chunks; each chunk's words count up to the middle of the overlap
 SIGNATURE = Signature(
     inputs={INPUT: Tensor(("batch", "samples"))},
     outputs={OUTPUT: Tensor(("batch", "frames", "classes"))},
@@ -25,33 +25,43 @@ SIGNATURE = Signature(
 
 
 def limits_of(samples: Sequence[int], shortest: int, longest: int) -> dict[str, Limits]:
-    """Of the axis ``samples``, tuned for the median of ``samples``.
+    """Limits of the axis ``samples``, tuned for the median of the lengths ``samples``.
 
-    An engine takes nothing beyond, so the limits are wide: from the ``shortest`` audio that has a frame to ``longest``
-    samples, or the longest utterance where that is longer.
+    An engine takes no audio outside its limits, so they are wide: from ``shortest``, the shortest audio that gives a
+    frame, to ``longest`` or the longest of ``samples``.
     """
     return {"samples": Limits(min(shortest, *samples), int(median(samples)), max(longest, *samples))}
 
 
 class CtcDecoder:
-    """``network`` is the graph; ``memory`` what recognising takes, whose ``hop`` is a frame's samples."""
+    """Recognises with the network of a CTC model, see `stablequant.recognisers.family.Decoder`.
+
+    ``memory`` is the memory for the hidden values; its ``hop`` is the number of samples per frame.
+    """
 
     def __init__(self, front_end: FrontEnd, memory: Footprint, network: Network) -> None:
         self._front_end, self._memory, self._network = front_end, memory, network
 
     def batches(self, utterances: Sequence[Utterance], budget: float, most: float = math.inf) -> list[Batch]:
-        """Batches of equally long utterances, since engines know no padding."""
+        """Batches of equally long utterances, because engines have no masks for padding."""
         return make_batches(utterances, self._memory, budget, most=most)
 
     def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
-        """Hypotheses of recordings of one length, each float32 ``(samples,)``."""
+        """Hypotheses for recordings of one length, each float32 ``(samples,)``; raise `NotFiniteError`."""
         logits = self._logits(np.stack([self._front_end.prepare(samples) for samples in audio]))
         return [self._front_end.vocabulary.decode(row.argmax(axis=-1)) for row in logits]
 
     def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
-        """Words of a recording of any length.
+        """Words in a recording of any length, float32 ``(samples,)``.
 
-        One longer than ``chunk_seconds`` is cut into chunks that overlap, so that no word is cut.
+        A recording longer than ``chunk_seconds`` is cut into chunks that overlap, so that no word is cut.
+
+        Raises
+        ------
+        NotFiniteError
+            when the network's output contains NaN or infinity.
+        ValueError
+            when ``chunk_seconds`` is not more than twice the overlap.
         """
         if not chunk_seconds > 2 * OVERLAP_SECONDS:
             raise ValueError(f"chunks of {chunk_seconds} s; take more than {2 * OVERLAP_SECONDS:g}")
@@ -73,7 +83,7 @@ class CtcDecoder:
         return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
 
     def _logits(self, audio: np.ndarray) -> np.ndarray:
-        """Of prepared audio ``(recordings, samples)``, ``(recordings, frames, classes)``."""
+        """Logits ``(recordings, frames, classes)`` of prepared audio ``(recordings, samples)``."""
         found = self._network({INPUT: np.ascontiguousarray(audio, dtype=np.float32)})[OUTPUT]
         for row, logits in enumerate(found):
             if not np.isfinite(logits).all():

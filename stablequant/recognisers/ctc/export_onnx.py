@@ -1,9 +1,10 @@
-"""A CTC recogniser as an fp32 ONNX graph."""
+"""Export a CTC recogniser as an fp32 ONNX graph."""
 
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -15,33 +16,38 @@ from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
 
 class _Logits(torch.nn.Module):
+    """A CTC model that returns only its logits."""
+
     def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        return self.model(input_values).logits
+        logits: torch.Tensor = self.model(input_values).logits
+        return logits
 
 
 @contextmanager
 def _unmasked() -> Iterator[None]:
-    """Without attention's mask, which transformers leaves out where nothing is padded, but not while exporting.
+    """Inside the block, transformers creates no attention mask.
 
-    It would be added to every score of every head, and be zero.
+    Normally it creates none if there is no padding, but it always does during an export. This mask would be all zeros,
+    and the graph would add it to every score of every head.
     """
-    ALL_MASK_ATTENTION_FUNCTIONS["eager"] = lambda **_: None
+    masks: Any = ALL_MASK_ATTENTION_FUNCTIONS
+    masks["eager"] = lambda **_: None
     try:
         yield
     finally:
-        del ALL_MASK_ATTENTION_FUNCTIONS["eager"]
+        del masks["eager"]
 
 
 def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], shortest: int) -> ir.Model:
-    """The graph of ``model``, which was loaded with eager attention and takes ``shortest`` samples or more.
+    """The graph of ``model``, which was loaded with eager attention. The shortest audio has ``shortest`` samples.
 
-    ``input_values``, float32 ``(batch, samples)``, becomes ``logits``, ``(batch, frames, classes)``; batch and samples
-    are dynamic. Of the exporter's metadata only what the pipeline uses stays: the node that computes a module's product
-    is named like the module.
+    The input is ``input_values``, float32 ``(batch, samples)``. The output is ``logits``, float32
+    ``(batch, frames, classes)``. ``batch`` and ``samples`` are dynamic. The node that computes the product of a module
+    has the module's name. All other metadata of the exporter is removed.
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What stands before and behind the network: sample rate, normalisation, vocabulary."""
+"""The front end of a CTC network: sample rate, normalisation and vocabulary."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,21 +13,21 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, 
 from stablequant.storage.files import read_json, write_json
 
 Entry = TypeVar("Entry", int, bool)
-HIGHEST_RATE = 768_000  # Hz, of any recording
+HIGHEST_RATE = 768_000  # Hz; no recording has a higher rate
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """What turns audio into the network's input, and its output into words.
+    """Turns audio into the input of the network, and its output into words.
 
     Attributes
     ----------
     sample_rate: in Hz
-    do_normalize: whether each utterance is brought to zero mean and unit variance
-    vocabulary: of the CTC head
-    epsilon: added to that variance; 1e-7 in Hugging Face's preprocessing, 1e-5 in fairseq's
-    shortest_samples: the least audio that gives a frame
+    do_normalize: whether each utterance is normalised to zero mean and unit variance
+    vocabulary: vocabulary of the CTC head
+    epsilon: added to the variance; 1e-7 in Hugging Face's preprocessing, 1e-5 in fairseq's
+    shortest_samples: length in samples of the shortest audio that gives a frame
     """
 
     sample_rate: int
@@ -37,26 +37,30 @@ class FrontEnd:
     shortest_samples: int = 400
 
     def spell(self, transcript: str) -> str:
-        """The transcript as the recogniser would write it, see `Vocabulary.spell`."""
+        """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""
         return self.vocabulary.spell(transcript)
 
     def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
-        """How often spelled ``transcripts`` hold what the recogniser can never write."""
+        """Count the characters or tokens that the recogniser can never write, see `Vocabulary.unknown`."""
         return self.vocabulary.unknown(transcripts)
 
     def prepare(self, samples: np.ndarray) -> np.ndarray:
-        """Samples, float32 ``(samples,)``, as the network takes them."""
+        """``samples``, float32 ``(samples,)``, as the network takes them: same shape, normalised if necessary."""
         return normalise(samples, self.epsilon) if self.do_normalize else samples
 
 
 def normalise(samples: np.ndarray, epsilon: float) -> np.ndarray:
-    """Zero mean and unit variance over the utterance; ``epsilon`` is added to the variance."""
+    """``samples`` ``(samples,)`` with zero mean and unit variance; ``epsilon`` is added to the variance."""
     centred = samples - samples.mean()
-    return centred / np.sqrt(centred.var() + epsilon)
+    normalised: np.ndarray = centred / np.sqrt(centred.var() + epsilon)
+    return normalised
 
 
 def read_front_end(folder: Path) -> FrontEnd:
-    """Read it from a checkpoint's or an engine's folder."""
+    """Read the front end from the folder of a checkpoint or an engine.
+
+    Raises `StableQuantError` if a file is missing or damaged.
+    """
     preprocessor = folder / "preprocessor_config.json"
     vocabulary = read_vocabulary(folder, _entry(folder / "config.json", "pad_token_id", int))
     rate, normalize = read_sample_rate(folder), _entry(preprocessor, "do_normalize", bool)
@@ -67,7 +71,10 @@ def read_front_end(folder: Path) -> FrontEnd:
 
 
 def read_sample_rate(folder: Path) -> int:
-    """Sample rate in Hz of a checkpoint's or an engine's folder."""
+    """Sample rate in Hz from the folder of a checkpoint or an engine.
+
+    Raises `StableQuantError` if its file is missing or damaged.
+    """
     preprocessor = folder / "preprocessor_config.json"
     rate = _entry(preprocessor, "sampling_rate", int)
     if not 0 < rate <= HIGHEST_RATE:
@@ -76,7 +83,7 @@ def read_sample_rate(folder: Path) -> int:
 
 
 def write_front_end(folder: Path, front_end: FrontEnd) -> None:
-    """Write all but ``config.json``, which the model writes itself."""
+    """Write all files of the front end except ``config.json``, which the model writes."""
     write_vocabulary(folder, front_end.vocabulary)
     write_json(
         folder / "preprocessor_config.json",
@@ -94,7 +101,9 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
 
 
 def _entry(file: Path, key: str, kind: type[Entry]) -> Entry:
+    """The entry ``key`` in a JSON file; raise `StableQuantError` if it is missing or not of type ``kind``."""
     content = read_json(file)
-    if not isinstance(content, dict) or not isinstance(content.get(key), kind):
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
         raise StableQuantError(file, f"no {kind.__name__} '{key}'", "complete the checkpoint's folder")
-    return content[key]
+    return value

@@ -1,4 +1,4 @@
-"""From frames of CTC posteriors to words, and transcripts in the recogniser's own letters."""
+"""The vocabulary of a CTC recogniser: it decodes frames to words and spells transcripts."""
 
 import unicodedata
 from collections import Counter
@@ -19,14 +19,14 @@ APOSTROPHES = "'\u2019\u2018\u02bc"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the classes of a CTC head stand for.
+    """The tokens of the classes of a CTC head.
 
     Attributes
     ----------
-    tokens: by class index
-    blank: CTC's blank class
-    delimiter: the token between words; without one (phonemes, characters) every token counts as a word
-    special: tokens that are not written
+    tokens: token of each class, by class index
+    blank: index of the blank class
+    delimiter: token between words; None if every token counts as a word (phonemes, characters)
+    special: tokens that are never written
     """
 
     tokens: list[str]
@@ -35,7 +35,7 @@ class Vocabulary:
     special: frozenset[str] = SPECIAL
 
     def decode(self, classes: np.ndarray) -> str:
-        """Best-path decoding of class indices ``(frames,)``: merge repeats, drop blanks and special tokens."""
+        """Best-path decoding of class indices ``(frames,)``: merge repetitions, remove blanks and special tokens."""
         written = [token for c, _ in groupby(classes.tolist()) if (token := self.written(c))]
         if self.delimiter is None:
             return " ".join(written)
@@ -43,7 +43,7 @@ class Vocabulary:
         return " ".join(letters.split())
 
     def written(self, index: int) -> str:
-        """The token of a class, or nothing for the blank and for what is not written."""
+        """The token of the class ``index``; empty for the blank and for tokens that are never written."""
         if index == self.blank or index >= len(self.tokens) or self.tokens[index] in self.special:
             return ""
         return self.tokens[index]
@@ -54,15 +54,16 @@ class Vocabulary:
 
     @property
     def _phonemic(self) -> bool:
-        """Whether tokens are more than letters; beside a word delimiter, the longer ones are but marks."""
+        """Whether tokens are longer than letters. If there is a word delimiter, longer tokens are only markers."""
         return self.delimiter is None and any(len(token) > 1 for token in self._letters)
 
     def spell(self, transcript: str) -> str:
-        """The transcript as the recogniser would write it, so that only what was heard can be an error.
+        """``transcript`` as the recogniser would write it, so that its spelling causes no word errors.
 
-        Single letters: case follows the vocabulary's where that has only one, punctuation that the vocabulary lacks
-        is left out, and without a word delimiter the characters stand apart. Tokens of several letters (phonemes) are
-        taken as they stand, separated by spaces.
+        If tokens are single letters, letters get the case of the vocabulary if it has only one case. Punctuation and
+        symbols that the vocabulary lacks become spaces; apostrophes that it lacks are removed. Without a word
+        delimiter, characters are separated by spaces. If tokens have several letters (phonemes), the transcript must
+        consist of tokens separated by spaces, and they stay as they are.
         """
         if self._phonemic:
             return " ".join(transcript.split())
@@ -83,16 +84,19 @@ class Vocabulary:
         return " " if unicodedata.category(character)[0] in "PS" else character
 
     def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
-        """How often spelled ``transcripts`` hold what the recogniser can never write."""
+        """Count the characters (without a word delimiter: tokens) in ``transcripts`` that are not in the vocabulary.
+
+        ``transcripts`` are results of `spell`.
+        """
         apart = self.delimiter is None
         units = (unit for text in transcripts for unit in (text.split() if apart else text.replace(" ", "")))
         return Counter(unit for unit in units if unit not in self._letters)
 
 
 def read_vocabulary(folder: Path, blank: int) -> Vocabulary:
-    """Read ``vocab.json`` (token -> class) and, where there is one, ``tokenizer_config.json`` of a checkpoint's folder.
+    """Read ``vocab.json`` (token -> class) and, if it exists, ``tokenizer_config.json`` in a checkpoint's folder.
 
-    ``blank`` is the model config's ``pad_token_id``.
+    ``blank`` is ``pad_token_id`` in ``config.json``. Raises `StableQuantError` if a file is damaged.
     """
     path = folder / "vocab.json"
     classes = read_json(path)
@@ -113,7 +117,7 @@ def read_vocabulary(folder: Path, blank: int) -> Vocabulary:
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    """The inverse of `read_vocabulary`; `blank` goes into the model's config."""
+    """Write the files that `read_vocabulary` reads. The index of the blank is in the model's config."""
     write_json(folder / "vocab.json", {token: index for index, token in enumerate(vocabulary.tokens)})
     write_json(
         folder / "tokenizer_config.json",

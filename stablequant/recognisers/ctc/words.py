@@ -10,10 +10,11 @@ from stablequant.recognisers.family import Word
 
 
 def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
-    """Chunks of at most ``chunk`` samples that overlap by ``overlap``, each beginning at a frame.
+    """Cut ``samples`` samples into chunks of at most ``chunk`` samples. Each chunk starts at a frame.
 
-    The last one begins earlier rather than being short, so that, a frame more or less, all but a recording's only one
-    are equally long.
+    Neighbouring chunks overlap by ``overlap`` samples. The last chunk is not shorter than the others: it starts earlier
+    and overlaps more. So all chunks have the same length, up to one frame, except a single short chunk. ``hop`` is the
+    number of samples per frame.
     """
     if samples <= chunk:
         return [slice(0, samples)]
@@ -24,7 +25,10 @@ def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
 
 
 def kept_frames(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) -> Iterator[slice]:
-    """Frames of each part that count: of two parts that overlap each gives up half of what both heard."""
+    """The frames of each part that count. Two neighbouring parts share their overlap: each keeps half of it.
+
+    ``parts`` are the logits ``(frames, classes)`` of ``chunks``, and ``hop`` is the number of samples per frame.
+    """
     starts = [chunk.start // hop for chunk in chunks]
     ends = [start + len(part) for start, part in zip(starts, parts, strict=True)]
     seams = [0, *((end + start) // 2 for end, start in zip(ends[:-1], starts[1:], strict=True)), ends[-1]]
@@ -33,7 +37,11 @@ def kept_frames(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) 
 
 
 def words_of(logits: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -> list[Word]:
-    """Words on the best path through ``logits`` ``(frames, classes)``, each from its first token to its last."""
+    """Words on the best path through ``logits`` ``(frames, classes)``.
+
+    A word lasts from the start of its first token to the end of its last token. ``frame_seconds`` is the duration of a
+    frame.
+    """
     runs = [(index, sum(1 for _ in group)) for index, group in groupby(logits.argmax(axis=-1).tolist())]
     ends = accumulate(length for _, length in runs)
     words: list[Word] = []

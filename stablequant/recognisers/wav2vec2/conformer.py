@@ -1,6 +1,4 @@
-"""wav2vec 2.0's conformer in a form that quantizes and exports: the same numbers, other operations."""
-
-from typing import Any
+"""Change wav2vec 2.0's conformer so that it can be quantized and exported. Its results stay the same."""
 
 import torch
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -8,10 +6,11 @@ from transformers.models.wav2vec2_conformer import modeling_wav2vec2_conformer a
 
 
 def prepare(model: torch.nn.Module) -> None:
-    """Fold each batch norm into the depthwise convolution before it, which an exported graph would do unseen.
+    """Change ``model`` in place: fold batch norms, and look up relative positions in another way.
 
-    Relative positions are gathered rather than skewed: torch's exporter gets the sizes of the skewed views wrong for
-    other lengths than the one it traced.
+    Each batch norm is folded into the depthwise convolution before it. The export would do this too, and then the
+    quantized weights would differ from those of the search. Relative positions are gathered, not shifted in skewed
+    views: torch's exporter computes wrong sizes of these views for other lengths than the traced one.
     """
     modeling._apply_relative_position_encoding = _attend_to_relative_positions
     for module in model.modules():
@@ -21,11 +20,14 @@ def prepare(model: torch.nn.Module) -> None:
 
 
 def _attend_to_relative_positions(
-    attention: Any, query: torch.Tensor, key: torch.Tensor, positions: torch.Tensor
+    attention: modeling.Wav2Vec2ConformerSelfAttention,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    positions: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Content query and position bias, both ``(batch, heads, frames, ...)``.
+    """The query ``(batch, heads, frames, head size)`` and the position bias ``(batch, heads, frames, frames)``.
 
-    ``positions`` ``(1, 2 * frames - 1, width)`` holds the embeddings of the distances frames - 1 down to 1 - frames.
+    ``positions`` ``(1, 2 * frames - 1, width)`` are the embeddings of the distances from frames - 1 down to 1 - frames.
     """
     projected = attention.linear_pos(positions).reshape(-1, attention.num_heads, attention.head_size)
     scores = (query + attention.pos_bias_v[None, :, None, :]) @ projected.permute(1, 2, 0)

@@ -1,4 +1,4 @@
-"""The ONNX graph of a recogniser of wav2vec 2.0's kin."""
+"""Export a recogniser of the wav2vec 2.0 family as an ONNX graph."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ import onnx_ir as ir
 
 from stablequant.recognisers.ctc.decoding import GRAPH
 from stablequant.recognisers.ctc.export_onnx import export_logits
-from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.recognisers.wav2vec2.layers import config_of, quantized_modules
 from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.recognisers.wav2vec2.memory import shortest_samples
 
 
 def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
-    """The one graph of the checkpoint in ``folder``."""
+    """The single graph of the checkpoint in ``folder``, by its name."""
     model = load_model(folder, threads=threads, attention="eager")
-    config = model.config.to_dict()
+    config = config_of(model)
     return {GRAPH: export_logits(model, quantized_modules(config), shortest_samples(config))}

@@ -1,9 +1,10 @@
-"""fairseq's CTC checkpoints as Hugging Face models, without fairseq."""
+"""Read CTC checkpoints of fairseq as Hugging Face models, without fairseq."""
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Config, Wav2Vec2ForCTC
@@ -11,14 +12,14 @@ from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Co
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.unpickling import Inert, plain, read_state
+from stablequant.recognisers.unpickling import Inert, Saved, plain, read_state
 
-SAMPLE_RATE = 16_000  # of every published checkpoint; the file does not always say
-LAYER_NORM_EPSILON = 1e-5  # fairseq normalises audio by torch's layer norm
+SAMPLE_RATE = 16_000  # Hz, of every published checkpoint; the file does not always contain it
+LAYER_NORM_EPSILON = 1e-5  # fairseq normalises audio with torch's layer norm
 MAX_CONVOLUTIONS = 64
 RECOGNISERS = {"wav2vec_ctc", "hubert_ctc"}
 ENCODERS = {"wav2vec2": (Wav2Vec2Config, Wav2Vec2ForCTC), "hubert": (HubertConfig, HubertForCTC)}
-DEFAULTS = {  # of fairseq's Wav2Vec2Config and HubertConfig, for what an old file leaves out
+DEFAULTS = {  # from fairseq's Wav2Vec2Config and HubertConfig, for settings that are missing in old files
     "extractor_mode": "default",
     "layer_norm_first": False,
     "conv_feature_layers": "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2",
@@ -29,9 +30,9 @@ DEFAULTS = {  # of fairseq's Wav2Vec2Config and HubertConfig, for what an old fi
     "conv_pos_batch_norm": False,
     "quantize_input": False,
 }
-SUPPORTED = ("layer_type", "pos_conv_depth", "conv_pos_batch_norm", "quantize_input")  # at their defaults only
+SUPPORTED = ("layer_type", "pos_conv_depth", "conv_pos_batch_norm", "quantize_input")  # only with their defaults
 PRETRAINING = re.compile(r"mask_emb|label_embs_concat|(quantizer|project_q|final_proj|target_glu)\..*")
-NAMES = [  # fairseq's parameters below w2v_encoder.w2v_model -> those below Hugging Face's encoder
+NAMES = [  # fairseq's names below w2v_encoder.w2v_model -> Hugging Face's names below the encoder
     (r"(feature_extractor\.conv_layers\.\d+)\.0\.(weight|bias)", r"\1.conv.\2"),
     (r"(feature_extractor\.conv_layers\.\d+)\.2\.(?:1\.)?(weight|bias)", r"\1.layer_norm.\2"),
     (r"layer_norm\.(weight|bias)", r"feature_projection.layer_norm.\1"),
@@ -48,25 +49,55 @@ NAMES = [  # fairseq's parameters below w2v_encoder.w2v_model -> those below Hug
 ]  # fmt: skip
 
 
+class Encoder(TypedDict):
+    """fairseq's settings of the encoder that decide what the model computes."""
+
+    extractor_mode: str
+    layer_norm_first: bool
+    conv_feature_layers: str
+    encoder_attention_heads: int
+    activation_fn: str
+
+
+class Settings(NamedTuple):
+    """Settings of a checkpoint.
+
+    Attributes
+    ----------
+    kind: a key of `ENCODERS`
+    encoder: settings of the encoder
+    normalize: whether audio is normalised
+    labels: suffix of the dictionary's name, such as ``ltr``
+    """
+
+    kind: str
+    encoder: Encoder
+    normalize: bool
+    labels: str
+
+
 def read_fairseq(path: Path) -> tuple[PreTrainedModel, FrontEnd]:
-    """The recogniser of a CTC fine-tuned checkpoint as a Hugging Face model in float32, and what goes around it."""
+    """The model of a CTC fine-tuned checkpoint as a Hugging Face model in float32, and its front end.
+
+    Raises `StableQuantError` if the file is damaged or not supported.
+    """
     state = read_state(path)
     settings = _settings(path, state)
-    classes, build = ENCODERS[settings["kind"]]
-    weights = _weights(path, state["model"], settings["kind"])
-    vocabulary = _vocabulary(path, state, settings["labels"], len(weights["lm_head.weight"]))
-    config = _hugging_face_config(path, settings["encoder"], weights, settings["kind"])
+    classes, build = ENCODERS[settings.kind]
+    weights = _weights(path, state["model"], settings.kind)
+    vocabulary = _vocabulary(path, state, settings.labels, len(weights["lm_head.weight"]))
+    config = _hugging_face_config(path, settings.encoder, weights, settings.kind)
     try:
         model = build(classes(**config))
         model.load_state_dict(weights)
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise StableQuantError(path, f"the weights do not fit its settings ({reason})", "restore it") from error
-    return model, FrontEnd(SAMPLE_RATE, settings["normalize"], vocabulary, LAYER_NORM_EPSILON)
+    return model, FrontEnd(SAMPLE_RATE, settings.normalize, vocabulary, LAYER_NORM_EPSILON)
 
 
-def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
-    """Kind of encoder, its settings, and the task's, from ``cfg`` (2021 on) or ``args`` (before)."""
+def _settings(path: Path, state: Saved) -> Settings:
+    """Settings of the checkpoint, from ``cfg`` (since 2021) or ``args`` (before)."""
     try:
         whole = plain(state.get("cfg")) or plain(state.get("args"))
     except (RecursionError, ValueError):
@@ -99,16 +130,14 @@ def _settings(path: Path, state: dict[str, Any]) -> dict[str, Any]:
         fault = f"its encoder is '{kind}' with {', '.join(unsupported) or 'other layers'}, which is not supported"
         raise StableQuantError(path, fault, f"take one with an encoder of {sorted(ENCODERS)}")
     labels = task.get("labels") or "ltr"
-    return {
-        "kind": kind,
-        "encoder": encoder,
-        "normalize": bool(task.get("normalize", False)),
-        "labels": labels[0] if isinstance(labels, list) else labels,
-    }
+    checked: Any = encoder
+    return Settings(
+        kind, checked, bool(task.get("normalize", False)), labels[0] if isinstance(labels, list) else labels
+    )
 
 
-def _weights(path: Path, model: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]:
-    """The parameters under Hugging Face's names, in float32; those that only pre-training uses are left out."""
+def _weights(path: Path, model: Mapping[str, object], kind: str) -> dict[str, torch.Tensor]:
+    """The parameters by Hugging Face's names, in float32, without those that only pre-training uses."""
     weights = {}
     for name, tensor in model.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
@@ -129,8 +158,10 @@ def _weights(path: Path, model: dict[str, torch.Tensor], kind: str) -> dict[str,
     return weights
 
 
-def _hugging_face_config(path: Path, encoder: dict[str, Any], weights: dict[str, torch.Tensor], kind: str) -> dict:
-    """Widths, kernels and depths come from the weights; what they cannot show, from the encoder's settings."""
+def _hugging_face_config(
+    path: Path, encoder: Encoder, weights: Mapping[str, torch.Tensor], kind: str
+) -> dict[str, Any]:
+    """Arguments of the Hugging Face config: sizes come from the weights, all else from the encoder's settings."""
     convolutions = parse_convolutions(path, encoder["conv_feature_layers"])
     layers = {int(m[1]) for name in weights if (m := re.search(r"encoder\.layers\.(\d+)\.", name))}
     hidden = weights["lm_head.weight"].shape[-1]
@@ -170,7 +201,10 @@ def _hugging_face_config(path: Path, encoder: dict[str, Any], weights: dict[str,
 
 
 def parse_convolutions(path: Path, text: str) -> list[tuple[int, int, int]]:
-    """``(outputs, kernel, stride)`` of each convolution from Python's notation of lists, added and multiplied."""
+    """``(outputs, kernel, stride)`` of each convolution, from lists in Python's notation with ``+`` and ``*``.
+
+    ``path`` is for messages. Raises `StableQuantError` if ``text`` is not such a list.
+    """
 
     def value(node: ast.AST) -> Any:
         if isinstance(node, ast.Constant) and type(node.value) is int:
@@ -194,8 +228,11 @@ def parse_convolutions(path: Path, text: str) -> list[tuple[int, int, int]]:
     return convolutions
 
 
-def _vocabulary(path: Path, state: dict[str, Any], labels: str, classes: int) -> Vocabulary:
-    """From the dictionary in the file, else from ``dict.{labels}.txt`` beside it; class 0, fairseq's <s>, is blank."""
+def _vocabulary(path: Path, state: Saved, labels: str, classes: int) -> Vocabulary:
+    """The vocabulary, from the dictionary in the checkpoint or from ``dict.{labels}.txt`` beside it.
+
+    The blank is class 0, which fairseq calls <s>.
+    """
     tasks = state.get("task_state")
     inside = tasks.get("target_dictionary") if isinstance(tasks, dict) else None
     inside = inside[0] if isinstance(inside, list) and inside else inside
@@ -212,13 +249,13 @@ def _vocabulary(path: Path, state: dict[str, Any], labels: str, classes: int) ->
         raise StableQuantError(
             place, f"{len(set(symbols))} symbols for the {classes} classes of the CTC head", "take the right dictionary"
         )
-    renamed = {"<s>": "<pad>", "<pad>": "<s>"}  # what fairseq calls <s> is CTC's blank, Hugging Face's <pad>
+    renamed = {"<s>": "<pad>", "<pad>": "<s>"}  # the blank of CTC is <s> in fairseq and <pad> in Hugging Face
     tokens = [renamed.get(symbol, symbol) for symbol in symbols]
     return Vocabulary(tokens, blank=0, delimiter="|" if "|" in tokens else None)
 
 
 def _dictionary(file: Path) -> list[str]:
-    """Symbols of a ``dict.*.txt``: ``symbol count`` on each line, with an optional flag behind."""
+    """Symbols in a file ``dict.*.txt``. Each line is ``symbol count``, with an optional flag behind it."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

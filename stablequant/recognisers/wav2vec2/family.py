@@ -1,4 +1,4 @@
-"""CTC recognisers of wav2vec 2.0's kin: wav2vec 2.0, HuBERT, WavLM, data2vec and the conformer."""
+"""The family of wav2vec 2.0: CTC recognisers with wav2vec 2.0, HuBERT, WavLM, data2vec or the conformer."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ class Wav2Vec2Family:
     kinds = tuple(ENCODER_OF)
 
     def claims(self, config: Mapping[str, object]) -> bool:
-        """By ``model_type``."""
+        """Whether ``model_type`` is one of `kinds`."""
         return config.get("model_type") in self.kinds
 
     def claims_file(self, path: Path) -> bool:
-        """A single file is fairseq's."""
+        """Whether ``path`` is a file: checkpoints in a single file are fairseq's."""
         return path.is_file()
 
     def files(self, folder: Path) -> Sequence[str]:
-        """What stands before and behind the network."""
+        """The files of the front end."""
         return FILES
 
     def sample_rate(self, folder: Path) -> int:
-        """As the preprocessor's settings say."""
+        """Sample rate in Hz, from the settings of the preprocessor."""
         from stablequant.recognisers.ctc.front_end import read_sample_rate
 
         return read_sample_rate(folder)
@@ -52,19 +52,19 @@ class Wav2Vec2Family:
         return read_front_end(folder)
 
     def signatures(self, folder: Path) -> Mapping[str, Signature]:
-        """Of the one graph."""
+        """The signature of the single graph."""
         from stablequant.recognisers.ctc.decoding import GRAPH, SIGNATURE
 
         return {GRAPH: SIGNATURE}
 
     def limits(self, folder: Path, samples: Sequence[int], longest: int) -> Mapping[str, Limits]:
-        """Of the axis ``samples``."""
+        """Limits of the axis ``samples``, see `stablequant.recognisers.ctc.decoding.limits_of`."""
         from stablequant.recognisers.ctc.decoding import limits_of
 
         return limits_of(samples, read_front_end(folder).shortest_samples, longest)
 
     def decoder(self, folder: Path, networks: Mapping[str, Network]) -> CtcDecoder:
-        """Best path."""
+        """A decoder that takes the best path."""
         from stablequant.recognisers.ctc.decoding import GRAPH, CtcDecoder
         from stablequant.recognisers.wav2vec2.memory import read_footprint
 
@@ -74,7 +74,7 @@ class Wav2Vec2Family:
         return CtcDecoder(front_end, memory, networks[GRAPH])
 
     def usage(self, folder: Path) -> str:
-        """What the graph takes and gives."""
+        """The inputs and outputs of the graph, in Markdown."""
         front_end = read_front_end(folder)
         normalised = f"each brought to zero mean and unit variance ({front_end.epsilon:g} added to the variance)"
         return USAGE.format(
@@ -85,7 +85,10 @@ class Wav2Vec2Family:
 
 
 def read_front_end(folder: Path) -> FrontEnd:
-    """The front end of a checkpoint's or an engine's folder, with the shortest audio that its convolutions take."""
+    """The front end of a checkpoint or an engine in ``folder``, with the shortest audio that its convolutions take.
+
+    Raises `StableQuantError` if a file is missing or damaged.
+    """
     from stablequant.recognisers.ctc import front_end
     from stablequant.recognisers.wav2vec2.memory import read_shortest_samples
 

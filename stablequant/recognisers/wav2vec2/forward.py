@@ -1,4 +1,4 @@
-"""A recogniser of the wav2vec 2.0 kind as a chain of its layers, so that a pass may start and end at any of them."""
+"""A recogniser of the wav2vec 2.0 family as a chain of layers. A pass can start and stop at any layer."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from stablequant.corpora.utterance import Batch, Utterance, load_audio
@@ -14,7 +15,7 @@ from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.family import Guide, Recognised, State
 from stablequant.recognisers.wav2vec2.frames import Frames
-from stablequant.recognisers.wav2vec2.layers import layer_names_of, quantized_modules
+from stablequant.recognisers.wav2vec2.layers import config_of, layer_names_of, quantized_modules
 from stablequant.recognisers.wav2vec2.memory import footprint, tolerates_padding
 
 HIDDEN = "hidden"  # the one tensor of a state
@@ -22,24 +23,25 @@ Layer = Callable[[torch.Tensor, Frames], torch.Tensor]
 
 
 class Wav2Vec2Recogniser:
-    """A CTC model's layers in the order in which audio passes them; all of them together are ``model(audio).logits``.
+    """The layers of a CTC model. All layers together compute ``model(audio).logits``.
 
-    Attributes and methods as in `stablequant.recognisers.family.Recogniser`. A state is one tensor: audio
-    ``(utterances, samples)``, up to ``projection`` ``(utterances, channels, frames)``, then ``(utterances, frames,
-    width)``, and behind the head ``(utterances, frames, classes)``.
+    Attributes and methods are those of `stablequant.recognisers.family.Recogniser`. A state is one tensor. It is the
+    audio ``(utterances, samples)`` at first, ``(utterances, channels, frames)`` up to the layer ``projection``,
+    ``(utterances, frames, width)`` after it, and ``(utterances, frames, classes)`` after the head.
     """
 
-    def __init__(self, model: Any, writing: FrontEnd, precision: str = "float32") -> None:
+    def __init__(self, model: PreTrainedModel, writing: FrontEnd, precision: str = "float32") -> None:
         self.model, self.writing = model, writing
-        self._config = model.config.to_dict()
+        self._config = config_of(model)
         self.modules = quantized_modules(self._config)
         self.layers = layer_names_of(self._config)
         self.resumable = len(self.layers) - 1
         self.samples: Counter[str] = Counter()
         self._precision: torch.dtype = getattr(torch, precision)
         self._device = next(model.parameters()).device
-        self._encoder = model.base_model.encoder
-        runs: list[Layer] = [partial(_convolution, layer) for layer in model.base_model.feature_extractor.conv_layers]
+        base: Any = model.base_model  # its parts have no types
+        self._encoder = base.encoder
+        runs: list[Layer] = [partial(_convolution, layer) for layer in base.feature_extractor.conv_layers]
         runs.append(self._projection)
         if "positional" in self.layers:
             runs.append(self._positional)
@@ -50,35 +52,35 @@ class Wav2Vec2Recogniser:
         self._norm_after = pre_norm or model.config.model_type == "wav2vec2-conformer"
 
     def reduced(self, precision: str) -> "Wav2Vec2Recogniser":
-        """The same model computing in ``precision``: float32, bfloat16 or float16."""
+        """The same model, computing in ``precision``: float32, bfloat16 or float16."""
         return Wav2Vec2Recogniser(self.model, self.writing, precision)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
-        """Batches in a random order, padded where that changes nothing."""
+        """Batches in a random order, padded if padding changes no results."""
         return make_batches(utterances, footprint(self._config), budget, tolerates_padding(self._config), seed)
 
     def context(self, samples: Sequence[int]) -> Frames:
-        """What the layers must know of a batch of utterances of so many ``samples``."""
+        """Lengths and masks of a batch whose utterances have lengths of ``samples``."""
         return Frames(self._config, samples)
 
     def load(self, batch: Batch) -> State:
-        """The batch's audio, float32 ``(utterances, samples)``; zeros follow a shorter utterance."""
+        """The audio of ``batch``, float32 ``(utterances, samples)``. Shorter utterances are padded with zeros."""
         audio = np.zeros((len(batch), max(u.samples for u in batch)), dtype=np.float32)
         for row, utterance in zip(audio, batch, strict=True):
             row[: utterance.samples] = self.writing.prepare(load_audio(utterance, self.writing.sample_rate))
         return self.enter({HIDDEN: audio})
 
     def silence(self, samples: int) -> State:
-        """Zeros ``(1, samples)``."""
+        """Zeros, float32 ``(1, samples)``."""
         return self.enter({HIDDEN: np.zeros((1, samples), dtype=np.float32)})
 
     def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
-        """Audio or stored hidden values, float32 on the recogniser's device."""
+        """Audio or stored hidden values as float32 tensors on the recogniser's device."""
         return {name: torch.as_tensor(values).to(self._device, torch.float32) for name, values in arrays.items()}
 
     @torch.inference_mode()
     def run(self, state: State, first: int, last: int, context: Frames) -> State:
-        """Pass ``state`` from before layer ``first`` to before layer ``last``."""
+        """Run the layers from ``first`` up to but without ``last``."""
         hidden = state[HIDDEN]
         reduced = self._precision != torch.float32
         with torch.autocast(self._device.type, self._precision, enabled=reduced):
@@ -88,56 +90,71 @@ class Wav2Vec2Recogniser:
         return {HIDDEN: hidden}
 
     def logits(self, state: State, first: int, context: Frames) -> torch.Tensor:
-        """The CTC logits, float32 ``(utterances, frames, classes)``, from the state before layer ``first``."""
+        """The CTC logits, float32 ``(utterances, frames, classes)``, from the state that enters layer ``first``."""
         return self.run(state, first, len(self.layers), context)[HIDDEN].float()
 
     def recognise(
         self, state: State, first: int, context: Frames, guides: Sequence[Guide] | None = None
     ) -> list[Recognised]:
-        """Each utterance's best path and its log posteriors by frame; CTC follows no guide."""
+        """The text of the best path and the log posteriors by frame, for each utterance. CTC ignores ``guides``."""
         rows = context.rows(torch.log_softmax(self.logits(state, first, context), dim=-1))
         return [Recognised(self.writing.vocabulary.decode(row.argmax(axis=-1)), row) for row in rows]
 
     def _projection(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
-        projected = self.model.base_model.feature_projection(hidden.transpose(1, 2))
-        if isinstance(projected, tuple):  # wav2vec 2.0 returns the normalised features too
+        base: Any = self.model.base_model
+        projected = base.feature_projection(hidden.transpose(1, 2))
+        if isinstance(projected, tuple):  # wav2vec 2.0 also returns the normalised features
             projected = projected[0]
-        mask = context.mask(projected)
-        return projected if mask is None else projected.masked_fill(~mask[..., None], 0)
+        found: torch.Tensor = projected
+        mask = context.mask(found)
+        return found if mask is None else found.masked_fill(~mask[..., None], 0)
 
     def _positional(self, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
-        hidden = hidden + self._encoder.pos_conv_embed(hidden)
-        return hidden if self._norm_after else self._encoder.layer_norm(hidden)
+        found: torch.Tensor = hidden + self._encoder.pos_conv_embed(hidden)
+        if not self._norm_after:
+            found = self._encoder.layer_norm(found)
+        return found
 
-    def _transformer(self, layer: Any, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
+    def _transformer(self, layer: torch.nn.Module, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
         kind = self.model.config.model_type
+        found: torch.Tensor
         if kind == "wavlm":
             mask = context.shared("mask", lambda: context.mask(hidden))
             bias = context.shared("bias", lambda: self._position_bias(hidden))
-            return layer(hidden, attention_mask=mask, position_bias=bias)[0]
+            found = layer(hidden, attention_mask=mask, position_bias=bias)[0]
+            return found
         mask = context.shared("mask", lambda: self._attention_mask(hidden, context))
         if kind == "wav2vec2-conformer":
             positions = context.shared("positions", lambda: self._positions(hidden))
-            return layer(hidden, attention_mask=mask, relative_position_embeddings=positions)
-        return layer(hidden, attention_mask=mask)
+            found = layer(hidden, attention_mask=mask, relative_position_embeddings=positions)
+            return found
+        found = layer(hidden, attention_mask=mask)
+        return found
 
     def _head(self, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
-        return self.model.lm_head(self._encoder.layer_norm(hidden) if self._norm_after else hidden)
+        head: Any = self.model.lm_head
+        found: torch.Tensor = head(self._encoder.layer_norm(hidden) if self._norm_after else hidden)
+        return found
 
-    def _attention_mask(self, hidden: torch.Tensor, context: Frames) -> Any:
+    def _attention_mask(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor | None:
         mask = context.mask(hidden)
         if mask is None:
             return None
-        return create_bidirectional_mask(config=self.model.config, inputs_embeds=hidden, attention_mask=mask)
+        found: torch.Tensor | None = create_bidirectional_mask(
+            config=self.model.config, inputs_embeds=hidden, attention_mask=mask
+        )
+        return found
 
     def _position_bias(self, hidden: torch.Tensor) -> torch.Tensor:
-        """WavLM's bias of the first layer, which all layers share, ``(utterances * heads, frames, frames)``."""
+        """The position bias of WavLM's first layer, ``(utterances * heads, frames, frames)``. All layers share it."""
         frames = hidden.shape[1]
-        return self._encoder.layers[0].attention.compute_bias(frames, frames).repeat(len(hidden), 1, 1)
+        bias: torch.Tensor = self._encoder.layers[0].attention.compute_bias(frames, frames)
+        return bias.repeat(len(hidden), 1, 1)
 
     def _positions(self, hidden: torch.Tensor) -> torch.Tensor | None:
         return self._encoder.embed_positions(hidden) if self._encoder.embed_positions is not None else None
 
 
 def _convolution(layer: torch.nn.Module, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
-    return layer(hidden[:, None] if hidden.ndim == 2 else hidden)
+    found: torch.Tensor = layer(hidden[:, None] if hidden.ndim == 2 else hidden)
+    return found

@@ -1,27 +1,28 @@
-"""Lengths of the utterances of a batch at every layer, and the masks that follow from them."""
+"""Lengths of the utterances in a batch at every layer, and masks for the padding."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.wav2vec2.layers import ModelConfig
 
 Shared = TypeVar("Shared")
 
 
 class Frames:
-    """What the layers must know of a batch beside its values: how long each utterance is.
+    """Lengths and masks of a batch, see `stablequant.recognisers.family.Context`.
 
     Attributes
     ----------
-    samples: of audio in the batch, padding included
-    padded: whether the utterances differ in length, so that what follows the shorter ones is padding
-    counts: frames of each utterance at the encoder's rate
+    samples: samples of audio in the batch, including padding
+    padded: whether utterances differ in length; then the shorter ones are padded at the end
+    counts: number of frames of each utterance at the encoder's rate
     """
 
-    def __init__(self, config: Mapping[str, Any], samples: Sequence[int]) -> None:
+    def __init__(self, config: ModelConfig, samples: Sequence[int]) -> None:
         self.samples = max(samples) * len(samples)
         self.padded = len(set(samples)) > 1
         self._lengths = [list(samples)]
@@ -31,26 +32,29 @@ class Frames:
         self._shared: dict[str, Any] = {}
 
     def lengths(self, module: QuantizedModule) -> list[int]:
-        """How many vectors enter ``module`` of each row of its input, padding left out."""
+        """Number of vectors in each row of the input of ``module``, without padding."""
         if module.kind == "cnn":
             return self._lengths[int(module.layer.removeprefix("cnn")) - 1]
-        if module.activation.endswith(".pos"):  # distances from one end of the frames to the other, for all utterances
+        if module.activation.endswith(".pos"):  # one row for all utterances: the distances between frames
             return [2 * max(self.counts) - 1]
         return self.counts
 
     def mask(self, hidden: torch.Tensor) -> torch.Tensor | None:
-        """bool ``(utterances, frames)``, true where there is audio; None where nothing is padded."""
+        """bool ``(utterances, frames)``, true for audio and false for padding; None if nothing is padded.
+
+        ``hidden`` is ``(utterances, frames, width)``.
+        """
         if not self.padded:
             return None
         frames = torch.arange(hidden.shape[1], device=hidden.device)
         return frames < torch.tensor(self.counts, device=hidden.device)[:, None]
 
     def rows(self, values: torch.Tensor) -> list[np.ndarray]:
-        """``values`` ``(utterances, frames, classes)`` of each utterance, without padding."""
+        """``values`` ``(utterances, frames, classes)`` as one array ``(frames, classes)`` per utterance, unpadded."""
         return [row[:count] for row, count in zip(values.cpu().numpy(), self.counts, strict=True)]
 
     def shared(self, name: str, compute: Callable[[], Shared]) -> Shared:
-        """What all layers and all passes of the batch share, computed once."""
+        """A value that all layers and passes of the batch share. It is computed once and stored as ``name``."""
         if name not in self._shared:
             self._shared[name] = compute()
         found: Shared = self._shared[name]

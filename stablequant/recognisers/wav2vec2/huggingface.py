@@ -1,5 +1,6 @@
-"""CTC checkpoints in Hugging Face layout."""
+"""Read CTC checkpoints in Hugging Face layout."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,19 @@ from stablequant.storage.files import read_json
 
 
 def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
-    """The CTC model in float32 and what goes around it."""
+    """The CTC model in ``folder`` in float32, and its front end.
+
+    Raises `StableQuantError` if the checkpoint is damaged or not supported.
+    """
     config = _read_config(folder)
     front_end = _read_front_end(folder, config)
-    disable_progress_bar()
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
     try:
         model, loading = AutoModelForCTC.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True
         )
-    except Exception as error:  # transformers raises what its readers raise
+    except Exception as error:  # transformers passes on the errors of its readers
         if fault_of_the_machine(error):
             raise
         raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
@@ -44,7 +49,7 @@ def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's ``config.json``, checked to be a CTC recogniser whose layers are known."""
+    """Content of ``config.json``; raise `StableQuantError` if it is not a supported CTC recogniser."""
     path = folder / "config.json"
     config = read_json(path)
     if not isinstance(config, dict):
@@ -66,12 +71,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_front_end(folder: Path, config: dict[str, Any]) -> FrontEnd:
+def _read_front_end(folder: Path, config: Mapping[str, Any]) -> FrontEnd:
     path = folder / "preprocessor_config.json"
     if path.is_file():
         settings = read_json(path)
     else:
-        together = folder / "processor_config.json"  # what transformers 5 writes with a processor
+        together = folder / "processor_config.json"  # transformers 5 writes this file for a processor
         settings = read_json(together).get("feature_extractor") if together.is_file() else None
     if not isinstance(settings, dict):
         raise StableQuantError(path, "the file does not exist", "complete the checkpoint's folder")
@@ -85,10 +90,10 @@ def _read_front_end(folder: Path, config: dict[str, Any]) -> FrontEnd:
     )
 
 
-def _read_tokens(folder: Path, config: dict[str, Any]) -> Vocabulary:
-    """Tokens of every class, from ``vocab.json`` and the tokens that a tokenizer's other files add to it."""
+def _read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
+    """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add."""
     path = folder / "vocab.json"
-    classes = dict(read_json(path)) if path.is_file() else {}
+    classes: dict[str, int] = dict(read_json(path)) if path.is_file() else {}
     tokenizer = _optional(folder / "tokenizer_config.json")
     if not classes:
         raise StableQuantError(path, "the file does not exist or is empty", "complete the checkpoint's folder")
@@ -125,6 +130,6 @@ def _optional(file: Path) -> dict[str, Any]:
     return content
 
 
-def _content(token: Any) -> Any:
-    """A token that a tokenizer's files write as text or as an object with its text in ``content``."""
+def _content(token: str | dict[str, str] | None) -> str | None:
+    """Text of a token. The tokenizer's files contain tokens as text, or as objects with the text in ``content``."""
     return token.get("content") if isinstance(token, dict) else token

@@ -1,4 +1,4 @@
-"""Checkpoints of wav2vec 2.0's kin from Hugging Face folders and fairseq files."""
+"""Import checkpoints of the wav2vec 2.0 family from Hugging Face folders and fairseq files."""
 
 from pathlib import Path
 
@@ -6,16 +6,19 @@ from stablequant.recognisers.ctc.front_end import read_front_end, write_front_en
 from stablequant.recognisers.family import Imported
 from stablequant.recognisers.wav2vec2.fairseq import read_fairseq
 from stablequant.recognisers.wav2vec2.huggingface import read_huggingface
-from stablequant.recognisers.wav2vec2.layers import quantized_modules
+from stablequant.recognisers.wav2vec2.layers import config_of, quantized_modules
 
 
 def read(source: Path) -> Imported:
-    """The recogniser in ``source``, a file that fairseq wrote or a folder."""
+    """Read the checkpoint in ``source``, a file of fairseq or a folder.
+
+    Raises `StableQuantError` if it is damaged or not supported.
+    """
     model, front_end = read_fairseq(source) if source.is_file() else read_huggingface(source)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
         write_front_end(folder, front_end)
-        read_front_end(folder)  # raises where the vocabulary cannot be one
+        read_front_end(folder)  # raises StableQuantError if the vocabulary is not valid
 
-    return Imported(model, quantized_modules(model.config.to_dict()), write)
+    return Imported(model, quantized_modules(config_of(model)), write)

@@ -1,9 +1,14 @@
-"""Layers of a wav2vec 2.0 kind of recogniser: what is quantized together, and the names of all modules in it."""
+"""Layers of a recogniser of the wav2vec 2.0 family, and the modules in each layer."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from stablequant.recognisers.family import QuantizedModule
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # model_type in config.json -> the encoder's attribute in the CTC model
 ENCODER_OF = {
@@ -36,8 +41,41 @@ CONFORMER = {
 }
 
 
+class ModelConfig(TypedDict):
+    """What this family reads of a Hugging Face model's configuration, ``config.json``.
+
+    Attributes
+    ----------
+    conv_dim, conv_kernel, conv_stride: channels, kernel and stride of each convolution of the feature extractor
+    position_embeddings_type: of a conformer: ``relative``, ``rotary`` or None
+    """
+
+    model_type: str
+    conv_dim: list[int]
+    conv_kernel: list[int]
+    conv_stride: list[int]
+    feat_extract_norm: str
+    hidden_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_hidden_layers: int
+    conv_pos_batch_norm: NotRequired[bool]
+    num_conv_pos_embeddings: NotRequired[int]
+    position_embeddings_type: NotRequired[str | None]
+
+
+def config_of(model: PreTrainedModel) -> ModelConfig:
+    """The complete configuration of ``model``."""
+    config: Any = model.config.to_dict()
+    return config
+
+
 def layer_names(cnn: int, transformer: int, positional: bool = True) -> list[str]:
-    """Names of all layers in the order in which audio passes them."""
+    """Names of all layers in the order in which the audio passes through them.
+
+    ``cnn`` is the number of convolutions and ``transformer`` the number of transformer layers. ``positional`` says
+    whether there is a positional convolution.
+    """
     return [
         *(f"cnn{i:02d}" for i in range(1, cnn + 1)),
         "projection",
@@ -47,16 +85,16 @@ def layer_names(cnn: int, transformer: int, positional: bool = True) -> list[str
     ]
 
 
-def layer_names_of(config: Mapping[str, Any]) -> list[str]:
-    """Names of all layers of the checkpoint whose ``config.json`` is ``config``."""
-    positional = config.get("model_type") != "wav2vec2-conformer"  # positions enter a conformer's attention instead
+def layer_names_of(config: ModelConfig) -> list[str]:
+    """Names of all layers of a checkpoint with this configuration."""
+    positional = config.get("model_type") != "wav2vec2-conformer"  # a conformer adds positions in its attention
     return layer_names(len(config["conv_dim"]), config["num_hidden_layers"], positional)
 
 
-def quantized_modules(config: Mapping[str, Any]) -> list[QuantizedModule]:
-    """Every Linear and Conv1d on the path from the audio to the CTC posteriors, in that order.
+def quantized_modules(config: ModelConfig) -> list[QuantizedModule]:
+    """Every Linear and Conv1d between the audio and the CTC posteriors, in this order.
 
-    ``config`` is the complete configuration of a Hugging Face CTC model. WavLM's gate of the position bias, one small
+    ``config`` is the complete configuration of a Hugging Face CTC model. The gate of WavLM's position bias, one small
     product per head, stays in floating point.
     """
     root = ENCODER_OF[config["model_type"]]
@@ -68,8 +106,8 @@ def quantized_modules(config: Mapping[str, Any]) -> list[QuantizedModule]:
     return modules
 
 
-def _parts(config: Mapping[str, Any], kind: str, layer: str) -> Iterator[tuple[str, str]]:
-    """Path below the encoder and activation of each module of a layer."""
+def _parts(config: ModelConfig, kind: str, layer: str) -> Iterator[tuple[str, str]]:
+    """Path below the encoder, and activation, of each module in a layer."""
     index = int(layer.removeprefix(kind) or 0) - 1
     if kind == "cnn":
         yield f"feature_extractor.conv_layers.{index}.conv", layer
@@ -87,11 +125,11 @@ def _parts(config: Mapping[str, Any], kind: str, layer: str) -> Iterator[tuple[s
         yield "lm_head", layer
 
 
-def _transformer(config: Mapping[str, Any]) -> dict[str, str]:
+def _transformer(config: ModelConfig) -> Mapping[str, str]:
     if config["model_type"] != "wav2vec2-conformer":
         return TRANSFORMER
     positions = config["position_embeddings_type"]
-    if positions == "rotary":  # queries and keys are rotated, values are not
+    if positions == "rotary":  # queries and keys read rotated values, the value projection does not
         return CONFORMER
     one = {part: "qkv" if tensor in ("qk", "v") else tensor for part, tensor in CONFORMER.items()}
     return {**one, "self_attn.linear_pos": "pos"} if positions == "relative" else one

@@ -1,10 +1,11 @@
-"""An imported checkpoint as a torch model, for inference, every quantized module with a plain weight."""
+"""Load an imported checkpoint as a torch model for inference, with plain weights in every quantized module."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch.nn.utils import parametrize
-from transformers import AutoModelForCTC
+from transformers import AutoModelForCTC, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.recognisers.device import compute_exactly, resolve_device
@@ -15,17 +16,22 @@ from stablequant.storage.files import read_json
 
 
 def load(folder: Path, device: str = "cpu", threads: int = 1) -> Wav2Vec2Recogniser:
-    """The recogniser of an imported checkpoint, see `load_model`."""
+    """Load an imported checkpoint as a recogniser, see `load_model`."""
     return Wav2Vec2Recogniser(load_model(folder, device, threads), read_front_end(folder))
 
 
-def load_model(folder: Path, device: str = "cpu", threads: int = 1, attention: str = "sdpa") -> torch.nn.Module:
-    """The CTC model of an imported checkpoint, float32, in evaluation mode, its weight and batch norms folded."""
+def load_model(folder: Path, device: str = "cpu", threads: int = 1, attention: str = "sdpa") -> PreTrainedModel:
+    """The CTC model of an imported checkpoint in float32 and evaluation mode, with weight and batch norms folded.
+
+    ``device`` is auto, cpu or cuda, ``threads`` the number of CPU threads, and ``attention`` the implementation of
+    attention in transformers.
+    """
     compute_exactly(threads)
-    disable_progress_bar()
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
     kind = read_json(folder / "config.json")["model_type"]
     if kind == "wavlm":
-        attention = "eager"  # the only one that transformers has; replaced below
+        attention = "eager"  # transformers has no other implementation for WavLM; it is replaced below
     model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
     model.eval().requires_grad_(False)
     if kind == "wavlm":
@@ -36,5 +42,5 @@ def load_model(folder: Path, device: str = "cpu", threads: int = 1, attention: s
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
             module.weight.requires_grad_(False)
-    loaded: torch.nn.Module = model.to(resolve_device(device))
+    loaded: PreTrainedModel = model.to(resolve_device(device))
     return loaded

@@ -1,32 +1,32 @@
-"""What a checkpoint's ``config.json`` tells of recognising: memory, the shortest audio, whether padding is harmless."""
+"""What follows from a checkpoint's ``config.json``: memory, the shortest audio, and whether padding is allowed."""
 
 import math
-from collections.abc import Mapping
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.sizes import FLOAT_BYTES, Footprint
+from stablequant.recognisers.wav2vec2.layers import ModelConfig
 from stablequant.storage.files import read_json
 
-COPIES = 4  # of a convolution's output that are alive at once: itself, its norm's input and output, the activation's
-LONGEST_FRAME = 10**6  # samples that the first frame may take; those of published recognisers take 400
+COPIES = 4  # copies of a convolution's output in memory: the output, input and output of its norm, the activation
+LONGEST_FRAME = 10**6  # most samples that the first frame may take; in published recognisers it takes 400
 PADDABLE = ("hubert", "wav2vec2", "wavlm")
 
 
-def tolerates_padding(config: Mapping[str, Any]) -> bool:
-    """Whether shorter utterances may be padded into a batch with longer ones without changing their output.
+def tolerates_padding(config: ModelConfig) -> bool:
+    """Whether short utterances can be padded to the length of longer ones without a change of their output.
 
-    A group norm over time sees the padding, and so do a batch norm before the positional convolution, data2vec's
-    stack of positional convolutions and a conformer's depthwise convolutions.
+    They cannot if padding influences the frames of the audio. It does through a group norm over time, a batch norm
+    before the positional convolution, data2vec's stack of positional convolutions, and a conformer's depthwise
+    convolutions.
     """
     layer_norm = config["model_type"] in PADDABLE and config["feat_extract_norm"] == "layer"
     return layer_norm and not config.get("conv_pos_batch_norm", False)
 
 
-def footprint(config: Mapping[str, Any]) -> Footprint:
-    """Estimate from a recogniser's ``config.json``; activations are float32."""
+def footprint(config: ModelConfig) -> Footprint:
+    """Estimate of the memory for hidden values, which are float32."""
     hops = list(accumulate(config["conv_stride"], lambda a, b: a * b))
     convolutions = max(COPIES * width / hop for width, hop in zip(config["conv_dim"], hops, strict=True))
     widest = max(3 * config["hidden_size"], config["intermediate_size"])
@@ -35,8 +35,8 @@ def footprint(config: Mapping[str, Any]) -> Footprint:
     return Footprint(FLOAT_BYTES * per_sample, FLOAT_BYTES * COPIES * scores, hops[-1])
 
 
-def shortest_samples(config: Mapping[str, Any]) -> int:
-    """The least audio that gives a frame: the field of view of the convolutions in ``config.json``."""
+def shortest_samples(config: ModelConfig) -> int:
+    """Length in samples of the shortest audio that gives a frame: the receptive field of the convolutions."""
     needed = 1
     for kernel, stride in zip(reversed(config["conv_kernel"]), reversed(config["conv_stride"]), strict=True):
         needed = (needed - 1) * stride + kernel
@@ -44,7 +44,7 @@ def shortest_samples(config: Mapping[str, Any]) -> int:
 
 
 def read_shortest_samples(config: Path) -> int:
-    """`shortest_samples` of a ``config.json``, whatever it holds; raise `StableQuantError` where it is damaged."""
+    """`shortest_samples` for the file ``config``; raise `StableQuantError` if it is damaged."""
     try:
         found = shortest_samples(read_json(config))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -55,7 +55,7 @@ def read_shortest_samples(config: Path) -> int:
 
 
 def read_footprint(config: Path) -> Footprint:
-    """`footprint` of a ``config.json``, whatever it holds; raise `StableQuantError` where that is no recogniser's."""
+    """`footprint` for the file ``config``; raise `StableQuantError` if it is damaged or not a recogniser's."""
     try:
         found = footprint(read_json(config))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:

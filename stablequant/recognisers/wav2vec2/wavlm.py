@@ -1,7 +1,6 @@
-"""WavLM's attention by its own Linear modules, which transformers bypasses, so that they can be quantized."""
+"""WavLM's attention through its Linear modules, so that they can be quantized. transformers does not call them."""
 
 from types import MethodType
-from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -9,18 +8,19 @@ from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
 
 def attend_by_modules(model: torch.nn.Module) -> None:
-    """Replace the attention of every layer of ``model`` by the same through q_proj, k_proj, v_proj and out_proj."""
+    """Replace the attention in every layer of ``model`` by one that calls q_proj, k_proj, v_proj and out_proj."""
     for module in model.modules():
         if isinstance(module, WavLMAttention):
             vars(module)["torch_multi_head_self_attention"] = MethodType(_attend, module)
 
 
 def _attend(
-    attention: Any, hidden: torch.Tensor, mask: torch.Tensor | None, bias: torch.Tensor
+    attention: WavLMAttention, hidden: torch.Tensor, mask: torch.Tensor | None, bias: torch.Tensor
 ) -> tuple[torch.Tensor, None]:
-    """``hidden`` ``(batch, frames, width)``, ``bias`` ``(batch * heads, frames, frames)``.
+    """The output of the attention, ``(batch, frames, width)``, and None in place of the attention weights.
 
-    ``mask`` ``(batch, frames)`` is false where a frame is padding that must not be attended to.
+    ``hidden`` is ``(batch, frames, width)`` and ``bias`` ``(batch * heads, frames, frames)``. ``mask``, bool
+    ``(batch, frames)``, is false for padding.
     """
     batch, frames, width = hidden.shape
     bias = bias.view(batch, attention.num_heads, frames, frames)

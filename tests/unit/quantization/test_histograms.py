@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stablequant.errors import StableQuantError
-from stablequant.quantization.histograms import WHOLE, Histogram, load_histograms, save_histograms
+from stablequant.quantization.histograms import UNCLIPPED, Histogram, load_histograms, save_histograms
 
 
 def test_edges_by_hand():
@@ -16,7 +16,7 @@ def test_edges_by_hand():
     assert (signed.signed, signed.start) == (True, -2)
     assert signed.edges.tolist() == [-1, -0.5, 0, 0.5]
     assert Histogram(counts, 0.5, 1.0, first=0).signed
-    assert WHOLE == 100
+    assert UNCLIPPED == 100
 
 
 def test_a_file_gives_back_what_was_saved(tmp_path):

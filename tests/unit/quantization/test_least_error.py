@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from distributions import draw, histogram_of
+from distributions import binned, draw, histogram_of
 
 from stablequant.quantization import least_error
 from stablequant.quantization.histograms import Histogram
@@ -155,20 +155,13 @@ def test_both_ends_come_to_where_the_values_end(low, high):
 def test_both_ends_are_as_good_as_any_pair_on_a_fine_grid():
     """Skewed values; the error of a pair is that of many values in every bin, quantized one by one."""
     values = np.random.default_rng(0).gamma(2, size=4000).astype(np.float32) - 0.5
-    histogram = Histogram(*counted(values, 0.05))
+    histogram = binned(values, 0.05, signed=True)
     found = mse_range(histogram)
     many, weights = spread(histogram, points=50)
     ends = np.linspace(0.5, 1.02, 27)
     tried = [(found.low * a, found.high * b) for a in ends + 0.3 for b in ends + 0.3]
     errors = [quantization_error(many, weights, Range(*pair).amax, Range(*pair).centre) for pair in tried]
     assert quantization_error(many, weights, found.amax, found.centre) <= 1.005 * min(errors)
-
-
-def counted(values: np.ndarray, width: float) -> tuple[np.ndarray, float, float, int]:
-    """Arguments of a signed histogram."""
-    first, last = int(np.floor(values.min() / width)), int(np.ceil(values.max() / width))
-    counts, _ = np.histogram(values, bins=np.arange(first, last + 1) * width)
-    return counts, width, float(np.abs(values).max()), first
 
 
 @pytest.mark.parametrize("percentile", [100, 99, 90])
@@ -203,13 +196,14 @@ def test_the_error_of_a_flat_histogram_by_hand():
 
 
 def test_candidates_are_evaluated_a_few_at_once_and_give_the_same(monkeypatch):
-    histogram = histogram_of(draw("laplace")[::50])
-    whole = mse_amax(histogram), mse_range(Histogram(*counted(draw("post-gelu")[::100], 0.1)))
+    histogram = binned(draw("laplace")[::50], 0.01)
+    signed = binned(draw("post-gelu")[::100], 0.1, signed=True)
+    whole = mse_amax(histogram), mse_range(signed)
     sizes = []
     monkeypatch.setattr(least_error, "CHUNK", 7)
     measure = squared_error
     monkeypatch.setattr(least_error, "squared_error", lambda h, a, c: sizes.append(len(a)) or measure(h, a, c))
-    assert (mse_amax(histogram), mse_range(Histogram(*counted(draw("post-gelu")[::100], 0.1)))) == whole
+    assert (mse_amax(histogram), mse_range(signed)) == whole
     assert max(sizes) == 7
 
 

@@ -17,7 +17,7 @@ import yaml
 from conftest import PROJECT, Calibrated, Loaded, calibrate, split_in, write_tiny_checkpoint
 
 from stablequant.corpora.utterance import Utterance
-from stablequant.quantization.histograms import WHOLE
+from stablequant.quantization.histograms import UNCLIPPED
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.racing import Racing
 from stablequant.search.search_percentile import Candidate, mark_best, search_percentile
@@ -180,17 +180,17 @@ def test_racing_finds_the_same_and_hears_less(experiments):
 def test_racing_takes_no_cut_off_before_it_is_known_to_beat_what_was_measured_before(experiments):
     spiked, racing = experiments["spiked"], Racing(confidence=0.95, seed=0)
     shared, clipping = (spiked.recogniser, spiked.of(VICTIM), spiked.histograms), GRID[-1]
-    spoilt, healed = search_percentile(*shared, [WHOLE, clipping], spiked.calibration)
+    spoilt, healed = search_percentile(*shared, [UNCLIPPED, clipping], spiked.calibration)
     assert sum(spoilt.outcome.errors) > sum(healed.outcome.errors) + 10
 
     def raced(percentile: float, known: Candidate) -> Candidate:
         return search_percentile(*shared, [percentile], spiked.calibration, racing, [known])[0]
 
-    loser = raced(WHOLE, healed)
+    loser = raced(UNCLIPPED, healed)
     assert loser.stopped and None in loser.outcome.errors
     assert [c.percentile for c in mark_best([healed, loser]) if c.best] == [clipping]
     winner = raced(clipping, spoilt)
     assert not winner.stopped and None in winner.outcome.errors
     assert [c.percentile for c in mark_best([spoilt, winner]) if c.best] == [clipping]
-    equal = raced(clipping, replace(healed, percentile=WHOLE))
+    equal = raced(clipping, replace(healed, percentile=UNCLIPPED))
     assert not equal.stopped and None not in equal.outcome.errors, "decided though nothing told them apart"

@@ -1,12 +1,25 @@
-"""The rules by which layers and percentiles are chosen."""
+"""The search for a layer's cut-off, and the rules by which one is chosen."""
 
+from dataclasses import asdict, replace
+
+import numpy as np
 import pytest
+from distributions import draw, histogram_of
+from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
 
-from stablequant.recognisers.wav2vec2.layers import QuantizedModule
-from stablequant.search.optimise_scales import optimise_ranges
-from stablequant.search.search_percentile import Candidate, clipped, mark_best
-from stablequant.search.select_layers import select_layers
-from stablequant.search.trials import Outcome
+from stablequant.quantization.ranges import percentile_range
+from stablequant.recognisers.family import QuantizedModule
+from stablequant.search.racing import Racing
+from stablequant.search.racing_order import looks
+from stablequant.search.search_percentile import (
+    Candidate,
+    clipped,
+    mark_best,
+    outcome_of,
+    search_percentile,
+    unclipped,
+)
+from stablequant.search.trials import Experiment, Outcome, Trial, run_trials
 
 
 def outcome(wer: float, divergence: float = 0.0) -> Outcome:
@@ -45,50 +58,134 @@ def test_ties_are_broken_on_the_part_that_all_heard():
     assert [c.best for c in mark_best([whole, raced])] == [False, True]
 
 
-@pytest.fixture
-def histograms():
-    from test_mse import draw, histogram_of
-
-    return {"cnn02": histogram_of(draw("heavy-tailed")), "head": histogram_of(draw("normal"))}
-
-
-def test_each_candidate_clips_the_layers_own_activations(histograms):
+def test_each_candidate_clips_the_layers_own_activations():
+    histograms = {"cnn02": histogram_of(draw("heavy-tailed")), "head": histogram_of(draw("normal"))}
     modules = [QuantizedModule("cnn02", "cnn", "conv", "cnn02")]
     ranges = [clipped(modules, histograms, percentile) for percentile in (100, 99.9, 98.0)]
     assert [set(r) for r in ranges] == [{"cnn02"}] * 3
     reached = [r["cnn02"].amax for r in ranges]
     assert histograms["cnn02"].amax == reached[0] > reached[1] > reached[2] > 0
+    assert ranges[1]["cnn02"] == percentile_range(histograms["cnn02"], 99.9)
 
 
-def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
-    intervals = {
-        "a": (0.25, 0.1, 0.4),
-        "b": (0.26, 0.1, 0.4),
-        "c": (5.0, 4.0, 6.0),
-        "d": (0.0, 0.0, 0.1),
-        "e": (9.0, 9.0, 9.0),
-    }
-    probes = [
-        {"layer": layer, "kind": "cnn", **vars(outcome(9)), "degradation": lost, "ci_low": low, "ci_high": high}
-        | {"utterances": 1 if layer == "e" else 2, "above": None}
-        for layer, (lost, low, high) in intervals.items()
+def test_the_best_is_chosen_on_the_audio_that_every_candidate_heard():
+    """One was ended early after utterances that are easy for it; on all that each heard it would win."""
+    easy = Candidate(99.9, Outcome(5.0, 0, 0, 0, 0.1, 2, [1, 0, None, None], [0.1, 0.1, None, None]))
+    whole = Candidate(99.0, Outcome(50.0, 0, 0, 0, 0.1, 4, [0, 0, 9, 9], [0.1] * 4))
+    assert [c.best for c in mark_best([easy, whole])] == [False, True]
+    other = Candidate(98.0, Outcome(50.0, 0, 0, 0, 0.1, 4, [9, 9, 0, 0], [0.1] * 4))
+    given_up = replace(easy, stopped=True)
+    assert [c.best for c in mark_best([whole, other, given_up])] == [True, False, False], "of equals the higher"
+    late = replace(given_up, outcome=replace(easy.outcome, errors=[None, 0, None, None]))
+    assert [c.best for c in mark_best([late, whole, other])] == [False, True, False], "what was given up heard less"
+
+
+def test_a_row_holds_all_that_was_measured():
+    found = Candidate(99.9, outcome(8.5), stopped=True)
+    assert found.row() == {"percentile": 99.9, "best": False, "stopped": True, **asdict(found.outcome)}
+    assert outcome_of({"layer": "cnn02", **found.row(), "above": None}) == found.outcome
+
+
+def test_the_probe_is_the_candidate_that_clips_nothing_unless_racing_ended_it():
+    rows = [
+        {"layer": name, "kind": "cnn", "above": None, **asdict(outcome(wer))} for name, wer in (("a", 9), ("b", 10))
     ]
-    table = select_layers(probes, 0.25).set_index("layer")
-    assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False, "e": True}
-    assert table["sure"].to_dict() == {"a": False, "b": False, "c": True, "d": True, "e": False}
-    raced = [row | {"above": {"a": True, "c": False}.get(row["layer"])} for row in probes]
-    table = select_layers(raced, 0.25).set_index("layer")
-    assert table["selected"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": True}
+    assert unclipped(rows, "b") == [Candidate(100.0, outcome(10))]
+    rows[1]["errors"] = [3, None]
+    assert unclipped(rows, "b") == []
+    assert unclipped(rows, "a") == [Candidate(100.0, outcome(9))]
 
 
-def test_methods_differ_as_described(histograms):
-    def ranges(method):
-        return optimise_ranges(histograms, method, 99.0, {"cnn02": 99.0}).set_index("activation")
+GRID = [100.0, 99.5, 98.0, 90.0]
 
-    maximum, uniform, mse, ours = (ranges(m) for m in ("max", "percentile", "mse", "stablequant"))
-    assert maximum.loc["cnn02", "amax"] == histograms["cnn02"].amax
-    assert (maximum["scale"] * 127).tolist() == pytest.approx(maximum["amax"].tolist())
-    assert uniform.loc["head", "amax"] < mse.loc["head", "amax"] < maximum.loc["head", "amax"]
-    assert ours.loc["cnn02", "amax"] <= uniform.loc["cnn02", "amax"]
-    assert ours.loc["head"].equals(mse.loc["head"])
-    assert ours["percentile"].to_dict() == {"cnn02": 99.0, "head": 100.0}
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory) -> FakeCalibrated:
+    """Forty utterances, each a batch."""
+    recogniser = FakeRecogniser(songs(40))
+    return calibrate_fake(recogniser, tmp_path_factory.mktemp("search"), split_of(recogniser, budget=1))
+
+
+MIX = [m for m in MODULES if m.layer == "mix"]
+
+
+def search(
+    calibrated: FakeCalibrated, percentiles: list[float], racing: Racing | None = None, known: tuple = ()
+) -> list[Candidate]:
+    recogniser, calibration = calibrated.recogniser, calibrated.calibration
+    return search_percentile(recogniser, MIX, calibrated.histograms, percentiles, calibration, racing, known)
+
+
+@pytest.fixture(scope="module")
+def whole(calibrated) -> list[Candidate]:
+    """Every cut-off on all audio."""
+    return search(calibrated, GRID)
+
+
+def test_each_cut_off_is_measured_alone(calibrated, whole):
+    assert [c.percentile for c in whole] == GRID
+    for candidate in whole:
+        histograms, percentile = calibrated.histograms, candidate.percentile
+        ranges = {m.activation: percentile_range(histograms[m.activation], percentile) for m in MIX}
+        trial = Trial(ranges, calibrated.calibration)
+        run_trials(calibrated.recogniser, [Experiment(MIX, [trial])], calibrated.calibration)
+        assert candidate.outcome == trial.outcome()
+        assert not candidate.stopped and not candidate.best
+    assert len({c.outcome.divergence for c in whole}) == 4
+
+
+def raced_by_hand(
+    calibrated: FakeCalibrated, whole: list[Candidate], racing: Racing, tried: int
+) -> tuple[list[int], list[bool]]:
+    """On how many utterances each of the first ``tried`` of ``whole`` is recognised, and which are given up.
+
+    All compete, the others are known already.
+    """
+    order = [u.path for batch in calibrated.split.batches for u in batch]
+    places = {u.path: i for i, u in enumerate(calibrated.split.utterances)}
+    errors = np.array([c.outcome.errors for c in whole])
+    nats = np.array([c.outcome.divergences for c in whole])
+    running, ends = list(range(tried)), [40] * tried
+    for look in looks(40):
+        heard = [places[path] for path in order[:look]]
+        competing = [*running, *range(tried, len(whole))]
+        lost = racing.losers(errors[competing][:, heard], nats[competing][:, heard].sum(axis=1), 40 - look)
+        for candidate, loses in zip(list(running), lost.tolist(), strict=False):
+            if loses:
+                ends[candidate] = look
+                running.remove(candidate)
+        if not running or (len(lost) > 1 and lost.sum() == len(lost) - 1):
+            for candidate in running:
+                ends[candidate] = look
+            break
+    return ends, [candidate not in running for candidate in range(tried)]
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.9])
+def test_racing_gives_up_whoever_can_hardly_win(calibrated, whole, confidence):
+    racing = Racing(confidence, seed=0)
+    raced = search(calibrated, GRID, racing)
+    ends, given_up = raced_by_hand(calibrated, whole, racing, 4)
+    assert [c.outcome.utterances for c in raced] == ends
+    assert [c.stopped for c in raced] == given_up
+    assert any(given_up) and not all(given_up)
+    for candidate, full in zip(raced, whole, strict=True):
+        assert all(e in (None, f) for e, f in zip(candidate.outcome.errors, full.outcome.errors, strict=True))
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.9])
+@pytest.mark.parametrize("known", [0, 1, 3])
+def test_what_was_measured_before_competes_on_the_same_utterances(calibrated, whole, confidence, known):
+    racing = Racing(confidence, seed=0)
+    others = [c for number, c in enumerate(whole) if number != known]
+    raced = search(calibrated, [c.percentile for c in others], racing, (whole[known],))
+    ends, given_up = raced_by_hand(calibrated, [*others, whole[known]], racing, 3)
+    assert [c.percentile for c in raced] == [c.percentile for c in others]
+    assert [c.outcome.utterances for c in raced] == ends
+    assert [c.stopped for c in raced] == given_up
+
+
+def test_a_single_cut_off_hears_all(calibrated):
+    (candidate,) = search(calibrated, [99.5], Racing(0.5, seed=0))
+    assert candidate.outcome.utterances == 40
+    assert not candidate.stopped

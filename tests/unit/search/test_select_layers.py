@@ -1,0 +1,52 @@
+"""Which layers lose too much, and how sure that is."""
+
+from dataclasses import asdict
+
+import pandas as pd
+
+from stablequant.search.select_layers import COLUMNS, most_sensitive, select_layers
+from stablequant.search.trials import Outcome
+
+
+def outcome(wer: float) -> Outcome:
+    return Outcome(wer, wer - 8, wer - 8.1, wer - 7.9, 0.0, 10, [round(10 * wer)], [0.0])
+
+
+def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
+    intervals = {
+        "a": (0.25, 0.1, 0.4),
+        "b": (0.26, 0.1, 0.4),
+        "c": (5.0, 4.0, 6.0),
+        "d": (0.0, 0.0, 0.1),
+        "e": (9.0, 9.0, 9.0),
+    }
+    probes = [
+        {"layer": layer, "kind": "cnn", **asdict(outcome(9)), "degradation": lost, "ci_low": low, "ci_high": high}
+        | {"utterances": 1 if layer == "e" else 2, "above": None}
+        for layer, (lost, low, high) in intervals.items()
+    ]
+    table = select_layers(probes, 0.25).set_index("layer")
+    assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False, "e": True}
+    assert table["sure"].to_dict() == {"a": False, "b": False, "c": True, "d": True, "e": False}
+    raced = [row | {"above": {"a": True, "c": False}.get(row["layer"])} for row in probes]
+    table = select_layers(raced, 0.25).set_index("layer")
+    assert table["selected"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": True}
+    assert list(table.columns) == [*COLUMNS[1:], "selected", "sure"]
+
+
+def test_a_threshold_on_an_interval_s_end_is_sure_only_above_it():
+    """Selected is what loses more; an interval that ends at the threshold holds nothing above it."""
+    ends = {"below": (0.0, 0.25), "above": (0.25, 0.5), "beyond": (0.26, 0.5), "before": (0.0, 0.24)}
+    probes = [
+        {"layer": name, "kind": "cnn", **asdict(outcome(9)), "ci_low": low, "ci_high": high, "above": None}
+        for name, (low, high) in ends.items()
+    ]
+    table = select_layers(probes, 0.25).set_index("layer")
+    assert table["sure"].to_dict() == {"below": True, "above": False, "beyond": True, "before": True}
+
+
+def test_the_most_sensitive_lose_most_and_of_equals_diverge_most():
+    rows = {"a": (1.0, 0.5), "b": (3.0, 0.1), "c": (1.0, 0.7), "d": (2.0, 0.0)}
+    table = pd.DataFrame([(name, *row) for name, row in rows.items()], columns=["layer", "degradation", "divergence"])
+    assert most_sensitive(table, 3)["layer"].tolist() == ["b", "d", "c"]
+    assert most_sensitive(table, 9)["layer"].tolist() == ["b", "d", "c", "a"]
