@@ -13,9 +13,7 @@ Item = TypeVar("Item")
 def progress(items: Iterable[Item], *, label: str) -> "tqdm[Item]": ...
 @overload
 def progress(*, label: str, total: int | None = None) -> "tqdm[None]": ...
-def progress(
-    items: Iterable[Item] | None = None, *, label: str, total: int | None = None
-) -> "tqdm[Item] | tqdm[None]":
+def progress(items: Iterable[Item] | None = None, *, label: str, total: int | None = None) -> "tqdm[Item] | tqdm[None]":
     """Iterate over ``items`` and show the progress as items per second, with ``label`` in front.
 
     Without ``items`` the progress advances with each call of ``update``, up to ``total``.

@@ -72,7 +72,8 @@ def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, labe
     Raises
     ------
     StableQuantError
-        when the network's output contains NaN or infinity, or when a recording cannot be read or changed.
+        when the network's output contains NaN or infinity, when a recording cannot be read, or when it changed since it
+        was listed.
     """
     hypotheses: dict[str, str] = {}
     for batch, audio in loaded(batches, sample_rate, label):

@@ -1,25 +1,19 @@
 """Check the inputs and outputs of a network that was read from a file."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Signature
+from stablequant.recognisers.family import Signature, Tensor
 
 Axes = tuple[Collection[str], int | None]  # names of a tensor, and its number of axes (None if that is dynamic)
 
 
 def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequence[Axes], file: Path) -> None:
     """Raise `StableQuantError` if ``inputs`` or ``outputs`` of the network in ``file`` do not fit ``signature``."""
-    sides = ((inputs, signature.inputs), (outputs, signature.outputs))
-    fit = [
-        len(found) == len(wanted)
-        and all(any(n in wanted and axes == len(wanted[n].axes) for n in names) for names, axes in found)
-        for found, wanted in sides
-    ]
-    if not all(fit):
+    if not (_fit(inputs, signature.inputs) and _fit(outputs, signature.outputs)):
         found = ", ".join(
             f"{' or '.join(sorted(names)) or 'nothing'} of {axes} axes" for names, axes in (*inputs, *outputs)
         )
@@ -27,6 +21,12 @@ def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequenc
         raise StableQuantError(
             file, f"a network of {found}, not of a recogniser's {wanted_names}", "build the engine again"
         )
+
+
+def _fit(found: Sequence[Axes], wanted: Mapping[str, Tensor]) -> bool:
+    """Whether every ``wanted`` tensor is found exactly once, with its number of axes, and nothing else."""
+    named = [[n for n in names if n in wanted and axes == len(wanted[n].axes)] for names, axes in found]
+    return sorted(named) == [[name] for name in sorted(wanted)]
 
 
 def names_of(wanted: Collection[str], tensors: Sequence[Collection[str]]) -> list[str]:

@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from stablequant.storage.files import read_tensors, replacing
 
-UNCLIPPED = 100.0  # percentile that cuts nothing off
+UNCLIPPED = 100.0  # percentile that clips nothing
 
 
 @dataclass(frozen=True)

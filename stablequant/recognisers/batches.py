@@ -51,7 +51,7 @@ def _fits(batch: Batch, longest: Utterance, memory: Footprint, budget: float, pa
 def loaded(batches: Sequence[Batch], sample_rate: int, label: str) -> Iterator[tuple[Batch, list[np.ndarray]]]:
     """Each batch with its recordings, float32 ``(samples,)`` each. The progress bar is named ``label``.
 
-    Raises `StableQuantError` if a recording cannot be read or changed since it was listed.
+    Raises `StableQuantError` if a recording cannot be read, or if it changed since it was listed.
     """
     with progress(total=sum(len(batch) for batch in batches), label=label) as recognised:
         for batch in batches:

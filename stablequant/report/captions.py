@@ -17,7 +17,6 @@ class Row(Protocol):
         """The cell in ``column``."""
 
 
-
 class Cutoff(TypedDict):
     """What `layers_shown` needs of an activation in ``scales/stablequant.json``."""
 

@@ -1,1 +1,1 @@
-"""The search: what each layer loses, where to clip it, which scales to use."""
+"""The search: the degradation of each layer, the cut-off percentiles, and the scales."""

@@ -1,23 +1,23 @@
-"""Where stored activations lie beside their index, and their removal."""
+"""The folder of cached hidden values beside their index."""
 
 import shutil
 from pathlib import Path
 
 
 def folder_of(index: Path) -> Path:
-    """Where the files of ``index`` lie."""
+    """The folder with the files of the cache ``index``."""
     return index.with_suffix("")
 
 
 def file_of(index: Path, layer: str) -> Path:
-    """What enters ``layer``, one array per batch."""
+    """The file with the inputs of ``layer``, for all batches."""
     return folder_of(index) / f"{layer}.safetensors"
 
 
 def release(index: Path) -> int:
-    """Remove what is stored once nothing needs it any more; return its size in bytes."""
+    """Remove the folder of the cache ``index``; return its size in bytes, 0 if there is none."""
     folder = folder_of(index)
-    doomed = folder.with_name(f".{folder.name}")  # never half of it under its name
+    doomed = folder.with_name(f".{folder.name}")  # renamed first, so that a kill never leaves an incomplete cache
     shutil.rmtree(doomed, ignore_errors=True)
     if not folder.is_dir():
         return 0

@@ -1,7 +1,7 @@
-"""Hidden values of fp32 kept on disk, so that a probe or a search resumes at its layer instead of from the audio.
+"""A cache on disk for the hidden values of fp32. With it, a probe or a search starts at its layer, not at the audio.
 
-The cache affects speed only: what is missing is computed again, and what was made for another run is refused. Each
-cached layer is a file of the tensors that enter it, batch by batch; an index says what they belong to.
+The cache affects speed only. Missing values are computed again, and a cache of another run is refused. Each cached
+layer has one file with the tensors that enter the layer, batch by batch. An index says what the cache belongs to.
 """
 
 import logging
@@ -23,13 +23,16 @@ from stablequant.storage.arrays import ArrayReader, ArrayWriter, writing_arrays
 from stablequant.storage.files import checksum, read_json, write_json
 from stablequant.workflow.digest import code_digest
 
-MACS_PER_BYTE = 16  # that a stored byte must save each time it is read; a core does about as many while it reads one
-CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # that decides what is stored
-TENSORS, NAME = 4, 32  # of one layer and batch: how many there may be, and letters of a tensor's name
+MACS_PER_BYTE = 16  # multiply-accumulates that each byte read must save; a core computes about as many in that time
+CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # code that decides what is stored
+TENSORS, NAME = 4, 32  # limits for one layer and batch: number of tensors, and letters in a tensor's name
 
 
 def cache_key(checkpoint: Path, split: Split) -> dict[str, str]:
-    """What stored values belong to: the recogniser, the utterances in their batches, and the code that made them."""
+    """What cached values belong to: checkpoint, utterances in their batches, code and library versions.
+
+    ``checkpoint`` is the folder of an imported checkpoint.
+    """
     package = Path(__file__).parent.parent
     family = {"family": family_of(checkpoint).name}
     return {
@@ -43,8 +46,8 @@ def cache_key(checkpoint: Path, split: Split) -> dict[str, str]:
 def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list[int]:
     """Indices of the layers whose inputs are cached, within ``budget`` bytes per sample of audio.
 
-    The layer that saves the most computation per byte comes first, and so on, as long as reading it is faster than
-    computing it again. Every layer counts as probed once.
+    The layer that saves the most computation per byte is chosen first, then the next one, and so on, as long as reading
+    is faster than computing. The estimate assumes that every layer is probed once. ``dtype`` is that of the cache.
     """
     share = dtype.itemsize / np.dtype(np.float32).itemsize
     sizes = [cost.bytes * share for cost in costs]
@@ -68,13 +71,13 @@ def _worth_reading(costs: Sequence[Cost], kept: Sequence[int], number: int, size
 
 
 class ActivationWriter:
-    """Takes what enters the cached layers, batch by batch; made by `keeping`."""
+    """Stores the inputs of the cached layers, batch by batch. `keeping` creates it."""
 
     def __init__(self, files: dict[int, ArrayWriter], dtype: np.dtype) -> None:
         self._files, self._dtype = files, dtype
 
     def keep(self, number: int, batch: int, state: State) -> None:
-        """Store what enters layer ``number`` in batch ``batch``."""
+        """Store ``state``, the input of layer ``number`` in batch ``batch``."""
         for name, tensor in state.items():
             values = tensor.to("cpu", torch.float32).numpy().astype(self._dtype, copy=False)
             self._files[number].write(f"{batch}/{name}", values)
@@ -84,9 +87,14 @@ class ActivationWriter:
 def keeping(
     index: Path, key: Mapping[str, str], layers: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
-    """Write ``index`` and its folder, which may not be there yet: a file for each layer ``chosen`` of ``layers``."""
+    """A writer for the cache ``index``, with one file for each of the layers ``chosen`` (indices into ``layers``).
+
+    The index is written when the block ends without an error. Its folder must not exist yet. ``key`` is that of
+    `cache_key`, ``batches`` the number of batches, and ``dtype`` that of the stored values.
+    """
     folder_of(index).mkdir(parents=True)
-    names = [f"{batch}/{'x' * NAME}" for batch in range(batches) for _ in range(TENSORS)]  # room for their entries
+    # Only the length of these names matters: they reserve space for the header's entries.
+    names = [f"{batch}/{'x' * NAME}" for batch in range(batches) for _ in range(TENSORS)]
     with ExitStack() as files:
         writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
         yield ActivationWriter(writers, dtype)
@@ -94,7 +102,7 @@ def keeping(
 
 
 def forget(index: Path, layer: str) -> None:
-    """Keep ``layer`` no longer."""
+    """Remove ``layer`` from the cache ``index``."""
     content = read_json(index)
     content["layers"].remove(layer)
     write_json(index, content)
@@ -102,12 +110,12 @@ def forget(index: Path, layer: str) -> None:
 
 
 class Activations:
-    """What `keeping` wrote, or nothing where it was released.
+    """Reads the cache that `keeping` wrote. It is empty if its folder was removed.
 
     Raises
     ------
     StableQuantError
-        when it was made with another ``key``, or is incomplete.
+        when the cache was made with another ``key``, or when it is incomplete or damaged.
     """
 
     def __init__(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
@@ -130,11 +138,11 @@ class Activations:
         return list(self._files)
 
     def nearest(self, number: int) -> int:
-        """The last cached layer at or before ``number``; 0, which the audio enters, where there is none."""
+        """Index of the last cached layer up to ``number``; 0, the layer that the audio enters, if there is none."""
         return max((kept for kept in self._files if kept <= number), default=0)
 
     def load(self, number: int, batch: int) -> dict[str, np.ndarray]:
-        """What enters layer ``number``, which is cached, in batch ``batch``, as float32 by the tensor's name."""
+        """The input of the cached layer ``number`` in batch ``batch``, as float32 arrays by tensor name."""
         file = self._files[number]
         names = [name for name in file.names if name.startswith(f"{batch}/")]
         return {name.partition("/")[2]: file[name].astype(np.float32, copy=False) for name in names}

@@ -1,4 +1,4 @@
-"""All layers quantized at once: whether together they lose too much, and what to do about it."""
+"""Check all layers quantized together, and reduce the degradation if it is too large."""
 
 import logging
 import math
@@ -21,40 +21,44 @@ COLUMNS = [
     *("step", "layers", "percentile", "kept", "utterances"),
     *("wer", "degradation", "ci_low", "ci_high", "divergence"),
 ]
-OTHERS = "others"  # as one: all layers that no search has clipped, or those of them that are not named beside it
+OTHERS = "others"  # all layers that were not searched, as one group, without those that have a row of their own
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How the layers are quantized together.
+    """How each layer is quantized.
 
     Attributes
     ----------
-    percentiles: cut-off by layer, in percent; a layer that is missing is not clipped
-    float_layers: layers left in floating point
+    percentiles: cut-off percentile by layer, in percent; layers that are missing are not clipped
+    float_layers: layers that stay in floating point
     """
 
     percentiles: Mapping[str, float]
     float_layers: frozenset[str] = frozenset()
 
     def clipped(self, layers: Sequence[str], percentile: float) -> "Choice":
+        """The same choice, but with ``layers`` clipped at ``percentile``."""
         return replace(self, percentiles={**self.percentiles, **dict.fromkeys(layers, percentile)})
 
     def without(self, layers: Sequence[str]) -> "Choice":
+        """The same choice, but with ``layers`` in floating point."""
         return replace(self, float_layers=self.float_layers | set(layers))
 
 
 @dataclass(frozen=True)
 class Step:
-    """The calibration set, or a part of it, recognised with all layers quantized, but for what ``step`` says.
+    """The calibration set, or a part of it, recognised with all layers quantized except those that ``step`` names.
 
     Attributes
     ----------
-    step: ``searched together``, a cut-off for all layers that no search had clipped; ``all layers``; ``without`` some,
-        to see what quantizing them costs; ``searched again``, with the rest quantized; ``left in floating point``
-    layers: a layer, `OTHERS`, or ``all``
-    percentile: their cut-off, None where they are in floating point or have cut-offs of their own
-    kept: whether it became part of the result
+    step: ``searched together``: one cut-off for all layers that were not searched; ``all layers``: all are quantized;
+        ``without``: ``layers`` are in floating point, to measure what quantizing them costs; ``searched again``: a new
+        cut-off for ``layers``; ``left in floating point``: ``layers`` stay in floating point
+    layers: name of a layer, `OTHERS`, or ``all``
+    percentile: cut-off of ``layers`` in percent; None if they are in floating point or have different cut-offs
+    outcome: what was measured
+    kept: whether this step is part of the result
     """
 
     step: str
@@ -63,15 +67,17 @@ class Step:
     outcome: Outcome
     kept: bool = False
 
-    def row(self) -> dict:
+    def row(self) -> dict[str, object]:
+        """The step as a row of the table, `COLUMNS`."""
         measured = {name: value for name, value in asdict(self.outcome).items() if name in COLUMNS}
         return {"step": self.step, "layers": self.layers, "percentile": self.percentile, "kept": self.kept, **measured}
 
 
 class Combination:
-    """The recogniser with all its layers quantized, in variants.
+    """The recogniser with all layers quantized, in several variants.
 
-    Every activation's range is that of least squared error over its histogram clipped at its layer's cut-off.
+    The range of each activation is the one with the least squared error over the histogram clipped at the cut-off of
+    its layer.
     """
 
     def __init__(
@@ -88,19 +94,20 @@ class Combination:
         self._ranges: dict[tuple[str, float], Range] = {}
 
     def size(self, layer: str) -> int:
-        """How many weights it has."""
+        """Number of weights in ``layer``."""
         return sum(operation_of(self._recogniser.model, m).weight.numel() for m in self._modules if m.layer == layer)
 
     def recognise(self, choice: Choice) -> Outcome:
-        """The calibration set with the layers quantized as ``choice`` says."""
+        """Recognise the calibration set with the layers quantized as in ``choice``."""
         return self.vary(choice, [(self.layers[:1], choice)])[0]
 
     def vary(
         self, base: Choice, variants: Sequence[tuple[Sequence[str], Choice]], audio_seconds: float = math.inf
     ) -> list[Outcome]:
-        """The calibration set with each of ``variants``, which differs from ``base`` in the layers before it.
+        """Recognise the calibration set with each of ``variants``.
 
-        What lies before those is computed once per batch. Of the set ``audio_seconds`` are taken, see `Split.sample`.
+        A variant is a pair: the layers in which it differs from ``base``, and its choice. The layers before these are
+        computed only once per batch. ``audio_seconds`` of the set are used, see `Split.sample`.
         """
         recogniser = self._recogniser
         firsts = [min(recogniser.resumable, *(self.layers.index(layer) for layer in layers)) for layers, _ in variants]
@@ -122,11 +129,11 @@ class Combination:
         return fake_quantized(self._recogniser.model, modules, ranges, self._calibration.channel_scales, self._weights)
 
     def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
-        """Cut-off of what ``module`` reads."""
+        """Cut-off percentile of the input of ``module``, in percent."""
         return choice.percentiles.get(module.layer, UNCLIPPED)
 
     def ranges_of(self, choice: Choice) -> dict[str, Range]:
-        """Of each activation that is quantized."""
+        """Range of each activation that is quantized in ``choice``, by activation name."""
         wanted = {
             (m.activation, self.percentile_of(choice, m)) for m in self._modules if m.layer not in choice.float_layers
         }
@@ -144,18 +151,21 @@ def check_combination(
     audio_seconds: float,
     keep_float: bool,
 ) -> tuple[Choice, list[Step]]:
-    """Quantize all layers as ``searched`` and choose a cut-off for the rest; mend what loses more than ``threshold``
-    points of WER.
+    """Choose a cut-off for the layers that were not searched, check all layers together, and reduce the degradation.
 
-    Of ``grid`` (in percent) that cut-off is taken, for all layers that were not searched, that diverges least from fp32
-    on ``audio_seconds`` of audio with all layers quantized. Divergence is a finer measure than the few words by which
-    WER differs here, and needs little audio.
+    1. Layers that were not searched share one cut-off. It is the one of ``grid`` (in percent) that diverges least from
+       fp32 on ``audio_seconds`` of audio, with all layers quantized. Divergence is used because WER differs here by
+       only a few words; divergence is a finer measure and needs little audio.
+    2. The calibration set is recognised with all layers quantized. If the degradation is at most ``threshold`` (in
+       percentage points), this is the result.
+    3. Each of ``suspects``, and the other layers as one group, are put back to floating point, one at a time. This
+       measures what quantizing them costs.
+    4. The costliest ones first, they are searched again by least divergence, with the other layers quantized, until the
+       degradation is at most ``threshold``.
+    5. If this is not enough and ``keep_float`` is set, suspects stay in floating point, one after the other, until the
+       degradation is at most ``threshold``. The first is the one that reduces the divergence most per weight.
 
-    If the calibration set then loses more than ``threshold`` points, each of ``suspects`` and the others (as one) are
-    left in floating point in turn, which says what they cost. The costliest first, they are searched again with the
-    rest quantized by least divergence, until the loss is no more than ``threshold``. If nothing helps enough and
-    ``keep_float``, suspects are left in floating point, one after the other, first the one that spares most divergence
-    for its weights.
+    Returns the choice and all steps.
     """
     choice = searched
     steps: list[Step] = []
@@ -184,7 +194,7 @@ def check_combination(
     spared = {
         step.layers: (together.divergence - step.outcome.divergence) / combination.size(step.layers)
         for step in without
-        if step.layers != OTHERS  # which may be nearly all of the network
+        if step.layers != OTHERS  # these may be nearly all layers
     }
     for name in sorted(spared, key=spared.__getitem__, reverse=True) if keep_float else []:
         if outcome.degradation <= threshold:
@@ -203,7 +213,7 @@ def check_combination(
 
 
 def step_table(steps: Sequence[Step]) -> pd.DataFrame:
-    """One row per recognition of the calibration set, `COLUMNS`."""
+    """One row per step with the columns `COLUMNS`."""
     return pd.DataFrame([step.row() for step in steps], columns=COLUMNS)
 
 
@@ -216,6 +226,7 @@ def _search(
     grid: Sequence[float],
     audio_seconds: float = math.inf,
 ) -> tuple[Choice, Outcome, list[Step]]:
+    """Choose the cut-off for ``layers`` with the least divergence; return the choice, its outcome and all steps."""
     percentiles = sorted({UNCLIPPED, *grid}, reverse=True)
     variants = [choice.clipped(layers, percentile) for percentile in percentiles]
     outcomes = combination.vary(choice, [(layers, variant) for variant in variants], audio_seconds)

@@ -1,4 +1,4 @@
-"""What each layer computes, and how large what enters it is."""
+"""The computation of each layer, and the size of its input."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from stablequant.recognisers.sizes import FLOAT_BYTES
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one layer, per sample of audio.
+    """Cost of one layer per sample of audio.
 
     Attributes
     ----------
-    macs: multiply-accumulates of its Linear and Conv1d modules; attention scores are not counted
-    bytes: of what enters it, in float32; infinite where no pass can start
+    macs: multiply-accumulates of its Linear and Conv1d modules, without attention scores
+    bytes: size of its input in float32; infinite if no pass can start at this layer
     """
 
     macs: float
@@ -27,7 +27,7 @@ class Cost:
 
 
 def layer_costs(recogniser: Recogniser) -> dict[str, Cost]:
-    """Cost of each layer in the order in which audio passes them, measured on a second of silence."""
+    """Cost of each layer by name, in the order of the layers, measured on one second of silence."""
     counted = recogniser.samples.copy()
     second = recogniser.writing.sample_rate
     context, state = recogniser.context([second]), recogniser.silence(second)
@@ -51,7 +51,7 @@ def layer_costs(recogniser: Recogniser) -> dict[str, Cost]:
 
 @contextmanager
 def _counting(model: nn.Module) -> Iterator[list[tuple[str, int]]]:
-    """Name and multiply-accumulates of every module that is called inside the block."""
+    """Name and multiply-accumulates of every Linear and Conv1d that is called inside the block."""
     products: list[tuple[str, int]] = []
 
     def count(name: str, module: nn.Linear | nn.Conv1d, output: torch.Tensor) -> None:
@@ -70,15 +70,19 @@ def _counting(model: nn.Module) -> Iterator[list[tuple[str, int]]]:
 
 
 def passes(samples: Mapping[str, int], costs: Mapping[str, Cost], total: int) -> float:
-    """Passes over ``total`` samples of audio that compute as much as ``samples`` through each layer did."""
+    """Number of complete passes over ``total`` samples of audio that need the same computation as ``samples``.
+
+    ``samples`` is the number of samples that passed through each layer, by layer name.
+    """
     one = total * sum(cost.macs for cost in costs.values())
     return sum(count * costs[layer].macs for layer, count in samples.items()) / one
 
 
 def recomputed(costs: Sequence[Cost], kept: Sequence[int]) -> float:
-    """Multiply-accumulates per sample of coming to every layer once, each from the nearest of ``kept`` before it.
+    """Multiply-accumulates per sample that are needed to reach every layer once, if the layers ``kept`` are cached.
 
-    A layer where no pass can start is reached where the pass before it stops.
+    A pass starts at the nearest cached layer. It stops at the layer, or, if no pass can start at the layer, at the last
+    layer before it where one can.
     """
     total = 0.0
     for number in range(len(costs)):

@@ -1,4 +1,4 @@
-"""How far each channel of every activation reaches, and the scales that equalise them."""
+"""Measure the range of each channel of every activation, and compute the scales that equalise them."""
 
 import math
 from collections import Counter
@@ -16,9 +16,10 @@ from stablequant.search.split import Split, context_of
 
 
 class Extents:
-    """A percentile of every channel's magnitudes, exact; only the values that may lie above it are kept.
+    """Measures an exact percentile of the magnitudes of every channel.
 
-    ``percentile`` is in percent; ``expected_frames`` is by activation how many frames there will be at most.
+    Only the values that may lie above the percentile are stored. ``percentile`` is in percent. ``expected_frames`` is
+    the largest possible number of frames, by activation name.
     """
 
     def __init__(self, percentile: float, expected_frames: Mapping[str, int]) -> None:
@@ -28,7 +29,7 @@ class Extents:
         self._frames: Counter[str] = Counter()
 
     def add(self, activation: str, values: torch.Tensor) -> None:
-        """Take values ``(channels, frames)``."""
+        """Add ``values`` ``(channels, frames)``."""
         magnitudes = values.abs().float()
         self._frames[activation] += magnitudes.shape[1]
         if activation in self._largest:
@@ -37,7 +38,10 @@ class Extents:
         self._largest[activation] = magnitudes.topk(kept, dim=1).values
 
     def reached(self) -> dict[str, np.ndarray]:
-        """float64 ``(channels,)`` by activation."""
+        """The percentile of each channel, float64 ``(channels,)`` by activation name.
+
+        Raises ValueError if there were more frames than expected.
+        """
         return {name: self._at_percentile(name).double().cpu().numpy() for name in self._largest}
 
     def _at_percentile(self, activation: str) -> torch.Tensor:
@@ -48,17 +52,17 @@ class Extents:
 
 
 def _above(percentile: float, count: int) -> int:
-    """How many of ``count`` values may lie above the percentile."""
-    return math.floor((100 - percentile) * count / 100 + 1e-6)  # 99.9 is not exact in binary
+    """Number of values among ``count`` that may lie above the percentile."""
+    return math.floor((100 - percentile) * count / 100 + 1e-6)  # numbers such as 99.9 are not exact in binary
 
 
 def equalise_channels(
     recogniser: Recogniser, split: Split, exponent: float, percentile: float, audio_seconds: float
 ) -> dict[str, np.ndarray]:
-    """Scales, float32 ``(channels,)``, of every activation that has several channels.
+    """Scales, float32 ``(channels,)`` by activation name, for every activation with several channels.
 
-    They are measured on ``audio_seconds`` of the split, see `Split.sample`. A channel's range is that ``percentile``
-    (in percent) of its magnitudes, and ``exponent`` (0 to 1) the range's share in the scale.
+    The range of a channel is the ``percentile`` (in percent) of its magnitudes, measured on ``audio_seconds`` of the
+    split, see `Split.sample`. ``exponent`` (0 to 1) is the share of this range in the scale.
     """
     batches = split.sample(audio_seconds)
     extents = Extents(percentile, _expected_frames(recogniser, batches))
@@ -73,7 +77,7 @@ def equalise_channels(
 
 
 def _expected_frames(recogniser: Recogniser, batches: Sequence[Batch]) -> dict[str, int]:
-    """How many vectors enter the modules that read each activation, in all ``batches``."""
+    """Number of vectors of each activation in all ``batches``, by activation name."""
     expected: Counter[str] = Counter()
     for batch in batches:
         context = context_of(recogniser, batch)

@@ -1,4 +1,4 @@
-"""What the quantized modules read, handed to whoever measures it."""
+"""Measure the inputs of the quantized modules."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +14,17 @@ from stablequant.search.split import loaded
 
 
 class Measure(Protocol):
-    """Takes what was read of each activation, an utterance at a time."""
+    """Measures activations, one utterance at a time."""
 
     def add(self, activation: str, values: torch.Tensor) -> None:
-        """Take values ``(channels, frames)``."""
+        """Add ``values`` ``(channels, frames)`` of one utterance."""
 
 
 def measure_inputs(recogniser: Recogniser, batches: Sequence[Batch], measure: Measure, label: str) -> None:
-    """Recognise ``batches`` in fp32 and hand ``measure`` each activation once; ``label`` names the progress."""
+    """Recognise ``batches`` in fp32 and pass each activation to ``measure`` once. ``label`` names the progress.
+
+    Raises `StableQuantError` if a recording cannot be read.
+    """
     for _, context, state in loaded(recogniser, batches, label):
         with _handing(recogniser, context, measure):
             recogniser.recognise(state, 0, context)
@@ -29,7 +32,10 @@ def measure_inputs(recogniser: Recogniser, batches: Sequence[Batch], measure: Me
 
 @contextmanager
 def _handing(recogniser: Recogniser, context: Context, measure: Measure) -> Iterator[None]:
-    """A forward pass inside the block, of the batch that ``context`` is of, goes to ``measure``."""
+    """Pass the activations of a forward pass inside the block to ``measure``, without padding.
+
+    ``context`` is that of the batch.
+    """
     handles = []
     for module in {m.activation: m for m in recogniser.modules}.values():
 

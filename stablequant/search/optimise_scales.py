@@ -1,4 +1,4 @@
-"""The range of every activation, by the method's own steps and by the plain calibrations it is compared with."""
+"""Choose the range of every activation, by our method or by one of the calibrations that it is compared with."""
 
 from collections.abc import Mapping
 
@@ -16,12 +16,16 @@ COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre",
 def optimise_ranges(
     histograms: dict[str, Histogram], method: str, uniform_percentile: float, percentiles: Mapping[str, float]
 ) -> pd.DataFrame:
-    """One row per activation, `COLUMNS`: the range from ``low`` to ``high`` reaches ``amax`` to either side of
-    ``centre``, and one level's scale is amax / 127; with ``split`` what that leaves is quantized too.
+    """One row per activation with the columns `COLUMNS`, see `stablequant.quantization.int8.Range`.
 
-    ``max``, ``percentile`` (the same ``uniform_percentile`` everywhere), ``entropy`` and ``mse`` treat all layers
-    alike. ``stablequant`` minimises the squared error over each histogram clipped at the one of ``percentiles``
-    that is its layer's; a layer without one is not clipped.
+    The methods ``max``, ``percentile``, ``entropy`` and ``mse`` treat all layers in the same way; ``percentile`` uses
+    ``uniform_percentile`` (in percent). The method ``stablequant`` minimises the squared error over each histogram
+    clipped at the cut-off of its layer in ``percentiles`` (in percent). Layers without a cut-off are not clipped.
+
+    Raises
+    ------
+    ValueError
+        when ``method`` is unknown.
     """
     rows = []
     for activation, histogram in histograms.items():

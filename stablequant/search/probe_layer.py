@@ -1,4 +1,4 @@
-"""What quantizing one layer alone costs."""
+"""Probe layers: measure the degradation when only one layer is quantized."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, r
 
 @dataclass(frozen=True)
 class Probe(Outcome):
-    """A layer quantized alone; ``above`` is racing's decision whether it loses more than the threshold.
+    """What was measured with only one layer quantized.
 
-    None where all audio was heard, so that the degradation tells.
+    Attributes
+    ----------
+    above: decision of racing whether the degradation exceeds the threshold; None if all audio was recognised, so that
+        the degradation itself decides
     """
 
     above: bool | None = None
@@ -29,9 +32,10 @@ def probe_layers(
     threshold: float,
     racing: Racing | None = None,
 ) -> list[Probe]:
-    """Recognise the calibration set with each of ``layers`` alone quantized to ``ranges``, by activation name.
+    """Recognise the calibration set once per layer of ``layers``, with only this layer quantized.
 
-    With ``racing`` a layer's audio ends when its degradation is surely above or surely below ``threshold`` points.
+    ``ranges`` are by activation name. With ``racing``, a layer stops early when its degradation is clearly above or
+    below ``threshold`` (percentage points).
     """
     words = calibration.reference.errors.words
     decisions: dict[str, bool | None] = {}

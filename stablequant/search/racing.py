@@ -1,10 +1,10 @@
-"""Stopping early when the rest of the audio can hardly change the answer.
+"""Racing: stop early when the rest of the audio can hardly change the decision.
 
-Utterances come in a random order, so those still to come are expected to be like those seen; batches of alike lengths
-are formed between two decisions only. Their differences in word errors are drawn from the Bayesian bootstrap of a
-finite population (Lo, Annals of Statistics 1988): each difference so far is as likely again as it was frequent. So that
-a run of equal results does not pass for certainty, one word more and one word less count as if each had been seen in
-half an utterance.
+Utterances come in a random order, so the remaining ones are expected to be like those seen. Utterances are sorted by
+length only between two decisions. The differences in word errors of the remaining utterances are drawn from the
+Bayesian bootstrap of a finite population (Lo, Annals of Statistics 1988): a difference is as likely as it was frequent
+so far. A series of equal results must not count as certain. So the differences of one word more and one word less count
+as if each had been seen in half an utterance.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 4000
-UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # utterances that each difference, in words, counts as having been seen in
+UNSEEN_CHANGES = {-1: 0.5, 1: 0.5}  # difference in words -> utterances in which it counts as seen from the start
 
 
 @dataclass(frozen=True)
 class Racing:
-    """``confidence`` (0 to 1) in each decision; ``seed`` of the draws."""
+    """Decisions with a ``confidence`` (0 to 1) each. ``seed`` is for the draws."""
 
     confidence: float
     seed: int
 
     def above(self, difference: np.ndarray, unseen: int, limit: float) -> bool | None:
-        """Whether the sum of ``difference`` (words, seen utterances) and of ``unseen`` more exceeds ``limit``.
+        """Whether the total difference over all utterances exceeds ``limit`` words; None if it is not sure yet.
 
-        None while it is not sure.
+        ``difference``, int64 ``(seen utterances,)``, is in words. ``unseen`` is the number of remaining utterances.
         """
         probability = float((self._totals(difference, unseen) > limit).mean())
         if probability >= self.confidence:
@@ -33,9 +33,11 @@ class Racing:
         return False if probability <= 1 - self.confidence else None
 
     def losers(self, errors: np.ndarray, divergences: np.ndarray, unseen: int) -> np.ndarray:
-        """Which candidates can hardly win: bool ``(candidates,)``.
+        """Which candidates can hardly win, bool ``(candidates,)``.
 
-        ``errors`` are words ``(candidates, seen utterances)``. The lowest total wins, of equals the lowest divergence.
+        The candidate with the fewest word errors wins; among equals, the one with the lowest divergence. ``errors``
+        ``(candidates, seen utterances)`` are in words, and ``divergences`` ``(candidates,)`` are totals. ``unseen`` is
+        the number of remaining utterances.
         """
         lost = np.zeros(len(errors), dtype=bool)
         leader = np.lexsort((divergences, errors.sum(axis=1)))[0]
@@ -53,4 +55,5 @@ class Racing:
             masses[value] = masses.get(value, 0) + mass
         draw = np.random.default_rng(self.seed)
         shares = draw.dirichlet(list(masses.values()), size=DRAWS)
-        return int(difference.sum()) + draw.multinomial(unseen, shares) @ np.array(list(masses))
+        totals: np.ndarray = int(difference.sum()) + draw.multinomial(unseen, shares) @ np.array(list(masses))
+        return totals

@@ -1,4 +1,4 @@
-"""When racing decides, and the order of utterances that leaves it a random part of them to decide by."""
+"""When racing decides, and an order of utterances so that each decision uses a random part of them."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from typing import TypeVar
 import numpy as np
 
 FIRST_LOOK = 0.1  # share of the utterances before the first decision
-GROWTH = 1.5  # times as many before the next
+GROWTH = 1.5  # factor from the number of utterances at one decision to that at the next
 
 T = TypeVar("T")
 
 
 def looks(total: int) -> list[int]:
-    """After how many of ``total`` utterances to decide.
+    """Numbers of utterances, out of ``total``, after which racing decides.
 
-    Few looks, each at half as many again: with every further look it grows more likely that chance decides.
+    There are few decisions, because each one adds a chance of a wrong decision.
     """
     found = set()
     look = FIRST_LOOK * total
@@ -27,7 +27,7 @@ def looks(total: int) -> list[int]:
 
 
 def rounds(utterances: Sequence[T], seed: int) -> list[list[T]]:
-    """The utterances in a random order, parted where racing decides."""
+    """``utterances`` in a random order, drawn with ``seed``, in one part before each decision of racing."""
     order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
     ends = [0, *looks(len(utterances)), len(utterances)]
     return [[utterances[i] for i in order[start:end]] for start, end in pairwise(ends)]

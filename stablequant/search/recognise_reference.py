@@ -1,4 +1,4 @@
-"""The fp32 recognition of the calibration set, once for all that is measured against it."""
+"""Recognise the calibration set in fp32, once. All other measurements are compared with this reference."""
 
 import logging
 import shutil
@@ -27,7 +27,14 @@ from stablequant.storage.files import write_json
 
 @dataclass(frozen=True)
 class Files:
-    """Where `recognise_reference` writes to; ``activations`` is the index of the hidden values."""
+    """The files that `recognise_reference` writes.
+
+    Attributes
+    ----------
+    summary: hypotheses and word errors, JSON
+    posteriors: log posteriors of each utterance
+    activations: index of the cached hidden values
+    """
 
     summary: Path
     posteriors: Path
@@ -36,13 +43,13 @@ class Files:
 
 @dataclass(frozen=True)
 class Cache:
-    """Hidden values that are kept on disk.
+    """Settings for the cache of hidden values.
 
     Attributes
     ----------
-    key: what they belong to, see `stablequant.search.activations.cache_key`
-    disk_mb: most megabytes that they may take
-    half: whether they are kept in half precision, each layer's only where that changes no hypothesis
+    key: what the values belong to, see `stablequant.search.activations.cache_key`
+    disk_mb: limit for their size on disk, in megabytes
+    half: whether they are stored in half precision; a layer for which this changes a hypothesis is not cached
     """
 
     key: Mapping[str, str]
@@ -51,15 +58,19 @@ class Cache:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the values on disk."""
+        """Type of the values on disk."""
         return np.dtype(np.float16 if self.half else np.float32)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one fp32 pass found beside its files: word errors, and the histograms of all activations.
+    """What the fp32 pass measured, beside the files.
 
-    ``histograms`` are of magnitudes as they are; ``prepared`` are of the activations as the search quantizes them.
+    Attributes
+    ----------
+    errors: word errors in the order of the split
+    histograms: histograms of the magnitudes of all unchanged activations, by activation name
+    prepared: histograms of the activations as the search quantizes them, by activation name
     """
 
     errors: WordErrors
@@ -69,7 +80,7 @@ class Measured:
 
 @dataclass
 class _Heard:
-    """What is recognised, by the utterance's path, as batches come in."""
+    """What was recognised so far, by path of the utterance."""
 
     hypotheses: dict[str, str] = field(default_factory=dict)
     guides: dict[str, Guide] = field(default_factory=dict)
@@ -83,17 +94,23 @@ def recognise_reference(
     preparation: Preparation | None = None,
     precision: str = "float32",
 ) -> Measured:
-    """Recognise the split once: write ``files``, return the word errors and the histograms of all activations.
+    """Recognise the split once, write ``files``, and return the word errors and the histograms of all activations.
 
-    Hidden values are kept of as many layers as ``cache`` has room for. ``precision`` lets the search compute in
-    bfloat16 or float16, if no hypothesis changes by it; hidden values are not kept then. ``preparation`` says how
-    activations are prepared for quantization.
+    Hidden values of as many layers are cached as ``cache`` allows. ``preparation`` says how activations are prepared
+    for quantization. With ``precision`` bfloat16 or float16, the search may compute in it if this changes no
+    hypothesis; then hidden values are not cached.
+
+    Raises
+    ------
+    StableQuantError
+        when a recording cannot be read, the network's output contains NaN or infinity, or the disk has no space for the
+        cache.
     """
     if precision != "float32":
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
         cache = Cache(cache.key, 0, cache.half)
     files.activations.unlink(missing_ok=True)
-    release(files.activations)  # left by an earlier run; its space counts as free
+    release(files.activations)  # an earlier run may have left it; remove it before free space is measured
     chosen = _layers_to_keep(recogniser, split, files.activations, cache)
     heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
     if cache.half:
@@ -113,7 +130,7 @@ def _one_pass(
     chosen: Sequence[int],
     preparation: Preparation | None,
 ) -> tuple[_Heard, dict[str, Histogram], dict[str, Histogram]]:
-    """Recognise every batch; write posteriors and hidden values; return texts and both kinds of histograms."""
+    """Recognise every batch, write posteriors and hidden values, and return texts and both kinds of histograms."""
     heard = _Heard()
     modules: Sequence[QuantizedModule] = recogniser.modules
     with ExitStack() as stack:
@@ -142,7 +159,7 @@ def _one_pass(
 
 
 def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Heard, precision: str) -> None:
-    rows = []
+    rows: list[dict[str, object]] = []
     for u, words, wrong in zip(split.utterances, errors.words.tolist(), errors.errors.tolist(), strict=True):
         guide = {"guide": heard.guides[u.path]} if u.path in heard.guides else {}
         row = {"path": u.path, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.path], **guide}
@@ -152,7 +169,7 @@ def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Heard, 
 
 
 def _layers_to_keep(recogniser: Recogniser, split: Split, index: Path, cache: Cache) -> list[int]:
-    """Indices of the layers whose inputs are kept; raise `StableQuantError` where the disk has no room for them."""
+    """Indices of the layers whose inputs are cached; raise `StableQuantError` if the disk has no space for them."""
     costs = list(layer_costs(recogniser).values())
     samples = padded_samples(recogniser, split.batches)
     chosen = choose_layers(costs, cache.disk_mb * MEGABYTE / samples, cache.dtype)

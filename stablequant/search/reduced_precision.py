@@ -1,4 +1,4 @@
-"""Reduced precision only where it is verified to change no hypothesis."""
+"""Verify that reduced precision changes no hypothesis."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,10 @@ def verify_half(
     index: Path,
     key: Mapping[str, str],
 ) -> None:
-    """Recognise from every layer's stored values; drop those from which a hypothesis comes out otherwise.
+    """Recognise ``batches`` from the cached values of every layer; remove layers for which a hypothesis changes.
 
-    ``expected`` are fp32's hypotheses and ``guides`` its tokens, by the utterance's path; ``key`` is the cache's.
+    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by path of the utterance. ``index`` is the cache,
+    and ``key`` what it belongs to.
     """
     activations = Activations(index, key, recogniser.layers)
     kept = activations.layers
@@ -46,7 +47,10 @@ def verify_precision(
     guides: Mapping[str, Guide],
     precision: str,
 ) -> str:
-    """``precision`` if no hypothesis comes out otherwise in it, else ``float32``."""
+    """``precision`` if it changes no hypothesis, otherwise ``float32``.
+
+    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by path of the utterance.
+    """
     reduced = recogniser.reduced(precision)
     for batch, context, state in loaded(reduced, batches, precision):
         along = [guides.get(u.path) for u in batch]
@@ -57,7 +61,7 @@ def verify_precision(
 
 
 def _same(batch: Batch, found: Sequence[Recognised], expected: Mapping[str, str]) -> bool:
-    """Whether a batch is recognised as ``expected``; posteriors that overflowed never are."""
+    """Whether the hypotheses of a batch are as ``expected``, and its posteriors contain no NaN or infinity."""
     return all(
         bool(np.isfinite(recognised.log_posteriors).all()) and recognised.text == expected[utterance.path]
         for utterance, recognised in zip(batch, found, strict=True)

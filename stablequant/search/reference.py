@@ -1,8 +1,9 @@
-"""What fp32 recognises in the calibration set, against which every layer is measured."""
+"""The reference of the search: what fp32 recognises in the calibration set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -20,9 +21,9 @@ class Reference:
     Attributes
     ----------
     errors: word errors in the order of the utterance table
-    log_posteriors: ``(positions, classes)`` by the utterance's path
-    guides: tokens that posteriors are taken along, by the utterance's path, where the recogniser follows any
-    precision: floating-point type that the search may use, as `recognise_reference` found
+    log_posteriors: float32 ``(positions, classes)`` by path of the utterance
+    guides: tokens for which posteriors are computed, by path of the utterance; empty for CTC
+    precision: floating-point type in which the search may compute, as `recognise_reference` found
     """
 
     errors: WordErrors
@@ -31,14 +32,24 @@ class Reference:
     precision: str
 
     def guides_of(self, batch: Batch) -> Sequence[Guide]:
-        """Of each utterance of a batch."""
+        """The guide of each utterance in ``batch``."""
         return [self.guides.get(u.path) for u in batch]
 
 
+class Row(TypedDict):
+    """One utterance in ``reference.json``."""
+
+    path: str
+    words: int
+    errors: int
+    hypothesis: str
+    guide: NotRequired[list[int]]
+
+
 def load_reference(summary: Path, posteriors: Path) -> Reference:
-    """Read what `recognise_reference` wrote; raise `StableQuantError` where a file is damaged."""
+    """Read what `recognise_reference` wrote; raise `StableQuantError` if a file is damaged."""
     content = read_json(summary)
-    rows = content["utterances"]
+    rows: list[Row] = content["utterances"]
     errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
     guides = {row["path"]: row["guide"] for row in rows if "guide" in row}
     return Reference(errors, ArrayReader(posteriors), guides, content["precision"])

@@ -1,4 +1,4 @@
-"""INT8 weights whose errors cancel over calibration audio, see `stablequant.quantization.compensation`."""
+"""Round weights so that their errors cancel over calibration audio, see `stablequant.quantization.compensation`."""
 
 from collections.abc import Mapping
 
@@ -16,9 +16,9 @@ from stablequant.search.split import Split
 def round_weights(
     recogniser: Recogniser, split: Split, channel_scales: Mapping[str, np.ndarray], audio_seconds: float
 ) -> dict[str, RoundedWeight]:
-    """INT8 weights by the module's name, for activations divided by their ``channel_scales``.
+    """INT8 weights by module name, for activations that are divided by their ``channel_scales``.
 
-    Their scales are those of `quantize_weight`. Second moments of their inputs are measured in fp32 on
+    Their scales are those of `quantize_weight`. The second moments of their inputs are measured in fp32 on
     ``audio_seconds`` of the split, see `Split.sample`.
     """
     moments = Moments({m.activation: operation_of(recogniser.model, m) for m in recogniser.modules})

@@ -1,10 +1,10 @@
-"""The cut-off percentile of a layer whose outliers hurt."""
+"""Search the cut-off percentile of a layer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import compress
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -18,14 +18,14 @@ from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, r
 
 @dataclass(frozen=True)
 class Candidate:
-    """One cut-off tried.
+    """A cut-off that was tried.
 
     Attributes
     ----------
-    percentile: in percent
+    percentile: the cut-off in percent
     outcome: what was measured with it
-    stopped: whether it was given up, being sure to lose, before all audio was recognised
-    best: whether it won
+    stopped: whether racing stopped it before all audio was recognised, because it could hardly win
+    best: whether it is the best cut-off of the layer
     """
 
     percentile: float
@@ -33,8 +33,23 @@ class Candidate:
     stopped: bool = False
     best: bool = False
 
-    def row(self) -> dict:
+    def row(self) -> dict[str, object]:
+        """The candidate as a row of ``percentiles/{layer}.json``."""
         return {"percentile": self.percentile, "best": self.best, "stopped": self.stopped, **asdict(self.outcome)}
+
+
+class ProbeRow(TypedDict):
+    """What this module reads of a row of ``sensitivity/{layers}.json``: the layer, and the fields of an `Outcome`."""
+
+    layer: str
+    wer: float
+    degradation: float
+    ci_low: float
+    ci_high: float
+    divergence: float
+    utterances: int
+    errors: list[int | None]
+    divergences: list[float | None]
 
 
 def search_percentile(
@@ -46,10 +61,11 @@ def search_percentile(
     racing: Racing | None = None,
     known: Sequence[Candidate] = (),
 ) -> list[Candidate]:
-    """Measure the layer of ``modules`` clipped at each of ``percentiles``.
+    """Recognise the calibration set with the layer of ``modules`` clipped at each of ``percentiles`` (in percent).
 
-    With ``racing`` a cut-off is given up when it can hardly win, and the search ends when one of several is left, those
-    that are ``known`` already, on all utterances, among them.
+    ``histograms`` are by activation name. With ``racing``, a cut-off is stopped when it can hardly win, and the search
+    ends when one of several candidates is left. ``known`` are candidates that were measured before on all utterances;
+    they take part in the race.
     """
     known_errors = [np.array(c.outcome.errors) for c in known]
     known_divergences = [np.array(c.outcome.divergences) for c in known]
@@ -69,10 +85,10 @@ def search_percentile(
     return [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
 
 
-def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate]:
-    """The layer at `UNCLIPPED`, as a candidate like the others; none where racing ended its probe early.
+def unclipped(probes: Sequence[ProbeRow], layer: str) -> list[Candidate]:
+    """The layer at `UNCLIPPED` as a candidate, from its probe; an empty list if racing stopped the probe early.
 
-    ``probes`` are what `probe_layers` measured, as it stands in ``sensitivity/{layers}.json``.
+    ``probes`` is the content of ``sensitivity/{layers}.json``.
     """
     (row,) = [row for row in probes if row["layer"] == layer]
     if None in row["errors"]:
@@ -80,27 +96,41 @@ def unclipped(probes: Sequence[Mapping[str, Any]], layer: str) -> list[Candidate
     return [Candidate(UNCLIPPED, outcome_of(row))]
 
 
-def outcome_of(row: Mapping[str, Any]) -> Outcome:
-    """The inverse of `asdict`, from a row that may hold more."""
-    return Outcome(**{f.name: row[f.name] for f in fields(Outcome)})
+def outcome_of(row: ProbeRow) -> Outcome:
+    """The `Outcome` in a row, which may have more entries."""
+    return Outcome(
+        wer=row["wer"],
+        degradation=row["degradation"],
+        ci_low=row["ci_low"],
+        ci_high=row["ci_high"],
+        divergence=row["divergence"],
+        utterances=row["utterances"],
+        errors=row["errors"],
+        divergences=row["divergences"],
+    )
 
 
 def clipped(
     modules: Sequence[QuantizedModule], histograms: Mapping[str, Histogram], percentile: float
 ) -> dict[str, Range]:
-    """Range of each activation that the layer's modules read, at one cut-off."""
+    """Range of each activation that ``modules`` read, by activation name, clipped at ``percentile`` (in percent)."""
     return {m.activation: percentile_range(histograms[m.activation], percentile) for m in modules}
 
 
 def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Of the candidates that were not given up the fewest word errors, on the utterances that all of them recognised;
-    ties go to the lower divergence from fp32 on the same, then to the higher percentile."""
-    running = [c for c in candidates if not c.stopped]
-    heard_by_all = [None not in errors for errors in zip(*(c.outcome.errors for c in running), strict=True)]
+    """``candidates`` with the best one marked.
 
-    def rank(candidate: Candidate) -> tuple:
+    The best one has the fewest word errors. Among equals it has the lowest divergence from fp32, then the highest
+    percentile. Stopped candidates cannot win. Only the utterances that all other candidates recognised count.
+    """
+    running = [c for c in candidates if not c.stopped]
+    seen_by_all = [None not in errors for errors in zip(*(c.outcome.errors for c in running), strict=True)]
+
+    def rank(candidate: Candidate) -> tuple[int, float, float]:
         errors, divergences = candidate.outcome.errors, candidate.outcome.divergences
-        return sum(compress(errors, heard_by_all)), sum(compress(divergences, heard_by_all)), -candidate.percentile
+        wrong = sum(filter(None, compress(errors, seen_by_all)))
+        nats = sum(filter(None, compress(divergences, seen_by_all)))
+        return wrong, nats, -candidate.percentile
 
     winner = min(running, key=rank)
     return [replace(c, best=c is winner) for c in candidates]

@@ -1,4 +1,7 @@
-"""The layers that lose too much when quantized alone."""
+"""Select the layers whose degradation is too large when only this layer is quantized."""
+
+from collections.abc import Sequence
+from typing import TypedDict
 
 import pandas as pd
 
@@ -6,17 +9,33 @@ COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "divergen
 
 
 def most_sensitive(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The ``count`` rows of ``sensitivity.tsv`` that lose most, ties broken by divergence."""
+    """The ``count`` rows of ``sensitivity.tsv`` with the largest degradation; ties are broken by divergence."""
     return table.sort_values(["degradation", "divergence"], ascending=False).head(count)
 
 
-def select_layers(probes: list[dict], threshold: float) -> pd.DataFrame:
-    """One row per probed layer; ``selected`` where the degradation exceeds ``threshold`` points, or racing decided so.
+class ProbeRow(TypedDict):
+    """What this module reads of a row of ``sensitivity/{layers}.json``, see `stablequant.search.probe_layer.Probe`."""
 
-    Racing counts errors against the words of all audio; what it heard may by chance hold more or fewer than its share.
+    layer: str
+    kind: str
+    wer: float
+    degradation: float
+    ci_low: float
+    ci_high: float
+    divergence: float
+    utterances: int
+    above: bool | None
 
-    ``sure`` is false where the degradation's interval holds the threshold, so that other audio might decide otherwise,
-    and of a single utterance, whose interval says nothing.
+
+def select_layers(probes: Sequence[ProbeRow], threshold: float) -> pd.DataFrame:
+    """One row per probed layer with `COLUMNS`, ``selected`` and ``sure``.
+
+    ``selected`` is the decision of racing if it stopped early, otherwise whether the degradation exceeds ``threshold``
+    (percentage points). The decision of racing can differ from the degradation: racing relates errors to the words of
+    all audio, the degradation relates them to the words of the recognised part.
+
+    ``sure`` is false if the interval of the degradation contains the threshold, because other audio might lead to
+    another decision. It is also false for a single utterance, because its interval is meaningless.
     """
     table = pd.DataFrame(probes)[COLUMNS]
     table["selected"] = [

@@ -1,4 +1,4 @@
-"""What probes and searches have in common: the recogniser, the calibration set and what fp32 made of it."""
+"""Load what probes and searches need: the recogniser, the calibration set and the reference."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from stablequant.search.trials import Calibration
 
 
 class SearchFiles(Protocol):
-    """Input files of a rule that probes or searches, as Snakemake names them."""
+    """Input files of a rule that probes or searches, as attributes of Snakemake's ``input``."""
 
     checkpoint: str
     utterances: str
@@ -27,20 +27,20 @@ class SearchFiles(Protocol):
     posteriors: str
 
     def get(self, name: str) -> str | None:
-        """``activations``, the index of the hidden values, where the job resumes from them."""
+        """The file ``name``; None if the rule has no such input. The cache, ``activations``, is optional."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a job of the search runs.
+    """Settings for a job of the search.
 
     Attributes
     ----------
     device: auto, cpu or cuda
-    threads: of torch on a CPU
-    batch_mb: megabytes for the hidden values of what is recognised at once
-    seed: of the order of batches, of the bootstrap and of racing
-    confidence: of racing's decisions; None where no probe ends early
+    threads: number of CPU threads of torch
+    batch_mb: megabytes for the hidden values of a batch
+    seed: seed for the order of batches, the bootstrap and racing
+    confidence: confidence of racing's decisions (0 to 1); None without racing
     """
 
     device: str
@@ -52,7 +52,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Search:
-    """All that a probe or a search works on; ``modules`` are those of the layers that it quantizes."""
+    """Everything that a probe or a search works with.
+
+    Attributes
+    ----------
+    recogniser: the recogniser, in the precision of the reference
+    modules: modules of the layers that are quantized
+    calibration: the calibration set
+    racing: None without racing
+    """
 
     recogniser: Recogniser
     modules: list[QuantizedModule]
@@ -61,7 +69,10 @@ class Search:
 
 
 def read_search(files: SearchFiles, settings: Settings, layers: Collection[str] | None = None) -> Search:
-    """Read a rule's input ``files``. Without ``layers`` all are quantized."""
+    """Read the input ``files`` of a rule. Only ``layers`` are quantized; without them, all layers.
+
+    Raises `StableQuantError` if a file is missing or damaged, or if the cache belongs to another run.
+    """
     checkpoint = Path(files.checkpoint)
     reference = load_reference(Path(files.summary), Path(files.posteriors))
     loaded = load_recogniser(checkpoint, settings.device, settings.threads)

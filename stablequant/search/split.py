@@ -1,4 +1,4 @@
-"""The calibration set as the search recognises it."""
+"""The calibration set in batches, as the search recognises it."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,15 @@ from stablequant.search.racing_order import rounds
 
 @dataclass(frozen=True)
 class Split:
-    """Utterances in batches that come in an order drawn by ``seed``; ``sample_rate`` of their audio in Hz."""
+    """The utterances of the calibration set.
+
+    Attributes
+    ----------
+    utterances: in the order of their table
+    batches: all utterances in batches, in a random order
+    sample_rate: sample rate of the audio in Hz
+    seed: seed for the order of the batches and for `sample`
+    """
 
     utterances: list[Utterance]
     batches: list[Batch]
@@ -27,27 +35,27 @@ class Split:
 
     @property
     def digest(self) -> str:
-        """Digest of the utterances in their batches."""
+        """SHA-256 of the utterances in their batches, in hexadecimal digits."""
         listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(self.batches) for u in batch)
         return hashlib.sha256(listed.encode()).hexdigest()
 
     def sample(self, audio_seconds: float) -> list[Batch]:
-        """Random utterances of ``audio_seconds`` in all, or every one where there is less, in the split's batches.
+        """Random utterances with a total length of ``audio_seconds``, or all if there is less, in their batches.
 
-        Which ones they are does not depend on how large batches are.
+        The choice does not depend on the size of the batches.
         """
         wanted = audio_seconds * self.sample_rate
         drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
         before = accumulate((u.samples for u in drawn), initial=0)
-        chosen = {u.path for u, heard in zip(drawn, before, strict=False) if heard < wanted}
+        chosen = {u.path for u, samples in zip(drawn, before, strict=False) if samples < wanted}
         parts = [[u for u in batch if u.path in chosen] for batch in self.batches]
         return [part for part in parts if part]
 
 
 def read_split(recogniser: Recogniser, utterances: Path, batch_mb: float, seed: int, raced: bool = False) -> Split:
-    """The utterances of a table in batches whose hidden values take at most ``batch_mb`` megabytes.
+    """The utterances of a table, in batches whose hidden values take at most ``batch_mb`` megabytes.
 
-    If ``raced``, the utterances before each of racing's decisions are a random part of all.
+    If ``raced``, the utterances before each decision of racing are a random part of all utterances.
     """
     listed = read_utterances(utterances)
     batches = [
@@ -59,17 +67,20 @@ def read_split(recogniser: Recogniser, utterances: Path, batch_mb: float, seed: 
 
 
 def context_of(recogniser: Recogniser, batch: Batch) -> Context:
-    """What the layers must know of ``batch``."""
+    """The context of ``batch``."""
     return recogniser.context([u.samples for u in batch])
 
 
 def padded_samples(recogniser: Recogniser, batches: Sequence[Batch]) -> int:
-    """Samples of audio that the recogniser computes for ``batches``, padding included."""
+    """Samples of audio in ``batches``, including padding."""
     return sum(context_of(recogniser, batch).samples for batch in batches)
 
 
 def loaded(recogniser: Recogniser, batches: Sequence[Batch], label: str) -> Iterator[tuple[Batch, Context, State]]:
-    """Each batch with its context and its audio, showing progress as they are consumed."""
+    """Each batch with its context and its audio. The progress bar is named ``label``.
+
+    Raises `StableQuantError` if a recording cannot be read.
+    """
     with progress(total=sum(len(batch) for batch in batches), label=label) as recognised:
         for batch in batches:
             yield batch, context_of(recogniser, batch), recogniser.load(batch)
@@ -77,7 +88,7 @@ def loaded(recogniser: Recogniser, batches: Sequence[Batch], label: str) -> Iter
 
 
 def check_finite(batch: Batch, recognised: Sequence[Recognised]) -> None:
-    """Raise `StableQuantError` naming the first utterance whose posteriors contain NaN or infinity."""
+    """Raise `StableQuantError` if posteriors contain NaN or infinity; it names the first such utterance."""
     for utterance, found in zip(batch, recognised, strict=True):
         if not np.isfinite(found.log_posteriors).all():
             raise StableQuantError(

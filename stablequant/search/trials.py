@@ -1,4 +1,4 @@
-"""Layers quantized to candidate ranges, and the calibration set recognised with each, batch by batch."""
+"""Trials: the calibration set recognised with one layer quantized to candidate ranges, batch by batch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +23,16 @@ from stablequant.search.split import Split, check_finite, context_of
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration set as trials need it.
+    """The calibration set, and all that is the same in every trial.
 
-    ``activations`` are resumed from where there are any; ``seed`` draws the bootstrap's utterances; activations are
-    equalised by ``channel_scales``, and weights rounded as in ``rounded``, those it lacks to the nearest level.
+    Attributes
+    ----------
+    split: the utterances
+    reference: what fp32 recognised
+    activations: cache of hidden values to start from; None without a cache
+    seed: seed for the bootstrap of intervals
+    channel_scales: scales by which activations are equalised, by activation name
+    rounded: INT8 weights by module name; other weights are rounded to the nearest level
     """
 
     split: Split
@@ -37,22 +43,23 @@ class Calibration:
     rounded: Mapping[str, RoundedWeight] = field(default_factory=dict)
 
     def weights(self, model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> dict[str, torch.Tensor]:
-        """Of ``modules``, as INT8 represents them."""
+        """Fake-quantized weights of ``modules`` by module name."""
         return fake_quantized_weights(model, modules, self.channel_scales, self.rounded)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The calibration set, or as much of it as was needed, recognised with some modules quantized.
+    """What was measured in the calibration set, or in a part of it, with some modules quantized.
 
     Attributes
     ----------
     wer: word error rate in percent
-    degradation, ci_low, ci_high: points of WER lost against fp32 on the same utterances, with its 95 % interval
-    divergence: of the posteriors from fp32's, nats per position (a frame of CTC, a token of a decoder)
-    utterances: how many were recognised
-    errors: word errors of each utterance, None where it was not recognised
-    divergences: of each utterance's posteriors, nats summed over its positions, None where it was not recognised
+    degradation: WER minus the WER of fp32 on the same utterances, in percentage points
+    ci_low, ci_high: 95 % interval of the degradation
+    divergence: divergence of the posteriors from fp32, in nats per position (a frame of CTC, a token of a decoder)
+    utterances: number of utterances that were recognised
+    errors: word errors of each utterance; None if it was not recognised
+    divergences: divergence of each utterance, in nats summed over its positions; None if it was not recognised
     """
 
     wer: float
@@ -66,7 +73,10 @@ class Outcome:
 
 
 class Trial:
-    """Ranges, by activation name, for one layer. Once ``stopped``, no further batch is recognised with them."""
+    """Ranges for some activations, by activation name, and what was measured with them.
+
+    Once ``stopped`` is set, no further batch is recognised with them.
+    """
 
     def __init__(self, ranges: Mapping[str, Range], calibration: Calibration) -> None:
         self.ranges = ranges
@@ -78,7 +88,10 @@ class Trial:
         self._positions = 0
 
     def add(self, batch: Batch, found: Sequence[Recognised]) -> None:
-        """Score what was recognised in a batch against transcripts and fp32's posteriors."""
+        """Compare what was recognised in ``batch`` with the transcripts and with the posteriors of fp32.
+
+        Raises `StableQuantError` if posteriors contain NaN or infinity.
+        """
         check_finite(batch, found)
         hypotheses = {u.path: recognised.text for u, recognised in zip(batch, found, strict=True)}
         self._errors[[self._place[u.path] for u in batch]] = score(batch, hypotheses).errors
@@ -90,27 +103,29 @@ class Trial:
     @property
     def seen(self) -> np.ndarray:
         """Which utterances were recognised, bool ``(utterances,)``."""
-        return self._errors >= 0
+        recognised: np.ndarray = self._errors >= 0
+        return recognised
 
     @property
     def errors(self) -> WordErrors:
-        """Of the utterances that were recognised."""
+        """Word errors of the utterances that were recognised."""
         return WordErrors(self._errors[self.seen], self._calibration.reference.errors.words[self.seen])
 
     @property
     def reference(self) -> WordErrors:
-        """What fp32 makes of the same utterances."""
+        """Word errors of fp32 in the same utterances."""
         errors = self._calibration.reference.errors
         return WordErrors(errors.errors[self.seen], errors.words[self.seen])
 
     @property
     def divergences(self) -> np.ndarray:
-        """Nats of each utterance that was recognised, summed over its positions."""
-        return self._divergences[self.seen]
+        """Divergence of each recognised utterance, float64 ``(seen utterances,)``, in nats summed over positions."""
+        divergences: np.ndarray = self._divergences[self.seen]
+        return divergences
 
     @property
     def divergence(self) -> float:
-        """Nats per position."""
+        """Divergence in nats per position."""
         return float(self.divergences.sum()) / self._positions
 
     def outcome(self) -> Outcome:
@@ -134,7 +149,13 @@ class Trial:
 class Experiment:
     """Trials of one layer.
 
-    ``decide`` is given the running trials now and then, may stop some, and says whether all is decided.
+    Attributes
+    ----------
+    modules: modules of the layer
+    trials: the trials
+    decide: called from time to time with the running trials; it may stop some of them, and returns whether the
+        experiment is finished
+    decided: whether the experiment is finished
     """
 
     modules: list[QuantizedModule]
@@ -144,17 +165,24 @@ class Experiment:
 
     @property
     def layer(self) -> str:
+        """Name of the layer."""
         return self.modules[0].layer
 
     @property
     def running(self) -> list[Trial]:
+        """The trials that are not stopped; none if the experiment is finished."""
         return [] if self.decided else [trial for trial in self.trials if not trial.stopped]
 
 
 def run_trials(recogniser: Recogniser, experiments: Sequence[Experiment], calibration: Calibration) -> None:
-    """Recognise the calibration set with every trial; all but its layer stays in fp32.
+    """Recognise the calibration set once per trial, with only the layer of the trial quantized.
 
-    What lies before a layer is computed once per batch for all trials, from the nearest stored values.
+    The layers before it are computed once per batch for all trials. This starts at the nearest cached layer.
+
+    Raises
+    ------
+    StableQuantError
+        when a recording cannot be read, or when the network's output contains NaN or infinity.
     """
     ordered = sorted(experiments, key=lambda e: recogniser.layers.index(e.layer))
     weights = {e.layer: calibration.weights(recogniser.model, e.modules) for e in ordered}

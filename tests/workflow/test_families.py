@@ -26,7 +26,7 @@ def ran(tmp_path_factory) -> Path:
 @pytest.fixture
 def edited(ran, tmp_path) -> Path:
     """A copy of the finished run to edit."""
-    folder = tmp_path / "project"
+    folder = tmp_path / "seq2seq"
     shutil.copytree(ran, folder)
     return folder
 

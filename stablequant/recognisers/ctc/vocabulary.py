@@ -60,10 +60,12 @@ class Vocabulary:
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, so that its spelling causes no word errors.
 
-        If tokens are single letters, letters get the case of the vocabulary if it has only one case. Punctuation and
-        symbols that the vocabulary lacks become spaces; apostrophes that it lacks are removed. Without a word
-        delimiter, characters are separated by spaces. If tokens have several letters (phonemes), the transcript must
-        consist of tokens separated by spaces, and they stay as they are.
+        If tokens are single letters: Letters get the case of the vocabulary if it has only one case. Punctuation and
+        symbols that the vocabulary lacks become spaces. All kinds of apostrophes become ``'``, or are removed if the
+        vocabulary lacks it. Without a word delimiter, characters are separated by spaces.
+
+        If tokens have several letters (phonemes), the transcript must consist of tokens separated by spaces, and they
+        stay as they are.
         """
         if self._phonemic:
             return " ".join(transcript.split())

@@ -140,9 +140,8 @@ class Wav2Vec2Recogniser:
         mask = context.mask(hidden)
         if mask is None:
             return None
-        found: torch.Tensor | None = create_bidirectional_mask(
-            config=self.model.config, inputs_embeds=hidden, attention_mask=mask
-        )
+        create: Callable[..., Any] = create_bidirectional_mask  # it can also return a BlockMask, but not for our models
+        found: torch.Tensor | None = create(config=self.model.config, inputs_embeds=hidden, attention_mask=mask)
         return found
 
     def _position_bias(self, hidden: torch.Tensor) -> torch.Tensor:

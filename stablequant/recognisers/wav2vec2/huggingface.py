@@ -104,11 +104,14 @@ def _read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
     for token, index in _optional(folder / "added_tokens.json").items():
         classes.setdefault(token, index)
     for index, token in tokenizer.get("added_tokens_decoder", {}).items():
-        classes.setdefault(_content(token), int(index))
+        name: Any = _content(token)
+        classes.setdefault(name, int(index))
     by_class = {index: token for token, index in classes.items()}
     if not all(type(index) is int and index >= 0 for index in by_class):
         raise StableQuantError(path, "not a mapping of tokens to the classes 0, 1, ...", "restore the vocabulary")
-    named = {key: _content(tokenizer.get(key)) for key in ("pad_token", "unk_token", "bos_token", "eos_token")}
+    named: dict[str, Any] = {
+        key: _content(tokenizer.get(key)) for key in ("pad_token", "unk_token", "bos_token", "eos_token")
+    }
     count = config.get("vocab_size", len(classes))
     tokens = [by_class.get(index, f"<unused{index}>") for index in range(count)]
     blank = classes.get(named["pad_token"], config.get("pad_token_id"))

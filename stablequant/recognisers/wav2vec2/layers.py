@@ -66,7 +66,8 @@ class ModelConfig(TypedDict):
 
 def config_of(model: PreTrainedModel) -> ModelConfig:
     """The complete configuration of ``model``."""
-    config: Any = model.config.to_dict()
+    settings: Any = model.config
+    config: ModelConfig = settings.to_dict()
     return config
 
 
@@ -129,7 +130,7 @@ def _transformer(config: ModelConfig) -> Mapping[str, str]:
     if config["model_type"] != "wav2vec2-conformer":
         return TRANSFORMER
     positions = config["position_embeddings_type"]
-    if positions == "rotary":  # queries and keys read rotated values, the value projection does not
+    if positions == "rotary":  # linear_q and linear_k read rotated hidden values, linear_v does not
         return CONFORMER
     one = {part: "qkv" if tensor in ("qk", "v") else tensor for part, tensor in CONFORMER.items()}
     return {**one, "self_attn.linear_pos": "pos"} if positions == "relative" else one

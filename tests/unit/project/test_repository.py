@@ -6,11 +6,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 from conftest import PROJECT
 
+from stablequant.engines.backend import BACKENDS
+from stablequant.recognisers.registry import families
 from stablequant.workflow.digest import all_modules
 
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]
@@ -35,10 +38,11 @@ def test_environments_pin_what_the_lock_pins():
             assert LOCK[name_of(name)] == version, f"{file.name}: {pin}"
 
 
-def imported_by(script: Path) -> set[str]:
-    """Packages that a script and what it imports import when they are loaded."""
+def imported_by(script: Path, backends: Iterable[str] = BACKENDS) -> set[str]:
+    """Packages that a script and what it imports import when they are loaded, whichever family and backend they use."""
+    choices = [{"family": f.name, "backend": BACKENDS[name].module} for f in families() for name in backends]
     modules = set()
-    for file in all_modules(script, PROJECT):
+    for file in set().union(*(all_modules(script, PROJECT, chosen) for chosen in choices)):
         for node in ast.parse(file.read_text()).body:
             modules |= {alias.name for alias in node.names} if isinstance(node, ast.Import) else set()
             modules |= {node.module} if isinstance(node, ast.ImportFrom) else set()
@@ -82,8 +86,10 @@ def test_direct_requirements_are_locked():
 def test_the_package_requires_what_its_command_imports():
     """What is imported inside functions is optional: torch, and a backend's own library."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    required = {*project["dependencies"], *project["optional-dependencies"]["onnxruntime"]}
-    assert imported_by(PROJECT / "stablequant/cli.py") == required
+    command, required = PROJECT / "stablequant/bundle/cli.py", set(project["dependencies"])
+    assert imported_by(command, ["openvino"]) == required
+    optional = set(project["optional-dependencies"]["onnxruntime"])
+    assert imported_by(command, ["onnxruntime"]) == required - {"openvino"} | optional
 
 
 def test_every_config_key_is_in_the_readme():

@@ -13,6 +13,7 @@ from conftest import ARCHITECTURES, DEMO, PROJECT, tiny_model
 from transformers import HubertConfig, HubertModel
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.recognisers.wav2vec2.memory import (
     footprint,
@@ -112,6 +113,13 @@ def test_damaged_convolutions_are_refused_by_the_files_name(tmp_path, changes):
 def test_damaged_sizes_are_refused_by_the_files_name(tmp_path, changes):
     with pytest.raises(StableQuantError, match=r"config\.json: not a recogniser's .*; restore the file"):
         read_footprint(write_config(tmp_path, **changes))
+
+
+def test_a_decoder_of_frames_longer_than_a_second_is_refused(tmp_path):
+    """No chunk of a recording would be long enough for a frame of its own."""
+    write_config(tmp_path, conv_stride=[5, 2, 2, 2, 2, 2, 320])
+    with pytest.raises(StableQuantError, match=r"config\.json: a frame lasts longer than a second; restore the file"):
+        family_of(tmp_path).decoder(tmp_path, {})
 
 
 def test_attention_scores_count_where_they_are_held():

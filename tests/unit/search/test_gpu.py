@@ -5,13 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import batches_of, calibrate
+from conftest import batches_of, calibrate, split_in
 
 from stablequant.quantization.simulation import fake_quantize_activation
-from stablequant.recognisers.batches import load_batch
-from stablequant.recognisers.wav2vec2.forward import Stages
 from stablequant.search.probe_layer import probe_layers
-from stablequant.search.recognise_reference import Split
+from stablequant.search.split import context_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 LAYERS = ["cnn02", "transformer05"]
@@ -19,11 +17,10 @@ LAYERS = ["cnn02", "transformer05"]
 
 def test_logits_are_within_a_thousandth(demo, demo_utterances):
     batch = batches_of(demo, demo_utterances)[0]
-    audio = load_batch(batch, demo.front_end)
     found = []
     for model in (demo.model, copy.deepcopy(demo.model).cuda()):
-        stages = Stages(model)
-        found.append(stages.logits(stages.enter(audio), 0, stages.frames([u.samples for u in batch])).cpu().numpy())
+        recogniser = demo.recogniser(model)
+        found.append(recogniser.logits(recogniser.load(batch), 0, context_of(recogniser, batch)).cpu().numpy())
     assert np.abs(found[0] - found[1]).max() < 1e-3 * found[0].std()
 
 
@@ -36,12 +33,12 @@ def test_the_fused_kernel_quantizes_as_the_cpu_does():
 
 
 def test_probes_lose_the_same_words_but_for_the_odd_near_tie(demo, demo_utterances, tmp_path):
-    split = Split(demo_utterances, batches_of(demo, demo_utterances, 1e9), demo.front_end, {})
+    split = split_in(demo, demo_utterances, 1e9)
     outcomes = []
     for name, model in (("cpu", demo.model), ("cuda", copy.deepcopy(demo.model).cuda())):
         (tmp_path / name).mkdir()
-        c = calibrate(demo, model, split, tmp_path / name)
-        outcomes.append(probe_layers(c.stages, c.modules, LAYERS, c.largest, c.calibration, 0.25))
+        c = calibrate(demo.recogniser(model), split, tmp_path / name)
+        outcomes.append(probe_layers(c.recogniser, c.modules, LAYERS, c.largest, c.calibration, 0.25))
     for cpu, cuda in zip(*outcomes, strict=True):
         assert abs(cpu.wer - cuda.wer) < 1
         assert cuda.divergence == pytest.approx(cpu.divergence, rel=0.05)

@@ -1,0 +1,79 @@
+"""An engine is judged by its fastest run, and every run must give the same."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stablequant.corpora.utterance import Utterance
+from stablequant.engines.evaluate_engine import evaluate, hypothesis_table, recognise
+from stablequant.engines.running import Stopwatch
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.family import NotFiniteError
+from stablequant.storage.files import checksum
+
+RATE = 8000
+
+
+@pytest.fixture
+def utterances(tmp_path) -> list[Utterance]:
+    """Two of a second and one of half a second."""
+    found = []
+    for name, samples in (("a", RATE), ("b", RATE), ("c", RATE // 2)):
+        path: Path = tmp_path / f"{name}.wav"
+        soundfile.write(path, np.full(samples, 0.5), RATE, subtype="FLOAT")
+        found.append(Utterance(name, str(path), samples, "ONE TWO", checksum(path)))
+    return found
+
+
+class Scripted:
+    """Takes the seconds it is told for a run, half for each of two batches, and says what it is told."""
+
+    def __init__(self, clock: Stopwatch, seconds: Sequence[float], words: Iterator[str]) -> None:
+        self._clock, self._words = clock, words
+        self._seconds = iter([part for run in seconds for part in (run / 2, run / 2)])
+        self.lengths: list[list[int]] = []
+
+    def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
+        self.lengths.append([len(samples) for samples in audio])
+        self._clock.seconds += next(self._seconds)
+        return [next(self._words) for _ in audio]
+
+
+@pytest.mark.parametrize("seconds", [(3.0, 1.0, 2.0), (1.0, 2.0, 3.0), (2.0, 3.0, 1.0), (1.0,)])
+def test_the_fastest_run_counts(utterances, seconds):
+    """Also where the clock did not start at zero."""
+    clock = Stopwatch()
+    clock.seconds = 100.0
+    decoder = Scripted(clock, seconds, iter(["ONE TWO", "ONE", "TWO"] * 3))
+    batches = [utterances[:2], utterances[2:]]
+    found = evaluate(decoder, clock, utterances, batches, RATE, repeats=len(seconds))
+    assert found.wall_seconds == pytest.approx(1.0)
+    assert found.audio_seconds == 2.5
+    assert found.hypotheses == {u.path: words for u, words in zip(utterances, ["ONE TWO", "ONE", "TWO"], strict=True)}
+    assert found.scored.errors.tolist() == [0, 1, 1]
+    assert decoder.lengths == [[RATE, RATE], [RATE // 2]] * len(seconds)
+
+
+def test_runs_that_differ_are_refused(utterances):
+    clock = Stopwatch()
+    decoder = Scripted(clock, (1.0, 1.0), iter(["A", "B", "C", "A", "B", "D"]))
+    with pytest.raises(RuntimeError, match="recognised the same audio differently in two runs"):
+        evaluate(decoder, clock, utterances, [utterances[:2], utterances[2:]], RATE, repeats=2)
+
+
+def test_audio_that_gives_no_numbers_is_named(utterances):
+    class Broken:
+        def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
+            raise NotFiniteError(1)
+
+    with pytest.raises(StableQuantError, match=r"b\.wav: the network's output contains NaN or infinity"):
+        recognise(Broken(), [utterances], RATE, "test")
+
+
+def test_a_table_of_what_was_recognised(utterances):
+    table = hypothesis_table(utterances, {utterances[1].path: "ONE"})
+    assert table.to_dict("records") == [{"utterance": "b", "transcript": "ONE TWO", "hypothesis": "ONE"}]
+    assert list(hypothesis_table(utterances, {}).columns) == ["utterance", "transcript", "hypothesis"]
