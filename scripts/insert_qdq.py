@@ -8,8 +8,7 @@ from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import load_rounded
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.registry import family_of
-from stablequant.storage.files import graph_bytes, read_json, write_json
-from stablequant.storage.onnx_graph import graph_files
+from stablequant.storage.files import graph_bytes, graph_files, read_json, write_json
 from stablequant.workflow.jobs import job
 from stablequant.workflow.provenance import provenance_of
 

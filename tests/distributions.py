@@ -1,4 +1,4 @@
-"""Samples of some distributions, and their histograms."""
+"""Samples of some distributions, their histograms, and what quantizing them loses."""
 
 import numpy as np
 import torch
@@ -43,3 +43,17 @@ def binned(values: np.ndarray, width: float, signed: bool = False) -> Histogram:
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """Normal values, float64."""
     return np.random.default_rng(seed).standard_normal(shape)
+
+
+def quantization_error(values: np.ndarray, weights: np.ndarray, amax: float, centre: float = 0) -> float:
+    """Mean squared error of plain fake quantization."""
+    step = amax / 127
+    levels = np.clip(np.rint((values - centre) / step), -127, 127)
+    return float(np.average((levels * step + centre - values) ** 2, weights=weights))
+
+
+def spread(histogram: Histogram, points: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Many values in every bin, with weights: the histogram as plain samples again."""
+    inside = (np.arange(points) + 0.5) / points
+    values = (histogram.start + np.arange(len(histogram.counts))[:, None] + inside) * histogram.width
+    return values.ravel(), np.repeat(histogram.counts / points, points)

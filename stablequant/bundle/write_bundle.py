@@ -9,8 +9,15 @@ from typing import TypedDict
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
 from stablequant.recognisers.registry import family_of
-from stablequant.storage.files import checksum, data_beside, read_json, replacing_folder, write_json, write_text
-from stablequant.storage.onnx_graph import graph_files
+from stablequant.storage.files import (
+    checksum,
+    data_beside,
+    graph_files,
+    read_json,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 from stablequant.workflow.provenance import checksums
 
 RECORD = "quantization.json"

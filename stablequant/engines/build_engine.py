@@ -10,8 +10,7 @@ from stablequant.engines.folder import write_engine
 from stablequant.engines.precision import precision_table
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.registry import family_of
-from stablequant.storage.files import graph_bytes
-from stablequant.storage.onnx_graph import graph_files
+from stablequant.storage.files import graph_bytes, graph_files
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stablequant.recognisers.family import Exporting
 from stablequant.recognisers.registry import family_of
-from stablequant.storage.files import graph_bytes
-from stablequant.storage.onnx_graph import graph_files, save_graph
+from stablequant.storage.files import graph_bytes, graph_files
+from stablequant.storage.onnx_graph import save_graph
 
 PLUGIN = "stablequant.recognisers.{family}.export_onnx"
 

@@ -82,6 +82,15 @@ def data_beside(graph: Path) -> Path:
     return graph.with_name(f"{graph.name}.data")
 
 
+def graph_files(main: Path, names: Sequence[str]) -> dict[str, Path]:
+    """Files of a recogniser's graphs by name: the first graph is in ``main``, the others are beside it.
+
+    With ``main`` = ``fp32.onnx``, the graph ``decoder`` is in ``fp32.decoder.onnx``.
+    """
+    first, *others = names
+    return {first: main, **{name: main.with_name(f"{main.stem}.{name}.onnx") for name in others}}
+
+
 def graph_bytes(graph: Path) -> int:
     """Size of an ONNX graph in bytes, with the file of its weights if there is one."""
     return sum(file.stat().st_size for file in (graph, data_beside(graph)) if file.is_file())

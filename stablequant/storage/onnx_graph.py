@@ -1,6 +1,5 @@
 """ONNX graphs: read and write them, name their nodes, remove metadata."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
@@ -16,15 +15,6 @@ MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)
 def load_graph(path: Path) -> ir.Model:
     """The graph in ``path``, with all its weights in memory."""
     return ir.external_data.load_to_model(ir.load(path))
-
-
-def graph_files(main: Path, names: Sequence[str]) -> dict[str, Path]:
-    """Files of a recogniser's graphs by name: the first graph is in ``main``, the others are beside it.
-
-    With ``main`` = ``fp32.onnx``, the graph ``decoder`` is in ``fp32.decoder.onnx``.
-    """
-    first, *others = names
-    return {first: main, **{name: main.with_name(f"{main.stem}.{name}.onnx") for name in others}}
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

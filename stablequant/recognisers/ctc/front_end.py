@@ -14,7 +14,6 @@ from stablequant.storage.files import read_json, write_json
 
 Entry = TypeVar("Entry", int, bool)
 HIGHEST_RATE = 768_000  # Hz; no recording has a higher rate
-FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ARCHITECTURES, DEMO, tiny_model, write_tiny_checkpoint
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, HubertModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
 from stablequant.errors import StableQuantError
@@ -268,3 +269,47 @@ def test_what_was_imported_can_be_imported_again(tmp_path):
     import_checkpoint(str(tmp_path / "once"), tmp_path / "twice")
     for file in (tmp_path / "once").iterdir():
         assert file.read_bytes() == (tmp_path / "twice" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize("architecture", ["wav2vec2", "hubert", "wavlm", "data2vec", "conformer-relative"])
+def test_a_parameter_that_only_training_reads_may_be_missing(tmp_path, architecture):
+    """As in facebook/wav2vec2-base-960h and -large-960h, whose config masks time though no mask is stored."""
+    source = tmp_path / "source"
+    write_tiny_checkpoint(source, architecture, mask_time_prob=0.05)
+    weights = load_file(source / "model.safetensors")
+    (stored,) = [name for name in weights if name.endswith("masked_spec_embed")]
+    save_file({n: w for n, w in weights.items() if n != stored}, source / "model.safetensors", {"format": "pt"})
+    for name in ("one", "two"):
+        import_checkpoint(str(source), tmp_path / name)
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two, "what is missing was drawn at random"
+    expected = logits(AutoModelForCTC.from_pretrained(source, attn_implementation="eager").eval())
+    assert np.abs(logits(load_model(tmp_path / "one")) - expected).max() < 1e-5
+    needed = next(name for name in weights if name.endswith("feature_projection.projection.weight"))
+    save_file({n: w for n, w in weights.items() if n != needed}, source / "model.safetensors", {"format": "pt"})
+    with pytest.raises(StableQuantError, match=r"the checkpoint lacks \S+projection\.weight"):
+        import_checkpoint(str(source), tmp_path / "three")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        *(("config.json", {"architectures": value}) for value in ([5], [None], {"a": 1}, 5)),
+        *(("config.json", {"vocab_size": value}) for value in (None, "x", [1], 10**30)),
+        *(("config.json", {"num_hidden_layers": value}) for value in (10**30, -1, 1.5)),
+        *(("preprocessor_config.json", {"sampling_rate": value}) for value in (None, "x", [1], float("nan"))),
+        *(("tokenizer_config.json", {key: [1]}) for key in ("pad_token", "word_delimiter_token")),
+        *(("tokenizer_config.json", {"added_tokens_decoder": value}) for value in ([], {"x": {"content": "a"}})),
+        ("added_tokens.json", {"a": [1]}),
+        ("vocab.json", {"a": [1]}),
+    ],
+    ids=str,
+)
+def test_values_of_another_kind_are_refused_in_one_sentence(source, tmp_path, file, content):
+    path = source / file
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | content))
+    with pytest.raises(StableQuantError) as refused:
+        import_checkpoint(str(source), tmp_path / "imported")
+    assert str(refused.value).startswith(str(source)) and "\n" not in str(refused.value)
+    assert not (tmp_path / "imported").exists()
