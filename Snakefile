@@ -30,7 +30,7 @@ onerror:
     if any("SIGKILL" in Path(file).read_text() for file in log):
         print(
             "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once "
-            "(--cores 1, or --resources mem_mb=MEGABYTES for all together); what was finished is kept"
+            "(--cores 1, or --resources mem_mb=MEGABYTES for all together); finished results stay"
         )
 
 

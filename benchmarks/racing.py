@@ -27,7 +27,7 @@ sys.path.insert(0, str(PROJECT))
 from stablequant.corpora.utterance import read_utterances
 from stablequant.report.show import markdown_table
 from stablequant.search.racing import Racing
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
 from stablequant.storage.files import read_json, read_table, write_table
 
@@ -80,7 +80,7 @@ def read_record(results: Path) -> Record:
 
 def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:
     """Whether a layer is selected, and after how many utterances; ``lost`` in the order of the audio."""
-    for seen in looks(len(lost)):
+    for seen in decision_points(len(lost)):
         if (above := racing.above(lost[:seen], len(lost) - seen, limit)) is not None:
             return above, seen
     return bool(lost.sum() > limit), len(lost)
@@ -92,7 +92,7 @@ def search(racing: Racing, candidates: list[Candidate], order: np.ndarray) -> tu
     divergences = np.array([c.outcome.divergences for c in candidates])[:, order]
     utterances = len(order)
     running, heard = np.arange(len(errors)), np.full(len(errors), utterances)
-    for seen in looks(utterances):
+    for seen in decision_points(utterances):
         lost = racing.losers(errors[running, :seen], divergences[running, :seen].sum(axis=1), utterances - seen)
         heard[running[lost]] = seen
         running = running[~lost]

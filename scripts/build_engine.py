@@ -5,7 +5,7 @@ from pathlib import Path
 from stablequant.corpora.utterance import read_utterances
 from stablequant.engines.build_engine import Order, build_engine
 from stablequant.engines.folder import PRECISION, read_engine
-from stablequant.engines.precision import warn_of_fallbacks
+from stablequant.engines.precision import warn_about_fallbacks
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.jobs import job
@@ -23,5 +23,5 @@ with job(snakemake.log[0]) as log:
         read_json(Path(scales))["float_layers"] if scales else {m.layer for m in modules},
     )
     size = build_engine(order, Path(files.graph), Path(files.checkpoint), modules, folder, provenance_of(snakemake))
-    warn_of_fallbacks(read_table(folder / PRECISION), folder)
+    warn_about_fallbacks(read_table(folder / PRECISION), folder)
     log.info("%s: %.1f MB, %s %s", folder, size / 1e6, order.backend, read_engine(folder)["version"])

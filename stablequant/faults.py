@@ -23,5 +23,5 @@ def fault_of_the_machine(error: Exception) -> str | None:
     if code not in FAULTS:  # C and Rust libraries pass on only the system's message, not its number
         code = next((fault for fault in FAULTS if os.strerror(fault) in str(error)), None)
     if code in FAULTS:
-        return f"{getattr(error, 'filename', None) or 'a file of this job'}: {FAULTS[code]}; what was finished is kept"
+        return f"{getattr(error, 'filename', None) or 'a file of this job'}: {FAULTS[code]}; finished results stay"
     return None

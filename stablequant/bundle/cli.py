@@ -42,7 +42,12 @@ def transcribe(
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
     chunk_seconds: Annotated[
-        float, typer.Option(min=5, max=3600, help="longer recordings are cut into chunks; best as it was trained")
+        float,
+        typer.Option(
+            min=5,
+            max=3600,
+            help="longer recordings are cut into chunks of this length; best about as long as the training utterances",
+        ),
     ] = 30,
     threads: Threads = 0,
     batch_mb: Memory = 400,
@@ -50,15 +55,15 @@ def transcribe(
 ) -> None:
     """Print what is said in recordings of any length, rate and number of channels.
 
-    A recording that cannot be used is named on standard error; the others are still transcribed, and the exit status
-    is 1.
+    Recordings that cannot be used are reported on standard error; the others are still transcribed, and the exit
+    status is 1.
     """
     from stablequant.bundle.subtitles import subtitles
     from stablequant.bundle.transcribe import load_bundle
     from stablequant.progress import progress
 
     if format == Format.SRT and len(recordings) > 1:
-        raise typer.BadParameter("subtitles are of one recording at a time", param_hint="--format")
+        raise typer.BadParameter("subtitles need exactly one recording", param_hint="--format")
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
@@ -81,9 +86,7 @@ def transcribe(
 def evaluate(
     bundle: BundleFolder,
     manifest: Annotated[Path, typer.Argument(help="fairseq's manifest or a table, transcripts inside or beside it")],
-    audio_root: Annotated[
-        Path | None, typer.Option(help="where the audio lies, if not where the manifest says")
-    ] = None,
+    audio_root: Annotated[Path | None, typer.Option(help="folder of the audio, if it is not the manifest's")] = None,
     out: Annotated[Path | None, typer.Option(help="write a TSV: utterance, transcript, hypothesis")] = None,
     threads: Threads = 0,
     batch_mb: Memory = 100,
@@ -109,7 +112,7 @@ def evaluate(
     for rejection in rejections:
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
     if not utterances:
-        raise StableQuantError(manifest, "no utterance in it can be used", "see the lines above")
+        raise StableQuantError(manifest, "it has no usable utterance", "see the lines above")
     batches = decoder.batches(utterances, batch_mb * MEGABYTE, max_batch(engine))
     found = judge(decoder, clock, utterances, batches, writing.sample_rate, repeats=1)
     speed = found.audio_seconds / found.wall_seconds
@@ -122,21 +125,21 @@ def evaluate(
 
 @app.command()
 def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = "openvino") -> None:
-    """Check that no file of a bundle was changed, and that this machine hears its stored utterances as they were heard.
+    """Check that no file of a bundle changed and that this machine recognises its samples as before.
 
-    The exit status is 1 where a file was changed or another hypothesis is found.
+    The exit status is 1 if a file changed or a hypothesis differs.
     """
     from stablequant.bundle import verify as verification
 
     files, arithmetic, samples = verification.verify(bundle, backend, threads)
-    typer.echo(f"{files} files as they were; {backend} in {arithmetic} arithmetic")
+    typer.echo(f"{files} files unchanged; {backend} runs in {arithmetic} arithmetic")
     heard = list(samples)
     for sample in heard:
         if not sample.same:
-            typer.echo(f"{sample.file}: was '{sample.stored}', is '{sample.found}' here", err=True)
+            typer.echo(f"{sample.file}: expected '{sample.stored}', recognised '{sample.found}'", err=True)
     same = sum(sample.same for sample in heard)
     typer.echo(
-        f"{same} of {len(heard)} stored hypotheses reproduced" if heard else "no stored hypotheses of this engine"
+        f"{same} of {len(heard)} stored hypotheses reproduced" if heard else "the bundle has no samples for this engine"
     )
     raise typer.Exit(int(same < len(heard)))
 

@@ -11,7 +11,7 @@ from stablequant.errors import StableQuantError
 
 
 @dataclass(frozen=True)
-class Reheard:
+class VerifiedSample:
     """A stored utterance that was recognised again.
 
     Attributes
@@ -31,7 +31,7 @@ class Reheard:
         return self.stored == self.found
 
 
-def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[Reheard]]:
+def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[VerifiedSample]]:
     """Check every file of a bundle, then recognise its samples one by one.
 
     Returns the number of files, the arithmetic of ``backend``'s engine on this machine, and an iterator that recognises
@@ -51,9 +51,9 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
         if sample["file"] not in bundle.record["sha256"]:
             raise StableQuantError(folder / RECORD, f"no checksum of '{sample['file']}'", "copy the bundle again")
 
-    def hear() -> Iterator[Reheard]:
+    def hear() -> Iterator[VerifiedSample]:
         for sample in samples:
-            yield Reheard(
+            yield VerifiedSample(
                 sample["file"], sample["hypotheses"][backend], recogniser.transcribe(folder / sample["file"]).text
             )
 

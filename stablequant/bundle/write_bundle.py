@@ -151,7 +151,7 @@ def check(folder: Path, record: Record, part: str = "") -> None:
         if not file.is_file():
             raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
         if checksum(file) != expected:
-            raise StableQuantError(file, "not the file that the bundle was made with", "copy the bundle again")
+            raise StableQuantError(file, "the file was changed", "copy the bundle again")
 
 
 def _leads_into(folder: Path, file: Path) -> bool:

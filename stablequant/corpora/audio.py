@@ -64,11 +64,11 @@ def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> 
     except TypeError as error:  # for names that end with .raw: soundfile needs the format, which such a file lacks
         if not str(getattr(source, "name", source)).lower().endswith(".raw"):
             raise
-        raise AudioError("raw samples, which do not say what they are") from error
+        raise AudioError("raw samples without a header") from error
     if rate <= 0:
         raise AudioError(f"a rate of {rate} Hz")
     if not np.isfinite(samples).all():
-        raise AudioError("samples that are not finite numbers")
+        raise AudioError("the samples contain NaN or infinity")
     if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:
         raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")
     resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)

@@ -35,7 +35,7 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
     """
     destination = folder / part
     if destination.exists():
-        raise StableQuantError(destination, "the folder is there already", "use it, or remove it to fetch it again")
+        raise StableQuantError(destination, "the folder already exists", "use it, or remove it to fetch it again")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".downloading-") as temporary:
         archive = Path(temporary) / f"{part}.tar.gz"

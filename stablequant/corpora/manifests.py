@@ -140,7 +140,7 @@ def _fairseq_entry(manifest: Path, number: int, line: str, transcript: str | Non
 def _below_root(place: str, path: str) -> str:
     relative = PurePosixPath(path)
     if relative.is_absolute() or ".." in relative.parts or "\0" in path:
-        raise StableQuantError(place, f"'{path[:80]}' leaves the root", "list paths below the root only")
+        raise StableQuantError(place, f"'{path[:80]}' is outside the root", "list paths below the root only")
     return path
 
 

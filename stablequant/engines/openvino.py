@@ -15,7 +15,7 @@ from stablequant.engines.description import Description
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
-from stablequant.engines.tensors import check_tensors, first_heard, names_of
+from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Network, QuantizedModule, Signature
 
@@ -111,7 +111,7 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
         found = compiled([tensors[name] for name in inputs])
         return {name: found[place] for place, name in enumerate(outputs)}
 
-    network(first_heard(signature))
+    network(warm_up_inputs(signature))
     return network, arithmetic
 
 

@@ -30,12 +30,12 @@ def fallen_back(table: pd.DataFrame) -> list[str]:
     return table.loc[fell, "layer"].drop_duplicates().tolist()
 
 
-def warn_of_fallbacks(table: pd.DataFrame, engine: Path) -> None:
+def warn_about_fallbacks(table: pd.DataFrame, engine: Path) -> None:
     """Log a warning if layers of ``engine`` do not run in INT8 although it was requested."""
     layers = fallen_back(table)
     if layers:
         logging.warning(
-            "%s: %d of %d layers were to run in INT8 and do not: %s",
+            "%s: %d of %d layers fell back from INT8: %s",
             engine,
             len(layers),
             table["layer"].nunique(),

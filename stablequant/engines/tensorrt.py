@@ -120,8 +120,8 @@ class TensorRt:
         return {}
 
     def reason_not_run(self, description: Description) -> str | None:
-        """Why the plans cannot run here, see `why_not_run`."""
-        return why_not_run(description, gpu_capability(), self.version())
+        """Why the plans cannot run here, see `reason_plan_not_run`."""
+        return reason_plan_not_run(description, gpu_capability(), self.version())
 
     def max_batch(self, description: Description) -> float:
         """The largest batch in the profile."""
@@ -196,7 +196,7 @@ def gpu_capability() -> str | None:
     return ".".join(map(str, torch.cuda.get_device_capability())) if torch.cuda.is_available() else None
 
 
-def why_not_run(description: Description, capability: str | None, installed: str) -> str | None:
+def reason_plan_not_run(description: Description, capability: str | None, installed: str) -> str | None:
     """Why a plan with this ``description`` cannot run on a GPU of ``capability``; None if it can.
 
     ``installed`` is the installed version of the library.

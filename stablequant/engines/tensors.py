@@ -34,7 +34,7 @@ def names_of(wanted: Collection[str], tensors: Sequence[Collection[str]]) -> lis
     return [next(name for name in names if name in wanted) for names in tensors]
 
 
-def first_heard(signature: Signature) -> dict[str, np.ndarray]:
+def warm_up_inputs(signature: Signature) -> dict[str, np.ndarray]:
     """Zeros for each input, with the warm-up sizes of ``signature``."""
     return {
         name: np.zeros([signature.warm_up[axis] for axis in tensor.axes], dtype=tensor.dtype)

@@ -51,7 +51,9 @@ class HistogramCollector:
         largest = magnitudes.max().item()
         if not math.isfinite(largest):
             raise StableQuantError(
-                "the recogniser's activations", "not finite numbers", "check its weights, or take precision: float32"
+                "the recogniser's activations",
+                "they contain NaN or infinity",
+                "check its weights, or take precision: float32",
             )
         self.amax = max(self.amax, largest)
         if largest > self.limit:

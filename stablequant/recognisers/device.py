@@ -13,7 +13,7 @@ def resolve_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        raise StableQuantError("config key 'device'", "CUDA is asked for but torch sees no GPU", "set 'auto' or 'cpu'")
+        raise StableQuantError("config key 'device'", "CUDA is requested but torch finds no GPU", "set 'auto' or 'cpu'")
     return torch.device(device)
 
 

@@ -36,7 +36,9 @@ def download(identifier: str) -> Path:
             raise
         reason = str(error).strip().splitlines()[0]
         raise StableQuantError(
-            identifier, f"the hub does not give it ({reason})", "correct the name, or download it and give its folder"
+            identifier,
+            f"cannot be downloaded from the hub ({reason})",
+            "correct the name, or download it and give its folder",
         ) from error
     logging.info("%s: revision %s", name, folder.name)
     return folder

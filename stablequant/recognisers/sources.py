@@ -19,7 +19,7 @@ def check_source(source: str, place: str) -> None:
     """Raise `StableQuantError`, which names ``place``, if ``source`` neither exists nor has the form of a hub name."""
     if not Path(source).exists() and not is_hub_identifier(source):
         raise StableQuantError(
-            place, f"'{source}' is no file, no folder and no owner/name on the hub", "correct the path"
+            place, f"'{source}' is neither a file nor a folder nor owner/name on the hub", "correct the path"
         )
 
 

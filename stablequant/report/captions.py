@@ -84,7 +84,7 @@ def points_lost_by_peers(peers: Path, model: str) -> str:
         "{method} {lost}",
         lambda row: row["model"] == model and row["degradation"] and row["method"] != "fp32",
     )
-    return described or "no quantizer's engine could be judged"
+    return described or "no engine of another quantizer could be evaluated"
 
 
 def failed_peers(peers: Path, model: str) -> str:

@@ -112,7 +112,7 @@ def _percentiles(files: list[Path]) -> tuple[str, pd.DataFrame]:
 def _combination(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     if table.empty:
-        return "The layers were judged each alone, and not all together.", table
+        return "The layers were measured one by one, not together.", table
     whole = table[table["step"] != "searched together"]  # that step recognises only a part of the calibration set
     final = (whole[whole["kept"]] if whole["kept"].any() else whole).iloc[-1]
     return (
@@ -130,7 +130,7 @@ def _scales(files: list[Path]) -> tuple[str, pd.DataFrame]:
 
 def _precision(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
-    text = f"{int(table['fell_back'].sum())} of {len(table)} layers were to run in INT8 and do not on this machine."
+    text = f"{int(table['fell_back'].sum())} of {len(table)} layers fell back from INT8 on this machine."
     return text, table
 
 

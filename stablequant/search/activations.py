@@ -71,7 +71,7 @@ def _worth_reading(costs: Sequence[Cost], kept: Sequence[int], number: int, size
 
 
 class ActivationWriter:
-    """Stores the inputs of the cached layers, batch by batch. `keeping` creates it."""
+    """Stores the inputs of the cached layers, batch by batch. `writing_cache` creates it."""
 
     def __init__(self, files: dict[int, ArrayWriter], dtype: np.dtype) -> None:
         self._files, self._dtype = files, dtype
@@ -84,7 +84,7 @@ class ActivationWriter:
 
 
 @contextmanager
-def keeping(
+def writing_cache(
     index: Path, key: Mapping[str, str], layers: Sequence[str], chosen: Sequence[int], batches: int, dtype: np.dtype
 ) -> Iterator[ActivationWriter]:
     """A writer for the cache ``index``, with one file for each of the layers ``chosen`` (indices into ``layers``).
@@ -101,7 +101,7 @@ def keeping(
     write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
 
 
-def forget(index: Path, layer: str) -> None:
+def drop_layer(index: Path, layer: str) -> None:
     """Remove ``layer`` from the cache ``index``."""
     content = read_json(index)
     content["layers"].remove(layer)
@@ -110,7 +110,7 @@ def forget(index: Path, layer: str) -> None:
 
 
 class Activations:
-    """Reads the cache that `keeping` wrote. It is empty if its folder was removed.
+    """Reads the cache that `writing_cache` wrote. It is empty if its folder was removed.
 
     Raises
     ------

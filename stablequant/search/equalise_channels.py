@@ -15,7 +15,7 @@ from stablequant.search.module_inputs import measure_inputs
 from stablequant.search.split import Split, context_of
 
 
-class Extents:
+class ChannelPercentiles:
     """Measures an exact percentile of the magnitudes of every channel.
 
     Only the values that may lie above the percentile are stored. ``percentile`` is in percent. ``expected_frames`` is
@@ -65,7 +65,7 @@ def equalise_channels(
     split, see `Split.sample`. ``exponent`` (0 to 1) is the share of this range in the scale.
     """
     batches = split.sample(audio_seconds)
-    extents = Extents(percentile, _expected_frames(recogniser, batches))
+    extents = ChannelPercentiles(percentile, _expected_frames(recogniser, batches))
     measure_inputs(recogniser, batches, extents, "channels")
     scales = {}
     for activation, reached in extents.reached().items():

@@ -13,7 +13,7 @@ GROWTH = 1.5  # factor from the number of utterances at one decision to that at 
 T = TypeVar("T")
 
 
-def looks(total: int) -> list[int]:
+def decision_points(total: int) -> list[int]:
     """Numbers of utterances, out of ``total``, after which racing decides.
 
     There are few decisions, because each one adds a chance of a wrong decision.
@@ -26,8 +26,8 @@ def looks(total: int) -> list[int]:
     return sorted(found)
 
 
-def rounds(utterances: Sequence[T], seed: int) -> list[list[T]]:
+def split_at_decisions(utterances: Sequence[T], seed: int) -> list[list[T]]:
     """``utterances`` in a random order, drawn with ``seed``, in one part before each decision of racing."""
     order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
-    ends = [0, *looks(len(utterances)), len(utterances)]
+    ends = [0, *decision_points(len(utterances)), len(utterances)]
     return [[utterances[i] for i in order[start:end]] for start, end in pairwise(ends)]

@@ -17,7 +17,7 @@ from stablequant.recognisers.family import Guide, QuantizedModule, Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.activation_folder import release
-from stablequant.search.activations import choose_layers, keeping
+from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.split import Split, check_finite, loaded, padded_samples
@@ -79,7 +79,7 @@ class Measured:
 
 
 @dataclass
-class _Heard:
+class _Recognitions:
     """What was recognised so far, by path of the utterance."""
 
     hypotheses: dict[str, str] = field(default_factory=dict)
@@ -129,14 +129,14 @@ def _one_pass(
     cache: Cache,
     chosen: Sequence[int],
     preparation: Preparation | None,
-) -> tuple[_Heard, dict[str, Histogram], dict[str, Histogram]]:
+) -> tuple[_Recognitions, dict[str, Histogram], dict[str, Histogram]]:
     """Recognise every batch, write posteriors and hidden values, and return texts and both kinds of histograms."""
-    heard = _Heard()
+    heard = _Recognitions()
     modules: Sequence[QuantizedModule] = recogniser.modules
     with ExitStack() as stack:
         posteriors = stack.enter_context(writing_arrays(files.posteriors, [u.path for u in split.utterances]))
         writer = stack.enter_context(
-            keeping(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
+            writing_cache(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
         )
         plain = stack.enter_context(collecting(recogniser.model, modules))
         prepared = stack.enter_context(collecting(recogniser.model, modules if preparation else [], preparation))
@@ -158,7 +158,7 @@ def _one_pass(
     return heard, histograms, prepared.histograms() if preparation else histograms
 
 
-def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Heard, precision: str) -> None:
+def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Recognitions, precision: str) -> None:
     rows: list[dict[str, object]] = []
     for u, words, wrong in zip(split.utterances, errors.words.tolist(), errors.errors.tolist(), strict=True):
         guide = {"guide": heard.guides[u.path]} if u.path in heard.guides else {}
@@ -186,5 +186,5 @@ def _layers_to_keep(recogniser: Recogniser, split: Split, index: Path, cache: Ca
             "free some, or lower 'disk_mb' of 'cache' in the config",
         )
     names = ", ".join(recogniser.layers[k] for k in chosen)
-    logging.info("keeping what enters %s: %.0f MB", names or "no layer", planned / MEGABYTE)
+    logging.info("caching the inputs of %s: %.0f MB", names or "no layer", planned / MEGABYTE)
     return chosen

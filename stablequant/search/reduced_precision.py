@@ -9,7 +9,7 @@ import numpy as np
 from stablequant.corpora.utterance import Batch
 from stablequant.progress import progress
 from stablequant.recognisers.family import Guide, Recognised, Recogniser
-from stablequant.search.activations import Activations, forget
+from stablequant.search.activations import Activations, drop_layer
 from stablequant.search.split import context_of, loaded
 
 
@@ -35,9 +35,9 @@ def verify_half(
             state = recogniser.enter(activations.load(layer, number))
             if not _same(batch, recogniser.recognise(state, layer, context, along), expected):
                 name = recogniser.layers[layer]
-                logging.warning("half precision of what enters %s changes a hypothesis: not kept", name)
+                logging.warning("half precision changes a hypothesis: the input of %s is not cached", name)
                 kept.remove(layer)
-                forget(index, name)
+                drop_layer(index, name)
 
 
 def verify_precision(

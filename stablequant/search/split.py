@@ -13,7 +13,7 @@ from stablequant.errors import StableQuantError
 from stablequant.progress import progress
 from stablequant.recognisers.family import Context, Recognised, Recogniser, State
 from stablequant.recognisers.sizes import MEGABYTE
-from stablequant.search.racing_order import rounds
+from stablequant.search.racing_order import split_at_decisions
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def read_split(recogniser: Recogniser, utterances: Path, batch_mb: float, seed: 
     listed = read_utterances(utterances)
     batches = [
         batch
-        for part in (rounds(listed, seed) if raced else [listed])
+        for part in (split_at_decisions(listed, seed) if raced else [listed])
         for batch in recogniser.batches(part, batch_mb * MEGABYTE, seed)
     ]
     return Split(listed, batches, recogniser.writing.sample_rate, seed)

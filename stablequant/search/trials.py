@@ -16,7 +16,7 @@ from stablequant.scoring.divergence import divergence
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.activations import Activations
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.reference import Reference
 from stablequant.search.split import Split, check_finite, context_of
 
@@ -187,7 +187,7 @@ def run_trials(recogniser: Recogniser, experiments: Sequence[Experiment], calibr
     ordered = sorted(experiments, key=lambda e: recogniser.layers.index(e.layer))
     weights = {e.layer: calibration.weights(recogniser.model, e.modules) for e in ordered}
     split = calibration.split
-    seen, ahead = 0, looks(len(split.utterances))
+    seen, ahead = 0, decision_points(len(split.utterances))
     with progress(total=len(split.utterances), label=" ".join(weights)) as recognised:
         for number, batch in enumerate(split.batches):
             running = [experiment for experiment in ordered if experiment.running]

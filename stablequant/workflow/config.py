@@ -35,7 +35,7 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
                     raise StableQuantError(
                         "config key 'librispeech'",
                         f"the folder '{folder}' does not exist",
-                        "say where LibriSpeech lies, --config librispeech=/data/LibriSpeech, or fetch its parts "
+                        "give the folder of LibriSpeech, --config librispeech=/data/LibriSpeech, or fetch its parts "
                         "dev-clean and test-clean into resources/LibriSpeech: snakemake --cores 2 librispeech",
                     )
                 settings[key] = settings[key].replace("{librispeech}", folder)

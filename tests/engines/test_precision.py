@@ -7,7 +7,7 @@ import pytest
 from graphs import build, export, quantize_graph, ranges_of_noise
 
 from stablequant.engines import onnxruntime, openvino
-from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, warn_of_fallbacks
+from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, warn_about_fallbacks
 from stablequant.report.compare_precisions import summarise
 
 FLOATING = {"cnn03", "transformer01"}
@@ -50,9 +50,9 @@ def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
 def test_a_fallback_is_a_warning_that_names_the_layers(tiny, caplog):
     runs = {m.module: FLOAT32 if m.layer == "head" else INT8 for m in tiny.modules}
     with caplog.at_level("WARNING"):
-        warn_of_fallbacks(precision_table(tiny.modules, set(), dict.fromkeys(runs, INT8)), Path("engine"))
+        warn_about_fallbacks(precision_table(tiny.modules, set(), dict.fromkeys(runs, INT8)), Path("engine"))
         assert not caplog.records
-        warn_of_fallbacks(precision_table(tiny.modules, set(), runs), Path("engine"))
+        warn_about_fallbacks(precision_table(tiny.modules, set(), runs), Path("engine"))
     (record,) = caplog.records
     assert record.getMessage() == "engine: 1 of 12 layers were to run in INT8 and do not: head"
 

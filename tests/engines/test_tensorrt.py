@@ -138,7 +138,7 @@ PLANNED = {
     ],
 )
 def test_a_plan_runs_only_where_it_was_built_for(changes, capability, installed, reason):
-    found = tensorrt.why_not_run(PLANNED | changes, capability, installed)
+    found = tensorrt.reason_plan_not_run(PLANNED | changes, capability, installed)
     assert found is None if reason is None else re.search(reason, found)
 
 

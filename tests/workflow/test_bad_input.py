@@ -61,7 +61,8 @@ def test_a_checkpoint_that_does_not_exist(project):
     edit_config(project, "checkpoint: model", "checkpoint: modle")
     printed = fails(project)
     assert (
-        "config key 'models: tiny: checkpoint': 'modle' is no file, no folder and no owner/name on the hub" in printed
+        "config key 'models: tiny: checkpoint': 'modle' is neither a file nor a folder nor owner/name on the hub"
+        in printed
     )
     assert "Traceback" not in printed
 

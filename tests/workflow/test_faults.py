@@ -37,7 +37,7 @@ def results(folder: Path) -> dict[str, int]:
     return {str(f.relative_to(folder)): f.stat().st_mtime_ns for f in (folder / "results").rglob("*") if f.is_file()}
 
 
-FREE_SOME = "no space is left on the disk; free some, and run again; what was finished is kept"
+FREE_SOME = "no space is left on the disk; free some, and run again; finished results stay"
 FULL = """
 mkdir kept; cp -a results/. kept; mount -t tmpfs -o size=60m tmpfs results; cp -a kept/. results
 cd results/tiny; rm -r {outputs}; cd ../..

@@ -117,7 +117,7 @@ def test_cuda_without_a_gpu_is_refused_with_one_sentence(project):
         pytest.skip("this machine has one")
     configure(project, device="cuda")
     printed = snakemake(project, "results/tiny/reference.json", expect=1)
-    assert "config key 'device': CUDA is asked for but torch sees no GPU; set 'auto' or 'cpu'" in printed
+    assert "config key 'device': CUDA is requested but torch finds no GPU; set 'auto' or 'cpu'" in printed
     assert "Traceback" not in printed
 
 

@@ -113,7 +113,7 @@ def read_vocabulary(folder: Path, blank: int) -> Vocabulary:
     delimiter, added = settings.get("word_delimiter_token"), settings.get("additional_special_tokens") or []
     texts = isinstance(added, list) and all(isinstance(token, str) for token in added)
     if not texts or not isinstance(delimiter, str | None):
-        raise StableQuantError(tokenizer, "tokens that are not text", "restore the file")
+        raise StableQuantError(tokenizer, "some tokens are not text", "restore the file")
     special = SPECIAL.union(added)
     return Vocabulary(sorted(classes, key=classes.__getitem__), blank, delimiter, special - {delimiter})
 

@@ -69,7 +69,7 @@ def test_a_part_is_fetched_verified_and_listed(tmp_path, mirror):
     assert manifest_of(part).count("\n") == 4
     assert [file.name for file in (tmp_path / "LibriSpeech").iterdir()] == ["dev-clean"], "left something behind"
     (part / "kept").touch()
-    with pytest.raises(StableQuantError, match=r"LibriSpeech/dev-clean: the folder is there already"):
+    with pytest.raises(StableQuantError, match=r"LibriSpeech/dev-clean: the folder already exists"):
         fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
     assert (part / "kept").exists(), "somebody's corpus was replaced"
 

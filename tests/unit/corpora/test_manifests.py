@@ -25,8 +25,8 @@ def speech(tmp_path) -> list[Path]:
         ("{root}\na.flac sixteen\n", "line 2", "path TAB samples"),
         ("a.flac\t16000\n", "line 1", "no root"),
         ("{root}\na.flac\t16000\na.flac\t16000\n", "line 3", "line 2 too"),
-        ("{root}\n../a.flac\t16000\n", "line 2", "leaves the root"),
-        ("{root}\n/etc/a.flac\t16000\n", "line 2", "leaves the root"),
+        ("{root}\n../a.flac\t16000\n", "line 2", "is outside the root"),
+        ("{root}\n/etc/a.flac\t16000\n", "line 2", "is outside the root"),
     ],
 )
 def test_faulty_manifests_are_refused(tmp_path, text, place, fault):
@@ -140,7 +140,7 @@ def test_absolute_paths_say_themselves_where_the_audio_lies(tmp_path, speech):
         ("a.jsonl", '{"text": "A"}', "line 1: no value in a column named path or audio_filepath"),
         ("a.jsonl", '{"audio_filepath": "a.flac", "text": "A"}\n{"a', "line 2: not JSON"),
         ("a.jsonl", '["a.flac", "A"]', "line 1: not a JSON object"),
-        ("a.jsonl", '{"audio_filepath": "../a.flac", "text": "A"}', "leaves the root"),
+        ("a.jsonl", '{"audio_filepath": "../a.flac", "text": "A"}', "is outside the root"),
         ("a.jsonl", '{"audio_filepath": "/no/such/a.flac", "text": "A"}', "'/no/such' is not a directory"),
         ("a.jsonl", '{"audio_filepath": "a.flac", "text": "A", "offset": 3.5}', "segment of a longer recording"),
         ("a.jsonl", "\n", "the split is empty"),
@@ -148,8 +148,8 @@ def test_absolute_paths_say_themselves_where_the_audio_lies(tmp_path, speech):
         ("a.csv", "path,text\n", "the split is empty"),
         ("a.csv", "path,text\na.flac,A\n/etc/passwd,B\n", "line 3: '/etc/passwd' is not below"),
         ("a.csv", "path,text\na.flac,\n", "line 2: no value in a column named sentence"),
-        ("a.tsv", "path\tsentence\n../../a.flac\tA\n", "leaves the root"),
-        ("a.tsv", "path\tsentence\na\0.flac\tA\n", "leaves the root"),
+        ("a.tsv", "path\tsentence\n../../a.flac\tA\n", "is outside the root"),
+        ("a.tsv", "path\tsentence\na\0.flac\tA\n", "is outside the root"),
         ("a.csv", "path,text\n" + "a" * 200_000 + ",A\n", "not a table"),
     ],
 )

@@ -95,7 +95,7 @@ def test_not_finite_is_refused(value):
     with pytest.raises(StableQuantError) as error:
         HistogramCollector().collect(torch.tensor([1.0, value]))
     assert str(error.value) == (
-        "the recogniser's activations: not finite numbers; check its weights, or take precision: float32"
+        "the recogniser's activations: they contain NaN or infinity; check its weights, or take precision: float32"
     )
 
 

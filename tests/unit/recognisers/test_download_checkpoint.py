@@ -79,7 +79,7 @@ def test_a_name_that_the_hub_does_not_know_is_refused(source):
     with serving(source, "owner/tiny") as hub:
         done = hub.python(DOWNLOAD.format("owner/absent"))
     assert done.returncode == 1
-    assert "StableQuantError: owner/absent: the hub does not give it" in done.stderr
+    assert "StableQuantError: owner/absent: cannot be downloaded from the hub" in done.stderr
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{"])

@@ -53,8 +53,8 @@ def test_what_is_neither_a_path_nor_an_identifier_is_refused_with_its_place(sour
         with pytest.raises(StableQuantError) as refusal:
             check_source(source, "config key 'models: demo: checkpoint'")
         assert str(refusal.value) == (
-            f"config key 'models: demo: checkpoint': '{source}' is no file, no folder and no owner/name on the hub; "
-            "correct the path"
+            f"config key 'models: demo: checkpoint': '{source}' is neither a file nor a folder nor owner/name on the "
+            "hub; correct the path"
         )
 
 

@@ -127,8 +127,8 @@ def test_the_shown_layers_have_their_own_cutoffs(equalised, state):
     [
         ("tiny", "nncf 0.75 (0.50 to 1.00); stablequant -0.25 (-0.50 to 0.00)", 'inc (out of "memory"; 8 GB)'),
         ("large", "nncf 6.00 (5.00 to 7.00)", "none"),
-        ("broken", "no quantizer's engine could be judged", "nncf (no graph)"),
-        ("absent", "no quantizer's engine could be judged", "none"),
+        ("broken", "no engine of another quantizer could be evaluated", "nncf (no graph)"),
+        ("absent", "no engine of another quantizer could be evaluated", "none"),
     ],
 )
 def test_peers_are_those_of_the_model(tmp_path, model, lost, failed):

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from stablequant.errors import StableQuantError
 from stablequant.search import activations
 from stablequant.search.activation_folder import file_of, folder_of, release
-from stablequant.search.activations import Activations, cache_key, choose_layers, forget, keeping
+from stablequant.search.activations import Activations, cache_key, choose_layers, drop_layer, writing_cache
 from stablequant.search.costs import Cost, recomputed
 from stablequant.storage.files import read_json
 
@@ -75,7 +75,7 @@ def test_what_is_computed_about_as_fast_as_it_is_read_is_not_stored():
 def index(tmp_path) -> Path:
     """Two layers and two batches, of one and of two tensors."""
     index = tmp_path / "activations.json"
-    with keeping(index, KEY, LAYERS, [1, 3], 2, FLOAT32) as writer:
+    with writing_cache(index, KEY, LAYERS, [1, 3], 2, FLOAT32) as writer:
         for batch in range(2):
             writer.keep(1, batch, {"hidden": torch.full((2, 3), 10.0 + batch)})
             writer.keep(3, batch, {"hidden": torch.full((1, 2), 30.0 + batch), "memory": torch.arange(3.0) + batch})
@@ -99,7 +99,7 @@ def test_what_was_kept_comes_back_by_name(index):
 def test_batches_are_told_apart_by_their_whole_number(tmp_path):
     """Batch 1 is not batch 10, 11, 12."""
     index = tmp_path / "activations.json"
-    with keeping(index, KEY, LAYERS, [1], 13, FLOAT32) as writer:
+    with writing_cache(index, KEY, LAYERS, [1], 13, FLOAT32) as writer:
         for batch in range(13):
             writer.keep(1, batch, {"hidden": torch.tensor([float(batch)])})
     found = Activations(index, KEY, LAYERS)
@@ -109,7 +109,7 @@ def test_batches_are_told_apart_by_their_whole_number(tmp_path):
 def test_half_precision_takes_half_the_room_and_comes_back_in_float32(tmp_path):
     index = tmp_path / "activations.json"
     values = torch.tensor([1 / 3, -2.0, 65504.0])
-    with keeping(index, KEY, LAYERS, [2], 1, FLOAT16) as writer:
+    with writing_cache(index, KEY, LAYERS, [2], 1, FLOAT16) as writer:
         writer.keep(2, 0, {"hidden": values})
     assert {array.dtype for array in load_file(file_of(index, "near")).values()} == {FLOAT16}
     found = Activations(index, KEY, LAYERS).load(2, 0)["hidden"]
@@ -120,7 +120,7 @@ def test_half_precision_takes_half_the_room_and_comes_back_in_float32(tmp_path):
 
 def test_reduced_values_are_kept_as_float32(tmp_path):
     index = tmp_path / "activations.json"
-    with keeping(index, KEY, LAYERS, [2], 1, FLOAT32) as writer:
+    with writing_cache(index, KEY, LAYERS, [2], 1, FLOAT32) as writer:
         writer.keep(2, 0, {"hidden": torch.tensor([0.5], dtype=torch.bfloat16)})
     assert {array.dtype for array in load_file(file_of(index, "near")).values()} == {FLOAT32}
 
@@ -128,14 +128,14 @@ def test_reduced_values_are_kept_as_float32(tmp_path):
 def test_room_is_left_for_states_of_four_tensors_with_long_names(tmp_path):
     index = tmp_path / "activations.json"
     state = {f"tensor_{number}".ljust(32, "y"): torch.zeros(10, 10, 10, 10) for number in range(4)}
-    with keeping(index, KEY, LAYERS, [1], 3, FLOAT32) as writer:
+    with writing_cache(index, KEY, LAYERS, [1], 3, FLOAT32) as writer:
         for batch in range(3):
             writer.keep(1, batch, state)
     assert Activations(index, KEY, LAYERS).load(1, 2).keys() == state.keys()
 
 
 def test_a_layer_is_forgotten_alone(index):
-    forget(index, "mix")
+    drop_layer(index, "mix")
     assert Activations(index, KEY, LAYERS).layers == [3]
     assert [file.name for file in folder_of(index).iterdir()] == ["deep.safetensors"]
 
@@ -167,7 +167,7 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
 
 def test_an_index_appears_only_when_all_is_written(tmp_path):
     index = tmp_path / "activations.json"
-    with pytest.raises(KeyboardInterrupt), keeping(index, KEY, LAYERS, [1], 1, FLOAT32):
+    with pytest.raises(KeyboardInterrupt), writing_cache(index, KEY, LAYERS, [1], 1, FLOAT32):
         raise KeyboardInterrupt
     assert not index.exists()
 

@@ -6,14 +6,14 @@ import torch
 from distributions import noise
 from fake_recogniser import MODULES, WEIGHTS, FakeRecogniser, by_hand, songs, split_of
 
-from stablequant.search.equalise_channels import Extents, equalise_channels
+from stablequant.search.equalise_channels import ChannelPercentiles, equalise_channels
 
 
 @pytest.mark.parametrize("percentile", [100, 99.9, 90])
 def test_how_far_channels_reach_is_the_percentile_of_all_utterances_together(percentile):
     lengths = ((150, 1), (40, 5), (2000, 1), (155, 0.1))
     utterances = [noise(3, frames).astype(np.float32) * scale for frames, scale in lengths]
-    extents = Extents(percentile, {"fc1": sum(u.shape[1] for u in utterances)})
+    extents = ChannelPercentiles(percentile, {"fc1": sum(u.shape[1] for u in utterances)})
     for utterance in utterances:
         extents.add("fc1", torch.from_numpy(utterance))
     everything = np.abs(np.concatenate(utterances, axis=1))
@@ -25,7 +25,7 @@ def test_how_far_channels_reach_is_the_percentile_of_all_utterances_together(per
 def test_one_spike_does_not_move_how_far_a_channel_reaches():
     utterances = [noise(2, 100).astype(np.float32) for _ in range(20)]
     utterances[7][1, 50] = 1e6
-    extents = Extents(99.9, {"fc1": 2000})
+    extents = ChannelPercentiles(99.9, {"fc1": 2000})
     for utterance in utterances:
         extents.add("fc1", torch.from_numpy(utterance))
     assert extents.reached()["fc1"][1] == np.abs(noise(2, 100).astype(np.float32)[1]).max()
@@ -36,7 +36,7 @@ def test_one_spike_does_not_move_how_far_a_channel_reaches():
 def test_the_percentile_of_any_count(percentile, count):
     """Of 1000 values at 99.9 % one may lie above, though 99.9 is a little less in binary."""
     values = np.random.default_rng(count).permutation(count).astype(np.float32)[None]
-    extents = Extents(percentile, {"fc1": count})
+    extents = ChannelPercentiles(percentile, {"fc1": count})
     for part in np.array_split(values, 3, axis=1):
         if part.size:
             extents.add("fc1", torch.from_numpy(part))
@@ -45,7 +45,7 @@ def test_the_percentile_of_any_count(percentile, count):
 
 
 def test_activations_are_kept_apart_and_no_more_than_can_matter():
-    extents = Extents(90.0, {"a": 20, "b": 10})
+    extents = ChannelPercentiles(90.0, {"a": 20, "b": 10})
     extents.add("a", torch.arange(20.0)[None])
     extents.add("b", -torch.arange(10.0)[None])
     assert {name: values.tolist() for name, values in extents.reached().items()} == {"a": [17.0], "b": [8.0]}

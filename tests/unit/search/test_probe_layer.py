@@ -6,7 +6,7 @@ from fake_recogniser import LAYERS, MODULES, FakeCalibrated, FakeRecogniser, cal
 
 from stablequant.search.probe_layer import Probe, probe_layers
 from stablequant.search.racing import Racing
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 THRESHOLD = 5.0  # points of WER
@@ -48,7 +48,7 @@ def test_racing_ends_where_the_decision_is_sure(calibrated):
     for layer, raced in zip(LAYERS, probes(calibrated, LAYERS, racing), strict=True):
         whole = alone(calibrated, layer)
         expected, seen = None, 40
-        for look in looks(40):
+        for look in decision_points(40):
             heard = sorted(places[path] for path in order[:look])
             difference = np.array(whole["errors"])[heard] - reference.errors[heard]
             expected = racing.above(difference, 40 - look, THRESHOLD / 100 * reference.words.sum())

@@ -5,14 +5,14 @@ import pytest
 from scipy.stats import dirichlet_multinomial
 
 from stablequant.search.racing import Racing
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 
 RACING = Racing(confidence=0.95, seed=0)
 
 
 def decide(difference: np.ndarray, limit: float) -> tuple[bool | None, int]:
     """The decision and how many utterances it took."""
-    for seen in looks(len(difference)):
+    for seen in decision_points(len(difference)):
         found = RACING.above(difference[:seen], len(difference) - seen, limit)
         if found is not None:
             return found, seen

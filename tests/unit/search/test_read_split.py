@@ -9,7 +9,7 @@ from fake_recogniser import RATE, FakeRecogniser, songs, split_of, utterances_of
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Recognised
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.split import Split, check_finite, context_of, loaded, padded_samples, read_split
 from stablequant.storage.files import write_table
 
@@ -33,8 +33,8 @@ def test_a_table_is_read_in_batches_of_so_many_megabytes(recogniser, tmp_path):
 def test_batches_end_where_racing_decides(recogniser, tmp_path):
     plain, raced = (read_split(recogniser, tmp_path / "utterances.tsv", 1.2e-3, 0, raced) for raced in (False, True))
     ends = np.cumsum([len(batch) for batch in raced.batches]).tolist()
-    assert {*looks(30)} < {*ends}
-    assert not {*looks(30)} <= {*np.cumsum([len(batch) for batch in plain.batches]).tolist()}
+    assert {*decision_points(30)} < {*ends}
+    assert not {*decision_points(30)} <= {*np.cumsum([len(batch) for batch in plain.batches]).tolist()}
     assert sorted(u.path for batch in raced.batches for u in batch) == sorted(recogniser.audio)
     assert len(raced.batches) < 30, "each alone"
 

@@ -122,8 +122,8 @@ def test_as_many_layers_are_kept_as_there_is_room_for(tmp_path, caplog):
         assert content["precision"] == ("float16" if name == "half" else "float32")
         assert content["checkpoint"] == KEY["checkpoint"]
     assert [len(kept[name]) for name in ("one", "two", "half", "all")] == [1, 2, 2, 4]
-    assert caplog.messages[0] == f"keeping what enters {LAYERS[kept['one'][0]]}: 0 MB"
-    assert caplog.messages[-1] == "keeping what enters mix, near, deep, head: 0 MB"
+    assert caplog.messages[0] == f"caching the inputs of {LAYERS[kept['one'][0]]}: 0 MB"
+    assert caplog.messages[-1] == "caching the inputs of mix, near, deep, head: 0 MB"
 
 
 def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkeypatch, caplog):
@@ -142,11 +142,11 @@ def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkey
     with caplog.at_level("INFO"):
         recognise_reference(recogniser, split, files, Cache(KEY, 1e9, half=False))
     megabytes = (5 + 7 + 7 + 7) * 2 * samples / 1e6
-    assert caplog.messages == [f"keeping what enters mix, near, deep, head: {megabytes:.0f} MB"]
+    assert caplog.messages == [f"caching the inputs of mix, near, deep, head: {megabytes:.0f} MB"]
     caplog.clear()
     with caplog.at_level("INFO"):
         recognise_reference(recogniser, split, files, Cache(KEY, 1e9, half=True))
-    assert caplog.messages[0] == f"keeping what enters mix, near, deep, head: {megabytes / 2:.0f} MB"
+    assert caplog.messages[0] == f"caching the inputs of mix, near, deep, head: {megabytes / 2:.0f} MB"
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=int(megabytes * 1e6) - 5_000_000))
     with pytest.raises(StableQuantError) as error:
         recognise_reference(recogniser, split, files, Cache(KEY, 1e9))
@@ -163,13 +163,13 @@ def test_no_room_for_any_layer_is_told_where_some_was_given(tmp_path, caplog):
         calibrate_fake(FakeRecogniser(songs()), tmp_path / "some", cache_mb=1e-6)
     assert caplog.messages[:2] == [
         "config key 'cache': 1e-06 MB hold no layer's hidden values; all start from the audio",
-        "keeping what enters no layer: 0 MB",
+        "caching the inputs of no layer: 0 MB",
     ]
     assert caplog.records[0].levelname == "WARNING"
     caplog.clear()
     with caplog.at_level("INFO"):
         calibrate_fake(FakeRecogniser(songs()), tmp_path)
-    assert caplog.messages == ["keeping what enters no layer: 0 MB"]
+    assert caplog.messages == ["caching the inputs of no layer: 0 MB"]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")

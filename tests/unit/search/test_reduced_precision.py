@@ -6,7 +6,7 @@ import torch
 from fake_recogniser import KEY, LAYERS, FakeRecogniser, plain, shout, songs, split_of
 
 from stablequant.recognisers.family import Recognised
-from stablequant.search.activations import Activations, keeping
+from stablequant.search.activations import Activations, writing_cache
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.split import Split
 
@@ -26,7 +26,7 @@ def fp32(recogniser: FakeRecogniser, split: Split) -> tuple[dict[str, str], dict
 def stored(recogniser: FakeRecogniser, split: Split, folder, dtype: type = np.float16):
     """The index of what enters layers 1 to 4."""
     index = folder / "activations.json"
-    with keeping(index, KEY, LAYERS, [1, 2, 3, 4], len(split.batches), np.dtype(dtype)) as writer:
+    with writing_cache(index, KEY, LAYERS, [1, 2, 3, 4], len(split.batches), np.dtype(dtype)) as writer:
         for number, batch in enumerate(split.batches):
             context = recogniser.context([u.samples for u in batch])
             for layer in (1, 2, 3, 4):

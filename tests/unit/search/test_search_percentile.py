@@ -10,7 +10,7 @@ from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_f
 from stablequant.quantization.ranges import percentile_range
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.search.racing import Racing
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import (
     Candidate,
     clipped,
@@ -146,7 +146,7 @@ def raced_by_hand(
     errors = np.array([c.outcome.errors for c in whole])
     nats = np.array([c.outcome.divergences for c in whole])
     running, ends = list(range(tried)), [40] * tried
-    for look in looks(40):
+    for look in decision_points(40):
         heard = [places[path] for path in order[:look]]
         competing = [*running, *range(tried, len(whole))]
         lost = racing.losers(errors[competing][:, heard], nats[competing][:, heard].sum(axis=1), 40 - look)

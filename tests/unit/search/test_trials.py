@@ -26,7 +26,7 @@ from stablequant.quantization.simulation import fake_quantized, fake_quantized_w
 from stablequant.recognisers.family import Recognised
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.search import activations
-from stablequant.search.racing_order import looks
+from stablequant.search.racing_order import decision_points
 from stablequant.search.trials import Experiment, Trial, run_trials
 
 
@@ -168,8 +168,8 @@ def test_decisions_fall_at_the_first_batch_that_reaches_a_look(calibrated):
 
     run_trials(calibrated.recogniser, [Experiment(of("head"), [trial], decide)], trial._calibration)
     ends = np.cumsum([len(batch) for batch in split.batches]).tolist()
-    expected = sorted({min(end for end in ends if end >= look) for look in looks(12)} - {12})
-    assert looks(12) == [2, 3, 5, 7, 10]  # at 1.2, 1.8, 2.7, 4.05, 6.1 and 9.1 utterances
+    expected = sorted({min(end for end in ends if end >= look) for look in decision_points(12)} - {12})
+    assert decision_points(12) == [2, 3, 5, 7, 10]  # at 1.2, 1.8, 2.7, 4.05, 6.1 and 9.1 utterances
     assert seen == expected
     assert len(seen) >= 3
     assert trial.outcome().utterances == 12
