@@ -18,7 +18,8 @@ files.
 
 Measured on {processor}, with {utterances} evaluation utterances that were not used for calibration. `degradation` is in
 points of word error rate against fp32 on the same backend, with the 95 % interval of a paired bootstrap over
-utterances; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in INT8.
+utterances; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in
+INT8.
 
 {table}
 
