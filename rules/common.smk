@@ -133,11 +133,14 @@ def code_digest(script):
     if not asked:
         return digest.code_digest(path, ROOT, {})
 
-    def of_job(wildcards, input):
+    # Snakemake compares only parameters that need nothing but wildcards, so this must not ask for the input.
+    def of_job(wildcards):
         try:
             chosen = {"family": family_of_model(wildcards.model)}
-        except OSError as error:  # not downloaded yet
-            raise FileNotFoundError(errno.ENOENT, str(error), input[0]) from error
+        except (
+            OSError
+        ) as error:  # on the hub, and not downloaded; an error that names FileNotFoundError means "not yet"
+            raise WorkflowError(f"FileNotFoundError: {error}") from error
         if "backend" in asked:
             chosen["backend"] = BACKENDS[wildcards.backend].module
         return digest.code_digest(path, ROOT, chosen)
