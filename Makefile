@@ -6,7 +6,8 @@
 # make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
-# make mutants [MODULE=quantization.int8]   small changes of the code that no unit test notices, in one module or all
+# make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
+#             one module, or of a random sample (docs/mutants.md)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
@@ -54,8 +55,12 @@ peers: $(INSTALLED) .venv-peers/installed
 # gets one thread for each of the tests that run at once.
 mutants: $(INSTALLED) .venv-mutation/installed
 	rm -rf mutants/tests
+ifdef SAMPLE
+	OMP_NUM_THREADS=1 nice -n 15 .venv-mutation/bin/python tests/sample_mutants.py $(SAMPLE)
+else
 	OMP_NUM_THREADS=1 nice -n 15 .venv-mutation/bin/mutmut run $(if $(MODULE),"stablequant.$(MODULE).*")
 	@.venv-mutation/bin/mutmut results | sed '/: not checked$$/d'
+endif
 	@echo "To see one: .venv-mutation/bin/mutmut show NAME"
 
 # As with the peers.

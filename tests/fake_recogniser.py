@@ -54,7 +54,6 @@ SHAPES = {
     "deep": (6, 6),
     "head": (6, 6),
 }
-GROUPS = {"near": 3}
 
 
 def drawn(shape: tuple[int, ...], number: int) -> np.ndarray:

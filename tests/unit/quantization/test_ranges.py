@@ -6,10 +6,17 @@ import torch
 from distributions import NAMES, draw, histogram_of
 from pytorch_quantization.calib import MaxCalibrator
 from pytorch_quantization.calib.histogram import _compute_amax_entropy, _compute_amax_percentile
+from scipy.stats import entropy
 
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
-from stablequant.quantization.ranges import entropy_amax, full_range, percentile_amax, percentile_range
+from stablequant.quantization.ranges import (
+    _relative_entropy,
+    entropy_amax,
+    full_range,
+    percentile_amax,
+    percentile_range,
+)
 
 
 def coarse(values: np.ndarray):
@@ -107,3 +114,10 @@ def test_ends_of_signed_bins_by_hand():
     assert percentile_range(histogram, 99) == Range(-2.0, 2.9)
     below = Histogram(np.ones(4, dtype=np.int64), 0.5, 1.8, first=-4)
     assert full_range(below) == Range(-1.8, 0.0), "the farther end exactly"
+
+
+def test_relative_entropy_is_scipys_also_of_bins_with_one_value():
+    reference, candidate = np.array([1.0, 1, 0, 5, 1, 0]), np.array([2.0, 1, 3, 0.5, 1, 0])
+    assert _relative_entropy(reference, candidate) == pytest.approx(entropy(reference, candidate))
+    assert _relative_entropy(reference, np.array([2.0, 1, 3, 0, 1, 0])) == np.inf
+    assert _relative_entropy(reference, np.zeros(6)) == np.inf

@@ -51,6 +51,23 @@ def test_activations_are_quantized_as_torch_does():
     assert torch.equal(values, before), "the input was changed in place"
 
 
+class OnDevice(torch.Tensor):
+    """Says that it is on a GPU, where another kernel is chosen; that runs on a CPU too."""
+
+    is_cuda = True
+
+
+def test_the_kernel_for_a_gpu_gives_the_same_numbers():
+    """To a step where a tie rounds otherwise."""
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 3
+    for scale in (0.01, 0.0371, 1.0):
+        found = fake_quantize_activation(values.as_subclass(OnDevice), scale).as_subclass(torch.Tensor)
+        assert torch.allclose(found, fake_quantize_activation(values, scale), atol=1e-6)
+    for scale, lowest, highest in ((0.01, -1.28, 1.27), (1.0, -128, 127)):
+        ends = fake_quantize_activation(torch.tensor([-1e6, 1e6]).as_subclass(OnDevice), scale)
+        assert ends.tolist() == pytest.approx([lowest, highest])
+
+
 def posteriors(recogniser: FakeRecogniser) -> np.ndarray:
     (samples,) = recogniser.audio.values()
     (found,) = recogniser.recognise({"hidden": torch.from_numpy(samples[None])}, 0, recogniser.context([len(samples)]))

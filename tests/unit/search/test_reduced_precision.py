@@ -63,7 +63,7 @@ def test_half_precision_is_dropped_of_the_layers_where_a_batch_overflows(place, 
     assert 0 < len(expected) < 4
     assert {file.stem for file in (tmp_path / "activations").iterdir()} == {LAYERS[layer] for layer in expected}
     assert sorted(caplog.messages) == sorted(
-        f"half precision of what enters {LAYERS[layer]} changes a hypothesis: not kept"
+        f"half precision changes a hypothesis: the input of {LAYERS[layer]} is not cached"
         for layer in {1, 2, 3, 4} - {*expected}
     )
 

@@ -27,7 +27,7 @@ from stablequant.recognisers.family import Recognised
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.search import activations
 from stablequant.search.racing_order import decision_points
-from stablequant.search.trials import Experiment, Trial, run_trials
+from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_channel_scales_and_rounded_weights_take_part(tmp_path):
     moved = np.clip(levels + np.random.default_rng(0).integers(-5, 6, levels.shape), -127, 127).astype(np.int8)
     outcomes = []
     for chosen, planted in (({}, {}), (scales, {}), (scales, {"deep": (moved, steps)})):
-        calibration = type(plain.calibration)(plain.split, plain.calibration.reference, None, 0, chosen, planted)
+        calibration = Calibration(plain.split, plain.calibration.reference, None, 0, chosen, planted)
         trial = Trial({"deep": Range.symmetric(60.0)}, calibration)
         run_trials(recogniser, [Experiment(of("deep"), [trial])], calibration)
         divisor = chosen["deep"] if chosen else np.ones(6)
@@ -159,7 +159,7 @@ def test_decisions_fall_at_the_first_batch_that_reaches_a_look(calibrated):
     """And not after the last, when all is known."""
     split = split_of(calibrated.recogniser, budget=500)
     seen: list[int] = []
-    trial = Trial(calibrated.largest, type(calibrated.calibration)(split, calibrated.calibration.reference, None, 0))
+    trial = Trial(calibrated.largest, Calibration(split, calibrated.calibration.reference, None, 0))
 
     def decide(trials: list[Trial]) -> bool:
         assert trials == [trial]
@@ -177,7 +177,7 @@ def test_decisions_fall_at_the_first_batch_that_reaches_a_look(calibrated):
 
 def test_what_is_decided_or_stopped_is_recognised_no_further(calibrated):
     split = split_of(calibrated.recogniser, budget=1)  # each alone
-    calibration = type(calibrated.calibration)(split, calibrated.calibration.reference, None, 0)
+    calibration = Calibration(split, calibrated.calibration.reference, None, 0)
     first, second, third = (Trial(calibrated.largest, calibration) for _ in range(3))
     asked: list[int] = []
 
