@@ -54,7 +54,7 @@ def test_a_fallback_is_a_warning_that_names_the_layers(tiny, caplog):
         assert not caplog.records
         warn_about_fallbacks(precision_table(tiny.modules, set(), runs), Path("engine"))
     (record,) = caplog.records
-    assert record.getMessage() == "engine: 1 of 12 layers were to run in INT8 and do not: head"
+    assert record.getMessage() == "engine: 1 of 12 layers fell back from INT8: head"
 
 
 def test_what_nobody_knows_stays_empty_and_is_no_fallback(tiny):
