@@ -232,7 +232,7 @@ def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_
     record["samples"][1]["hypotheses"]["openvino"] = "SOMETHING ELSE"
     (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
     done = run("verify", tmp_path / "copy", expect=1)
-    assert "samples/1.flac: was 'SOMETHING ELSE', is '" in done.stderr.decode()
+    assert "samples/1.flac: expected 'SOMETHING ELSE', recognised '" in done.stderr.decode()
     assert "1 of 2 stored hypotheses reproduced" in done.stdout.decode()
     (tmp_path / "copy/samples/0.flac").write_bytes(b"")
     done = run("verify", tmp_path / "copy", expect=1)
