@@ -20,8 +20,8 @@ from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Network, QuantizedModule, Signature
 
-# With float32 between INT8 layers, OpenVINO's kernels for AMX compute wrong numbers (2026.4.1: logits off by half of
-# their size, on an Intel CPU with amx_int8). oneDNN reads this when the first network is compiled.
+# OpenVINO's INT8 kernels for AMX compute some grouped convolutions wrongly with float32 between INT8 layers (2026.4.1:
+# fewer than 32 channels a group, as in the demo). oneDNN reads this when the first network is compiled.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
