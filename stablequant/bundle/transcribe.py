@@ -26,6 +26,9 @@ class Transcript:
 class Transcriber:
     """A quantized recogniser that is ready to transcribe. `load_bundle` creates it.
 
+    Many threads may share one: each caller gets the words of its own recording. In asyncio, call `transcribe` through
+    ``asyncio.to_thread``.
+
     Attributes
     ----------
     bundle: the bundle it was loaded from

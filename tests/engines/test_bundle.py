@@ -1,10 +1,12 @@
 """A bundle put to use, as a user does: through the command line, on real recordings."""
 
+import asyncio
 import json
 import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jiwer
@@ -14,6 +16,7 @@ import soundfile
 from conftest import DEMO, PROJECT, Loaded, heard, torch_network
 from graphs import build, export, quantize_graph
 
+from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
@@ -85,6 +88,28 @@ def test_every_cpu_engine_of_a_bundle_hears_the_same(bundle, demo_utterances):
     texts = [run("transcribe", bundle, *paths, "--backend", backend).stdout for backend in ("openvino", "onnxruntime")]
     assert texts[0] == texts[1]
     assert texts[0].strip()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_one_recogniser_gives_every_thread_its_own_words(bundle, demo_utterances, backend):
+    recogniser = load_bundle(bundle, backend=backend)
+    paths = [u.path for u in demo_utterances[:8]]
+    alone = {path: recogniser.transcribe(path) for path in paths}
+    assert len({found.text for found in alone.values()}) == len(paths)
+    asked = paths * 4
+    with ThreadPoolExecutor(4) as callers:
+        assert list(callers.map(recogniser.transcribe, asked)) == [alone[path] for path in asked]
+
+
+def test_one_recogniser_gives_every_task_its_own_words(bundle, demo_utterances):
+    recogniser = load_bundle(bundle)
+    paths = [u.path for u in demo_utterances[:4]]
+    alone = [recogniser.transcribe(path) for path in paths]
+
+    async def together():
+        return await asyncio.gather(*(asyncio.to_thread(recogniser.transcribe, path) for path in paths * 3))
+
+    assert asyncio.run(together()) == alone * 3
 
 
 def test_words_have_times_within_the_recording(bundle, demo_utterances):
