@@ -4,13 +4,20 @@ import asyncio
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jiwer
 import numpy as np
+import openai
 import pytest
 import soundfile
 from conftest import DEMO, PROJECT, Loaded, heard, torch_network
@@ -265,3 +272,54 @@ def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_
     assert (
         "the bundle has no samples for this engine" in run("verify", bundle, "--backend", "onnxruntime").stdout.decode()
     )
+
+
+@contextmanager
+def service(bundle: Path, port: int) -> Iterator[subprocess.Popen]:
+    """The service in a process that cannot import torch or transformers, once it takes requests."""
+    arguments = ["stablequant", "serve", str(bundle), "--port", str(port), "--callers", "1"]
+    command = [sys.executable, "-c", f"{WITHOUT_TORCH}sys.argv = {arguments!r}; main()"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE)
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                break
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def taken(port: int) -> int:
+    """Requests that wait or run."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        return json.load(answer)["waiting"]
+
+
+def test_a_service_that_is_stopped_answers_what_it_took_and_starts_again_after_a_kill(bundle, demo_utterances):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    paths = [Path(u.path) for u in demo_utterances[:8]]
+
+    def ask(path: Path) -> str:
+        return client.audio.transcriptions.create(model="any", file=path).text
+
+    with service(bundle, port) as process:
+        expected = [ask(path) for path in paths]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    recogniser = load_bundle(bundle)
+    assert expected == [recogniser.transcribe(path).text for path in paths]
+    with service(bundle, port) as process, ThreadPoolExecutor(len(paths)) as callers:
+        asked = [callers.submit(ask, path) for path in paths]
+        while taken(port) + sum(future.done() for future in asked) < len(paths):
+            pass
+        assert not all(future.done() for future in asked), "too fast to be stopped meanwhile"
+        process.send_signal(signal.SIGTERM)
+        found = [future.result() for future in asked]
+        assert process.wait(60) == -signal.SIGTERM
+    assert found == expected
