@@ -84,7 +84,7 @@ def test_direct_requirements_are_locked():
 
 
 def test_the_package_requires_what_its_command_imports():
-    """What is imported inside functions is optional: torch, a backend's own library, and what only the service needs."""
+    """What is imported inside functions is optional: torch, a backend's own library, what only the service needs."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     command, required = PROJECT / "stablequant/bundle/cli.py", set(project["dependencies"])
     optional = {name: set(packages) for name, packages in project["optional-dependencies"].items()}
