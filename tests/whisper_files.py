@@ -20,11 +20,12 @@ SPECIAL = (
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 FIRST_SPECIAL = len(BYTES)
 CLASSES = FIRST_SPECIAL + len(SPECIAL)
-SECONDS, POSITIONS = 2, 100  # of a window
+SECONDS = 2  # of a window
+POSITIONS_PER_SECOND = 50
 
 
-def write_tiny_whisper(folder: Path, multilingual: bool = True, **changes) -> None:
-    """A checkpoint whose window lasts two seconds. Its words differ with the audio, and its texts end by themselves."""
+def write_tiny_whisper(folder: Path, multilingual: bool = True, seconds: int = SECONDS, **changes) -> None:
+    """A checkpoint whose window lasts ``seconds``. Its words differ with the audio, and its texts end by themselves."""
     end = FIRST_SPECIAL
     settings = {
         "vocab_size": CLASSES,
@@ -36,7 +37,7 @@ def write_tiny_whisper(folder: Path, multilingual: bool = True, **changes) -> No
         "decoder_attention_heads": 4,
         "encoder_ffn_dim": 64,
         "decoder_ffn_dim": 64,
-        "max_source_positions": POSITIONS,
+        "max_source_positions": seconds * POSITIONS_PER_SECOND,
         "max_target_positions": 24,
         "pad_token_id": end,
         "bos_token_id": end,
@@ -74,7 +75,7 @@ def write_tiny_whisper(folder: Path, multilingual: bool = True, **changes) -> No
             "task": "transcribe",
         }
     (folder / "generation_config.json").write_text(json.dumps(generation))
-    WhisperFeatureExtractor(chunk_length=SECONDS).save_pretrained(folder)
+    WhisperFeatureExtractor(chunk_length=seconds).save_pretrained(folder)
     tokenizer = Tokenizer(models.BPE({byte: i for i, byte in enumerate(BYTES)}, []))
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
