@@ -17,7 +17,7 @@ def read(source: Path) -> Imported:
     model, front_end = read_fairseq(source) if source.is_file() else read_huggingface(source)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, save_original_format=False)  # by today's names of the weights
         write_front_end(folder, front_end)
         read_front_end(folder)  # raises StableQuantError if the vocabulary is not valid
 
