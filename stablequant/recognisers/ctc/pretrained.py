@@ -113,6 +113,11 @@ def _check(folder: Path, loading: Mapping[str, Iterable[Any]]) -> None:
         raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
 
 
+def bare_name(name: str) -> str:
+    """The ``name`` of a tensor without the parts that wrappers added."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
 def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: str) -> dict[str, str]:
     """New names of those ``stored`` tensors that fit the ``expected`` names only without `WRAPPERS`.
 
@@ -129,7 +134,7 @@ def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: st
     renamed: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name in stored:
-        bare = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+        bare = bare_name(name)
         found = place(name)
         if found is None and (found := place(bare)) is not None:
             renamed[name] = found
