@@ -146,7 +146,7 @@ def write_model(
     for name, values in model.state_dict().items():
         old = name.replace("parametrizations.weight.original0", "weight_g")
         old = old.replace("parametrizations.weight.original1", "weight_v")
-        if not name.endswith(tuple(lacks)) or not lacks:
+        if not name.endswith(tuple(lacks)):
             tensors[old] = values.to(dtype).clone() if values.is_floating_point() else values.clone()
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     if weights.endswith(".bin"):
@@ -356,7 +356,7 @@ ZOO = [
             ),
             f"{TORCHAUDIO}/huggingface/wav2vec2-xls-r-1b.json",
         ],
-        ["the vocabulary"],
+        ["the vocabulary", "weights in half precision, which some owners publish"],
         special_tokens=NAMED_BY_RECIPE,
         dtype=torch.float16,
     ),
@@ -499,7 +499,7 @@ ZOO = [
         32,
         NAMED | SPLIT | CTC,
         [],
-        ["all: as of the base model"],
+        ["all: as of the base model, and half precision and safetensors, which some owners publish"],
         dtype=torch.bfloat16,
         weights="model.safetensors",
     ),

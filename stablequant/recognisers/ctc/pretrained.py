@@ -67,9 +67,10 @@ def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     silence()
     try:
         with torch.device("meta"):
-            empty = AutoModelForCTC.from_config(config)
+            build: Any = AutoModelForCTC.from_config  # it has no types
+            empty = build(config)
         renamed = bare_names(folder, _stored_names(folder), set(empty.state_dict()), empty.base_model_prefix)
-        model, loading = AutoModelForCTC.from_pretrained(
+        loaded, loading = AutoModelForCTC.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -87,6 +88,7 @@ def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     if renamed:
         logging.info("%s: %d weights were named by a wrapper, such as %s", folder, len(renamed), next(iter(renamed)))
     _check(folder, loading)
+    model: PreTrainedModel = loaded
     for name, values in model.state_dict().items():
         if name in loading["missing_keys"]:  # transformers draws them at random
             values.fill_(1 if ".parametrizations." in name else 0)  # a weight norm divides by a norm

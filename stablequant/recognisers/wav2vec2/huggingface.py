@@ -130,7 +130,7 @@ def _read_tokens(folder: Path, config: PreTrainedConfig) -> Vocabulary:
     special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
     named = _content(tokenizer.get("word_delimiter_token", "|"))
     if (tokenizer.get("tokenizer_class") or config.to_dict().get("tokenizer_class")) == PHONEMES:
-        return Vocabulary(tokens, blank, None, frozenset(special | ({named} & set(tokens))))
+        return Vocabulary(tokens, blank, None, frozenset(special | {token for token in tokens if token == named}))
     delimiter = next((token for token in (named, "|", " ") if token in classes and token not in special), None)
     if tokenizer.get("do_lower_case"):
         tokens = _lower_case(path, tokens, special)
