@@ -17,6 +17,8 @@ ENCODER_OF = {
     "wavlm": "wavlm",
     "data2vec-audio": "data2vec_audio",
     "wav2vec2-conformer": "wav2vec2_conformer",
+    "unispeech": "unispeech",
+    "unispeech-sat": "unispeech_sat",
 }
 TRANSFORMER = {  # module -> the tensor it reads
     "attention.q_proj": "qkv",
