@@ -72,6 +72,8 @@ def decode(file: BinaryIO, longest: int) -> tuple[np.ndarray, int, int]:
         raise AudioError(f"ffmpeg needs more than {TIME_LIMIT} s to decode it")
     if status or said or not rate:
         reason = said[0].partition("] ")[2] or said[0] if said else f"exit status {status}"
+        if "whitelist" in reason:
+            reason = "format not recognised"
         raise AudioError(f"damaged or not audio (ffmpeg: {reason[:200]})")
     return samples, rate, channels
 

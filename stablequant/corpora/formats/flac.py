@@ -24,7 +24,7 @@ from stablequant.corpora.formats.stream import (
 
 SEARCHED = 1 << 20  # bytes at the end of the file in which the last frame is looked for
 HEADER = 42  # bytes of the magic and of streaminfo
-MAGIC = b"fLaC\0\0\0\x22"  # with the head of streaminfo
+MAGIC = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # with the head of streaminfo, which may be the last of its kind
 TOTAL = 18  # position of the eight bytes with rate, channels, bits per sample and, in 36 bits, the number of samples
 MOST_TRIED = 16  # headers that are tried as the last frame's
 
@@ -46,10 +46,10 @@ def check(content: bytes) -> Stream:
     AudioError
         when it is cut.
     """
-    starts = [match.start() for match in re.finditer(re.escape(MAGIC), content)]
+    starts = [match.start() for match in MAGIC.finditer(content)]
     checked = [_check_one(content[start:end]) for start, end in pairwise([*starts, len(content)])]
     if not checked:
-        raise AudioError(f"cut off or damaged in its header; {AGAIN}")
+        raise AudioError(f"damaged or not audio (FLAC without a header); {AGAIN}")
     notes = sorted({note for _, _, found in checked for note in found})
     return Stream(
         tuple(io.BytesIO(part) for part, _, _ in checked), sum(samples for _, samples, _ in checked), tuple(notes)

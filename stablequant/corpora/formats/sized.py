@@ -64,7 +64,12 @@ class Chunked:
 
 
 # Programs that write to a pipe leave 0, the largest number, or about the largest signed number (arecord, sox).
-UNKNOWN_32 = (range(1), range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_0000))
+UNKNOWN_32 = (
+    range(1),
+    range(0x7F00_0000, 0x7F00_0100),
+    range(0x7FFF_F000, 0x8000_0001),
+    range(0xFFFF_F000, 0x1_0000_0000),
+)
 UNKNOWN_64 = (range(-24, 1), range(0x7FFF_FFFF_FFFF_0000, 0x8000_0000_0000_0000), range(2**64 - 24, 2**64))
 WAV = Chunked((4, "<I"), 8, 12, "<4sI", 0, 2, b"data", 0, UNKNOWN_32)
 FORMATS = {
@@ -112,7 +117,9 @@ def _check_chunks(file: BinaryIO, form: Chunked) -> Stream:
     stated = _ds64(file, begin) if form is WAV and read_at(file, 0, 4) != b"RIFF" else None
     stated = stated or _stated(file, form, begin, data)
     there = size - begin
-    unknown = any(stated.data in numbers for numbers in stated.open_ended) and (stated.data or stated.whole != size)
+    unknown = any(stated.data in numbers for numbers in stated.open_ended)
+    if 0 <= stated.data <= form.before and _after_chunks(file, form, begin + stated.data, size) <= PADDING:
+        unknown = False  # no samples, rightly
     if not unknown and stated.data > there:
         raise cut_off(max(there - form.before, 0), stated.data - form.before, "bytes of samples")
     end = size if unknown else begin + stated.data
@@ -194,7 +201,7 @@ def _open_ended(file: BinaryIO, there: int, fields: list[tuple[int, str, int]]) 
     for place, code, added in fields:
         largest = 2 ** (8 * struct.calcsize(code)) - 1
         struct.pack_into(code, content, place, min(there + added, largest))
-    return Stream((io.BytesIO(content),), notes=(LENGTH,))
+    return Stream((io.BytesIO(content),), notes=(LENGTH,), by_ffmpeg=True)
 
 
 def _without_rest(file: BinaryIO, begin: int, end: int, left: int) -> Stream:
@@ -204,8 +211,9 @@ def _without_rest(file: BinaryIO, begin: int, end: int, left: int) -> Stream:
             f"the header states {end - begin} bytes of samples, but {left} more follow; if files were joined, part them"
         )
     if end == size_of(file):
-        return Stream((file,))
-    return Stream((io.BytesIO(read_at(file, 0, end)),), notes=(EXTRA,) if left > PADDING else ())
+        return Stream((file,), by_ffmpeg=True)
+    notes = (EXTRA,) if left > PADDING else ()
+    return Stream((io.BytesIO(read_at(file, 0, end)),), notes=notes, by_ffmpeg=True)
 
 
 def _holds_mpeg(file: BinaryIO, form: Chunked, begin: int) -> bool:

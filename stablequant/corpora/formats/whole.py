@@ -51,7 +51,8 @@ def _refuse_text(head: bytes) -> None:
     magic = (b"NIST_1A", b"RIFF", b"FORM", b"OggS", b"fLaC", b"ID3", b"caff", b".snd", b"riff", b"RF64")
     printable = all(byte >= 32 or byte in b"\t\n\f\r" for byte in head)
     if printable and not head.startswith(magic) and _is_utf8(head):
-        raise AudioError(f"damaged or not audio (a text that begins with '{head[:30].decode(errors='replace')}')")
+        first = head.decode(errors="replace").split("\n")[0]
+        raise AudioError(f"damaged or not audio (a text that begins with '{first[:30].strip()}')")
 
 
 def _is_utf8(head: bytes) -> bool:

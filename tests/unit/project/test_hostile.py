@@ -192,9 +192,15 @@ FORMS = {
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20)
 
 
+@pytest.fixture
+def without_ffmpeg(monkeypatch, tmp_path):
+    """A machine on which ffmpeg is not found. Starting it for each of so many files would take minutes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 @MANY
 @given(form=st.sampled_from(sorted(FORMS)), damage=DAMAGE, kept=st.floats(0.01, 1))
-def test_damaged_audio_is_refused_or_finite(form, damage, kept):
+def test_damaged_audio_is_refused_or_finite(without_ffmpeg, form, damage, kept):
     content = bytearray(FORMS[form])
     for place, value in damage:
         content[int(place * len(content))] = value
@@ -211,7 +217,7 @@ def test_damaged_audio_is_refused_or_finite(form, damage, kept):
 def test_a_header_that_claims_an_age_of_sound_allocates_nothing():
     content = bytearray(FORMS["flac"])
     content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # samples in all, 36 bits of STREAMINFO
-    with pytest.raises(AudioError, match=r"cut off: 8000 of 68719476735 samples"):
+    with pytest.raises(AudioError, match=r"cut off: 4000 of 68719476735 samples"):
         read_audio(io.BytesIO(bytes(content)), 16_000)
 
 
