@@ -70,7 +70,7 @@ def file_samples(source: Path) -> int:
 def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
     """``source``, opened."""
     if not isinstance(source, Path):
-        yield source
+        yield source if source.seekable() else io.BytesIO(source.read())
         return
     try:
         if source.is_symlink() and not source.exists():

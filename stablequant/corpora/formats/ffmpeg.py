@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def _on_disk(file: BinaryIO) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _read_au(pipe: BinaryIO) -> tuple[np.ndarray, int, int]:
+def _read_au(pipe: IO[bytes]) -> tuple[np.ndarray, int, int]:
     """The mean of all channels, the sample rate and the number of channels of AU in float32; empty if there is none."""
     head = pipe.read(24)
     if len(head) < 24:

@@ -91,7 +91,8 @@ def check(content: bytes) -> Stream:
         that is no audio.
     """
     end = _without_tags(content)
-    frames, first, extra, position = [], None, 0, 0
+    frames: list[bytes] = []
+    first, extra, position = None, 0, 0
     while position < end:
         frame = frame_at(content, position)
         if frame and first and frame.kind != first.kind:
@@ -99,13 +100,12 @@ def check(content: bytes) -> Stream:
         if frame and (first or _next_frame(content, position, None) == position):
             first = first or frame
             if position + frame.bytes > end:
-                samples = len(frames) * first.samples
-                raise AudioError(
-                    f"cut off in the middle of its last frame, after {samples / first.kind[2]:.2f} s; {AGAIN}"
-                )
+                raise _cut(first, len(frames))
             frames.append(content[position : position + frame.bytes])
             position += frame.bytes
             continue
+        if first and end - position < 4 and content[position : position + 1] == b"\xff":
+            raise _cut(first, len(frames))
         if tag := id3_size(content[position : position + 10]):
             position += tag
             continue
@@ -116,10 +116,15 @@ def check(content: bytes) -> Stream:
         position = found
     audio = sum(map(len, frames))
     if not first or not frames:
-        raise AudioError("damaged or not audio (no frames of MPEG audio; one of free format must be converted to FLAC)")
+        raise AudioError("damaged or not audio (no whole frame of MPEG audio)")
     if not is_negligible(extra, audio):
         raise AudioError(f"damaged: {extra} of its {len(content)} bytes are no frames of MPEG audio; {AGAIN}")
     return _counted(frames, first, (EXTRA,) if extra else ())
+
+
+def _cut(first: Frame, frames: int) -> AudioError:
+    seconds = frames * first.samples / first.kind[2]
+    return AudioError(f"cut off in the middle of its last frame, after {seconds:.2f} s; {AGAIN}")
 
 
 def _without_tags(content: bytes) -> int:

@@ -37,7 +37,7 @@ class Stream:
 
 def cut_off(there: int, stated: int, unit: str) -> AudioError:
     """The error for a file of which only ``there`` of ``stated`` units are left."""
-    return AudioError(f"cut off: {there} of {stated} {unit} are there ({100 * there // stated} %); {AGAIN}")
+    return AudioError(f"cut off: {there} of {stated} {unit} are there ({100 * there // max(stated, 1)} %); {AGAIN}")
 
 
 def is_negligible(extra: int, audio: int) -> bool:

@@ -33,7 +33,7 @@ def check(file: BinaryIO) -> Stream:
         return sized.check(file, magic)
     if (magic in (b"RIFF", b"RIFX") and kind == b"WAVE") or (magic == b"FORM" and kind in (b"AIFF", b"AIFC")):
         return sized.check(file, magic)
-    if start or (magic[:1] == b"\xff" and mpeg.is_mpeg(read_at(file, 0, 2 * mpeg.SEARCHED))):
+    if (start or magic[:1] == b"\xff") and mpeg.is_mpeg(read_at(file, start, 2 * mpeg.SEARCHED)):
         return mpeg.check(read_at(file, 0))
     boxes.check(file)
     return Stream((file,), notes=(UNCHECKED,))

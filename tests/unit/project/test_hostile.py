@@ -187,6 +187,7 @@ FORMS = {
         "float wav": {"format": "WAV", "subtype": "FLOAT"},
         "ogg": {"format": "OGG"},
         "mp3": {"format": "MP3"},
+        **{form.lower(): {"format": form} for form in ("AIFF", "AU", "CAF", "NIST", "RF64", "W64")},
     }.items()
 }
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20)

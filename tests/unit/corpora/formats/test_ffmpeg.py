@@ -62,6 +62,13 @@ def test_the_content_counts_and_not_the_name(tmp_path):
 
 
 @needs_ffmpeg
+def test_a_tag_before_another_format_is_no_sign_of_mp3():
+    """As in the segments of a stream."""
+    tag = b"ID3\x04\0\0\0\0\x01\0" + bytes(128)
+    assert heard(tag + by_ffmpeg(*FORMS["aac"])).file_samples == heard(by_ffmpeg(*FORMS["aac"])).file_samples
+
+
+@needs_ffmpeg
 def test_all_channels_are_mixed_alike():
     left = np.stack([SPEECH, np.zeros_like(SPEECH)], axis=1)
     mixed = heard(by_ffmpeg("-f", "matroska", "-c:a", "pcm_f32le", content=encoded("WAV", left, subtype="FLOAT")))
