@@ -114,7 +114,7 @@ class Stated:
 def _check_chunks(file: BinaryIO, form: Chunked) -> Stream:
     size = size_of(file)
     begin, data = _data_chunk(file, form, size)
-    stated = _ds64(file, begin) if form is WAV and read_at(file, 0, 4) != b"RIFF" else None
+    stated = _ds64(file, begin) if form is WAV and data == 0xFFFF_FFFF else None
     stated = stated or _stated(file, form, begin, data)
     there = size - begin
     unknown = any(stated.data in numbers for numbers in stated.open_ended)

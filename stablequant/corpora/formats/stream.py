@@ -51,7 +51,9 @@ def size_of(file: BinaryIO) -> int:
 
 
 def read_at(file: BinaryIO, position: int, count: int = -1) -> bytes:
-    """``count`` bytes from ``position``, or all up to the end."""
+    """``count`` bytes from ``position``, or all up to the end; none behind the end, wherever a header points."""
+    if not 0 <= position <= size_of(file):
+        return b""
     file.seek(position)
     return file.read(count)
 

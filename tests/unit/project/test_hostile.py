@@ -190,6 +190,11 @@ FORMS = {
         **{form.lower(): {"format": form} for form in ("AIFF", "AU", "CAF", "NIST", "RF64", "W64")},
     }.items()
 }
+FORMS["mp4"] = b"\0\0\0\x10ftypM4A " + bytes(4) + b"\0\0\0\x10mdat" + bytes(8) + b"\0\0\0\x10moov" + bytes(8)
+FORMS["webm"] = bytes.fromhex("1a45dfa3 84 42868101 18538067 88") + bytes(8)
+FORMS["wma"] = (
+    bytes.fromhex("3026b2758e66cf11") + bytes(16) + bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(99)
+)
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20)
 
 
