@@ -200,7 +200,7 @@ def audio_of_split(wildcards):
         audio, listed = audio_files(split), []
     else:
         manifest = manifest_of(settings, wildcards.split)
-        audio, listed = [manifest.root / entry.path for entry in manifest.entries], [split, *siblings(split)]
+        audio, listed = [manifest.file(entry) for entry in manifest.entries], [split, *siblings(split)]
     transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
     return fingerprint([*listed, *transcripts, *audio])
 

@@ -47,7 +47,7 @@ def transcribe(
     bundle: BundleFolder,
     recordings: Annotated[
         list[str],
-        typer.Argument(metavar="AUDIO...", help="recordings in any form soundfile reads; - is standard input"),
+        typer.Argument(metavar="AUDIO...", help="recordings that soundfile or ffmpeg reads; - is standard input"),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
     chunk_seconds: ChunkSeconds = 30,

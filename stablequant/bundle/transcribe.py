@@ -1,5 +1,6 @@
 """Transcribe recordings of any length: words with their times."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -56,7 +57,7 @@ class Transcriber:
         self._sample_rate = bundle.family.sample_rate(bundle.folder)
 
     def transcribe(self, source: Path | str | BinaryIO) -> Transcript:
-        """Recognise a recording: a file in a format that soundfile reads, or an open binary file.
+        """Recognise a recording: a file in a format that soundfile or ffmpeg reads, or an open binary file.
 
         Audio at another sample rate is resampled, and several channels are mixed. A recording longer than a chunk is
         cut into chunks that overlap, so that no word is cut.
@@ -70,9 +71,11 @@ class Transcriber:
         """
         name = source if isinstance(source, Path | str) else "standard input"
         try:
-            audio = read_audio(Path(source) if isinstance(source, str) else source, self._sample_rate, mix=True)
+            audio = read_audio(Path(source) if isinstance(source, str) else source, self._sample_rate)
         except AudioError as error:
             raise RecordingError(name, str(error)) from error
+        for note in audio.notes:
+            logging.warning("%s: %s", name, note)
         if not len(audio.samples):
             raise RecordingError(name, "no audio in it")
         try:

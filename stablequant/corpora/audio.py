@@ -1,5 +1,11 @@
 """Read audio in the form that a recogniser takes: mono, float32, at its sample rate."""
 
+import io
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -8,13 +14,14 @@ import numpy as np
 import soundfile
 import soxr
 
+from stablequant.corpora.formats import boxes, ffmpeg, whole
+from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
+from stablequant.corpora.formats.stream import AudioError as AudioError
+
 BLOCK = 2**20  # values decoded at once; memory is never allocated by the length that a header claims
 LONGEST = 24 * 3600  # seconds
 LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
-
-
-class AudioError(Exception):
-    """The audio of one utterance cannot be used; the message says why."""
+FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
 
 
 @dataclass(frozen=True)
@@ -24,52 +31,156 @@ class Audio:
     Attributes
     ----------
     samples: float32 ``(samples,)``, full scale is 1, at the requested sample rate
-    file_samples: number of samples in the file, before resampling
+    file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
+    channels: number of channels in the file, of which ``samples`` is the mean
+    notes: what the user should know of the file, see `formats.stream`
     """
 
     samples: np.ndarray
     file_samples: int
     file_rate: int
+    channels: int = 1
+    notes: tuple[str, ...] = ()
 
 
-def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> Audio:
-    """Read an audio file, given as a path or opened. Resample it to ``sample_rate`` (Hz) if its rate is different.
+def read_audio(source: Path | BinaryIO, sample_rate: int) -> Audio:
+    """Read an audio file, given as a path or opened, to its end.
 
-    With ``mix``, several channels are replaced by their mean.
+    Several channels are replaced by their mean. Audio at another rate is resampled to ``sample_rate`` (Hz). What
+    libsndfile cannot read, such as M4A and WebM, is decoded by ffmpeg if that is installed.
 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, shorter than its header says or longer than a day, when it contains NaN or
-        infinity or too large samples, or, without ``mix``, when it is not mono.
+        when the file is missing, damaged, cut off or longer than a day, when it contains NaN or infinity or too large
+        samples, or when it needs ffmpeg, which is not installed.
     """
-    if isinstance(source, Path) and not source.is_file():
-        raise AudioError("the file does not exist")
+    samples, rate, channels, notes = _decode(source)
+    resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
+    return Audio(resampled, len(samples), rate, channels, notes)
+
+
+def file_samples(source: Path) -> int:
+    """Number of samples per channel in an audio file, see `read_audio`."""
+    return len(_decode(source)[0])
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """``source``, opened."""
+    if not isinstance(source, Path):
+        yield source if source.seekable() else io.BytesIO(source.read())
+        return
     try:
-        with soundfile.SoundFile(source) as file:
-            if file.channels != 1 and not mix:
-                raise AudioError(f"{file.channels} channels, not one")
-            if file.frames > LONGEST * file.samplerate:
-                raise AudioError(f"longer than {LONGEST // 3600} hours")
-            blocks = []
-            while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
-                blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
-            samples = np.concatenate(blocks) if blocks else np.zeros(0, dtype=np.float32)
-            if len(samples) != file.frames:
-                raise AudioError(f"truncated: {len(samples)} samples of {file.frames} could be read")
-            rate = file.samplerate
+        if source.is_symlink() and not source.exists():
+            remedy = "fetch it (git annex get, dvc pull, hf download)"
+            raise AudioError(f"a link to '{source.readlink()}', which is not here; {remedy}")
+        if not source.is_file():
+            raise AudioError("not a file" if source.exists() else "the file does not exist")
+        file = source.open("rb")
+    except OSError as error:
+        raise AudioError(f"it cannot be opened ({error.strerror})") from error
+    with file:
+        yield file
+
+
+def _decode(source: Path | BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+    """Mono samples at the file's rate, this rate in Hz, the number of channels, and notes."""
+    with _opened(source) as file:
+        samples, rate, channels, notes = _decode_file(file)
+    _check(samples, rate)
+    return samples, rate, channels, notes
+
+
+def _decode_file(file: BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+    """The same of an open file."""
+    stream = whole.check(file)
+    try:
+        return *_decode_stream(stream), stream.notes
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"damaged or not audio ({error.error_string.rstrip('.')})") from error
-    except TypeError as error:  # for names that end with .raw: soundfile needs the format, which such a file lacks
-        if not str(getattr(source, "name", source)).lower().endswith(".raw"):
-            raise
-        raise AudioError("raw samples without a header") from error
+        reason = error.error_string.rstrip(".")
+        if error.code not in FOR_FFMPEG and not stream.by_ffmpeg:
+            raise AudioError(f"damaged or not audio ({reason})") from error
+        if str(getattr(file, "name", "")).lower().endswith((".raw", ".pcm")):
+            raise AudioError("raw samples without a header; convert them to WAV or FLAC") from error
+        if ffmpeg.is_installed():
+            return *ffmpeg.decode(file, LONGEST), tuple(note for note in stream.notes if note != UNCHECKED)
+        name = boxes.name(file)
+        if name is None:
+            raise AudioError(f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}") from error
+        raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
+
+
+def _decode_stream(stream: Stream) -> tuple[np.ndarray, int, int]:
+    """Mono samples, their rate in Hz and the number of channels, by libsndfile."""
+    decoded, forms = [], set()
+    for part in stream.parts:
+        with _piped(part) if stream.through_pipe else _handle(part) as handle:
+            samples, announced, *form = _decode_part(handle)
+        if stream.samples is None and len(samples) < announced:
+            raise cut_off(len(samples), announced, "samples")
+        decoded.append(samples)
+        forms.add(tuple(form))
+    if len(forms) > 1:
+        raise AudioError("recordings of different rates or channels were joined; part them")
+    samples = np.concatenate(decoded)
+    if stream.samples is not None and len(samples) < stream.samples:
+        raise cut_off(len(samples), stream.samples, "samples")
+    rate, channels = forms.pop()
+    return samples, rate, channels
+
+
+def _decode_part(handle: BinaryIO | int) -> tuple[np.ndarray, int, int, int]:
+    """Mono samples, how many libsndfile announces, their rate in Hz and the number of channels."""
+    with soundfile.SoundFile(handle, closefd=False) as file:
+        blocks = [np.zeros(0, dtype=np.float32)]
+        length = 0
+        while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
+            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+            length += len(block)
+            if length > LONGEST * max(file.samplerate, 1):
+                raise AudioError(f"longer than {LONGEST // 3600} hours")
+        return np.concatenate(blocks), file.frames, file.samplerate, file.channels
+
+
+@contextmanager
+def _handle(part: BinaryIO) -> Iterator[BinaryIO | int]:
+    """What soundfile opens: memory, or an open file by its number, as soundfile would guess a format from its name."""
+    part.seek(0)
+    if isinstance(part, io.BytesIO):
+        yield part
+    else:
+        os.lseek(part.fileno(), 0, os.SEEK_SET)  # Python may have read ahead
+        yield part.fileno()
+
+
+@contextmanager
+def _piped(part: BinaryIO) -> Iterator[int]:
+    """The reading end of a pipe through which ``part`` comes."""
+    part.seek(0)
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+            shutil.copyfileobj(part, pipe)
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        writer.join()
+
+
+def _check(samples: np.ndarray, rate: int) -> None:
+    """Raise AudioError if samples at ``rate`` (Hz) cannot be recognised."""
     if rate <= 0:
         raise AudioError(f"a rate of {rate} Hz")
+    if len(samples) > LONGEST * rate:
+        raise AudioError(f"longer than {LONGEST // 3600} hours")
     if not np.isfinite(samples).all():
         raise AudioError("the samples contain NaN or infinity")
     if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:
         raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")
-    resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
-    return Audio(resampled, len(samples), rate)

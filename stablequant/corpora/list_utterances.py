@@ -5,8 +5,10 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from stablequant.corpora.audio import AudioError, read_audio
-from stablequant.corpora.manifests import Manifest, ManifestEntry, transcript_files
+import numpy as np
+
+from stablequant.corpora.audio import Audio, AudioError, read_audio
+from stablequant.corpora.manifests import Manifest, ManifestEntry, composed, transcript_files
 from stablequant.corpora.utterance import Rejection, Utterance
 from stablequant.corpora.writing import Writing
 from stablequant.errors import StableQuantError
@@ -17,8 +19,9 @@ from stablequant.storage.files import checksum
 def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
-    Returns the usable utterances, and the rejected entries with the reasons. One warning is logged if audio has another
-    sample rate than the recogniser's, and one if transcripts contain characters outside its vocabulary.
+    Returns the usable utterances, and the rejected entries with the reasons. One warning each is logged for audio that
+    has another sample rate than the recogniser's, has several channels, or is not quite as its header says, and one if
+    transcripts contain characters outside the vocabulary.
 
     Raises
     ------
@@ -26,24 +29,36 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
         when a file of transcripts cannot be read.
     """
     utterances, rejections = [], []
-    rates: Counter[int] = Counter()
+    heard: list[Audio] = []
     transcripts: dict[Path, dict[str, str]] = {}
     for entry in progress(manifest.entries, label="checking audio"):
         try:
-            utterance, rate = _check(manifest.root, entry, writing, transcripts)
+            utterance, audio = _check(manifest, entry, writing, transcripts)
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
             utterances.append(utterance)
-            rates[rate] += rate != writing.sample_rate
-    if rates.total():
-        found = ", ".join(f"{rate} Hz" for rate in sorted(+rates))
-        logging.warning("%d files at %s are resampled to %d Hz", rates.total(), found, writing.sample_rate)
+            heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32)))  # without them, for memory
+    _warn(heard, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
         listed = " ".join(f"{unit} ({count})" for unit, count in unknown.most_common(20))
         logging.warning("characters outside the vocabulary, counted as errors: %s", listed)
     return _named_apart(utterances, manifest.root), rejections
+
+
+def _warn(heard: list[Audio], sample_rate: int) -> None:
+    """Log what was done to the files so that they can be used."""
+    rates = Counter(audio.file_rate for audio in heard if audio.file_rate != sample_rate)
+    if rates:
+        found = ", ".join(f"{rate} Hz" for rate in sorted(rates))
+        logging.warning("%d files at %s are resampled to %d Hz", rates.total(), found, sample_rate)
+    channels = Counter(audio.channels for audio in heard if audio.channels > 1)
+    if channels:
+        found = ", ".join(map(str, sorted(channels)))
+        logging.warning("%d files with %s channels are mixed to one", channels.total(), found)
+    for note, count in sorted(Counter(note for audio in heard for note in audio.notes).items()):
+        logging.warning("%d files: %s", count, note)
 
 
 def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
@@ -56,12 +71,10 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
 
 
 def _check(
-    root: Path, entry: ManifestEntry, writing: Writing, transcripts: dict[Path, dict[str, str]]
-) -> tuple[Utterance, int]:
-    """The utterance of ``entry`` and the sample rate of its file in Hz; raise AudioError if it cannot be used."""
-    path = root / entry.path
-    if not path.resolve().is_relative_to(root.resolve()):
-        raise AudioError("a symbolic link leads out of the root")
+    manifest: Manifest, entry: ManifestEntry, writing: Writing, transcripts: dict[Path, dict[str, str]]
+) -> tuple[Utterance, Audio]:
+    """The utterance of ``entry`` and its audio; raise AudioError if it cannot be used."""
+    path = manifest.file(entry)
     audio = read_audio(path, writing.sample_rate)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
@@ -72,19 +85,20 @@ def _check(
     if transcript is None:
         if path.parent not in transcripts:
             transcripts[path.parent] = read_transcripts(path.parent)
-        transcript = transcripts[path.parent].get(path.stem)
+        transcript = transcripts[path.parent].get(composed(path.stem))
         if transcript is None:
             raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
     spelled = writing.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
-    return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio.file_rate
+    return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio
 
 
 def read_transcripts(folder: Path) -> dict[str, str]:
     """Transcripts by utterance from the ``*.trans.txt`` files in ``folder``, with lines ``utterance words ...``.
 
-    This is LibriSpeech's format. Raises `StableQuantError` if a file cannot be read.
+    This is LibriSpeech's format. The names of the utterances are composed (NFC). Raises `StableQuantError` if a file
+    cannot be read.
     """
     transcripts = {}
     for file in transcript_files(folder):
@@ -94,7 +108,7 @@ def read_transcripts(folder: Path) -> dict[str, str]:
             raise StableQuantError(file, f"the transcripts cannot be read ({error})", "write them as UTF-8") from error
         for line in lines:
             utterance, _, words = line.partition(" ")
-            transcripts[utterance] = words
+            transcripts[composed(utterance)] = words
     return transcripts
 
 

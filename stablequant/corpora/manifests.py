@@ -4,15 +4,19 @@ import csv
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from stablequant.errors import StableQuantError
 
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "filename", "wav")
 TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
-AUDIO = {".flac", ".wav", ".ogg", ".opus", ".mp3"}
+AUDIO = {
+    *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"),
+    *(".aac", ".m4a", ".webm", ".wma"),  # by ffmpeg
+}
 Row = Mapping[str, object]  # a row of a table, by column
 
 
@@ -40,6 +44,28 @@ class Manifest:
 
     root: Path
     entries: list[ManifestEntry]
+
+    _names: dict[Path, dict[str, str]] = field(default_factory=dict, repr=False, compare=False)
+
+    def file(self, entry: ManifestEntry) -> Path:
+        """The audio file of ``entry``, under the name that it has on disk; as listed if it does not exist.
+
+        A name may be listed with composed letters (NFC) and stored with decomposed ones (NFD), as on macOS.
+        """
+        path = self.root / entry.path
+        if entry.path.isascii() or os.path.lexists(path):
+            return path
+        path = self.root
+        for part in PurePosixPath(entry.path).parts:
+            path /= part if os.path.lexists(path / part) else self._names_in(path).get(composed(part), part)
+        return path
+
+    def _names_in(self, folder: Path) -> dict[str, str]:
+        """The names in ``folder`` by their composed forms. It is listed once, as it may hold a whole corpus."""
+        if folder not in self._names:
+            names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+            self._names[folder] = {composed(name): name for name in names}
+        return self._names[folder]
 
 
 def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
@@ -73,12 +99,18 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
         raise StableQuantError(path, "the split is empty", "list at least one utterance below the root")
     seen: dict[str, int] = {}
     for entry in entries:
-        if entry.path in seen:
+        name = composed(PurePosixPath(entry.path).as_posix())
+        if name in seen:
             raise StableQuantError(
-                f"{path}, line {entry.line}", f"'{entry.path}' is on line {seen[entry.path]} too", "keep one of them"
+                f"{path}, line {entry.line}", f"'{entry.path}' is on line {seen[name]} too", "keep one of them"
             )
-        seen[entry.path] = entry.line
+        seen[name] = entry.line
     return Manifest(root, entries)
+
+
+def composed(name: str) -> str:
+    """A name with composed letters (NFC), by which names are compared."""
+    return unicodedata.normalize("NFC", name)
 
 
 def siblings(manifest: Path) -> list[Path]:

@@ -8,8 +8,7 @@ import argparse
 import re
 from pathlib import Path
 
-import soundfile
-
+from stablequant.corpora.audio import AudioError, file_samples
 from stablequant.corpora.manifests import audio_files
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
@@ -31,16 +30,18 @@ def manifest_of(root: Path) -> str:
     with progress(audio_files(root), label=root.name) as files:
         lines = [f"{file.relative_to(root)}\t{_samples(file)}" for file in files]
     if not lines:
-        raise StableQuantError(root, "no audio (FLAC, WAV, OGG, MP3) below it", "give the folder of the audio")
+        raise StableQuantError(
+            root, "no audio (FLAC, WAV, OGG, MP3 and so on) below it", "give the folder of the audio"
+        )
     return "\n".join([str(root), *lines]) + "\n"
 
 
 def _samples(file: Path) -> int:
+    """Number of samples per channel, by decoding the file: its header may be wrong."""
     try:
-        frames: int = soundfile.info(file).frames
-        return frames
-    except soundfile.LibsndfileError as error:
-        raise StableQuantError(file, f"damaged or not audio ({error.error_string})", "repair or remove it") from error
+        return file_samples(file)
+    except AudioError as error:
+        raise StableQuantError(file, str(error), "repair or remove it") from error
 
 
 def parts_of(root: Path) -> list[Path]:

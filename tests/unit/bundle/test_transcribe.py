@@ -40,7 +40,7 @@ def test_a_network_that_gives_no_numbers_is_named(tiny, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "fault"),
-    [(None, "the file does not exist"), (b"not audio", "damaged or not audio"), (b"", "damaged or not audio")],
+    [(None, "the file does not exist"), (b"not audio", "damaged or not audio"), (b"", "an empty file")],
 )
 def test_a_recording_that_cannot_be_read_is_named(tiny, tmp_path, content, fault):
     if content is not None:

@@ -1,6 +1,7 @@
 """Audio and transcripts: what is good passes, each fault is named with its place and its remedy."""
 
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def scramble(path: Path) -> None:
 
 def widen(path: Path) -> None:
     samples, rate = soundfile.read(path)
-    soundfile.write(path, np.stack([samples, samples], axis=1), rate)
+    soundfile.write(path, np.stack([samples, np.zeros_like(samples)], axis=1), rate)
 
 
 def shorten(path: Path) -> None:
@@ -50,22 +51,25 @@ def silence_transcript(path: Path) -> None:
         file.write_text("\n".join(kept) + "\n")
 
 
-def link_outside(path: Path) -> None:
-    outside = path.parents[3] / "outside.flac"
-    path.rename(outside)
-    path.symlink_to(outside)
+def link_to_nowhere(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("../../blobs/0a1b")
+
+
+def replace_by_a_web_page(path: Path) -> None:
+    path.write_text("<!DOCTYPE html><html><body>404 Not Found</body></html>")
 
 
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
         (delete, "does not exist"),
-        (truncate, "truncated|damaged"),
+        (truncate, r"cut off: \d+ of \d+ samples are there \(\d+ %\)"),
         (scramble, "damaged or not audio"),
-        (widen, "2 channels"),
         (shorten, "the manifest says"),
         (silence_transcript, "no transcript"),
-        (link_outside, "out of the root"),
+        (link_to_nowhere, r"a link to '\.\./\.\./blobs/0a1b', which is not here"),
+        (replace_by_a_web_page, "a web page, not audio"),
     ],
 )
 def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reason):
@@ -78,6 +82,63 @@ def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reaso
         check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0, tmp_path / "rejected.tsv")
     assert files[2].name in str(refusal.value)
     check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0.25, tmp_path / "rejected.tsv")
+
+
+def test_audio_of_several_channels_is_mixed_with_one_warning(tmp_path, caplog):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    mono = [soundfile.read(file, dtype="float32")[0] for file in files]
+    for file in files[1:]:
+        widen(file)
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "manifest.tsv"), FRONT_END)
+    assert not rejections
+    assert [r.getMessage() for r in caplog.records] == ["3 files with 2 channels are mixed to one"]
+    for mixed, samples in zip(utterances, mono, strict=True):
+        assert np.allclose(load_audio(mixed, 16_000), samples / (1 if mixed is utterances[0] else 2))
+
+
+def test_audio_whose_header_is_wrong_is_read_to_its_end_with_one_warning(tmp_path, caplog):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    lengths = [soundfile.info(file).frames for file in files]
+    for file in files[:2]:
+        content = bytearray(file.read_bytes())
+        content[21:26] = (content[21] >> 4 << 36).to_bytes(5)  # as written to a pipe: 0 samples
+        file.write_bytes(content)
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "manifest.tsv"), FRONT_END)
+    assert not rejections
+    assert [u.samples for u in utterances] == lengths
+    note = "no length or a wrong one in the header; decoded to the end"
+    assert [r.getMessage() for r in caplog.records] == [f"2 files: {note}"]
+
+
+def test_links_into_a_cache_are_followed(tmp_path):
+    """As Hugging Face, DVC and git-annex store data sets."""
+    files = write_speech(tmp_path / "set/speech", tmp_path / "set/manifest.tsv", 4)
+    before, _ = list_utterances(read_manifest(tmp_path / "set/manifest.tsv"), FRONT_END)
+    (tmp_path / "blobs").mkdir()
+    for number, file in enumerate(files):
+        file.rename(tmp_path / f"blobs/{number}")
+        file.symlink_to(tmp_path / f"blobs/{number}")
+    assert list_utterances(read_manifest(tmp_path / "set/manifest.tsv"), FRONT_END) == (before, [])
+
+
+@pytest.mark.parametrize(("listed", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_another_unicode_form_are_found(tmp_path, listed, stored):
+    """A manifest written on macOS, whose file system decomposes letters, and files on Linux, or the other way round."""
+    name = "\u00e9t\u00e9/d\u00e9j\u00e0"
+    [file] = write_speech(tmp_path / "speech", tmp_path / "unused.tsv", 1)
+    target = tmp_path / "speech" / (unicodedata.normalize(stored, name) + ".flac")
+    target.parent.mkdir()
+    file.rename(target)
+    entry = unicodedata.normalize(listed, name)
+    (tmp_path / "m.tsv").write_text(f"{tmp_path}/speech\n{entry}.flac\t{soundfile.info(target).frames}\n")
+    (target.parent / "x.trans.txt").write_text(f"{Path(entry).name} SHE HAD\n")
+    [utterance], rejections = list_utterances(read_manifest(tmp_path / "m.tsv"), FRONT_END)
+    assert not rejections
+    assert utterance.path == str(target)
+    assert utterance.transcript == "SHE HAD"
+    (tmp_path / "m.tsv").write_text(f"{tmp_path}/speech\n{entry}.wav\t1\n")
+    _, [rejection] = list_utterances(read_manifest(tmp_path / "m.tsv"), FRONT_END)
+    assert (rejection.path, rejection.reason) == (f"{entry}.wav", "the file does not exist")
 
 
 def test_namesakes_are_told_apart_by_their_folders(tmp_path):

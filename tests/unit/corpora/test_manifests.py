@@ -25,6 +25,8 @@ def speech(tmp_path) -> list[Path]:
         ("{root}\na.flac sixteen\n", "line 2", "path TAB samples"),
         ("a.flac\t16000\n", "line 1", "no root"),
         ("{root}\na.flac\t16000\na.flac\t16000\n", "line 3", "line 2 too"),
+        ("{root}\na.flac\t16000\n./a.flac\t16000\n", "line 3", "line 2 too"),
+        ("{root}\n\u00e9.flac\t16000\ne\u0301.flac\t16000\n", "line 3", "line 2 too"),
         ("{root}\n../a.flac\t16000\n", "line 2", "is outside the root"),
         ("{root}\n/etc/a.flac\t16000\n", "line 2", "is outside the root"),
     ],

@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 from conftest import PROJECT, write_speech
 from listing import expected, listed, write_librispeech
 
+from stablequant.corpora.formats.mpeg import frame_at
 from stablequant.corpora.write_manifest import manifest_of
 
 
@@ -43,6 +45,19 @@ def test_a_faulty_corpus_is_named_and_nothing_is_written(tmp_path, speech):
     assert not (tmp_path / "new").exists()
     assert "no audio" in write_manifests(tmp_path / "tsv", folder=tmp_path).stderr
     assert "not a directory" in write_manifests(tmp_path / "absent", folder=tmp_path).stderr
+
+
+def test_lengths_are_of_the_decoded_samples(tmp_path):
+    """libsndfile estimates the length of an MP3 without a tag, and takes what a header states."""
+    samples = soundfile.read(PROJECT / "resources/demo/speech/evaluation/101/1/101-1-0000.flac")[0]
+    soundfile.write(tmp_path / "a.mp3", samples, 16_000, bitrate_mode="VARIABLE")
+    content = (tmp_path / "a.mp3").read_bytes()
+    tag = frame_at(content, 0)
+    assert tag is not None
+    (tmp_path / "a.mp3").write_bytes(content[tag.bytes :])
+    frames = len(samples) // 576 + 3  # and the delay of the encoder
+    assert soundfile.info(tmp_path / "a.mp3").frames != 576 * frames
+    assert manifest_of(tmp_path) == f"{tmp_path}\na.mp3\t{576 * frames}\n"
 
 
 def test_the_manifest_of_a_folder_is_fairseqs():

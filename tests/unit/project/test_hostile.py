@@ -151,7 +151,7 @@ def test_a_manifest_names_nothing_outside_its_root(place):
         max_size=3,
     )
 )
-def test_no_audio_outside_the_root_is_opened(place, names):
+def test_no_audio_outside_the_root_is_listed(place, names):
     file = place / "manifests/links.tsv"
     rows = ["/".join(parts).replace("///", "/") for parts in names]
     file.write_text(f"{place / 'inside'}\n" + "".join(f"{row}\t1600\n" for row in rows), encoding="utf-8")
@@ -160,7 +160,9 @@ def test_no_audio_outside_the_root_is_opened(place, names):
         utterances, rejections = list_utterances(read_manifest(file), read_front_end(DEMO))
     except StableQuantError:
         return
-    assert {u.path for u in utterances} <= {str(place / "inside/a.wav")} | {f"{place / 'inside'}/./a.wav"}
+    # links are followed where they lie below the root, which the user named
+    listed = {os.path.normpath(u.path).removeprefix(f"{place / 'inside'}/") for u in utterances}
+    assert listed <= {"a.wav", "link.wav", "away/secret.wav"}
     assert len(utterances) + len(rejections) == len(rows)
 
 
@@ -185,20 +187,32 @@ FORMS = {
         "float wav": {"format": "WAV", "subtype": "FLOAT"},
         "ogg": {"format": "OGG"},
         "mp3": {"format": "MP3"},
+        **{form.lower(): {"format": form} for form in ("AIFF", "AU", "CAF", "NIST", "RF64", "W64")},
     }.items()
 }
+FORMS["mp4"] = b"\0\0\0\x10ftypM4A " + bytes(4) + b"\0\0\0\x10mdat" + bytes(8) + b"\0\0\0\x10moov" + bytes(8)
+FORMS["webm"] = bytes.fromhex("1a45dfa3 84 42868101 18538067 88") + bytes(8)
+FORMS["wma"] = (
+    bytes.fromhex("3026b2758e66cf11") + bytes(16) + bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365") + bytes(99)
+)
 DAMAGE = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20)
 
 
+@pytest.fixture
+def without_ffmpeg(monkeypatch, tmp_path):
+    """A machine on which ffmpeg is not found. Starting it for each of so many files would take minutes."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
 @MANY
-@given(form=st.sampled_from(sorted(FORMS)), damage=DAMAGE, kept=st.floats(0.01, 1), mix=st.booleans())
-def test_damaged_audio_is_refused_or_finite(form, damage, kept, mix):
+@given(form=st.sampled_from(sorted(FORMS)), damage=DAMAGE, kept=st.floats(0.01, 1))
+def test_damaged_audio_is_refused_or_finite(without_ffmpeg, form, damage, kept):
     content = bytearray(FORMS[form])
     for place, value in damage:
         content[int(place * len(content))] = value
     del content[int(kept * len(content)) :]
     try:
-        audio = read_audio(io.BytesIO(bytes(content)), 16_000, mix)
+        audio = read_audio(io.BytesIO(bytes(content)), 16_000)
     except AudioError:
         return
     assert audio.samples.dtype == np.float32
@@ -209,7 +223,7 @@ def test_damaged_audio_is_refused_or_finite(form, damage, kept, mix):
 def test_a_header_that_claims_an_age_of_sound_allocates_nothing():
     content = bytearray(FORMS["flac"])
     content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # samples in all, 36 bits of STREAMINFO
-    with pytest.raises(AudioError, match=r"longer than|truncated|damaged"):
+    with pytest.raises(AudioError, match=r"cut off: 4000 of 68719476735 samples"):
         read_audio(io.BytesIO(bytes(content)), 16_000)
 
 
