@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from stablequant.recognisers.ctc.conformer import conformer_parts
 from stablequant.recognisers.family import QuantizedModule
 
 if TYPE_CHECKING:
@@ -25,19 +26,6 @@ TRANSFORMER = {  # module -> the tensor it reads
     "attention.out_proj": "out",
     "feed_forward.intermediate_dense": "fc1",
     "feed_forward.output_dense": "fc2",
-}
-CONFORMER = {
-    "ffn1.intermediate_dense": "ffn1_fc1",
-    "ffn1.output_dense": "ffn1_fc2",
-    "self_attn.linear_q": "qk",
-    "self_attn.linear_k": "qk",
-    "self_attn.linear_v": "v",
-    "self_attn.linear_out": "out",
-    "conv_module.pointwise_conv1": "pointwise1",
-    "conv_module.depthwise_conv": "depthwise",
-    "conv_module.pointwise_conv2": "pointwise2",
-    "ffn2.intermediate_dense": "ffn2_fc1",
-    "ffn2.output_dense": "ffn2_fc2",
 }
 
 
@@ -129,8 +117,4 @@ def _parts(config: ModelConfig, kind: str, layer: str) -> Iterator[tuple[str, st
 def _transformer(config: ModelConfig) -> Mapping[str, str]:
     if config["model_type"] != "wav2vec2-conformer":
         return TRANSFORMER
-    positions = config["position_embeddings_type"]
-    if positions == "rotary":  # linear_q and linear_k read rotated hidden values, linear_v does not
-        return CONFORMER
-    one = {part: "qkv" if tensor in ("qk", "v") else tensor for part, tensor in CONFORMER.items()}
-    return {**one, "self_attn.linear_pos": "pos"} if positions == "relative" else one
+    return conformer_parts(config["position_embeddings_type"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers import AutoModelForCTC, PreTrainedModel
@@ -15,18 +15,24 @@ from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
 
+Extractor = TypeVar("Extractor", bound=FrontEnd)
 TRAINING_ONLY = ("masked_spec_embed",)  # parameters that no inference reads, which published files leave out
 MOST = {"num_hidden_layers": 1000, "vocab_size": 10**6}  # beyond, building the model would never end
 
 
-def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
+def read_huggingface(
+    folder: Path, read_front_end: Callable[[Path, Mapping[str, Any]], Extractor]
+) -> tuple[PreTrainedModel, Extractor]:
     """The CTC model in ``folder`` in float32, and its front end.
+
+    ``read_front_end`` reads the front end from the folder and the content of its config.json. It raises
+    `StableQuantError` for a config that its family does not support.
 
     Raises `StableQuantError` if the checkpoint is damaged or not supported.
     """
     try:
         config = _read_config(folder)
-        front_end = _read_front_end(folder, config)
+        front_end = read_front_end(folder, config)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         fault = f"its config, preprocessor or vocabulary holds something else than it should ({error!r})"
         raise StableQuantError(folder, fault[:300], "restore the files") from error
@@ -64,20 +70,18 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise StableQuantError(path, "not a model's configuration", "restore it")
     kind = config.get("model_type")
     architecture = (config.get("architectures") or ["a model of no named architecture"])[0]
-    for key, most in MOST.items():
-        if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
-            raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
     if config.get("architectures") and not architecture.endswith("ForCTC"):
         raise StableQuantError(
             path, f"{architecture} ({kind}) has no CTC head", "take a checkpoint fine-tuned with CTC (...ForCTC)"
         )
-    for key in ("add_adapter", "adapter_attn_dim"):
-        if config.get(key):
-            raise StableQuantError(path, f"checkpoints with adapters ({key}) are not supported", "take one without")
+    for key, most in MOST.items():
+        if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
+            raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
     return config
 
 
-def _read_front_end(folder: Path, config: Mapping[str, Any]) -> FrontEnd:
+def read_preprocessor(folder: Path) -> dict[str, Any]:
+    """Settings of the feature extractor; raise `StableQuantError` if there are none."""
     path = folder / "preprocessor_config.json"
     if path.is_file():
         settings = read_json(path)
@@ -86,17 +90,10 @@ def _read_front_end(folder: Path, config: Mapping[str, Any]) -> FrontEnd:
         settings = read_json(together).get("feature_extractor") if together.is_file() else None
     if not isinstance(settings, dict):
         raise StableQuantError(path, "the file does not exist", "complete the checkpoint's folder")
-    kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
-    if kind != "Wav2Vec2FeatureExtractor":
-        raise StableQuantError(path, f"{kind} does not take raw audio", "take a checkpoint that reads the waveform")
-    return FrontEnd(
-        int(settings.get("sampling_rate", 16_000)),
-        bool(settings.get("do_normalize", True)),
-        _read_tokens(folder, config),
-    )
+    return settings
 
 
-def _read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
+def read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
     """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add."""
     path = folder / "vocab.json"
     classes: dict[str, int] = dict(read_json(path)) if path.is_file() else {}
