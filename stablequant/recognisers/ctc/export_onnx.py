@@ -29,18 +29,30 @@ class _Logits(torch.nn.Module):
 
 
 @contextmanager
-def _unmasked() -> Iterator[None]:
-    """Inside the block, transformers creates no attention mask.
+def _simple_masks() -> Iterator[None]:
+    """Inside the block, attention gets `_mask_of_keys` in place of transformers' masks.
 
-    Normally it creates none if there is no padding, but it always does during an export. This mask would be all zeros,
-    and the graph would add it to every score of every head.
+    Those are written out for each pair of frames during an export, and made even of no padding.
     """
     masks: Any = ALL_MASK_ATTENTION_FUNCTIONS
-    masks["eager"] = lambda **_: None
+    masks["eager"] = _mask_of_keys
     try:
         yield
     finally:
         del masks["eager"]
+
+
+def _mask_of_keys(
+    attention_mask: torch.Tensor | None = None, dtype: torch.dtype = torch.float32, **_: object
+) -> torch.Tensor | None:
+    """What is added to the scores, ``(batch, 1, 1, keys)``; None if nothing is padded.
+
+    ``attention_mask``, ``(batch, keys)``, is true for audio and false for padding.
+    """
+    if attention_mask is None:
+        return None
+    zero = torch.zeros((), dtype=dtype)
+    return torch.where(attention_mask.bool()[:, None, None], zero, torch.finfo(dtype).min)
 
 
 def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], shortest: int) -> ir.Model:
@@ -48,8 +60,8 @@ def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], sh
 
     The input is ``input_values``, float32 ``(batch, samples)``, see `export_graph`.
     """
-    with _unmasked():
-        return export_graph(model, modules, {INPUT: torch.randn(2, 16_000)}, torch.export.Dim("samples", min=shortest))
+    inputs = {INPUT: torch.randn(2, 16_000)}
+    return export_graph(model, modules, inputs, torch.export.Dim("samples", min=shortest))
 
 
 def export_graph(
@@ -67,7 +79,7 @@ def export_graph(
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
     sizes = {0: torch.export.Dim("batch"), 1: time}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _simple_masks():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Logits(model),

@@ -22,7 +22,6 @@ class Frames(BatchFrames):
     """
 
     def __init__(self, config: ModelConfig, front_end: FilterBank, samples: Sequence[int]) -> None:
-        self._kernel = config["conv_depthwise_kernel_size"]
         by_utterance = [frames_by_stage(config, front_end.stacks(length)) for length in samples]
         self._stages = [list(stage) for stage in zip(*by_utterance, strict=True)]
         self.stacks = max(self._stages[0])
@@ -37,5 +36,4 @@ class Frames(BatchFrames):
             return self.counts
         if tensor == "pos":  # one row for all utterances: the distances between frames
             return [2 * max(self._stages[0]) - 1]
-        before = self._kernel - 1 if tensor == "depthwise" else 0  # zeros before the audio
-        return [before + count for count in self._stages[0]]
+        return self._stages[0]

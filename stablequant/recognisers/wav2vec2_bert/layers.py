@@ -44,7 +44,6 @@ class ModelConfig(TypedDict):
     num_hidden_layers: int
     feature_projection_input_dim: int
     position_embeddings_type: str | None
-    conv_depthwise_kernel_size: int
     add_adapter: bool
     num_adapter_layers: int
     adapter_kernel_size: int
