@@ -18,6 +18,10 @@ from transformers import (
     Data2VecAudioForCTC,
     HubertConfig,
     HubertForCTC,
+    UniSpeechConfig,
+    UniSpeechForCTC,
+    UniSpeechSatConfig,
+    UniSpeechSatForCTC,
     Wav2Vec2Config,
     Wav2Vec2ConformerConfig,
     Wav2Vec2ConformerForCTC,
@@ -86,6 +90,8 @@ ARCHITECTURES = {
         {"position_embeddings_type": "relative"},
     ),
     "conformer-rotary": (Wav2Vec2ConformerForCTC, Wav2Vec2ConformerConfig, {"position_embeddings_type": "rotary"}),
+    "unispeech": (UniSpeechForCTC, UniSpeechConfig, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "unispeech-sat": (UniSpeechSatForCTC, UniSpeechSatConfig, {}),
 }
 
 

@@ -7,7 +7,21 @@ from pathlib import Path
 
 from stablequant.errors import StableQuantError
 
+TRAINERS = re.compile(r"checkpoint-\d+")  # the folders of transformers' Trainer, by the number of steps
+PROCESSOR_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "vocab.json",
+    "tokenizer_config.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+
+
+def adapter_files(language: str) -> tuple[str, str]:
+    """Names that the file with the weights of ``language`` can have in a checkpoint with adapters for languages."""
+    return f"adapter.{language}.safetensors", f"adapter.{language}.bin"
 
 
 def is_hub_identifier(source: str) -> bool:
@@ -23,21 +37,40 @@ def check_source(source: str, place: str) -> None:
         )
 
 
-def checkpoint_files(source: str) -> list[str]:
-    """Local files of a checkpoint, including dictionaries beside a single file; none for a checkpoint on the hub."""
+def checkpoint_files(source: str, language: str | None = None) -> list[str]:
+    """Local files of a checkpoint, including dictionaries beside a single file; none for a checkpoint on the hub.
+
+    Of adapters for languages, only that of ``language`` counts.
+    """
     path = Path(source)
     if is_hub_identifier(source):
         return []
     if path.is_file():
         return [source, *sorted(str(file) for file in path.parent.glob("dict.*.txt"))]
-    return sorted(str(file) for file in path.iterdir() if file.is_file())
+    others = {*path.glob("adapter.*.safetensors"), *path.glob("adapter.*.bin")}
+    others -= {path / name for name in adapter_files(language)} if language else set()
+    found = [file for file in path.iterdir() if file.is_file() and file not in others]
+    for above in processor_folders(path)[1:]:
+        found += [file for name in PROCESSOR_FILES if (file := above / name).is_file()]
+    return sorted(map(str, found))
+
+
+def processor_folders(folder: Path) -> list[Path]:
+    """Folders in which the files of a checkpoint's processor can lie, in the order in which they are tried.
+
+    They lie beside the model, or one folder up if transformers' Trainer saved it in a folder like ``checkpoint-500``.
+    """
+    whole = folder.absolute()
+    if not TRAINERS.fullmatch(whole.name):
+        return [folder]
+    return [folder, folder.parent if folder.name else whole.parent]
 
 
 def read_config(folder: Path) -> Mapping[str, object]:
     """Content of ``config.json`` in ``folder``; raise `StableQuantError` if it is missing or damaged."""
     file = folder / "config.json"
     if not file.is_file():
-        raise StableQuantError(file, "the file does not exist", "name the folder of a checkpoint, or correct the path")
+        raise StableQuantError(file, "the file does not exist", _instead(folder))
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -45,3 +78,13 @@ def read_config(folder: Path) -> Mapping[str, object]:
     if not isinstance(config, dict):
         raise StableQuantError(file, "not a model's configuration", "restore it")
     return config
+
+
+def _instead(folder: Path) -> str:
+    """What to do about a ``folder`` without a ``config.json``."""
+    if (folder / "adapter_config.json").is_file():
+        return "it holds an adapter of PEFT: merge it into its model (merge_and_unload), and save that"
+    inside = sorted(file.parent.name for file in folder.glob("*/config.json") if TRAINERS.fullmatch(file.parent.name))
+    if inside:
+        return f"name one of the Trainer's folders in it, such as {folder / inside[-1]}"
+    return "name the folder of a checkpoint, or correct the path"

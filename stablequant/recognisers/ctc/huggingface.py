@@ -1,63 +1,51 @@
 """Read CTC checkpoints in Hugging Face layout."""
 
-from collections.abc import Callable, Mapping
+import logging
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from transformers import AutoModelForCTC, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
-from stablequant.faults import fault_of_the_machine
 from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.language import listed, read_adapter
+from stablequant.recognisers.ctc.pretrained import build_config, load_pretrained
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
-from stablequant.recognisers.unpickling import refusal
+from stablequant.recognisers.sources import processor_folders
 from stablequant.storage.files import read_json
 
 Extractor = TypeVar("Extractor", bound=FrontEnd)
-TRAINING_ONLY = ("masked_spec_embed",)  # parameters that no inference reads, which published files leave out
+NAMED = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"  # every token counts as a word, and delimiters of words are not written
+MARKER = re.compile(r"<.*>|\[.*\]")  # form of tokens that are no letters
 MOST = {"num_hidden_layers": 1000, "vocab_size": 10**6}  # beyond, building the model would never end
 
 
 def read_huggingface(
-    folder: Path, read_front_end: Callable[[Path, Mapping[str, Any]], Extractor]
+    folder: Path,
+    read_front_end: Callable[[Path, PreTrainedConfig, str | None], Extractor],
+    language: str | None = None,
 ) -> tuple[PreTrainedModel, Extractor]:
     """The CTC model in ``folder`` in float32, and its front end.
 
-    ``read_front_end`` reads the front end from the folder and the content of its config.json. It raises
-    `StableQuantError` for a config that its family does not support.
+    ``read_front_end`` reads the front end from the folder, by its config and ``language``. The latter names the
+    adapter and vocabulary to take from a checkpoint with adapters for languages.
 
     Raises `StableQuantError` if the checkpoint is damaged or not supported.
     """
     try:
-        config = _read_config(folder)
-        front_end = read_front_end(folder, config)
+        settings = _read_config(folder)
+        config = build_config(folder / "config.json", settings)
+        adapter = read_adapter(folder, config, language) if language is not None else None
+        front_end = read_front_end(folder, adapter.fitted(config) if adapter else config, language)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         fault = f"its config, preprocessor or vocabulary holds something else than it should ({error!r})"
         raise StableQuantError(folder, fault[:300], "restore the files") from error
-    silence: Callable[[], None] = disable_progress_bar
-    silence()
-    try:
-        model, loading = AutoModelForCTC.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, local_files_only=True
-        )
-    except Exception as error:  # transformers passes on the errors of its readers
-        if fault_of_the_machine(error):
-            raise
-        raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
-    missing = sorted(name for name in loading["missing_keys"] if not name.endswith(TRAINING_ONLY))
-    if missing and all(name.startswith("lm_head.") for name in missing):
-        raise StableQuantError(
-            folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC"
-        )
-    if missing:
-        raise StableQuantError(folder, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
-    for name in loading["missing_keys"]:  # transformers draws them at random; the same file must give the same import
-        model.get_parameter(name).data.zero_()
-    mismatched = loading.get("mismatched_keys")
-    if mismatched:
-        raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
+    model = load_pretrained(folder, config)
+    if adapter:
+        adapter.apply(model)
     model.config.pad_token_id = front_end.vocabulary.blank
     return model, front_end
 
@@ -77,56 +65,126 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for key, most in MOST.items():
         if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
             raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
+    if config.get("quantization_config"):
+        raise StableQuantError(
+            path, "its weights are already quantized (quantization_config)", "take the one that it was made from"
+        )
     return config
 
 
-def read_preprocessor(folder: Path) -> dict[str, Any]:
-    """Settings of the feature extractor; raise `StableQuantError` if there are none."""
-    path = folder / "preprocessor_config.json"
-    if path.is_file():
-        settings = read_json(path)
-    else:
-        together = folder / "processor_config.json"  # transformers 5 writes this file for a processor
-        settings = read_json(together).get("feature_extractor") if together.is_file() else None
-    if not isinstance(settings, dict):
-        raise StableQuantError(path, "the file does not exist", "complete the checkpoint's folder")
-    return settings
+def waveform_front_end(folder: Path, config: PreTrainedConfig, language: str | None = None) -> FrontEnd:
+    """The front end of a recogniser that reads audio, see `read_huggingface`."""
+    if getattr(config, "add_adapter", False):
+        fault = "convolutions after the encoder (add_adapter) are not supported"
+        raise StableQuantError(folder / "config.json", fault, "take a checkpoint without")
+    if getattr(config, "adapter_attn_dim", None) and not getattr(config, "do_stable_layer_norm", False):
+        fault = "layers with norms behind the blocks have no adapters for languages (adapter_attn_dim)"
+        raise StableQuantError(folder / "config.json", fault, "correct 'do_stable_layer_norm'")
+    path, settings = read_preprocessor(folder)
+    kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+    size = settings.get("feature_size", 1)
+    if kind != "Wav2Vec2FeatureExtractor" or size != 1:
+        raise StableQuantError(
+            path, f"{kind} (feature_size {size}) does not take raw audio", "take a checkpoint that reads the waveform"
+        )
+    return FrontEnd(
+        int(settings.get("sampling_rate", 16_000)),
+        bool(settings.get("do_normalize", True)),
+        read_tokens(folder, config, language),
+    )
 
 
-def read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
-    """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add."""
-    path = folder / "vocab.json"
-    classes: dict[str, int] = dict(read_json(path)) if path.is_file() else {}
-    tokenizer = _optional(folder / "tokenizer_config.json")
-    if not classes:
+def read_preprocessor(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The file with the settings of the preprocessor, and these settings."""
+    for place in processor_folders(folder):
+        alone, together = place / "preprocessor_config.json", place / "processor_config.json"
+        if alone.is_file():
+            return alone, _optional(alone)
+        settings = _optional(together).get("feature_extractor")  # transformers 5 writes this file for a processor
+        if isinstance(settings, dict):
+            return together, settings
+    raise StableQuantError(
+        folder / "preprocessor_config.json", "the file does not exist", "complete the checkpoint's folder"
+    )
+
+
+def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = None) -> Vocabulary:
+    """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add.
+
+    ``language`` names one of several vocabularies in ``vocab.json``.
+    """
+    path = next((file for place in processor_folders(folder) if (file := place / "vocab.json").is_file()), None)
+    if path is None or not (classes := dict(read_json(path))):
+        path = path or folder / "vocab.json"
         raise StableQuantError(path, "the file does not exist or is empty", "complete the checkpoint's folder")
     if any(isinstance(value, dict) for value in classes.values()):
-        raise StableQuantError(
-            path, f"vocabularies of {len(classes)} languages", "take a checkpoint of one language, or leave one in it"
-        )
-    for token, index in _optional(folder / "added_tokens.json").items():
-        classes.setdefault(token, index)
-    for index, token in tokenizer.get("added_tokens_decoder", {}).items():
-        name: Any = _content(token)
-        classes.setdefault(name, int(index))
+        if language is None:
+            raise StableQuantError(path, f"vocabularies of {len(classes)} languages", _remedy(config, list(classes)))
+        classes = dict(classes[language])
+    tokenizer = _read_tokenizer(path.parent)
+    names = _named_tokens(tokenizer)
     by_class = {index: token for token, index in classes.items()}
+    for token, index in _added(path.parent, tokenizer):
+        classes.setdefault(token, index)
+        by_class.setdefault(index, token)
     if not all(type(index) is int and index >= 0 for index in by_class):
         raise StableQuantError(path, "not a mapping of tokens to the classes 0, 1, ...", "restore the vocabulary")
-    named: dict[str, Any] = {
-        key: _content(tokenizer.get(key)) for key in ("pad_token", "unk_token", "bos_token", "eos_token")
-    }
-    count = config.get("vocab_size", len(classes))
-    tokens = [by_class.get(index, f"<unused{index}>") for index in range(count)]
-    blank = classes.get(named["pad_token"], config.get("pad_token_id"))
+    count: int = config.vocab_size
+    special = {token for token in [*names.values(), *SPECIAL] if token in classes}
+    beyond = [token for index, token in by_class.items() if index >= count and token not in special]
+    if any(not MARKER.fullmatch(token) for token in beyond):
+        fault = f"class {classes[beyond[0]]} is '{beyond[0]}', but the model has only {count} classes (vocab_size)"
+        raise StableQuantError(path, fault, "take the vocabulary that belongs to the model")
+    blank = classes.get(names["pad_token"], config.pad_token_id)
     if type(blank) is not int or not 0 <= blank < count:
         raise StableQuantError(
             path, f"the blank (pad token) is no class below {count}", "correct the tokenizer's files"
         )
-    special = {token for token in [*named.values(), *SPECIAL] if token in classes}
+    if blank != config.pad_token_id:
+        logging.info("%s: the blank is class %d; config.json names class %s", path, blank, config.pad_token_id)
+    tokens = [by_class.get(index, f"<unused{index}>") for index in range(count)]
     special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
-    choices = (_content(tokenizer.get("word_delimiter_token", "|")), "|", " ")
-    delimiter = next((token for token in choices if token in classes and token not in special), None)
+    named = _content(tokenizer.get("word_delimiter_token", "|"))
+    if (tokenizer.get("tokenizer_class") or config.to_dict().get("tokenizer_class")) == PHONEMES:
+        return Vocabulary(tokens, blank, None, frozenset(special | ({named} & set(tokens))))
+    delimiter = next((token for token in (named, "|", " ") if token in classes and token not in special), None)
+    if tokenizer.get("do_lower_case"):
+        tokens = _lower_case(path, tokens, special)
     return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})
+
+
+def _remedy(config: PreTrainedConfig, languages: Sequence[str]) -> str:
+    """What to do about a checkpoint of several languages of which none is named."""
+    if getattr(config, "adapter_attn_dim", None):
+        return f"set 'target_lang' of the model to one of them: {listed(languages)}"
+    return "take a checkpoint of one language, or leave one in it"
+
+
+def _read_tokenizer(folder: Path) -> dict[str, Any]:
+    """The tokenizer's settings. As in transformers, old files name their tokens in ``special_tokens_map.json``."""
+    settings = _optional(folder / "tokenizer_config.json")
+    return settings if "added_tokens_decoder" in settings else settings | _optional(folder / "special_tokens_map.json")
+
+
+def _named_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    """The tokens with a meaning by this meaning, with transformers' defaults for those that are not named."""
+    return {key: _content(tokenizer.get(key, default)) for key, default in NAMED.items()}
+
+
+def _added(folder: Path, tokenizer: Mapping[str, Any]) -> list[tuple[Any, int]]:
+    """Tokens that the tokenizer's other files add, with their classes."""
+    added = list(_optional(folder / "added_tokens.json").items())
+    return added + [(_content(token), int(index)) for index, token in tokenizer.get("added_tokens_decoder", {}).items()]
+
+
+def _lower_case(path: Path, tokens: list[str], special: Collection[str]) -> list[str]:
+    """``tokens`` as transformers writes them with ``do_lower_case``."""
+    lower = [token if token in special else token.lower() for token in tokens]
+    if len(set(lower)) < len(tokens):
+        raise StableQuantError(
+            path, "the tokenizer has 'do_lower_case', but letters differ only in their case", "correct one of them"
+        )
+    return lower
 
 
 def _optional(file: Path) -> dict[str, Any]:

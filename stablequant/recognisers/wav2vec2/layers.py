@@ -18,6 +18,8 @@ ENCODER_OF = {
     "wavlm": "wavlm",
     "data2vec-audio": "data2vec_audio",
     "wav2vec2-conformer": "wav2vec2_conformer",
+    "unispeech": "unispeech",
+    "unispeech-sat": "unispeech_sat",
 }
 TRANSFORMER = {  # module -> the tensor it reads
     "attention.q_proj": "qkv",
@@ -27,6 +29,8 @@ TRANSFORMER = {  # module -> the tensor it reads
     "feed_forward.intermediate_dense": "fc1",
     "feed_forward.output_dense": "fc2",
 }
+ADAPTER = {"adapter_layer.linear_1": "adapter1", "adapter_layer.linear_2": "adapter2"}  # of a language, as in MMS
+ADAPTED = ("hubert", "wav2vec2", "unispeech", "unispeech-sat")  # whose pre-norm layers can have adapters
 
 
 class ModelConfig(TypedDict):
@@ -36,6 +40,8 @@ class ModelConfig(TypedDict):
     ----------
     conv_dim, conv_kernel, conv_stride: channels, kernel and stride of each convolution of the feature extractor
     position_embeddings_type: of a conformer: ``relative``, ``rotary`` or None
+    adapter_attn_dim: width of the adapter for a language in each layer
+    do_stable_layer_norm: whether norms stand before the blocks
     """
 
     model_type: str
@@ -50,6 +56,8 @@ class ModelConfig(TypedDict):
     conv_pos_batch_norm: NotRequired[bool]
     num_conv_pos_embeddings: NotRequired[int]
     position_embeddings_type: NotRequired[str | None]
+    adapter_attn_dim: NotRequired[int | None]
+    do_stable_layer_norm: NotRequired[bool]
 
 
 def config_of(model: PreTrainedModel) -> ModelConfig:
@@ -116,5 +124,6 @@ def _parts(config: ModelConfig, kind: str, layer: str) -> Iterator[tuple[str, st
 
 def _transformer(config: ModelConfig) -> Mapping[str, str]:
     if config["model_type"] != "wav2vec2-conformer":
-        return TRANSFORMER
+        adapted = config["model_type"] in ADAPTED and config.get("do_stable_layer_norm", False)
+        return {**TRANSFORMER, **ADAPTER} if adapted and config.get("adapter_attn_dim") else TRANSFORMER
     return conformer_parts(config["position_embeddings_type"])

@@ -11,7 +11,7 @@ from stablequant.storage.files import read_json
 
 COPIES = 4  # copies of a convolution's output in memory: the output, input and output of its norm, the activation
 LONGEST_FRAME = 10**6  # most samples that the first frame may take; in published recognisers it takes 400
-PADDABLE = ("hubert", "wav2vec2", "wavlm")
+PADDABLE = ("hubert", "wav2vec2", "wavlm", "unispeech", "unispeech-sat")
 
 
 def tolerates_padding(config: ModelConfig) -> bool:

@@ -1,8 +1,8 @@
 """Import checkpoints of Wav2Vec2-BERT from Hugging Face folders."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedConfig
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.huggingface import read_huggingface, read_preprocessor, read_tokens
@@ -14,9 +14,13 @@ from stablequant.recognisers.wav2vec2_bert.sizes import read_recognising
 EXTRACTOR = "SeamlessM4TFeatureExtractor"
 
 
-def read(source: Path) -> Imported:
-    """Read the checkpoint in the folder ``source``; raise `StableQuantError` if it is damaged or not supported."""
-    model, front_end = read_huggingface(source, _front_end_of)
+def read(source: Path, language: str | None = None) -> Imported:
+    """Read the checkpoint in the folder ``source``.
+
+    Raises `StableQuantError` if it is damaged or not supported, or if a ``language`` is given: no published checkpoint
+    of this family has adapters for languages.
+    """
+    model, front_end = read_huggingface(source, _front_end_of, language)
     config = config_of(model)
     if front_end.width != config["feature_projection_input_dim"]:
         raise StableQuantError(
@@ -31,16 +35,16 @@ def read(source: Path) -> Imported:
         )
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, save_original_format=False)  # by today's names of the weights
         write_filter_bank(folder, front_end)
         read_recognising(folder)  # raises StableQuantError if the vocabulary or the sizes are not valid
 
     return Imported(model, quantized_modules(config), write)
 
 
-def _front_end_of(folder: Path, config: Mapping[str, Any]) -> FilterBank:
-    """The front end in a folder in Hugging Face layout, whose config.json is ``config``."""
-    file, settings = folder / "preprocessor_config.json", read_preprocessor(folder)
+def _front_end_of(folder: Path, config: PreTrainedConfig, language: str | None) -> FilterBank:
+    """The front end in a folder in Hugging Face layout, see `read_huggingface`."""
+    file, settings = read_preprocessor(folder)
     kind = settings.get("feature_extractor_type", EXTRACTOR)
     if kind != EXTRACTOR:
         raise StableQuantError(file, f"{kind} makes no log-mel features", f"take a checkpoint with {EXTRACTOR}")
@@ -49,7 +53,7 @@ def _front_end_of(folder: Path, config: Mapping[str, Any]) -> FilterBank:
     front_end = FilterBank(
         int(settings.get("sampling_rate", 16_000)),
         True,
-        read_tokens(folder, config),
+        read_tokens(folder, config, language),
         mel_bins=int(settings.get("num_mel_bins", 80)),
         stride=int(settings.get("stride", 2)),
         padding_value=float(settings.get("padding_value", 0.0)),

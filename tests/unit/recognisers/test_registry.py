@@ -69,7 +69,8 @@ def test_an_unknown_architecture_is_named_with_what_is_known(tmp_path):
         family_of(folder)
     assert str(refusal.value) == (
         f"{tmp_path}/config.json: WhisperForConditionalGeneration (whisper) is not supported; "
-        "take a checkpoint of one of data2vec-audio, hubert, wav2vec2, wav2vec2-conformer, wavlm"
+        "take a checkpoint of one of data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, "
+        "wav2vec2-conformer, wavlm"
     )
 
 

@@ -93,9 +93,9 @@ def test_logits_and_words_are_those_of_transformers(variant):
         [found] = logits(recogniser, [samples])
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() < 1e-4, len(samples)
-        words = recogniser.writing.vocabulary.decode(expected.argmax(axis=-1))
-        assert words == tokenizer.decode(expected.argmax(axis=-1)).strip()
-        assert words == recogniser.writing.vocabulary.decode(found.argmax(axis=-1))
+        expected[:, 1:4] = found[:, 1:4] = -np.inf  # tokens that are never written, but by transformers' tokenizer
+        words = tokenizer.decode(expected.argmax(axis=-1)).strip()
+        assert recogniser.writing.vocabulary.decode(found.argmax(axis=-1)) == words
 
 
 def test_padded_batches_are_recognised_as_alone_where_that_is_promised(variant):

@@ -1,0 +1,154 @@
+"""Read the weights of a Hugging Face checkpoint into a CTC model, also if wrappers of the model changed their names."""
+
+import logging
+import re
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import CONFIG_MAPPING, AutoModelForCTC, PreTrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from stablequant.errors import StableQuantError
+from stablequant.faults import fault_of_the_machine
+from stablequant.recognisers.unpickling import refusal
+from stablequant.storage.files import read_json
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers takes them
+WRAPPERS = frozenset(  # parts of names that data-parallel, compiled and other wrappers of a model add
+    {"module", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+)
+OLD_NAMES = {  # of a convolution with weight norm, before torch 2.0
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+NEVER_READ = re.compile(  # by inference; published files leave them out
+    r"(masked_spec_embed|num_batches_tracked)$|^wav2vec2_conformer\.encoder\.pos_conv_embed\."
+)
+COMPUTES = re.compile(r"encoder\.layers\.|adapter|lm_head")  # parameters that change the output if they are left out
+SWITCHES = frozenset(  # of the form of a model's output, and of how it is computed; none of them changes its values
+    {
+        "return_dict",
+        "use_return_dict",
+        "output_attentions",
+        "output_hidden_states",
+        "torchscript",
+        "attn_implementation",
+        "_attn_implementation",
+        "auto_map",
+    }
+)
+
+
+def build_config(place: Path, settings: Mapping[str, Any]) -> PreTrainedConfig:
+    """The configuration with the content ``settings`` of the file ``place``, without `SWITCHES`.
+
+    Raises `StableQuantError` if transformers does not take it.
+    """
+    kept = {key: value for key, value in settings.items() if key not in SWITCHES}
+    try:
+        config: PreTrainedConfig = CONFIG_MAPPING[settings["model_type"]].from_dict(kept)
+    except Exception as error:  # transformers validates the types of some values with errors of its own
+        reason = " ".join(str(error).split())[:300]
+        raise StableQuantError(place, f"not a model's configuration ({reason})", "restore the file") from error
+    return config
+
+
+def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
+    """The CTC model of this ``config`` in float32 with the weights in ``folder``.
+
+    Parameters that inference never reads may be missing. Their values are constants then, so that the same files
+    always give the same model. Raises `StableQuantError` if the weights are damaged or belong to another model.
+    """
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
+    try:
+        with torch.device("meta"):
+            empty = AutoModelForCTC.from_config(config)
+        renamed = bare_names(folder, _stored_names(folder), set(empty.state_dict()), empty.base_model_prefix)
+        model, loading = AutoModelForCTC.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            key_mapping={f"^{re.escape(old)}$": new for old, new in renamed.items()} or None,
+            output_loading_info=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except StableQuantError:
+        raise
+    except Exception as error:  # transformers passes on the errors of its readers
+        if fault_of_the_machine(error):
+            raise
+        raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
+    if renamed:
+        logging.info("%s: %d weights were named by a wrapper, such as %s", folder, len(renamed), next(iter(renamed)))
+    _check(folder, loading)
+    for name, values in model.state_dict().items():
+        if name in loading["missing_keys"]:  # transformers draws them at random
+            values.fill_(1 if ".parametrizations." in name else 0)  # a weight norm divides by a norm
+    return model
+
+
+def _check(folder: Path, loading: Mapping[str, Iterable[Any]]) -> None:
+    """Raise `StableQuantError` if weights that inference reads are missing, or if there are more than the model has."""
+    missing = sorted(name for name in loading["missing_keys"] if not NEVER_READ.search(name))
+    if missing == ["lm_head.bias"]:
+        logging.info("%s: the CTC head has no bias", folder)
+    elif missing and all(name.startswith("lm_head.") for name in missing):
+        raise StableQuantError(
+            folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC"
+        )
+    elif missing:
+        raise StableQuantError(folder, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
+    more = sorted(name for name in loading["unexpected_keys"] if COMPUTES.search(name))
+    if more:
+        fault = f"the weights hold {more[0]} and {len(more) - 1} more, for which config.json has no place"
+        raise StableQuantError(folder, fault, "take the config.json that was saved with these weights")
+    mismatched = loading.get("mismatched_keys")
+    if mismatched:
+        raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
+
+
+def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: str) -> dict[str, str]:
+    """New names of those ``stored`` tensors that fit the ``expected`` names only without `WRAPPERS`.
+
+    ``base`` is the name of the encoder, which transformers adds to names without it. Raises `StableQuantError`, which
+    names ``folder``, if two stored tensors are spellings of one.
+    """
+
+    def place(name: str) -> str | None:
+        for old, new in OLD_NAMES.items():
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
+        return next((found for found in (name, f"{base}.{name}") if found in expected), None)
+
+    renamed: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for name in stored:
+        bare = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+        found = place(name)
+        if found is None and (found := place(bare)) is not None:
+            renamed[name] = found
+        if found is not None and taken.setdefault(found, name) != name:
+            fault = f"the weights hold {found} twice, as {taken[found]} and as {name}"
+            raise StableQuantError(folder, fault, "save the model once more, without its wrapper")
+    return renamed
+
+
+def _stored_names(folder: Path) -> list[str]:
+    """Names of the tensors in the file or the shards that transformers will read; none if there is no such file."""
+    for name in WEIGHTS:
+        file, index = folder / name, folder / f"{name}.index.json"
+        if file.is_file() and file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                return list(tensors.keys())
+        if file.is_file():
+            state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+            return [key for key in state if isinstance(key, str)]
+        if index.is_file():
+            return list(read_json(index)["weight_map"])
+    return []
