@@ -2,9 +2,9 @@
 
 That repository has ``adapter_attn_dim: 16``, ``do_stable_layer_norm: true`` and ``add_adapter: false`` in config.json
 (seen in configs of its fine-tunes, such as patrickvonplaten/wav2vec2-large-mms-1b-turkish-colab). It has
-``adapter.{language}.safetensors`` and ``.bin``, a vocabulary for each language in vocab.json, and ``target_lang: eng`` in
-tokenizer_config.json (seen in Xenova/mms-1b-l1107). That the weights in model.safetensors are those of English is what
-transformers' documentation says; the published weights were not at hand.
+``adapter.{language}.safetensors`` and ``.bin``, a vocabulary for each language in vocab.json, and ``target_lang: eng``
+in tokenizer_config.json (seen in Xenova/mms-1b-l1107). That the weights in model.safetensors are those of English is
+what transformers' documentation says; the published weights were not at hand.
 """
 
 import json

@@ -73,9 +73,7 @@ def test_of_the_adapters_for_languages_only_one_is_downloaded(tmp_path, suffix):
         assert done.returncode == 0, done.stderr
         adapters = [path for path in hub.requested if "/adapter." in path]
         assert set(adapters) == {f"/owner/tiny/resolve/{hub.revision}/adapter.azj-script_latin.{suffix}"}
-        lacking = hub.python(IMPORT.replace("sys.argv[1])", "sys.argv[1]), 'azj'"), tmp_path / "other")
     assert json.loads((tmp_path / "imported/config.json").read_text())["vocab_size"] == 36
-    assert "no language 'azj'; did you mean azj-script_latin or azj-script_cyrillic?" in lacking.stderr
 
 
 @pytest.mark.parametrize("identifier", ["owner/tiny", "owner/tiny@main"])
