@@ -9,7 +9,7 @@ import torch
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.recognisers.ctc.huggingface import read_huggingface
+from stablequant.recognisers.ctc.huggingface import read_huggingface, waveform_front_end
 from stablequant.recognisers.registry import family_of
 
 DEAD = 8  # channels added
