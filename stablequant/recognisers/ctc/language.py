@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
-from stablequant.recognisers.sources import adapter_files
+from stablequant.recognisers.sources import adapter_files, processor_folders
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
 
@@ -67,14 +67,16 @@ def read_adapter(folder: Path, config: PreTrainedConfig, language: str) -> Adapt
         raise StableQuantError(
             folder, f"it has no adapters for languages, but 'target_lang' is '{language}'", "leave 'target_lang' out"
         )
-    vocabulary = read_json(folder / "vocab.json")
+    places = processor_folders(folder)
+    named = next((file for place in places if (file := place / "vocab.json").is_file()), folder / "vocab.json")
+    vocabulary = read_json(named)
     languages = [name for name, classes in vocabulary.items() if isinstance(classes, dict)]
     if not languages:
         fault = f"a vocabulary of one language, but 'target_lang' is '{language}'"
-        raise StableQuantError(folder / "vocab.json", fault, "leave 'target_lang' out")
+        raise StableQuantError(named, fault, "leave 'target_lang' out")
     if language not in languages:
-        raise StableQuantError(folder / "vocab.json", f"no language '{language}'", _suggestion(language, languages))
-    files = [file for name in adapter_files(language) if (file := folder / name).is_file()]
+        raise StableQuantError(named, f"no language '{language}'", _suggestion(language, languages))
+    files = [file for place in places for name in adapter_files(language) if (file := place / name).is_file()]
     if not files and languages == [language]:
         return None
     if not files:

@@ -140,6 +140,15 @@ def test_a_fine_tune_whose_only_language_is_in_its_own_weights(source, tmp_path)
     assert torch.equal(kept["lm_head.weight"], stored["lm_head.weight"])
 
 
+def test_a_trainers_folder_takes_vocabulary_and_adapter_from_one_folder_up(source, tmp_path):
+    inner = source / "checkpoint-500"
+    inner.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.move(source / name, inner / name)
+    import_checkpoint(str(inner), tmp_path / "imported", "azj-script_latin")
+    assert read_json(tmp_path / "imported/config.json")["vocab_size"] == len(LANGUAGES["azj-script_latin"])
+
+
 def test_only_the_languages_own_adapter_belongs_to_a_local_checkpoint(published):
     """Else the memory of its jobs would be estimated from the adapters of a thousand languages."""
     names = {Path(file).name for file in checkpoint_files(str(published), "eng")}

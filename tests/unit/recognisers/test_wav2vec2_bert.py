@@ -13,10 +13,11 @@ from stablequant.corpora.audio import read_audio
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import collecting
+from stablequant.quantization.compensation import columns_of
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
-from stablequant.recognisers.operations import CausalConv1d, operation_of
+from stablequant.recognisers.operations import CausalConv1d, is_padded, operation_of
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.wav2vec2_bert.filter_bank import mel_filters
 from stablequant.recognisers.wav2vec2_bert.forward import Wav2Vec2BertRecogniser
@@ -170,6 +171,10 @@ def test_the_depthwise_convolution_pads_the_past_only():
     expected = plain(torch.nn.functional.pad(values, (6, 0)))
     assert torch.equal(causal(values), expected)
     assert causal.weight is plain.weight
+    columns = columns_of(causal, values[0])  # what the rounding of weights measures
+    product = torch.einsum("gck,gckf->gf", causal.weight, columns)
+    assert torch.allclose(product, expected[0], atol=1e-5)
+    assert is_padded(causal) and not is_padded(plain)
 
 
 @pytest.mark.parametrize(
