@@ -84,7 +84,8 @@ def _instead(folder: Path) -> str:
     """What to do about a ``folder`` without a ``config.json``."""
     if (folder / "adapter_config.json").is_file():
         return "it holds an adapter of PEFT: merge it into its model (merge_and_unload), and save that"
-    inside = sorted(file.parent.name for file in folder.glob("*/config.json") if TRAINERS.fullmatch(file.parent.name))
+    inside = [file.parent for file in folder.glob("*/config.json") if TRAINERS.fullmatch(file.parent.name)]
     if inside:
-        return f"name one of the Trainer's folders in it, such as {folder / inside[-1]}"
+        newest = max(inside, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]))
+        return f"name one of the Trainer's folders in it, such as {newest}"
     return "name the folder of a checkpoint, or correct the path"

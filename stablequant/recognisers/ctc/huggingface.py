@@ -19,6 +19,7 @@ from stablequant.storage.files import read_json
 Extractor = TypeVar("Extractor", bound=FrontEnd)
 NAMED = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"  # every token counts as a word, and delimiters of words are not written
+BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>"}  # names of the blank where the pad token is another one
 MARKER = re.compile(r"<.*>|\[.*\]")  # form of tokens that are no letters
 MOST = {"num_hidden_layers": 1000, "vocab_size": 10**6}  # beyond, building the model would never end
 
@@ -135,7 +136,9 @@ def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = N
     if any(not MARKER.fullmatch(token) for token in beyond):
         fault = f"class {classes[beyond[0]]} is '{beyond[0]}', but the model has only {count} classes (vocab_size)"
         raise StableQuantError(path, fault, "take the vocabulary that belongs to the model")
-    blank = classes.get(names["pad_token"], config.pad_token_id)
+    blank = next((classes[token] for token in classes if token.lower() in BLANKS), None)
+    if blank is None:
+        blank = classes.get(names["pad_token"], config.pad_token_id)
     if type(blank) is not int or not 0 <= blank < count:
         raise StableQuantError(
             path, f"the blank (pad token) is no class below {count}", "correct the tokenizer's files"
@@ -146,7 +149,7 @@ def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = N
     special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
     named = _content(tokenizer.get("word_delimiter_token", "|"))
     if (tokenizer.get("tokenizer_class") or config.to_dict().get("tokenizer_class")) == PHONEMES:
-        return Vocabulary(tokens, blank, None, frozenset(special | ({named} & set(tokens))))
+        return Vocabulary(tokens, blank, None, frozenset(special | {token for token in tokens if token == named}))
     delimiter = next((token for token in (named, "|", " ") if token in classes and token not in special), None)
     if tokenizer.get("do_lower_case"):
         tokens = _lower_case(path, tokens, special)

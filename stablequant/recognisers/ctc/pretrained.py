@@ -67,9 +67,10 @@ def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     silence()
     try:
         with torch.device("meta"):
-            empty = AutoModelForCTC.from_config(config)
+            build: Any = AutoModelForCTC.from_config  # it has no types
+            empty = build(config)
         renamed = bare_names(folder, _stored_names(folder), set(empty.state_dict()), empty.base_model_prefix)
-        model, loading = AutoModelForCTC.from_pretrained(
+        loaded, loading = AutoModelForCTC.from_pretrained(
             folder,
             config=config,
             dtype=torch.float32,
@@ -87,6 +88,7 @@ def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
     if renamed:
         logging.info("%s: %d weights were named by a wrapper, such as %s", folder, len(renamed), next(iter(renamed)))
     _check(folder, loading)
+    model: PreTrainedModel = loaded
     for name, values in model.state_dict().items():
         if name in loading["missing_keys"]:  # transformers draws them at random
             values.fill_(1 if ".parametrizations." in name else 0)  # a weight norm divides by a norm
@@ -113,6 +115,11 @@ def _check(folder: Path, loading: Mapping[str, Iterable[Any]]) -> None:
         raise StableQuantError(folder, f"the weights do not fit config.json ({sorted(mismatched)[0]})", "restore them")
 
 
+def bare_name(name: str) -> str:
+    """The ``name`` of a tensor without the parts that wrappers added."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
 def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: str) -> dict[str, str]:
     """New names of those ``stored`` tensors that fit the ``expected`` names only without `WRAPPERS`.
 
@@ -129,7 +136,7 @@ def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: st
     renamed: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name in stored:
-        bare = ".".join(part for part in name.split(".") if part not in WRAPPERS)
+        bare = bare_name(name)
         found = place(name)
         if found is None and (found := place(bare)) is not None:
             renamed[name] = found

@@ -11,6 +11,7 @@ from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Co
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.pretrained import bare_name
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.unpickling import Inert, Saved, plain, read_state
 
@@ -142,16 +143,20 @@ def _weights(path: Path, model: Mapping[str, object], kind: str) -> dict[str, to
     for name, tensor in model.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise StableQuantError(path, f"its parameter '{name}' is no tensor", "restore the file")
-        inner = name.removeprefix("w2v_encoder.w2v_model.")
+        bare = bare_name(name)
+        inner = bare.removeprefix("w2v_encoder.w2v_model.")
         if PRETRAINING.fullmatch(inner):
             continue
-        if name.startswith("w2v_encoder.proj."):
-            weights[name.replace("w2v_encoder.proj", "lm_head")] = tensor.float()
-            continue
         renamed = [re.sub(pattern, new, inner) for pattern, new in NAMES if re.fullmatch(pattern, inner)]
-        if not renamed or inner == name:
+        if bare.startswith("w2v_encoder.proj."):
+            found = bare.replace("w2v_encoder.proj", "lm_head")
+        elif renamed and inner != bare:
+            found = f"{kind}.{renamed[0]}"
+        else:
             raise StableQuantError(path, f"its parameter '{name}' has no place in a {kind} CTC model", "take another")
-        weights[f"{kind}.{renamed[0]}"] = tensor.float()
+        if found in weights:
+            raise StableQuantError(path, f"it holds {bare} twice, also as {name}", "save it once more, without wrapper")
+        weights[found] = tensor.float()
     for needed in ("lm_head.weight", "lm_head.bias", f"{kind}.feature_projection.projection.weight"):
         if needed not in weights:
             raise StableQuantError(path, f"it has no {needed}", "take a CTC fine-tuned wav2vec 2.0 or HuBERT")

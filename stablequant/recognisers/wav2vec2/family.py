@@ -1,4 +1,4 @@
-"""The family of wav2vec 2.0: CTC recognisers with wav2vec 2.0, HuBERT, WavLM, data2vec or the conformer."""
+"""The family of wav2vec 2.0: CTC recognisers with wav2vec 2.0, HuBERT, WavLM, data2vec, the conformer or UniSpeech."""
 
 from __future__ import annotations
 

@@ -271,7 +271,9 @@ def test_what_was_imported_can_be_imported_again(tmp_path):
         assert file.read_bytes() == (tmp_path / "twice" / file.name).read_bytes(), file.name
 
 
-@pytest.mark.parametrize("architecture", ["wav2vec2", "hubert", "wavlm", "data2vec", "conformer-relative"])
+@pytest.mark.parametrize(
+    "architecture", ["wav2vec2", "hubert", "wavlm", "data2vec", "conformer-relative", "unispeech", "unispeech-sat"]
+)
 def test_a_parameter_that_only_training_reads_may_be_missing(tmp_path, architecture):
     """As in facebook/wav2vec2-base-960h and -large-960h, whose config masks time though no mask is stored."""
     source = tmp_path / "source"
