@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bert_files import write_tiny_bert
 from conftest import Loaded, calibrate, split_in, torch_network, write_tiny_checkpoint
 from mms_files import LANGUAGES, by_transformers, write_tiny_mms
 from safetensors.torch import load_file, save_file
@@ -90,8 +91,9 @@ def test_a_language_that_is_lacking_or_missing_is_told(published, tmp_path, lang
 
 def test_a_language_for_a_checkpoint_without_adapters_is_refused(tmp_path):
     write_tiny_checkpoint(tmp_path / "source")
+    write_tiny_bert(tmp_path / "bert")
     (tmp_path / "file.pt").write_bytes(b"")
-    for source in (tmp_path / "source", tmp_path / "file.pt"):
+    for source in (tmp_path / "source", tmp_path / "bert", tmp_path / "file.pt"):
         with pytest.raises(StableQuantError, match=r"no adapters for languages, but 'target_lang' is 'eng'; leave"):
             import_checkpoint(str(source), tmp_path / "imported", "eng")
 
