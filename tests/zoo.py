@@ -114,6 +114,11 @@ class Published:
         ):
             if content is not None:
                 (folder / file).write_text(json.dumps(content), encoding="utf-8")
+        if WITH_LM.items() & (dict(self.tokenizer or {}) | dict(self.preprocessor or {})).items():
+            labels = ["" if token == "[PAD]" else token.replace("|", " ") for token in self.tokens]
+            (folder / "alphabet.json").write_text(json.dumps({"labels": labels, "is_bpe": False}), encoding="utf-8")
+            (folder / "language_model").mkdir()
+            (folder / "language_model/attrs.json").write_text('{"alpha": 0.5, "beta": 1.5}', encoding="utf-8")
         return folder
 
     def silent(self, settings: Mapping[str, Any]) -> list[int]:
@@ -658,6 +663,10 @@ FAIRSEQ = {  # file -> architecture of `fairseq_files`, and what its settings sa
     "wav2vec_small_960h.pt": ("wav2vec2", {"feat_extract_norm": "group", "do_stable_layer_norm": False}),
     "wav2vec_big_960h.pt": ("wav2vec2", {"feat_extract_norm": "group", "do_stable_layer_norm": False}),
     "wav2vec_vox_960h_pl.pt": (
+        "wav2vec2",
+        {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
+    ),
+    "wav2vec2_vox_960h_new.pt": (
         "wav2vec2",
         {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True},
     ),

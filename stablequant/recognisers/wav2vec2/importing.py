@@ -9,12 +9,17 @@ from stablequant.recognisers.family import Imported
 from stablequant.recognisers.wav2vec2.fairseq import read_fairseq
 from stablequant.recognisers.wav2vec2.layers import config_of, quantized_modules
 
+HUGGING_FACE = ("model", "pytorch_model")  # how files of weights begin in this layout
+
 
 def read(source: Path, language: str | None = None) -> Imported:
     """Read the checkpoint in ``source``, a file of fairseq or a folder, with its adapter for ``language``.
 
     Raises `StableQuantError` if it is damaged or not supported, or has no such language.
     """
+    if source.is_file() and source.name.startswith(HUGGING_FACE) and (source.parent / "config.json").is_file():
+        fault = "the weights of a Hugging Face checkpoint, which needs the files beside them too"
+        raise StableQuantError(source, fault, f"name its folder, {source.parent}")
     if source.is_file() and language is not None:
         fault = f"it has no adapters for languages, but 'target_lang' is '{language}'"
         raise StableQuantError(source, fault, "leave 'target_lang' out")

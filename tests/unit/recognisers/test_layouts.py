@@ -71,18 +71,30 @@ def test_wrapped_names_of_weights(source, tmp_path, layout, pickled):
         assert (tmp_path / "imported" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_wrapped_names_in_shards(source, tmp_path):
+@pytest.mark.parametrize("pickled", [False, True])
+def test_wrapped_names_in_shards(source, tmp_path, pickled):
     import_checkpoint(str(source), tmp_path / "plain")
     weights = rename(source, LAYOUTS["both"])
     (source / "model.safetensors").unlink()
-    where = {name: f"model-{i % 2 + 1:05}-of-00002.safetensors" for i, name in enumerate(weights)}
+    stem, suffix = ("pytorch_model", "bin") if pickled else ("model", "safetensors")
+    where = {name: f"{stem}-{i % 2 + 1:05}-of-00002.{suffix}" for i, name in enumerate(weights)}
     for file in set(where.values()):
-        save_file({n: w for n, w in weights.items() if where[n] == file}, source / file, {"format": "pt"})
+        shard = {name: values for name, values in weights.items() if where[name] == file}
+        torch.save(shard, source / file) if pickled else save_file(shard, source / file, {"format": "pt"})
     index = {"metadata": {"total_size": 1}, "weight_map": where}
-    (source / "model.safetensors.index.json").write_text(json.dumps(index))
+    (source / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
     import_checkpoint(str(source), tmp_path / "imported")
     files = (tmp_path / "plain/model.safetensors", tmp_path / "imported/model.safetensors")
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_a_file_of_a_folder_is_refused_with_its_folder(source, tmp_path, name):
+    rename(source, str, pickled=name.endswith(".bin"))
+    with pytest.raises(
+        StableQuantError, match=rf"{name}: the weights of a Hugging Face checkpoint.*; name its folder, {source}$"
+    ):
+        import_checkpoint(str(source / name), tmp_path / "imported")
 
 
 @pytest.mark.parametrize("spelling", ["module.lm_head.weight", "_orig_mod.model.lm_head.weight"])
