@@ -53,12 +53,8 @@ class FilterBank(FrontEnd):
 
     def heard(self, samples: int) -> int:
         """How many of the `stacks` the mask leaves in: those whose second frame is audio."""
-        frames = frames_of(samples)
-        return (
-            min(self.stacks(samples), (frames + self.stride - 2) // self.stride)
-            if self.masked
-            else self.stacks(samples)
-        )
+        stacks = self.stacks(samples)
+        return min(stacks, (frames_of(samples) + self.stride - 2) // self.stride) if self.masked else stacks
 
     def prepare(self, samples: np.ndarray) -> np.ndarray:
         """The features of ``samples``, float32 ``(samples,)``: float32 ``(stacks, width)``."""
