@@ -9,8 +9,8 @@ import torch
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(PROJECT))
 
+from stablequant.recognisers.ctc.huggingface import read_huggingface, waveform_front_end
 from stablequant.recognisers.registry import family_of
-from stablequant.recognisers.wav2vec2.huggingface import read_huggingface
 
 DEAD = 8  # channels added
 SPIKE = 256.0  # a power of two, by which multiplying and dividing is exact
@@ -63,7 +63,9 @@ def checkpoint_of(name: str) -> Path:
         return source
     folder = PROJECT / "results/peers" / name
     if not (folder / "model.safetensors").is_file():
-        VARIANTS[name](read_huggingface(source)[0]).save_pretrained(folder)  # its weight norm not folded
+        VARIANTS[name](read_huggingface(source, waveform_front_end)[0]).save_pretrained(
+            folder
+        )  # its weight norm not folded
         for file in family_of(source).files(source):
             if file != "config.json" and (source / file).is_file():
                 (folder / file).write_bytes((source / file).read_bytes())

@@ -19,6 +19,7 @@ rule download_checkpoint:
         "../envs/search.yaml"
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
+        language=language,
         code=code_digest("download_checkpoint"),
     script:
         "../scripts/download_checkpoint.py"
@@ -42,6 +43,7 @@ checkpoint import_checkpoint:
         runtime=runtime(),
     params:
         source=checkpoint_source,
+        language=language,
         files=lambda wildcards: fingerprint(checkpoint_files(wildcards)),
         code=code_digest("import_checkpoint"),
     script:

@@ -148,11 +148,16 @@ def code_digest(script):
     return of_job
 
 
+def language(wildcards):
+    """The language whose adapter is taken, of a checkpoint with several."""
+    return config["models"][wildcards.model].get("target_lang")
+
+
 def checkpoint_files(wildcards):
     """Files of a local checkpoint, so that a change of any reruns what follows, or what the hub gave."""
     if is_on_hub(wildcards.model):
         return [f"results/{wildcards.model}/download.json"]
-    return sources.checkpoint_files(config["models"][wildcards.model]["checkpoint"])
+    return sources.checkpoint_files(config["models"][wildcards.model]["checkpoint"], language(wildcards))
 
 
 @not_yet
@@ -283,7 +288,8 @@ def gpus(_wildcards):
 def model_bytes(model):
     """Size of a model's checkpoint; of one on the hub a guess until it is downloaded."""
     if not is_on_hub(model):
-        return file_bytes(sources.checkpoint_files(config["models"][model]["checkpoint"]))
+        settings = config["models"][model]
+        return file_bytes(sources.checkpoint_files(settings["checkpoint"], settings.get("target_lang")))
     try:
         return download_of(model)["bytes"]
     except OSError:

@@ -8,7 +8,7 @@ from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     source = snakemake.params.source
-    layers = import_checkpoint(source, Path(snakemake.output.checkpoint))
+    layers = import_checkpoint(source, Path(snakemake.output.checkpoint), snakemake.params.language)
     write_table(Path(snakemake.output.layers), layers)
     count, size = layers["layer"].nunique(), layers["parameters"].sum() / 1e6
     log.info("%s: %d layers, %.2f million quantizable parameters", source, count, size)

@@ -78,6 +78,11 @@ TINY_CONFIG = {
 ARCHITECTURES = {
     "hubert": (HubertForCTC, HubertConfig, {}),
     "wav2vec2": (Wav2Vec2ForCTC, Wav2Vec2Config, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "mms": (
+        Wav2Vec2ForCTC,
+        Wav2Vec2Config,
+        {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "adapter_attn_dim": 8},
+    ),
     "wavlm": (WavLMForCTC, WavLMConfig, {}),
     "data2vec": (
         Data2VecAudioForCTC,

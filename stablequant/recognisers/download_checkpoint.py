@@ -8,17 +8,18 @@ from huggingface_hub import snapshot_download
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
-from stablequant.recognisers.sources import read_config
+from stablequant.recognisers.sources import adapter_files, read_config
 
 TEXTS = ["*.json"]
 SAFE_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 
 
-def download(identifier: str) -> Path:
+def download(identifier: str, language: str | None = None) -> Path:
     """Download ``owner/name`` or ``owner/name@revision``, unless it is in the local cache; return its folder.
 
-    Pickled weights are downloaded only if there are no weights in safetensors format.
+    Pickled weights are downloaded only if there are no weights in safetensors format. Of adapters for languages, only
+    that of ``language`` is downloaded.
 
     Raises
     ------
@@ -27,10 +28,9 @@ def download(identifier: str) -> Path:
     """
     name, _, revision = identifier.partition("@")
     try:
-        for weights in (SAFE_WEIGHTS, PICKLED_WEIGHTS):
-            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + weights))
-            if any(file for pattern in weights for file in folder.glob(pattern)):
-                break
+        folder = _download(name, revision, SAFE_WEIGHTS, PICKLED_WEIGHTS)
+        if language is not None:
+            _download(name, folder.name, *([file] for file in adapter_files(language)))
     except Exception as error:  # the hub's library passes on the errors of its network library
         if fault_of_the_machine(error):
             raise
@@ -44,13 +44,22 @@ def download(identifier: str) -> Path:
     return folder
 
 
-def download_checkpoint(identifier: str) -> Mapping[str, object]:
+def _download(name: str, revision: str, *choices: list[str]) -> Path:
+    """Download a repository's settings, and the files of the first of ``choices`` that it has; return their folder."""
+    for patterns in choices:
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=TEXTS + patterns))
+        if any(file for pattern in patterns for file in folder.glob(pattern)):
+            break
+    return folder
+
+
+def download_checkpoint(identifier: str, language: str | None = None) -> Mapping[str, object]:
     """Download a checkpoint into the hub's cache; return what the workflow needs to know before the import.
 
     ``source`` is its name with the exact revision, so that another run imports the same checkpoint. ``bytes`` is the
-    size of its files, and ``config`` the content of its ``config.json``.
+    size of its files, and ``config`` the content of its ``config.json``. See `download` for ``language``.
     """
-    folder = download(identifier)
+    folder = download(identifier, language)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return {
         "source": f"{identifier.partition('@')[0]}@{folder.name}",

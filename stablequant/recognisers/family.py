@@ -7,7 +7,7 @@ nothing else imports them:
 module          content                                                                used by
 ==============  =====================================================================  ===================
 family.py       ``FAMILY``, a `Family`: which checkpoints it takes, and its engines     Snakefile, engines
-importing.py    ``read(source)``: `Imported`, a checkpoint in one layout                import_checkpoint
+importing.py    ``read(source, language)``: `Imported`, a checkpoint in one layout      import_checkpoint
 loading.py      ``load(folder, device, threads)``: a `Recogniser` of torch modules      the search
 export_onnx.py  ``export(folder, threads)``: its ONNX graphs                            export_onnx
 ==============  =====================================================================  ===================
@@ -276,8 +276,12 @@ class Family(Protocol):
 class Importing(Protocol):
     """The module ``importing`` of a family."""
 
-    def read(self, source: Path) -> Imported:
-        """Read a checkpoint's folder or file; raise `StableQuantError` if it is damaged or not supported."""
+    def read(self, source: Path, language: str | None = None) -> Imported:
+        """Read a checkpoint's folder or file.
+
+        ``language`` is the language whose adapter and vocabulary to take, of a checkpoint with several. Raises
+        `StableQuantError` if the checkpoint is damaged or not supported, or has no such language.
+        """
 
 
 class Loading(Protocol):

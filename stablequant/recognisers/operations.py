@@ -1,10 +1,29 @@
 """The torch modules that are quantized: Linear and Conv1d."""
 
+import torch
 from torch import nn
 
 from stablequant.recognisers.family import QuantizedModule
 
 Operation = nn.Linear | nn.Conv1d
+
+
+class CausalConv1d(nn.Conv1d):
+    """A convolution that pads its input with zeros before the first frame only: no output hears what comes later."""
+
+    @classmethod
+    def of(cls, convolution: nn.Conv1d) -> "CausalConv1d":
+        """The same as ``convolution``, which pads nothing, with the same parameters."""
+        kernel, stride = convolution.kernel_size[0], convolution.stride[0]
+        biased = convolution.bias is not None
+        channels = convolution.in_channels, convolution.out_channels
+        found = cls(*channels, kernel, stride, groups=convolution.groups, bias=biased, device="meta")
+        found.weight, found.bias = convolution.weight, convolution.bias
+        return found
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` ``(..., channels, frames)`` convolved, with as many frames if the stride is 1."""
+        return super().forward(nn.functional.pad(values, padding_of(self)))
 
 
 def operation_of(model: nn.Module, module: QuantizedModule) -> Operation:
@@ -30,6 +49,8 @@ def groups_of(operation: Operation) -> int:
 
 def padding_of(operation: nn.Conv1d) -> tuple[int, int]:
     """Number of zeros before and after the input of a convolution."""
+    if isinstance(operation, CausalConv1d):
+        return operation.kernel_size[0] - 1, 0
     if operation.padding == "same":
         total = operation.dilation[0] * (operation.kernel_size[0] - 1)
         return total // 2, total - total // 2

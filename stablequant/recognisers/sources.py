@@ -19,6 +19,11 @@ PROCESSOR_FILES = (
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
+def adapter_files(language: str) -> tuple[str, str]:
+    """Names that the file with the weights of ``language`` can have in a checkpoint with adapters for languages."""
+    return f"adapter.{language}.safetensors", f"adapter.{language}.bin"
+
+
 def is_hub_identifier(source: str) -> bool:
     """Whether ``source`` has the form ``owner/name`` or ``owner/name@revision`` of the hub and is not a local path."""
     return not Path(source).exists() and HUB.fullmatch(source) is not None
@@ -32,14 +37,19 @@ def check_source(source: str, place: str) -> None:
         )
 
 
-def checkpoint_files(source: str) -> list[str]:
-    """Local files of a checkpoint, including dictionaries beside a single file; none for a checkpoint on the hub."""
+def checkpoint_files(source: str, language: str | None = None) -> list[str]:
+    """Local files of a checkpoint, including dictionaries beside a single file; none for a checkpoint on the hub.
+
+    Of adapters for languages, only that of ``language`` counts.
+    """
     path = Path(source)
     if is_hub_identifier(source):
         return []
     if path.is_file():
         return [source, *sorted(str(file) for file in path.parent.glob("dict.*.txt"))]
-    found = [file for file in path.iterdir() if file.is_file()]
+    others = {*path.glob("adapter.*.safetensors"), *path.glob("adapter.*.bin")}
+    others -= {path / name for name in adapter_files(language)} if language else set()
+    found = [file for file in path.iterdir() if file.is_file() and file not in others]
     for above in processor_folders(path)[1:]:
         found += [file for name in PROCESSOR_FILES if (file := above / name).is_file()]
     return sorted(map(str, found))

@@ -9,13 +9,13 @@ import numpy as np
 
 from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
-from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.ctc.words import cut, kept_frames, words_of
 from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.sizes import Footprint
 
 GRAPH = "model"  # the only graph of a CTC recogniser
-INPUT, OUTPUT = "input_values", "logits"
+OUTPUT = "logits"
 OVERLAP_SECONDS = 2.0  # overlap of neighbouring chunks; each chunk's words count up to the middle of the overlap
 SIGNATURE = Signature(
     inputs={INPUT: Tensor(("batch", "samples"))},
@@ -48,7 +48,7 @@ class CtcDecoder:
 
     def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
         """Hypotheses for recordings of one length, each float32 ``(samples,)``; raise `NotFiniteError`."""
-        logits = self._logits(np.stack([self._front_end.prepare(samples) for samples in audio]))
+        logits = self._logits(audio)
         return [self._front_end.vocabulary.decode(row.argmax(axis=-1)) for row in logits]
 
     def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
@@ -78,13 +78,12 @@ class CtcDecoder:
         for _, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
             listed = list(group)
             for first in range(0, len(listed), rows):
-                audio = [self._front_end.prepare(padded[chunk]) for chunk in listed[first : first + rows]]
-                parts += list(self._logits(np.stack(audio)))
+                parts += list(self._logits([padded[chunk] for chunk in listed[first : first + rows]]))
         return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
 
-    def _logits(self, audio: np.ndarray) -> np.ndarray:
-        """Logits ``(recordings, frames, classes)`` of prepared audio ``(recordings, samples)``."""
-        found = self._network({INPUT: np.ascontiguousarray(audio, dtype=np.float32)})[OUTPUT]
+    def _logits(self, audio: Sequence[np.ndarray]) -> np.ndarray:
+        """Logits ``(recordings, frames, classes)`` of recordings of one length, each ``(samples,)``."""
+        found = self._network(self._front_end.inputs(audio))[OUTPUT]
         for row, logits in enumerate(found):
             if not np.isfinite(logits).all():
                 raise NotFiniteError(row)

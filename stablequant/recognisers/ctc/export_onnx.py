@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,8 @@ import onnx_ir as ir
 import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
-from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT
+from stablequant.recognisers.ctc.decoding import OUTPUT
+from stablequant.recognisers.ctc.front_end import INPUT
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
@@ -22,46 +23,72 @@ class _Logits(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, input_values: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.model(input_values).logits
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(*inputs).logits
         return logits
 
 
 @contextmanager
-def _unmasked() -> Iterator[None]:
-    """Inside the block, transformers creates no attention mask.
+def _simple_masks() -> Iterator[None]:
+    """Inside the block, attention gets `_mask_of_keys` in place of transformers' masks.
 
-    Normally it creates none if there is no padding, but it always does during an export. This mask would be all zeros,
-    and the graph would add it to every score of every head.
+    Those are written out for each pair of frames during an export, and made even of no padding.
     """
     masks: Any = ALL_MASK_ATTENTION_FUNCTIONS
-    masks["eager"] = lambda **_: None
+    masks["eager"] = _mask_of_keys
     try:
         yield
     finally:
         del masks["eager"]
 
 
-def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], shortest: int) -> ir.Model:
-    """The graph of ``model``, which was loaded with eager attention. The shortest audio has ``shortest`` samples.
+def _mask_of_keys(
+    attention_mask: torch.Tensor | None = None, dtype: torch.dtype = torch.float32, **_: object
+) -> torch.Tensor | None:
+    """What is added to the scores, ``(batch, 1, 1, keys)``; None if nothing is padded.
 
-    The input is ``input_values``, float32 ``(batch, samples)``. The output is ``logits``, float32
-    ``(batch, frames, classes)``. ``batch`` and ``samples`` are dynamic. The node that computes the product of a module
-    has the module's name. All other metadata of the exporter is removed.
+    ``attention_mask``, ``(batch, keys)``, is true for audio and false for padding.
+    """
+    if attention_mask is None:
+        return None
+    zero = torch.zeros((), dtype=dtype)
+    return torch.where(attention_mask.bool()[:, None, None], zero, torch.finfo(dtype).min)
+
+
+def export_logits(model: torch.nn.Module, modules: Sequence[QuantizedModule], shortest: int) -> ir.Model:
+    """The graph of ``model``, which reads audio. The shortest audio has ``shortest`` samples.
+
+    The input is ``input_values``, float32 ``(batch, samples)``, see `export_graph`.
+    """
+    inputs = {INPUT: torch.randn(2, 16_000)}
+    return export_graph(model, modules, inputs, torch.export.Dim("samples", min=shortest))
+
+
+def export_graph(
+    model: torch.nn.Module,
+    modules: Sequence[QuantizedModule],
+    inputs: Mapping[str, torch.Tensor],
+    time: torch.export.Dim,
+) -> ir.Model:
+    """The graph of ``model``, which was loaded with eager attention and takes ``inputs`` in this order.
+
+    ``inputs`` are examples, ``(batch, time, ...)`` each. Their first two axes are dynamic. The output is ``logits``,
+    float32 ``(batch, frames, classes)``. The node that computes the product of a module has the module's name. All
+    other metadata of the exporter is removed.
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples", min=shortest)}
-    with warnings.catch_warnings(), _unmasked():
+    sizes = {0: torch.export.Dim("batch"), 1: time}
+    with warnings.catch_warnings(), _simple_masks():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Logits(model),
-            (torch.randn(2, 16_000),),
+            tuple(inputs.values()),
             dynamo=True,
             verbose=False,
-            input_names=[INPUT],
+            input_names=list(inputs),
             output_names=[OUTPUT],
-            dynamic_shapes=(sizes,),
+            dynamic_shapes=((sizes,) * len(inputs),),
         )
     if program is None:
         raise RuntimeError("torch exported nothing")

@@ -1,7 +1,7 @@
 """The front end of a CTC network: sample rate, normalisation and vocabulary."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,8 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from stablequant.storage.files import read_json, write_json
 
-Entry = TypeVar("Entry", int, bool)
+Entry = TypeVar("Entry", int, bool, float)
+INPUT = "input_values"  # the input of a network that reads audio
 HIGHEST_RATE = 768_000  # Hz; no recording has a higher rate
 
 
@@ -47,6 +48,10 @@ class FrontEnd:
         """``samples``, float32 ``(samples,)``, as the network takes them: same shape, normalised if necessary."""
         return normalise(samples, self.epsilon) if self.do_normalize else samples
 
+    def inputs(self, audio: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """The network's inputs, by name, for recordings of one length, each float32 ``(samples,)``."""
+        return {INPUT: np.stack([self.prepare(samples) for samples in audio]).astype(np.float32, copy=False)}
+
 
 def normalise(samples: np.ndarray, epsilon: float) -> np.ndarray:
     """``samples`` ``(samples,)`` with zero mean and unit variance; ``epsilon`` is added to the variance."""
@@ -61,8 +66,8 @@ def read_front_end(folder: Path) -> FrontEnd:
     Raises `StableQuantError` if a file is missing or damaged.
     """
     preprocessor = folder / "preprocessor_config.json"
-    vocabulary = read_vocabulary(folder, _entry(folder / "config.json", "pad_token_id", int))
-    rate, normalize = read_sample_rate(folder), _entry(preprocessor, "do_normalize", bool)
+    vocabulary = read_vocabulary(folder, read_entry(folder / "config.json", "pad_token_id", int))
+    rate, normalize = read_sample_rate(folder), read_entry(preprocessor, "do_normalize", bool)
     epsilon = read_json(preprocessor).get("variance_epsilon", FrontEnd.epsilon)
     if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
         raise StableQuantError(preprocessor, f"a 'variance_epsilon' of {epsilon!r}", "correct it")
@@ -75,7 +80,7 @@ def read_sample_rate(folder: Path) -> int:
     Raises `StableQuantError` if its file is missing or damaged.
     """
     preprocessor = folder / "preprocessor_config.json"
-    rate = _entry(preprocessor, "sampling_rate", int)
+    rate = read_entry(preprocessor, "sampling_rate", int)
     if not 0 < rate <= HIGHEST_RATE:
         raise StableQuantError(preprocessor, f"a 'sampling_rate' of {rate} Hz", "correct it")
     return rate
@@ -99,7 +104,7 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
     )
 
 
-def _entry(file: Path, key: str, kind: type[Entry]) -> Entry:
+def read_entry(file: Path, key: str, kind: type[Entry]) -> Entry:
     """The entry ``key`` in a JSON file; raise `StableQuantError` if it is missing or not of type ``kind``."""
     content = read_json(file)
     value = content.get(key) if isinstance(content, dict) else None

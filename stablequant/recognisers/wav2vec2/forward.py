@@ -1,28 +1,24 @@
 """A recogniser of the wav2vec 2.0 family as a chain of layers. A pass can start and stop at any layer."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.masking_utils import create_bidirectional_mask
 
-from stablequant.corpora.utterance import Batch, Utterance, load_audio
+from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.family import Guide, Recognised, State
+from stablequant.recognisers.ctc.recogniser import CtcRecogniser
 from stablequant.recognisers.wav2vec2.frames import Frames
 from stablequant.recognisers.wav2vec2.layers import config_of, layer_names_of, quantized_modules
 from stablequant.recognisers.wav2vec2.memory import footprint, tolerates_padding
 
-HIDDEN = "hidden"  # the one tensor of a state
 Layer = Callable[[torch.Tensor, Frames], torch.Tensor]
 
 
-class Wav2Vec2Recogniser:
+class Wav2Vec2Recogniser(CtcRecogniser[FrontEnd, Frames]):
     """The layers of a CTC model. All layers together compute ``model(audio).logits``.
 
     Attributes and methods are those of `stablequant.recognisers.family.Recogniser`. A state is one tensor. It is the
@@ -31,25 +27,23 @@ class Wav2Vec2Recogniser:
     """
 
     def __init__(self, model: PreTrainedModel, writing: FrontEnd, precision: str = "float32") -> None:
-        self.model, self.writing = model, writing
         self._config = config_of(model)
-        self.modules = quantized_modules(self._config)
-        self.layers = layer_names_of(self._config)
-        self.resumable = len(self.layers) - 1
-        self.samples: Counter[str] = Counter()
-        self._precision: torch.dtype = getattr(torch, precision)
-        self._device = next(model.parameters()).device
         base: Any = model.base_model  # its parts have no types
         self._encoder = base.encoder
+        pre_norm = getattr(model.config, "do_stable_layer_norm", False)
+        self._norm_after = pre_norm or model.config.model_type == "wav2vec2-conformer"
+        super().__init__(model, writing, quantized_modules(self._config), precision)
+
+    def _layers(self) -> Mapping[str, Layer]:
+        names = layer_names_of(self._config)
+        base: Any = self.model.base_model
         runs: list[Layer] = [partial(_convolution, layer) for layer in base.feature_extractor.conv_layers]
         runs.append(self._projection)
-        if "positional" in self.layers:
+        if "positional" in names:
             runs.append(self._positional)
         runs += [partial(self._transformer, layer) for layer in self._encoder.layers]
         runs.append(self._head)
-        self._runs = dict(zip(self.layers, runs, strict=True))
-        pre_norm = getattr(model.config, "do_stable_layer_norm", False)
-        self._norm_after = pre_norm or model.config.model_type == "wav2vec2-conformer"
+        return dict(zip(names, runs, strict=True))
 
     def reduced(self, precision: str) -> "Wav2Vec2Recogniser":
         """The same model, computing in ``precision``: float32, bfloat16 or float16."""
@@ -62,43 +56,6 @@ class Wav2Vec2Recogniser:
     def context(self, samples: Sequence[int]) -> Frames:
         """Lengths and masks of a batch whose utterances have lengths of ``samples``."""
         return Frames(self._config, samples)
-
-    def load(self, batch: Batch) -> State:
-        """The audio of ``batch``, float32 ``(utterances, samples)``. Shorter utterances are padded with zeros."""
-        audio = np.zeros((len(batch), max(u.samples for u in batch)), dtype=np.float32)
-        for row, utterance in zip(audio, batch, strict=True):
-            row[: utterance.samples] = self.writing.prepare(load_audio(utterance, self.writing.sample_rate))
-        return self.enter({HIDDEN: audio})
-
-    def silence(self, samples: int) -> State:
-        """Zeros, float32 ``(1, samples)``."""
-        return self.enter({HIDDEN: np.zeros((1, samples), dtype=np.float32)})
-
-    def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
-        """Audio or stored hidden values as float32 tensors on the recogniser's device."""
-        return {name: torch.as_tensor(values).to(self._device, torch.float32) for name, values in arrays.items()}
-
-    @torch.inference_mode()
-    def run(self, state: State, first: int, last: int, context: Frames) -> State:
-        """Run the layers from ``first`` up to but without ``last``."""
-        hidden = state[HIDDEN]
-        reduced = self._precision != torch.float32
-        with torch.autocast(self._device.type, self._precision, enabled=reduced):
-            for name in self.layers[first:last]:
-                hidden = self._runs[name](hidden, context)
-                self.samples[name] += context.samples
-        return {HIDDEN: hidden}
-
-    def logits(self, state: State, first: int, context: Frames) -> torch.Tensor:
-        """The CTC logits, float32 ``(utterances, frames, classes)``, from the state that enters layer ``first``."""
-        return self.run(state, first, len(self.layers), context)[HIDDEN].float()
-
-    def recognise(
-        self, state: State, first: int, context: Frames, guides: Sequence[Guide] | None = None
-    ) -> list[Recognised]:
-        """The text of the best path and the log posteriors by frame, for each utterance. CTC ignores ``guides``."""
-        rows = context.rows(torch.log_softmax(self.logits(state, first, context), dim=-1))
-        return [Recognised(self.writing.vocabulary.decode(row.argmax(axis=-1)), row) for row in rows]
 
     def _projection(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
         base: Any = self.model.base_model
@@ -134,14 +91,6 @@ class Wav2Vec2Recogniser:
     def _head(self, hidden: torch.Tensor, _context: Frames) -> torch.Tensor:
         head: Any = self.model.lm_head
         found: torch.Tensor = head(self._encoder.layer_norm(hidden) if self._norm_after else hidden)
-        return found
-
-    def _attention_mask(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor | None:
-        mask = context.mask(hidden)
-        if mask is None:
-            return None
-        create: Callable[..., Any] = create_bidirectional_mask  # it can also return a BlockMask, but not for our models
-        found: torch.Tensor | None = create(config=self.model.config, inputs_embeds=hidden, attention_mask=mask)
         return found
 
     def _position_bias(self, hidden: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
+from stablequant.recognisers.ctc.conformer import conformer_parts
 from stablequant.recognisers.family import QuantizedModule
 
 if TYPE_CHECKING:
@@ -28,19 +29,8 @@ TRANSFORMER = {  # module -> the tensor it reads
     "feed_forward.intermediate_dense": "fc1",
     "feed_forward.output_dense": "fc2",
 }
-CONFORMER = {
-    "ffn1.intermediate_dense": "ffn1_fc1",
-    "ffn1.output_dense": "ffn1_fc2",
-    "self_attn.linear_q": "qk",
-    "self_attn.linear_k": "qk",
-    "self_attn.linear_v": "v",
-    "self_attn.linear_out": "out",
-    "conv_module.pointwise_conv1": "pointwise1",
-    "conv_module.depthwise_conv": "depthwise",
-    "conv_module.pointwise_conv2": "pointwise2",
-    "ffn2.intermediate_dense": "ffn2_fc1",
-    "ffn2.output_dense": "ffn2_fc2",
-}
+ADAPTER = {"adapter_layer.linear_1": "adapter1", "adapter_layer.linear_2": "adapter2"}  # of a language, as in MMS
+ADAPTED = ("hubert", "wav2vec2", "unispeech", "unispeech-sat")  # whose pre-norm layers can have adapters
 
 
 class ModelConfig(TypedDict):
@@ -50,6 +40,8 @@ class ModelConfig(TypedDict):
     ----------
     conv_dim, conv_kernel, conv_stride: channels, kernel and stride of each convolution of the feature extractor
     position_embeddings_type: of a conformer: ``relative``, ``rotary`` or None
+    adapter_attn_dim: width of the adapter for a language in each layer
+    do_stable_layer_norm: whether norms stand before the blocks
     """
 
     model_type: str
@@ -64,6 +56,8 @@ class ModelConfig(TypedDict):
     conv_pos_batch_norm: NotRequired[bool]
     num_conv_pos_embeddings: NotRequired[int]
     position_embeddings_type: NotRequired[str | None]
+    adapter_attn_dim: NotRequired[int | None]
+    do_stable_layer_norm: NotRequired[bool]
 
 
 def config_of(model: PreTrainedModel) -> ModelConfig:
@@ -130,9 +124,6 @@ def _parts(config: ModelConfig, kind: str, layer: str) -> Iterator[tuple[str, st
 
 def _transformer(config: ModelConfig) -> Mapping[str, str]:
     if config["model_type"] != "wav2vec2-conformer":
-        return TRANSFORMER
-    positions = config["position_embeddings_type"]
-    if positions == "rotary":  # linear_q and linear_k read rotated hidden values, linear_v does not
-        return CONFORMER
-    one = {part: "qkv" if tensor in ("qk", "v") else tensor for part, tensor in CONFORMER.items()}
-    return {**one, "self_attn.linear_pos": "pos"} if positions == "relative" else one
+        adapted = config["model_type"] in ADAPTED and config.get("do_stable_layer_norm", False)
+        return {**TRANSFORMER, **ADAPTER} if adapted and config.get("adapter_attn_dim") else TRANSFORMER
+    return conformer_parts(config["position_embeddings_type"])

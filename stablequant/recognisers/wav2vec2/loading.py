@@ -1,14 +1,12 @@
 """Load an imported checkpoint as a torch model for inference, with plain weights in every quantized module."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch.nn.utils import parametrize
-from transformers import AutoModelForCTC, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from transformers import PreTrainedModel
 
-from stablequant.recognisers.device import compute_exactly, resolve_device
+from stablequant.recognisers.ctc.loading import load_imported
 from stablequant.recognisers.wav2vec2 import conformer, wavlm
 from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.recognisers.wav2vec2.forward import Wav2Vec2Recogniser
@@ -26,21 +24,17 @@ def load_model(folder: Path, device: str = "cpu", threads: int = 1, attention: s
     ``device`` is auto, cpu or cuda, ``threads`` the number of CPU threads, and ``attention`` the implementation of
     attention in transformers.
     """
-    compute_exactly(threads)
-    silence: Callable[[], None] = disable_progress_bar
-    silence()
     kind = read_json(folder / "config.json")["model_type"]
     if kind == "wavlm":
         attention = "eager"  # transformers has no other implementation for WavLM; it is replaced below
-    model = AutoModelForCTC.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
-    model.eval().requires_grad_(False)
+    model = load_imported(folder, device, threads, attention)
     if kind == "wavlm":
         wavlm.attend_by_modules(model)
     if kind == "wav2vec2-conformer":
         conformer.prepare(model)
-    for module in model.modules():
+    modules: Any = model.modules()
+    for module in modules:
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
             module.weight.requires_grad_(False)
-    loaded: PreTrainedModel = model.to(resolve_device(device))
-    return loaded
+    return model

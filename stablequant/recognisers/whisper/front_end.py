@@ -105,12 +105,17 @@ class FrontEnd:
         return kept
 
 
-def read_front_end(folder: Path) -> FrontEnd:
-    """The front end of the checkpoint, engine or bundle in ``folder``; raise `StableQuantError` if it is damaged."""
+def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
+    """The front end of the checkpoint, engine or bundle in ``folder``, for the language that it names or ``language``.
+
+    Raises `StableQuantError` if a file is missing or damaged, or if the checkpoint does not know the language.
+    """
     sizes = read_sizes(folder)
     generation, preprocessor = _content(folder / GENERATION), _content(folder / PREPROCESSOR)
     tokenizer = _tokenizer(folder / TOKENIZER)
-    language = _language(generation, folder)
+    language = language or _language(generation, folder)
+    if language != "en" and not _multilingual(generation):
+        raise StableQuantError(folder, f"it transcribes English only, not '{language}'", "take a multilingual checkpoint")
     prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
     end = generation.get("eos_token_id")
     rate, hop, fft = (_size(preprocessor, key, folder) for key in ("sampling_rate", "hop_length", "n_fft"))

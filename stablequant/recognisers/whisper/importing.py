@@ -11,25 +11,32 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Imported
 from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
+from stablequant.storage.files import read_json, write_json
 
 TIED = {"proj_out.weight"}  # the embedding's weight; some checkpoints write it once, some twice
 
 
-def read(source: Path) -> Imported:
-    """Read the checkpoint in the folder ``source``; raise `StableQuantError` if it is damaged or has no text head."""
+def read(source: Path, language: str | None = None) -> Imported:
+    """Read the checkpoint in the folder ``source``.
+
+    ``language`` is the language to transcribe, such as ``de``; without it, the one that ``generation_config.json``
+    names, or English. Raises `StableQuantError` if the checkpoint is damaged or does not know the language.
+    """
     sizes = read_sizes(source)
     for name in (GENERATION, PREPROCESSOR):
         if not (source / name).is_file():
             raise StableQuantError(source / name, "the file does not exist", "complete the checkpoint's folder")
     if (source / TOKENIZER).is_file():
-        read_front_end(source)
+        read_front_end(source, language)
     model = _model(source)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder)
-        for name in (GENERATION, PREPROCESSOR, SPELLING):
+        for name in (PREPROCESSOR, SPELLING):
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
+        generation = read_json(source / GENERATION)
+        write_json(folder / GENERATION, generation | ({"language": language} if language else {}))
         _write_tokenizer(source, folder / TOKENIZER)
         read_front_end(folder)  # raises StableQuantError if the tokenizer does not fit
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import torch_network, write_tiny_checkpoint
 from hub import serving
+from mms_files import write_tiny_mms
 from transformers import AutoModelForCTC
 
 from stablequant.recognisers.wav2vec2.loading import load_model
@@ -61,6 +62,18 @@ def test_safetensors_are_preferred_to_pickled_weights(source):
         done = hub.python(DOWNLOAD.format("owner/tiny"))
         assert done.returncode == 0, done.stderr
         assert not [path for path in hub.requested if path.endswith(".bin")]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_of_the_adapters_for_languages_only_one_is_downloaded(tmp_path, suffix):
+    source = tmp_path / "source"
+    write_tiny_mms(source, suffix)
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(IMPORT.replace("sys.argv[1])", "sys.argv[1]), 'azj-script_latin'"), tmp_path / "imported")
+        assert done.returncode == 0, done.stderr
+        adapters = [path for path in hub.requested if "/adapter." in path]
+        assert set(adapters) == {f"/owner/tiny/resolve/{hub.revision}/adapter.azj-script_latin.{suffix}"}
+    assert json.loads((tmp_path / "imported/config.json").read_text())["vocab_size"] == 36
 
 
 @pytest.mark.parametrize("identifier", ["owner/tiny", "owner/tiny@main"])

@@ -43,7 +43,7 @@ def write(folder: Path, **config) -> Path:
 
 
 def test_families_are_the_packages_with_a_family():
-    assert [family.name for family in families()] == ["wav2vec2"]
+    assert [family.name for family in families()] == ["wav2vec2", "wav2vec2_bert"]
     assert families()[0] is family_named("wav2vec2")
     packages = PROJECT / "stablequant/recognisers"
     assert {family.name for family in families()} == {file.parent.name for file in packages.glob("*/family.py")}
@@ -51,7 +51,7 @@ def test_families_are_the_packages_with_a_family():
 
 def test_a_package_beside_the_others_is_found_by_itself(tmp_path):
     with known():
-        assert [family.name for family in families()] == ["tiny_seq2seq", "wav2vec2"]
+        assert [family.name for family in families()] == ["tiny_seq2seq", "wav2vec2", "wav2vec2_bert"]
         assert family_of(write(tmp_path, model_type="tiny-seq2seq")) is family_named("tiny_seq2seq")
     with pytest.raises(StableQuantError, match=r"\(tiny-seq2seq\) is not supported"):
         family_of(tmp_path)
@@ -69,7 +69,7 @@ def test_an_unknown_architecture_is_named_with_what_is_known(tmp_path):
         family_of(folder)
     assert str(refusal.value) == (
         f"{tmp_path}/config.json: WhisperForConditionalGeneration (whisper) is not supported; "
-        "take a checkpoint of one of data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, "
+        "take a checkpoint of one of data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, wav2vec2-bert, "
         "wav2vec2-conformer, wavlm"
     )
 

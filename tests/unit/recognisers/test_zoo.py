@@ -12,10 +12,10 @@ from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from zoo import FAIRSEQ, LIBRISPEECH, MMS_ALIGNER, NAMES, ZOO, Published, clips
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.ctc.recogniser import HIDDEN
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.wav2vec2.family import read_front_end
-from stablequant.recognisers.wav2vec2.forward import HIDDEN
 from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.recognisers.wav2vec2.memory import tolerates_padding
 

@@ -196,6 +196,23 @@ def test_damaged_files_are_named(checkpoint, tmp_path, file, change, fault):
     assert str(refused.value).startswith(f"{tmp_path}/source/")
 
 
+def test_a_language_is_chosen_at_the_import(checkpoint, tmp_path):
+    source = checkpoint.parent / "source"
+    import_checkpoint(str(source), tmp_path / "german", "de")
+    german, english = (family_of(folder).writing(folder) for folder in (tmp_path / "german", checkpoint))
+    assert (german.language, english.language) == ("de", "en")
+    assert [a == b for a, b in zip(german.prompt, english.prompt, strict=True)] == [True, False, True, True]
+    assert english.spell("Mr. Colour, twenty-one!") == "mister color 21"
+    assert german.spell("Mr. Colour, zwanzig!") == "mr colour zwanzig"
+    with pytest.raises(StableQuantError, match=r"no token <\|fr\|>"):
+        import_checkpoint(str(source), tmp_path / "french", "fr")
+    write_tiny_whisper(tmp_path / "alone", multilingual=False)
+    with pytest.raises(StableQuantError, match="it transcribes English only, not 'de'"):
+        import_checkpoint(str(tmp_path / "alone"), tmp_path / "german", "de")
+    import_checkpoint(str(tmp_path / "alone"), tmp_path / "english")
+    assert len(family_of(tmp_path / "english").writing(tmp_path / "english").prompt) == 2
+
+
 def test_missing_weights_and_models_without_a_text_head_are_refused(checkpoint, tmp_path):
     shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
     model = WhisperForConditionalGeneration.from_pretrained(tmp_path / "source")

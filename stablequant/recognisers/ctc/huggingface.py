@@ -2,19 +2,21 @@
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.language import listed, read_adapter
 from stablequant.recognisers.ctc.pretrained import build_config, load_pretrained
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.sources import processor_folders
 from stablequant.storage.files import read_json
 
+Extractor = TypeVar("Extractor", bound=FrontEnd)
 NAMED = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"  # every token counts as a word, and delimiters of words are not written
 BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>"}  # names of the blank where the pad token is another one
@@ -22,19 +24,29 @@ MARKER = re.compile(r"<.*>|\[.*\]")  # form of tokens that are no letters
 MOST = {"num_hidden_layers": 1000, "vocab_size": 10**6}  # beyond, building the model would never end
 
 
-def read_huggingface(folder: Path) -> tuple[PreTrainedModel, FrontEnd]:
+def read_huggingface(
+    folder: Path,
+    read_front_end: Callable[[Path, PreTrainedConfig, str | None], Extractor],
+    language: str | None = None,
+) -> tuple[PreTrainedModel, Extractor]:
     """The CTC model in ``folder`` in float32, and its front end.
+
+    ``read_front_end`` reads the front end from the folder, by its config and ``language``. The latter names the
+    adapter and vocabulary to take from a checkpoint with adapters for languages.
 
     Raises `StableQuantError` if the checkpoint is damaged or not supported.
     """
     try:
         settings = _read_config(folder)
         config = build_config(folder / "config.json", settings)
-        front_end = _read_front_end(folder, config)
+        adapter = read_adapter(folder, config, language) if language is not None else None
+        front_end = read_front_end(folder, adapter.fitted(config) if adapter else config, language)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         fault = f"its config, preprocessor or vocabulary holds something else than it should ({error!r})"
         raise StableQuantError(folder, fault[:300], "restore the files") from error
     model = load_pretrained(folder, config)
+    if adapter:
+        adapter.apply(model)
     model.config.pad_token_id = front_end.vocabulary.blank
     return model, front_end
 
@@ -47,25 +59,29 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise StableQuantError(path, "not a model's configuration", "restore it")
     kind = config.get("model_type")
     architecture = (config.get("architectures") or ["a model of no named architecture"])[0]
-    for key, most in MOST.items():
-        if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
-            raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
     if config.get("architectures") and not architecture.endswith("ForCTC"):
         raise StableQuantError(
             path, f"{architecture} ({kind}) has no CTC head", "take a checkpoint fine-tuned with CTC (...ForCTC)"
         )
+    for key, most in MOST.items():
+        if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
+            raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
     if config.get("quantization_config"):
         raise StableQuantError(
             path, "its weights are already quantized (quantization_config)", "take the one that it was made from"
         )
-    for key in ("add_adapter", "adapter_attn_dim"):
-        if config.get(key):
-            raise StableQuantError(path, f"checkpoints with adapters ({key}) are not supported", "take one without")
     return config
 
 
-def _read_front_end(folder: Path, config: PreTrainedConfig) -> FrontEnd:
-    path, settings = _read_preprocessor(folder)
+def waveform_front_end(folder: Path, config: PreTrainedConfig, language: str | None = None) -> FrontEnd:
+    """The front end of a recogniser that reads audio, see `read_huggingface`."""
+    if getattr(config, "add_adapter", False):
+        fault = "convolutions after the encoder (add_adapter) are not supported"
+        raise StableQuantError(folder / "config.json", fault, "take a checkpoint without")
+    if getattr(config, "adapter_attn_dim", None) and not getattr(config, "do_stable_layer_norm", False):
+        fault = "layers with norms behind the blocks have no adapters for languages (adapter_attn_dim)"
+        raise StableQuantError(folder / "config.json", fault, "correct 'do_stable_layer_norm'")
+    path, settings = read_preprocessor(folder)
     kind = settings.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
     size = settings.get("feature_size", 1)
     if kind != "Wav2Vec2FeatureExtractor" or size != 1:
@@ -75,11 +91,11 @@ def _read_front_end(folder: Path, config: PreTrainedConfig) -> FrontEnd:
     return FrontEnd(
         int(settings.get("sampling_rate", 16_000)),
         bool(settings.get("do_normalize", True)),
-        _read_tokens(folder, config),
+        read_tokens(folder, config, language),
     )
 
 
-def _read_preprocessor(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+def read_preprocessor(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     """The file with the settings of the preprocessor, and these settings."""
     for place in processor_folders(folder):
         alone, together = place / "preprocessor_config.json", place / "processor_config.json"
@@ -93,16 +109,19 @@ def _read_preprocessor(folder: Path) -> tuple[Path, Mapping[str, Any]]:
     )
 
 
-def _read_tokens(folder: Path, config: PreTrainedConfig) -> Vocabulary:
-    """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add."""
+def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = None) -> Vocabulary:
+    """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add.
+
+    ``language`` names one of several vocabularies in ``vocab.json``.
+    """
     path = next((file for place in processor_folders(folder) if (file := place / "vocab.json").is_file()), None)
     if path is None or not (classes := dict(read_json(path))):
         path = path or folder / "vocab.json"
         raise StableQuantError(path, "the file does not exist or is empty", "complete the checkpoint's folder")
     if any(isinstance(value, dict) for value in classes.values()):
-        raise StableQuantError(
-            path, f"vocabularies of {len(classes)} languages", "take a checkpoint of one language, or leave one in it"
-        )
+        if language is None:
+            raise StableQuantError(path, f"vocabularies of {len(classes)} languages", _remedy(config, list(classes)))
+        classes = dict(classes[language])
     tokenizer = _read_tokenizer(path.parent)
     names = _named_tokens(tokenizer)
     by_class = {index: token for token, index in classes.items()}
@@ -135,6 +154,13 @@ def _read_tokens(folder: Path, config: PreTrainedConfig) -> Vocabulary:
     if tokenizer.get("do_lower_case"):
         tokens = _lower_case(path, tokens, special)
     return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})
+
+
+def _remedy(config: PreTrainedConfig, languages: Sequence[str]) -> str:
+    """What to do about a checkpoint of several languages of which none is named."""
+    if getattr(config, "adapter_attn_dim", None):
+        return f"set 'target_lang' of the model to one of them: {listed(languages)}"
+    return "take a checkpoint of one language, or leave one in it"
 
 
 def _read_tokenizer(folder: Path) -> dict[str, Any]:

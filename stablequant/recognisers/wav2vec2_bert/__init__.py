@@ -1,0 +1,1 @@
+"""CTC recognisers with Wav2Vec2-BERT: a conformer over log-mel features."""
