@@ -270,7 +270,8 @@ def test_an_adapter_of_peft_is_refused_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "architecture"),
     [
-        ("whisper", "WhisperForConditionalGeneration"),
+        ("whisper", "WhisperModel"),
+        ("whisper", "WhisperForAudioClassification"),
         ("moonshine", "MoonshineForConditionalGeneration"),
         ("speecht5", "SpeechT5ForSpeechToText"),
         ("speech-encoder-decoder", "SpeechEncoderDecoderModel"),

@@ -19,7 +19,7 @@ class Other:
     """A family that claims what it is told to."""
 
     name = "other"
-    kinds = ("whisper",)
+    kinds = ("moonshine",)
 
     def __init__(self, claimed: set[str], files: bool = False) -> None:
         self._claimed, self._files = claimed, files
@@ -43,7 +43,7 @@ def write(folder: Path, **config) -> Path:
 
 
 def test_families_are_the_packages_with_a_family():
-    assert [family.name for family in families()] == ["wav2vec2", "wav2vec2_bert"]
+    assert [family.name for family in families()] == ["wav2vec2", "wav2vec2_bert", "whisper"]
     assert families()[0] is family_named("wav2vec2")
     packages = PROJECT / "stablequant/recognisers"
     assert {family.name for family in families()} == {file.parent.name for file in packages.glob("*/family.py")}
@@ -51,7 +51,7 @@ def test_families_are_the_packages_with_a_family():
 
 def test_a_package_beside_the_others_is_found_by_itself(tmp_path):
     with known():
-        assert [family.name for family in families()] == ["tiny_seq2seq", "wav2vec2", "wav2vec2_bert"]
+        assert [family.name for family in families()] == ["tiny_seq2seq", "wav2vec2", "wav2vec2_bert", "whisper"]
         assert family_of(write(tmp_path, model_type="tiny-seq2seq")) is family_named("tiny_seq2seq")
     with pytest.raises(StableQuantError, match=r"\(tiny-seq2seq\) is not supported"):
         family_of(tmp_path)
@@ -64,19 +64,19 @@ def test_every_architecture_that_is_quantized_has_a_family(tmp_path, architectur
 
 
 def test_an_unknown_architecture_is_named_with_what_is_known(tmp_path):
-    folder = write(tmp_path, model_type="whisper", architectures=["WhisperForConditionalGeneration"])
+    folder = write(tmp_path, model_type="moonshine", architectures=["MoonshineForConditionalGeneration"])
     with pytest.raises(StableQuantError) as refusal:
         family_of(folder)
     assert str(refusal.value) == (
-        f"{tmp_path}/config.json: WhisperForConditionalGeneration (whisper) is not supported; "
+        f"{tmp_path}/config.json: MoonshineForConditionalGeneration (moonshine) is not supported; "
         "take a checkpoint of one of data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, wav2vec2-bert, "
-        "wav2vec2-conformer, wavlm"
+        "wav2vec2-conformer, wavlm, whisper"
     )
 
 
 def test_what_is_known_are_the_kinds_of_all_families(tmp_path, beside):
     beside(Other(set()))
-    with pytest.raises(StableQuantError, match=r"of one of data2vec-audio, .*, wavlm, whisper$"):
+    with pytest.raises(StableQuantError, match=r"of one of data2vec-audio, .*, moonshine, .*, wavlm, whisper$"):
         family_of(write(tmp_path, model_type="bert"))
 
 
@@ -133,11 +133,11 @@ def test_a_checkpoint_that_two_families_claim_is_refused_with_both(beside):
 
 
 def test_a_family_beside_takes_what_it_claims_alone(tmp_path, beside):
-    other = Other({"whisper"})
+    other = Other({"moonshine"})
     beside(other)
-    assert family_of(write(tmp_path, model_type="whisper")) is other
+    assert family_of(write(tmp_path, model_type="moonshine")) is other
     assert family_of(DEMO).name == "wav2vec2"
-    assert family_of_config({"model_type": "whisper"}, tmp_path) is other
+    assert family_of_config({"model_type": "moonshine"}, tmp_path) is other
 
 
 def test_a_single_file_is_fairseqs(tmp_path):
@@ -157,8 +157,8 @@ def test_a_single_file_that_two_families_claim_is_refused_by_its_name(tmp_path, 
 
 
 def test_a_config_from_elsewhere_is_refused_by_the_place_it_was_read_from(tmp_path):
-    with pytest.raises(StableQuantError, match=rf"^{tmp_path}/download\.json: .* \(whisper\) is not supported"):
-        family_of_config({"model_type": "whisper"}, tmp_path / "download.json")
+    with pytest.raises(StableQuantError, match=rf"^{tmp_path}/download\.json: .* \(moonshine\) is not supported"):
+        family_of_config({"model_type": "moonshine"}, tmp_path / "download.json")
 
 
 def test_a_family_is_found_without_torch():

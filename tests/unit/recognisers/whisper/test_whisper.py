@@ -207,7 +207,7 @@ def test_a_language_is_chosen_at_the_import(checkpoint, tmp_path):
     with pytest.raises(StableQuantError, match=r"no token <\|fr\|>"):
         import_checkpoint(str(source), tmp_path / "french", "fr")
     write_tiny_whisper(tmp_path / "alone", multilingual=False)
-    with pytest.raises(StableQuantError, match="it transcribes English only, not 'de'"):
+    with pytest.raises(StableQuantError, match="it writes English only, not 'de'"):
         import_checkpoint(str(tmp_path / "alone"), tmp_path / "german", "de")
     import_checkpoint(str(tmp_path / "alone"), tmp_path / "english")
     assert len(family_of(tmp_path / "english").writing(tmp_path / "english").prompt) == 2
