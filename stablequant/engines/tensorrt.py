@@ -20,6 +20,7 @@ from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
 from stablequant.storage.files import replacing
+from stablequant.storage.locks import locked
 
 LIBRARIES = {  # backend -> its Python package, and the command that installs it
     "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),
@@ -172,9 +173,21 @@ def build_plan(
     if plan is None:
         raise StableQuantError(onnx, "TensorRT could not build a plan", "see the job's log for the builder's messages")
     if timing_cache:
-        with replacing(timing_cache) as temporary:
-            temporary.write_bytes(config.get_timing_cache().serialize())
+        store_timings(timing_cache, config)
     return bytes(plan)
+
+
+def store_timings(timing_cache: Path, config: Any) -> None:
+    """Add the measurements of the TensorRT builder's ``config`` to the file ``timing_cache``.
+
+    Another build may have added its own since this one read the file. A lock lets only one build change it at a time.
+    """
+    measured = config.get_timing_cache()
+    with locked(timing_cache):
+        if timing_cache.is_file():
+            measured.combine(config.create_timing_cache(timing_cache.read_bytes()), False)
+        with replacing(timing_cache) as temporary:
+            temporary.write_bytes(measured.serialize())
 
 
 def _compute_capability(trt: ModuleType, capability: str) -> object:

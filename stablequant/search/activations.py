@@ -16,11 +16,12 @@ import transformers
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import State
 from stablequant.recognisers.registry import family_of
-from stablequant.search.activation_folder import file_of, folder_of
+from stablequant.search.activation_folder import file_of, folder_of, remove_folder
 from stablequant.search.costs import Cost, recomputed
 from stablequant.search.split import Split
 from stablequant.storage.arrays import ArrayReader, ArrayWriter, writing_arrays
 from stablequant.storage.files import checksum, read_json, write_json
+from stablequant.storage.locks import lock, locked
 from stablequant.workflow.digest import code_digest
 
 MACS_PER_BYTE = 16  # multiply-accumulates that each byte read must save; a core computes about as many in that time
@@ -89,16 +90,20 @@ def writing_cache(
 ) -> Iterator[ActivationWriter]:
     """A writer for the cache ``index``, with one file for each of the layers ``chosen`` (indices into ``layers``).
 
-    The index is written when the block ends without an error. Its folder must not exist yet. ``key`` is that of
-    `cache_key`, ``batches`` the number of batches, and ``dtype`` that of the stored values.
+    The index is written when the block ends without an error. A cache that exists is replaced. Until the block ends,
+    no other process can read, write or remove the cache. ``key`` is that of `cache_key`, ``batches`` the number of
+    batches, and ``dtype`` that of the stored values.
     """
-    folder_of(index).mkdir(parents=True)
     # Only the length of these names matters: they reserve space for the header's entries.
     names = [f"{batch}/{'x' * NAME}" for batch in range(batches) for _ in range(TENSORS)]
-    with ExitStack() as files:
-        writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
-        yield ActivationWriter(writers, dtype)
-    write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
+    with locked(folder_of(index)):
+        remove_folder(index)
+        index.unlink(missing_ok=True)
+        folder_of(index).mkdir(parents=True)
+        with ExitStack() as files:
+            writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
+            yield ActivationWriter(writers, dtype)
+        write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
 
 
 def drop_layer(index: Path, layer: str) -> None:
@@ -112,6 +117,8 @@ def drop_layer(index: Path, layer: str) -> None:
 class Activations:
     """Reads the cache that `writing_cache` wrote. It is empty if its folder was removed.
 
+    As long as the object exists, no other process can change or remove the cache.
+
     Raises
     ------
     StableQuantError
@@ -119,12 +126,20 @@ class Activations:
     """
 
     def __init__(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
+        self._files: dict[int, ArrayReader] = {}
+        self._lock = lock(folder_of(index), shared=True)
+        try:
+            self._open(index, key, layers)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
         content = read_json(index)
         for part, expected in key.items():
             if content.get(part) != expected:
                 raise StableQuantError(index, f"made with another {part}", "delete it, and run again")
         folder = folder_of(index)
-        self._files: dict[int, ArrayReader] = {}
         if folder.is_dir():
             self._files = {
                 layers.index(layer): ArrayReader(file_of(index, layer), index) for layer in content["layers"]

@@ -16,7 +16,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.family import Guide, QuantizedModule, Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.search.activation_folder import release
+from stablequant.search.activation_folder import remove_cache
 from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
 from stablequant.search.reduced_precision import verify_half, verify_precision
@@ -109,8 +109,8 @@ def recognise_reference(
     if precision != "float32":
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
         cache = Cache(cache.key, 0, cache.half)
+    remove_cache(files.activations)  # an earlier run may have left it; remove it before free space is measured
     files.activations.unlink(missing_ok=True)
-    release(files.activations)  # an earlier run may have left it; remove it before free space is measured
     chosen = _layers_to_keep(recogniser, split, files.activations, cache)
     heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
     if cache.half:

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from stablequant.errors import StableQuantError
 from stablequant.search import activations
-from stablequant.search.activation_folder import file_of, folder_of, release
+from stablequant.search.activation_folder import file_of, folder_of, remove_cache
 from stablequant.search.activations import Activations, cache_key, choose_layers, drop_layer, writing_cache
 from stablequant.search.costs import Cost, recomputed
 from stablequant.storage.files import read_json
@@ -158,7 +158,7 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
     file.unlink()
     with pytest.raises(StableQuantError, match=f"{file.name}.*{remedy}"):
         Activations(index, KEY, LAYERS)
-    release(index)
+    remove_cache(index)
     with caplog.at_level("INFO"):
         found = Activations(index, KEY, LAYERS)
     assert (found.layers, found.nearest(4)) == ([], 0)

@@ -12,7 +12,7 @@ from conftest import KEY, Calibrated, calibrate, heard, split_in, torch_network
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.wav2vec2.layers import layer_names
-from stablequant.search.activation_folder import release
+from stablequant.search.activation_folder import remove_cache
 from stablequant.search.activations import Activations
 from stablequant.search.costs import layer_costs, passes
 from stablequant.search.probe_layer import probe_layers
@@ -146,9 +146,9 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
     with pytest.raises(StableQuantError, match=f"{file.name}.*{remedy}"):
         Activations(kept, KEY, names)
     file.write_bytes(content)
-    assert release(kept) >= len(content)
-    assert release(kept) == 0
-    assert [path.name for path in kept.parent.glob("*activations*")] == [kept.name]
+    assert remove_cache(kept) >= len(content)
+    assert remove_cache(kept) == 0
+    assert [path.name for path in kept.parent.glob("activations*")] == [kept.name]
     assert Activations(kept, KEY, names).nearest(15) == 0
 
 
