@@ -1,4 +1,4 @@
-"""Gather what all searches found; nothing resumes from the stored activations any more."""
+"""Gather what all searches found; nothing starts from the cached hidden values any more."""
 
 from pathlib import Path
 
@@ -13,4 +13,4 @@ with job(snakemake.log[0]) as log:
     for row in table[table["best"]].itertuples():
         log.info("%s: %s %%, %+.2f points of WER", row.layer, row.percentile, row.degradation)
     size = remove_cache(Path(snakemake.input.activations))
-    log.info("removed %.0f MB of stored activations", size / 1e6)
+    log.info("removed %.0f MB of cached hidden values", size / 1e6)

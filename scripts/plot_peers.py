@@ -15,5 +15,5 @@ with job(snakemake.log[0]):
     own = table[table["model"] == model]
     if "fp32" not in set(own["method"]):
         remedy = f"measure it with benchmarks/peers.py, or leave out models: {model}: peers"
-        raise StableQuantError(file, f"no row of {model} in fp32", remedy)
+        raise StableQuantError(file, f"it has no fp32 row of the model '{model}'", remedy)
     plot_peers(own, Path(snakemake.output[0]))

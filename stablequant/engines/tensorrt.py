@@ -248,7 +248,7 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
             if not context.set_input_shape(name, tuple(values.shape)):
                 raise StableQuantError(
                     file,
-                    f"takes no {name} of the shape {tuple(values.shape)}",
+                    f"does not accept {name} of shape {tuple(values.shape)}",
                     "raise 'max_samples' or 'max_batch' of 'tensorrt' in the config, and build it again",
                 )
         found = {name: torch.empty(tuple(context.get_tensor_shape(name)), device="cuda") for name in signature.outputs}
@@ -256,7 +256,7 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
             context.set_tensor_address(name, values.data_ptr())
         stream.wait_stream(torch.cuda.current_stream())
         if not context.execute_async_v3(stream.cuda_stream):
-            raise StableQuantError(file, "the GPU could not run it", "see TensorRT's messages in the log")
+            raise StableQuantError(file, "the GPU could not run the plan", "see TensorRT's messages in the log")
         stream.synchronize()
         return {name: values.cpu().numpy() for name, values in found.items()}
 

@@ -26,6 +26,11 @@ from stablequant.workflow.digest import code_digest
 
 MACS_PER_BYTE = 16  # multiply-accumulates that each byte read must save; a core computes about as many in that time
 CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # code that decides what is stored
+OTHERS = {  # parts of the key, as a message names them
+    "batches": "other audio or other batches",
+    "code": "another version of StableQuant",
+    "libraries": "other versions of torch or transformers",
+}
 TENSORS, NAME = 4, 32  # limits for one layer and batch: number of tensors, and letters in a tensor's name
 
 
@@ -44,8 +49,8 @@ def cache_key(checkpoint: Path, split: Split) -> dict[str, str]:
     }
 
 
-def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list[int]:
-    """Indices of the layers whose inputs are cached, within ``budget`` bytes per sample of audio.
+def choose_layers(costs: Sequence[Cost], limit: float, dtype: np.dtype) -> list[int]:
+    """Indices of the layers whose inputs are cached, within ``limit`` bytes per sample of audio.
 
     The layer that saves the most computation per byte is chosen first, then the next one, and so on, as long as reading
     is faster than computing. The estimate assumes that every layer is probed once. ``dtype`` is that of the cache.
@@ -59,7 +64,7 @@ def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list
         gains = {
             number: (before - recomputed(costs, [*kept, number])) / sizes[number]
             for number in range(1, len(costs))
-            if number not in kept and spent + sizes[number] <= budget and _worth_reading(costs, kept, number, sizes)
+            if number not in kept and spent + sizes[number] <= limit and _worth_reading(costs, kept, number, sizes)
         }
         if not gains:
             return sorted(kept)
@@ -138,7 +143,8 @@ class Activations:
         content = read_json(index)
         for part, expected in key.items():
             if content.get(part) != expected:
-                raise StableQuantError(index, f"made with another {part}", "delete it, and run again")
+                fault = f"the cached values were made with {OTHERS.get(part, f'another {part}')}"
+                raise StableQuantError(index, fault, "delete it, and run again")
         folder = folder_of(index)
         if folder.is_dir():
             self._files = {

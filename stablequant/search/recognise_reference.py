@@ -175,14 +175,15 @@ def _layers_to_keep(recogniser: Recogniser, split: Split, index: Path, cache: Ca
     chosen = choose_layers(costs, cache.disk_mb * MEGABYTE / samples, cache.dtype)
     if cache.disk_mb and not chosen:
         logging.warning(
-            "config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache.disk_mb
+            "config key 'cache: disk_mb': %s MB cannot hold any layer's hidden values; all probes start from the audio",
+            cache.disk_mb,
         )
     planned = sum(costs[k].bytes for k in chosen) * samples * cache.dtype.itemsize / FLOAT_BYTES
     free = shutil.disk_usage(index.parent).free
     if planned > free:
         raise StableQuantError(
             index.parent,
-            f"{free / MEGABYTE:.0f} MB are free, the hidden values to keep take {planned / MEGABYTE:.0f} MB",
+            f"only {free / MEGABYTE:.0f} MB are free, but the cached hidden values need {planned / MEGABYTE:.0f} MB",
             "free some, or lower 'disk_mb' of 'cache' in the config",
         )
     names = ", ".join(recogniser.layers[k] for k in chosen)

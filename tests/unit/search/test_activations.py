@@ -143,8 +143,8 @@ def test_a_layer_is_forgotten_alone(index):
 def test_activations_of_something_else_are_refused(index):
     with pytest.raises(StableQuantError) as error:
         Activations(index, {"checkpoint": "another"}, LAYERS)
-    assert str(error.value) == f"{index}: made with another checkpoint; delete it, and run again"
-    with pytest.raises(StableQuantError, match="made with another code"):
+    assert str(error.value) == f"{index}: the cached values were made with another checkpoint; delete it, and run again"
+    with pytest.raises(StableQuantError, match="made with another version of StableQuant"):
         Activations(index, KEY | {"code": "new"}, LAYERS)
 
 
