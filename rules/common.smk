@@ -100,8 +100,9 @@ try:
         check_braces(name, settings)
         if not sources.is_hub_identifier(settings["checkpoint"]):
             family_of(Path(settings["checkpoint"]))
-        splits = {split: manifest_of(settings, split) for split in ("calibration", "evaluation")}
-        check_apart(splits["calibration"], splits["evaluation"], f"config key 'models: {name}: evaluation'")
+        if workflow.is_main_process:
+            splits = [manifest_of(settings, split) for split in ("calibration", "evaluation")]
+            check_apart(*splits, f"config key 'models: {name}: evaluation'")
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
 if workflow.is_main_process and executes():

@@ -65,6 +65,8 @@ def check_files(files: Iterable[Path]) -> None:
             root = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         except (OSError, ValueError, yaml.YAMLError):
             continue
+        if _value(root, "__use_yte__") is not None:  # a template, in which keys such as ?if may occur again
+            continue
         _check_repetition(file, root, [])
         for key, value in _entries(_value(root, "models")):
             place = f"{file}, line {key.start_mark.line + 1}"
