@@ -92,7 +92,8 @@ if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.mod
         "folder (--directory)"
     )
 try:
-    check_files([ROOT / "config.yaml", *map(Path, workflow.configfiles)])
+    if not workflow.modifier.skip_configfile:  # else the files are another workflow's, with other keys besides
+        check_files([ROOT / "config.yaml", *map(Path, workflow.configfiles)])
     config = with_defaults(config)
     resolve_config(config, ROOT / "config.schema.yaml")
     for name, settings in config["models"].items():

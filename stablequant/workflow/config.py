@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import yaml
@@ -164,7 +164,8 @@ def validate_config(config: Mapping[str, object], schema_file: Path) -> None:
     for path, value in _leaves(config, []):
         if isinstance(value, float) and not math.isfinite(value):
             raise StableQuantError(_key(path), f"{value} cannot be used", "give a finite number")
-    for name in config["models"] if isinstance(config.get("models"), Mapping) else ():
+    models = config.get("models")
+    for name in models if isinstance(models, Mapping) else ():
         if not isinstance(name, str):
             raise StableQuantError(
                 _key(["models", _shown(name)]), "YAML does not read this name as text", "put the name in quotes"
@@ -189,7 +190,9 @@ def _leaves(value: object, path: list[object]) -> Iterator[tuple[list[object], o
 
 def _explained(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> tuple[str, str, str]:
     """Place, fault and remedy of an error that jsonschema found."""
-    place, value, rule = _key(error.absolute_path), error.instance, error.schema
+    place = _key(error.absolute_path)
+    value: Any = error.instance
+    rule = cast(Mapping[str, Any], error.schema)
     shown = _shown(value)
     purpose = _purpose(error, schema)
     if error.validator == "additionalProperties":
@@ -200,7 +203,7 @@ def _explained(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> 
         return _key([*error.absolute_path, unknown]), "there is no such key", remedy
     if error.validator == "required":
         missing = {key: rule["properties"][key].get("description", "") for key in rule["required"] if key not in value}
-        meanings = "; ".join(f"'{key}' is the {meaning}" for key, meaning in missing.items())
+        meanings = "; ".join(f"'{key}' means {meaning}" for key, meaning in missing.items())
         return place, f"without the key {', '.join(missing)}", f"add what is missing: {meanings}"
     if error.validator == "enum":
         close = get_close_matches(str(value), map(str, rule["enum"]), n=1)
@@ -267,7 +270,8 @@ def _shown(value: object) -> str:
 
 def _purpose(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> str:
     """What the key means by the schema's nearest description; blank if there is none."""
-    found, place = "", schema
+    found = ""
+    place: Any = schema
     for step in [*error.absolute_schema_path][:-1]:
         place = place[step]
         if isinstance(place, Mapping) and isinstance(place.get("description"), str):
