@@ -209,7 +209,7 @@ def test_a_plan_reads_and_writes_torchs_tensors(plan):
     with pytest.raises(StableQuantError, match=r"does not accept input_values of shape \(3, 640\); raise 'max_"):
         logits_of(network, np.zeros((3, 640), dtype=np.float32))
     context.runs = False
-    with pytest.raises(StableQuantError, match="the GPU could not run it"):
+    with pytest.raises(StableQuantError, match="the GPU could not run the plan"):
         logits_of(network, audio)
 
 
