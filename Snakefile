@@ -1,11 +1,15 @@
 # StableQuant: from a CTC speech checkpoint and a manifest of audio to INT8 engines and the evidence.
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
 
-configfile: "config.yaml"
+if Path("config.yaml").is_file():  # beside this file: the defaults; elsewhere: what is to differ from them
+
+    configfile: "config.yaml"
 
 
 include: "rules/common.smk"  # config, code digests, estimates

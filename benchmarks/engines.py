@@ -141,7 +141,7 @@ def build_engine(backend: str, precision: str, folder: Path) -> Path:
     settings = CONFIG[BACKENDS[backend].settings] if BACKENDS[backend].settings else {}
     limits = {"samples": Limits(400, 10 * RATE, 600_000)} if BACKENDS[backend].tuned else {}
     graphs = {GRAPH: folder / f"{precision}.onnx"}
-    request = Request(graphs, {GRAPH: SIGNATURE}, limits, settings, whole=precision == "int8")
+    request = Request(graphs, {GRAPH: SIGNATURE}, limits, settings, all_int8=precision == "int8")
     backend_named(backend, "this benchmark").build(request, into)
     return into
 

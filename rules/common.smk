@@ -8,21 +8,27 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.cli import parse_args
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
+from snakemake.io import contains_wildcard
 from snakemake.logging import logger
+from snakemake.utils import update_config
 
-ROOT = Path(workflow.basedir)
+ROOT = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).parent  # not of a workflow that imports us
+if not (ROOT / "stablequant").is_dir():
+    raise WorkflowError(f"{ROOT}: StableQuant cannot be imported from there; clone it, and name its Snakefile on disk")
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant.corpora.manifests import audio_files, read_manifest, siblings, transcript_files
+from stablequant.corpora.manifests import check_apart, list_folder, read_manifest, siblings
+from stablequant.corpora.manifests import transcript_files
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
 from stablequant.recognisers.registry import family_of, family_of_config
 from stablequant.report import captions
 from stablequant.workflow import digest
-from stablequant.workflow.config import resolve_config
+from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.fingerprint import fingerprint, set_back
 from stablequant.workflow.procedure import read_procedure
@@ -44,23 +50,60 @@ def executes():
     return not any(getattr(options, name, None) not in (None, False) for name in LOOKS)
 
 
+def with_defaults(config):
+    """``config`` with the defaults, from beside the Snakefile, of what it does not say.
+
+    Where we run in another folder, the defaults' paths are those beside the Snakefile. A workflow that imports this one
+    names all models itself.
+    """
+    defaults = load_configfile(ROOT / "config.yaml")
+    if ROOT != Path.cwd():
+        anchor(defaults, ROOT)
+    if workflow.modifier.skip_configfile and "models" in config:
+        defaults["models"] = {}
+    update_config(defaults, config)
+    return defaults
+
+
 def manifest_of(settings, split):
-    """The manifest of a model's split, which is a file."""
+    """The manifest of a model's split; of a folder, what `write_manifest` will list."""
     root = settings.get("audio_root")
-    return read_manifest(Path(settings[split]), Path(root) if root else None)
+    path = Path(settings[split])
+    return list_folder(path) if path.is_dir() else read_manifest(path, Path(root) if root else None)
+
+
+def check_braces(name, settings):
+    """Refuse files whose names hold what Snakemake takes for a wildcard; it has no way to write them."""
+    files = [Path(settings[key]) for key in ("calibration", "evaluation", "peers") if key in settings]
+    files += [file for split in files[:2] if split.is_file() for file in siblings(split)]
+    for file in (*files, *sources.checkpoint_files(settings["checkpoint"], settings.get("target_lang"))):
+        if contains_wildcard(file):
+            raise WorkflowError(
+                f"config key 'models: {name}': Snakemake would read the braces in '{file}' as a wildcard; rename it, or "
+                "give a link to it with another name"
+            )
 
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
+if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError(
+        "module: StableQuant's results cannot get a prefix; leave out 'prefix' and 'replace_prefix', or work in another "
+        "folder (--directory)"
+    )
 try:
+    if not workflow.modifier.skip_configfile:  # else the files are another workflow's, with other keys besides
+        check_files([ROOT / "config.yaml", *map(Path, workflow.configfiles)])
+    config = with_defaults(config)
     resolve_config(config, ROOT / "config.schema.yaml")
     for name, settings in config["models"].items():
         sources.check_source(settings["checkpoint"], f"config key 'models: {name}: checkpoint'")
+        check_braces(name, settings)
         if not sources.is_hub_identifier(settings["checkpoint"]):
             family_of(Path(settings["checkpoint"]))
-        for split in ("calibration", "evaluation"):
-            if not Path(settings[split]).is_dir():
-                manifest_of(settings, split)
+        if workflow.is_main_process:
+            splits = [manifest_of(settings, split) for split in ("calibration", "evaluation")]
+            check_apart(*splits, f"config key 'models: {name}: evaluation'")
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None
 if workflow.is_main_process and executes():
@@ -201,11 +244,9 @@ def audio_of_split(wildcards):
     """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
     settings = config["models"][wildcards.model]
     split = Path(settings[wildcards.split])
-    if split.is_dir():
-        audio, listed = audio_files(split), []
-    else:
-        manifest = manifest_of(settings, wildcards.split)
-        audio, listed = [manifest.file(entry) for entry in manifest.entries], [split, *siblings(split)]
+    manifest = manifest_of(settings, wildcards.split)
+    audio = [manifest.file(entry) for entry in manifest.entries]
+    listed = [] if split.is_dir() else [split, *siblings(split)]
     transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
     return fingerprint([*listed, *transcripts, *audio])
 

@@ -41,7 +41,7 @@ rule download_librispeech:
     conda:
         "../envs/search.yaml"
     params:
-        mirror=config["librispeech_mirror"],
+        mirror=lambda _wildcards: config["librispeech_mirror"],
         code=code_digest("download_librispeech"),
     script:
         "../scripts/download_librispeech.py"

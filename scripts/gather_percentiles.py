@@ -1,8 +1,8 @@
-"""Gather what all searches found; nothing resumes from the stored activations any more."""
+"""Gather what all searches found; nothing starts from the cached hidden values any more."""
 
 from pathlib import Path
 
-from stablequant.search.activation_folder import release
+from stablequant.search.activation_folder import remove_cache
 from stablequant.search.gather_percentiles import gather_percentiles
 from stablequant.storage.files import read_json, write_table
 from stablequant.workflow.jobs import job
@@ -12,5 +12,5 @@ with job(snakemake.log[0]) as log:
     write_table(Path(snakemake.output[0]), table)
     for row in table[table["best"]].itertuples():
         log.info("%s: %s %%, %+.2f points of WER", row.layer, row.percentile, row.degradation)
-    size = release(Path(snakemake.input.activations))
-    log.info("removed %.0f MB of stored activations", size / 1e6)
+    size = remove_cache(Path(snakemake.input.activations))
+    log.info("removed %.0f MB of cached hidden values", size / 1e6)

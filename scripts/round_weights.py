@@ -17,6 +17,6 @@ with job(snakemake.log[0]) as log:
         scales = load_scales(Path(snakemake.input.equalisation))
         rounded = round_weights(recogniser, split, scales, step.audio_seconds)
     else:
-        log.info("to the nearest level: the procedure is the paper's, or 'rounding' is not enabled")
+        log.info("weights are rounded to the nearest level: the procedure is the paper's, or 'rounding' is not enabled")
     save_rounded(Path(snakemake.output[0]), rounded)
     log.info("rounded %d weights by their inputs' second moments (GPTQ)", len(rounded))

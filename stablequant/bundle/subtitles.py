@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from stablequant.recognisers.family import Word
 
-LETTERS = 84  # most letters in one subtitle: two lines of 42
+LETTERS = 84  # largest number of letters in one subtitle: two lines of 42
 SECONDS = 7.0  # longest time that one subtitle is shown
 PAUSE = 0.8  # seconds of silence that end a subtitle
 

@@ -46,12 +46,18 @@ class Transcriber:
     """
 
     def __init__(
-        self, bundle: Bundle, decoder: Decoder, arithmetic: str, batch_mb: float, chunk_seconds: float, most: float
+        self,
+        bundle: Bundle,
+        decoder: Decoder,
+        arithmetic: str,
+        batch_mb: float,
+        chunk_seconds: float,
+        max_utterances: float,
     ) -> None:
         self.bundle = bundle
         self.arithmetic = arithmetic
         self._decoder = decoder
-        self._most = most
+        self._max_utterances = max_utterances
         self._budget = batch_mb * MEGABYTE
         self._chunk_seconds = chunk_seconds
         self._sample_rate = bundle.family.sample_rate(bundle.folder)
@@ -79,7 +85,7 @@ class Transcriber:
         if not len(audio.samples):
             raise RecordingError(name, "no audio in it")
         try:
-            words = self._decoder.transcribe(audio.samples, self._chunk_seconds, self._budget, self._most)
+            words = self._decoder.transcribe(audio.samples, self._chunk_seconds, self._budget, self._max_utterances)
         except NotFiniteError as error:
             raise StableQuantError(
                 self.bundle.folder, "its network's output contains NaN or infinity", "build it again"

@@ -49,7 +49,9 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
     samples = [s for s in bundle.samples if backend in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:
-            raise StableQuantError(folder / RECORD, f"no checksum of '{sample['file']}'", "copy the bundle again")
+            raise StableQuantError(
+                folder / RECORD, f"it has no checksum of '{sample['file']}'", "copy the bundle again"
+            )
 
     def hear() -> Iterator[VerifiedSample]:
         for sample in samples:

@@ -143,11 +143,15 @@ def check(folder: Path, record: Record, part: str = "") -> None:
     names = [name for name in record["sha256"] if name == part or (inside and name.startswith(part))]
     listed = {name: record["sha256"][name] for name in names}
     if not listed:
-        raise StableQuantError(folder / RECORD, f"no checksum of '{part}'", "copy the bundle again")
+        raise StableQuantError(folder / RECORD, f"it has no checksum of '{part}'", "copy the bundle again")
     for name, expected in listed.items():
         file = folder / name
         if not _leads_into(folder, file):
-            raise StableQuantError(folder / RECORD, f"'{name}' leads out of the bundle", "do not trust it")
+            raise StableQuantError(
+                folder / RECORD,
+                f"'{name}' leads out of the bundle",
+                "do not use this bundle",
+            )
         if not file.is_file():
             raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
         if checksum(file) != expected:
@@ -178,7 +182,7 @@ def read_bundle(folder: Path) -> Bundle:
         )
     record: Record = read_json(folder / RECORD)
     if not isinstance(record, dict) or not isinstance(record.get("sha256"), dict):
-        raise StableQuantError(folder / RECORD, "no checksums", "copy the bundle again")
+        raise StableQuantError(folder / RECORD, "it has no checksums", "copy the bundle again")
     samples = record.get("samples", [])
     if not isinstance(samples, list) or not all(map(_is_sample, samples)):
         raise StableQuantError(folder / RECORD, "'samples' is malformed", "copy the bundle again")

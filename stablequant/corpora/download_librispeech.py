@@ -1,8 +1,8 @@
 """Download LibriSpeech from OpenSLR, verify it against the published checksum, and unpack it safely."""
 
+import shutil
 import tarfile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pooch
 from tqdm import tqdm
@@ -10,6 +10,8 @@ from tqdm import tqdm
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
 from stablequant.progress import progress
+from stablequant.storage.files import replacing_folder
+from stablequant.storage.locks import locked
 
 # https://www.openslr.org/resources/12/md5sum.txt
 MD5 = {
@@ -25,7 +27,7 @@ TIMEOUT = 60  # seconds without an answer from the server
 def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
     """Download ``mirror/part.tar.gz``, unpack it as ``folder/part``, and return that folder.
 
-    The folder appears only when everything succeeded.
+    The folder appears only when everything succeeded. A second process that fetches the same part waits for the first.
 
     Raises
     ------
@@ -36,16 +38,19 @@ def fetch(part: str, mirror: str, md5: str, folder: Path) -> Path:
     destination = folder / part
     if destination.exists():
         raise StableQuantError(destination, "the folder already exists", "use it, or remove it to fetch it again")
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".downloading-") as temporary:
-        archive = Path(temporary) / f"{part}.tar.gz"
-        url = f"{mirror.rstrip('/')}/{archive.name}"
-        _download(url, archive)
-        found = pooch.file_hash(archive, alg="md5")
-        if found != md5:
-            raise StableQuantError(url, f"its MD5 is {found}, not {md5}", "try again or take another mirror")
-        unpacked = _unpack(archive, Path(temporary), part)
-        unpacked.rename(destination)
+    with locked(destination):
+        if destination.exists():  # another process fetched it while this one waited for the lock
+            return destination
+        with replacing_folder(destination) as making:
+            archive = making.parent / f"{part}.tar.gz"
+            url = f"{mirror.rstrip('/')}/{archive.name}"
+            _download(url, archive)
+            found = pooch.file_hash(archive, alg="md5")
+            if found != md5:
+                raise StableQuantError(url, f"its MD5 is {found}, not {md5}", "try again or take another mirror")
+            unpacked = _unpack(archive, making.parent, part)
+            shutil.rmtree(making)
+            unpacked.rename(making)
     return destination
 
 

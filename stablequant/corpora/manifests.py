@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from stablequant.errors import StableQuantError
@@ -69,7 +69,10 @@ class Manifest:
 
 
 def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
-    """Read a manifest. Relative roots are relative to the working directory.
+    """Read a manifest.
+
+    A relative root is relative to the working directory. If it does not exist there, it is relative to the nearest
+    folder around the manifest that contains it.
 
     There are three formats:
 
@@ -147,9 +150,9 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
     if not numbered or re.fullmatch(r".*\t\d+", numbered[0][1]):
         raise StableQuantError(f"{path}, line 1", "no root directory", "put the audio's root on the first line")
     (number, first), *listed = numbered
-    root = Path(first.strip())
+    root = _find_root(path, first.strip())
     if not root.is_dir():
-        root = Path(first.partition(" #")[0].strip())  # StableQuant's example manifest has a comment here
+        root = _find_root(path, first.partition(" #")[0].strip())  # StableQuant's example manifest has a comment here
     if audio_root is None:
         _check_root(root, f"{path}, line {number}")
     else:
@@ -159,6 +162,15 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
         _fairseq_entry(path, number, line, transcript)
         for (number, line), transcript in zip(listed, transcripts, strict=True)
     ]
+
+
+def _find_root(manifest: Path, name: str) -> Path:
+    """The folder ``name``: below the working directory, or else below the nearest folder around the manifest."""
+    if not Path(name).is_dir():
+        for folder in manifest.absolute().parents:
+            if (folder / name).is_dir():
+                return folder / name
+    return Path(name)
 
 
 def _fairseq_entry(manifest: Path, number: int, line: str, transcript: str | None) -> ManifestEntry:
@@ -255,3 +267,32 @@ def transcript_files(folder: Path) -> list[Path]:
 def audio_files(root: Path) -> list[Path]:
     """Audio files below ``root``, sorted by path."""
     return sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)
+
+
+def list_folder(root: Path) -> Manifest:
+    """The audio files below ``root`` as a manifest without lengths and transcripts; no file is opened."""
+    files = enumerate(audio_files(root), start=1)
+    return Manifest(root, [ManifestEntry(number, str(file.relative_to(root))) for number, file in files])
+
+
+def check_apart(calibration: Manifest, evaluation: Manifest, place: str) -> None:
+    """Raise `StableQuantError`, which names ``place``, if both list the same audio, by its path.
+
+    Copies under other names are found later, by their content.
+    """
+
+    def listed(manifest: Manifest) -> dict[ManifestEntry, ManifestEntry]:
+        root = manifest.root.resolve()
+        return {
+            replace(entry, line=0, path=os.path.normpath(root / entry.path), samples=None, transcript=None): entry
+            for entry in manifest.entries
+        }
+
+    calibrated, judged = listed(calibration), listed(evaluation)
+    shared = [entry.path for key, entry in judged.items() if key in calibrated]
+    if shared:
+        raise StableQuantError(
+            place,
+            f"{len(shared)} of its {len(judged)} audio files are in the calibration data too, such as '{shared[0]}'",
+            "leave them out of one of the two: engines must be judged on audio that they were not calibrated with",
+        )

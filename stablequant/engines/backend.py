@@ -50,9 +50,9 @@ class Settings(TypedDict, total=False):
     Attributes
     ----------
     floating: OpenVINO: arithmetic of what is not quantized, ``float32`` or ``bfloat16``
-    compute_capabilities: TensorRT: of the GPUs to build for, such as "8.6"
+    compute_capabilities: TensorRT: compute capabilities of the GPUs to build for, such as "8.6"
     max_samples: TensorRT: longest utterance in samples
-    max_batch: TensorRT: most utterances at once
+    max_batch: TensorRT: largest number of utterances at once
     timing_cache: TensorRT: file with measurements from earlier builds; None if they are not stored
     """
 
@@ -73,14 +73,14 @@ class Request:
     signatures: inputs and outputs of the graphs, by graph name
     limits: sizes of all axes except ``batch``; empty if the backend does not tune its engines
     settings: the backend's block of the config; empty if it has none
-    whole: whether every layer is INT8
+    all_int8: whether every layer is INT8
     """
 
     graphs: Mapping[str, Path]
     signatures: Mapping[str, Signature]
     limits: Mapping[str, Limits]
     settings: Settings
-    whole: bool
+    all_int8: bool
 
 
 class Loaded(NamedTuple):
@@ -130,7 +130,7 @@ def backend_named(name: str, place: Path | str) -> Backend:
         when there is no such backend, or when its library is not installed.
     """
     if name not in BACKENDS:
-        raise StableQuantError(place, f"an engine of '{name}'", f"known are {', '.join(BACKENDS)}")
+        raise StableQuantError(place, f"there is no backend '{name}'", f"known are {', '.join(BACKENDS)}")
     try:
         found: Backend = import_module(PLUGIN.format(backend=BACKENDS[name].module)).BACKEND
     except ImportError as missing:

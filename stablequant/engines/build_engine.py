@@ -59,7 +59,7 @@ def build_engine(
     graphs = graph_files(graph, list(signatures))
     longest = order.settings.get("max_samples", 0)
     limits = family.limits(checkpoint, order.samples, longest) if order.samples else {}
-    request = Request(graphs, signatures, limits, order.settings, whole=not order.float_layers)
+    request = Request(graphs, signatures, limits, order.settings, all_int8=not order.float_layers)
     description: Description = {
         "backend": order.backend,
         "method": order.method,

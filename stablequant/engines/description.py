@@ -14,7 +14,7 @@ class Description(TypedDict, total=False):
     size_bytes: size of the built networks
     float_layers: number of layers that are not quantized
     floating: OpenVINO: arithmetic of what is not quantized, ``float32`` or ``bfloat16``
-    compute_capabilities: TensorRT: of the GPUs in the config, such as "8.6"
+    compute_capabilities: TensorRT: compute capabilities of the GPUs in the config, such as "8.6"
     gpu: TensorRT: compute capability of the GPU that it was built on; None if it is not bound to one
     profile: TensorRT: shortest, typical and longest size of each axis
     """

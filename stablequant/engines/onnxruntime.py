@@ -40,7 +40,7 @@ class OnnxRuntime:
         for name, graph in request.graphs.items():
             if data_beside(graph).is_file():
                 raise StableQuantError(
-                    graph, "ONNX Runtime's engine takes no graph above 2 GB", "build OpenVINO's instead"
+                    graph, "ONNX Runtime cannot load a graph of more than 2 GB", "build an OpenVINO engine instead"
                 )
             shutil.copyfile(graph, folder / f"{name}.onnx")
         return {}
@@ -121,7 +121,9 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
     if any(node.op_type == "QuantizeLinear" for node in content.node):
         arithmetic = INT8 if int8_kernels_are_exact() else FLOAT32
         if arithmetic == FLOAT32:
-            logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
+            logging.warning(
+                "without VNNI instructions this CPU's INT8 sums overflow; the engine runs in float32 instead"
+            )
             options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), arithmetic
@@ -137,7 +139,7 @@ def _read(graph: Path) -> onnx.GraphProto:
         raise StableQuantError(graph, f"not an ONNX graph ({error})", "build the engine again") from error
     parts = [model.graph, *model.functions]
     if any(tensor.data_location == TensorProto.EXTERNAL for part in parts for tensor in _tensors(part)):
-        raise StableQuantError(graph, "it reads weights from another file", "do not trust it")
+        raise StableQuantError(graph, "it reads weights from another file", "do not use it, build the engine again")
     return model.graph
 
 

@@ -43,7 +43,7 @@ class OpenVino:
         """
         for name, graph in request.graphs.items():
             convert(graph, folder / f"{name}.xml")
-        return {"floating": request.settings["floating"] if request.whole else FLOAT32}
+        return {"floating": request.settings["floating"] if request.all_int8 else FLOAT32}
 
     def check(self, description: Description) -> bool:
         """True: nothing is needed beyond what every engine has."""
@@ -136,7 +136,7 @@ def _read(network: Path) -> ov.Model:
         return ov.Core().read_model(network)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
-        raise StableQuantError(network, f"damaged, or not OpenVINO's ({reason})", "build the engine again") from error
+        raise StableQuantError(network, f"damaged, or not for OpenVINO ({reason})", "build the engine again") from error
 
 
 def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> tuple[ov.CompiledModel, str]:
@@ -150,7 +150,7 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
     if arithmetic == INT8 and not int8_kernels_are_exact():
-        logging.warning("this CPU has no VNNI and its INT8 kernels saturate; the engine runs in float32 instead")
+        logging.warning("without VNNI instructions this CPU's INT8 sums overflow; the engine runs in float32 instead")
         settings["LP_TRANSFORMS_MODE"] = "NO"
         decompose_fake_quantize(model)
         arithmetic = FLOAT32

@@ -24,7 +24,7 @@ def precision_table(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def fallen_back(table: pd.DataFrame) -> list[str]:
+def layers_not_in_int8(table: pd.DataFrame) -> list[str]:
     """Layers with a module for which INT8 was requested, but which runs in another precision."""
     fell = (table["requested"] == INT8) & table["runs"].notna() & (table["runs"] != INT8)
     return table.loc[fell, "layer"].drop_duplicates().tolist()
@@ -32,7 +32,7 @@ def fallen_back(table: pd.DataFrame) -> list[str]:
 
 def warn_about_fallbacks(table: pd.DataFrame, engine: Path) -> None:
     """Log a warning if layers of ``engine`` do not run in INT8 although it was requested."""
-    layers = fallen_back(table)
+    layers = layers_not_in_int8(table)
     if layers:
         logging.warning(
             "%s: %d of %d layers fell back from INT8: %s",

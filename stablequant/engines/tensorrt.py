@@ -21,6 +21,7 @@ from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
 from stablequant.storage.files import replacing
+from stablequant.storage.locks import locked
 
 LIBRARIES = {  # backend -> its Python package, and the command that installs it
     "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),
@@ -173,9 +174,21 @@ def build_plan(
     if plan is None:
         raise StableQuantError(onnx, "TensorRT could not build a plan", "see the job's log for the builder's messages")
     if timing_cache:
-        with replacing(timing_cache) as temporary:
-            temporary.write_bytes(config.get_timing_cache().serialize())
+        store_timings(timing_cache, config)
     return bytes(plan)
+
+
+def store_timings(timing_cache: Path, config: Any) -> None:
+    """Add the measurements of the TensorRT builder's ``config`` to the file ``timing_cache``.
+
+    Another build may have added its own since this one read the file. A lock lets only one build change it at a time.
+    """
+    measured = config.get_timing_cache()
+    with locked(timing_cache):
+        if timing_cache.is_file():
+            measured.combine(config.create_timing_cache(timing_cache.read_bytes()), False)
+        with replacing(timing_cache) as temporary:
+            temporary.write_bytes(measured.serialize())
 
 
 def _compute_capability(trt: ModuleType, capability: str) -> object:
@@ -242,7 +255,7 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
             if not context.set_input_shape(name, tuple(values.shape)):
                 raise StableQuantError(
                     file,
-                    f"takes no {name} of the shape {tuple(values.shape)}",
+                    f"does not accept {name} of shape {tuple(values.shape)}",
                     "raise 'max_samples' or 'max_batch' of 'tensorrt' in the config, and build it again",
                 )
         found = {name: torch.empty(tuple(context.get_tensor_shape(name)), device="cuda") for name in signature.outputs}
@@ -250,7 +263,7 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
             context.set_tensor_address(name, values.data_ptr())
         stream.wait_stream(torch.cuda.current_stream())
         if not context.execute_async_v3(stream.cuda_stream):
-            raise StableQuantError(file, "the GPU could not run it", "see TensorRT's messages in the log")
+            raise StableQuantError(file, "the GPU could not run the plan", "see TensorRT's messages in the log")
         stream.synchronize()
         return {name: values.cpu().numpy() for name, values in found.items()}
 

@@ -15,11 +15,14 @@ def check_tensors(signature: Signature, inputs: Sequence[Axes], outputs: Sequenc
     """Raise `StableQuantError` if ``inputs`` or ``outputs`` of the network in ``file`` do not fit ``signature``."""
     if not (_fit(inputs, signature.inputs) and _fit(outputs, signature.outputs)):
         found = ", ".join(
-            f"{' or '.join(sorted(names)) or 'nothing'} of {axes} axes" for names, axes in (*inputs, *outputs)
+            f"{' or '.join(sorted(names)) or 'no name'} ({'any number of' if axes is None else axes} axes)"
+            for names, axes in (*inputs, *outputs)
         )
-        wanted_names = " and ".join([*signature.inputs, *signature.outputs])
+        wanted = ", ".join(
+            f"{name} ({len(t.axes)} axes)" for name, t in {**signature.inputs, **signature.outputs}.items()
+        )
         raise StableQuantError(
-            file, f"a network of {found}, not of a recogniser's {wanted_names}", "build the engine again"
+            file, f"its inputs and outputs are {found}, but a recogniser has {wanted}", "build the engine again"
         )
 
 

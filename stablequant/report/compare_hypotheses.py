@@ -58,7 +58,7 @@ def _words(text: str, start: int, stop: int) -> str:
     return " ".join(text.split()[start:stop])
 
 
-def counted(table: pd.DataFrame) -> Iterator[tuple[str, str, int, int, int]]:
+def count_changes(table: pd.DataFrame) -> Iterator[tuple[str, str, int, int, int]]:
     """For each backend and method: number of changed utterances, of better ones and of worse ones."""
     for (backend, method), rows in table.groupby(["backend", "method"], sort=False):
         better, worse = (rows["errors"] < rows["fp32_errors"]).sum(), (rows["errors"] > rows["fp32_errors"]).sum()

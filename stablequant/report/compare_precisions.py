@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from stablequant.engines.precision import fallen_back
+from stablequant.engines.precision import layers_not_in_int8
 
 COLUMNS = ["backend", "method", "layer", "requested", "runs", "fell_back"]
 
@@ -16,7 +16,7 @@ def summarise(tables: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
     """
     rows = []
     for (backend, method), table in tables.items():
-        fell = fallen_back(table)
+        fell = layers_not_in_int8(table)
         for layer, modules in table.groupby("layer", sort=False):
             runs = " ".join(sorted(modules["runs"].dropna().unique())) or None
             rows.append([backend, method, layer, modules["requested"].iloc[0], runs, layer in fell])

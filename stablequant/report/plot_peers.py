@@ -6,6 +6,8 @@ import pandas as pd
 
 from stablequant.report.plot_tradeoff import plot_tradeoff
 
+COLUMNS = ("model", "method", "wer", "size_bytes", "rtfx")
+
 
 def plot_peers(table: pd.DataFrame, path: Path) -> None:
     """Draw the rows of one model in ``peers.tsv``, see `plot_tradeoff`. One of the rows must be fp32.

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from stablequant.storage.locks import locked
+
 
 def folder_of(index: Path) -> Path:
     """The folder with the files of the cache ``index``."""
@@ -14,8 +16,17 @@ def file_of(index: Path, layer: str) -> Path:
     return folder_of(index) / f"{layer}.safetensors"
 
 
-def release(index: Path) -> int:
-    """Remove the folder of the cache ``index``; return its size in bytes, 0 if there is none."""
+def remove_cache(index: Path) -> int:
+    """Remove the folder of the cache ``index``; return its size in bytes, 0 if there is none.
+
+    If another process reads or writes the cache, wait until it ends.
+    """
+    with locked(folder_of(index)):
+        return remove_folder(index)
+
+
+def remove_folder(index: Path) -> int:
+    """`remove_cache` for a process that holds the lock."""
     folder = folder_of(index)
     doomed = folder.with_name(f".{folder.name}")  # renamed first, so that a kill never leaves an incomplete cache
     shutil.rmtree(doomed, ignore_errors=True)

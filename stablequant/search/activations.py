@@ -16,15 +16,21 @@ import transformers
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import State
 from stablequant.recognisers.registry import family_of
-from stablequant.search.activation_folder import file_of, folder_of
+from stablequant.search.activation_folder import file_of, folder_of, remove_folder
 from stablequant.search.costs import Cost, recomputed
 from stablequant.search.split import Split
 from stablequant.storage.arrays import ArrayReader, ArrayWriter, writing_arrays
 from stablequant.storage.files import checksum, read_json, write_json
+from stablequant.storage.locks import lock, locked
 from stablequant.workflow.digest import code_digest
 
 MACS_PER_BYTE = 16  # multiply-accumulates that each byte read must save; a core computes about as many in that time
 CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # code that decides what is stored
+OTHERS = {  # parts of the key, as a message names them
+    "batches": "other audio or other batches",
+    "code": "another version of StableQuant",
+    "libraries": "other versions of torch or transformers",
+}
 TENSORS, NAME = 4, 32  # limits for one layer and batch: number of tensors, and letters in a tensor's name
 
 
@@ -43,8 +49,8 @@ def cache_key(checkpoint: Path, split: Split) -> dict[str, str]:
     }
 
 
-def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list[int]:
-    """Indices of the layers whose inputs are cached, within ``budget`` bytes per sample of audio.
+def choose_layers(costs: Sequence[Cost], limit: float, dtype: np.dtype) -> list[int]:
+    """Indices of the layers whose inputs are cached, within ``limit`` bytes per sample of audio.
 
     The layer that saves the most computation per byte is chosen first, then the next one, and so on, as long as reading
     is faster than computing. The estimate assumes that every layer is probed once. ``dtype`` is that of the cache.
@@ -58,7 +64,7 @@ def choose_layers(costs: Sequence[Cost], budget: float, dtype: np.dtype) -> list
         gains = {
             number: (before - recomputed(costs, [*kept, number])) / sizes[number]
             for number in range(1, len(costs))
-            if number not in kept and spent + sizes[number] <= budget and _worth_reading(costs, kept, number, sizes)
+            if number not in kept and spent + sizes[number] <= limit and _worth_reading(costs, kept, number, sizes)
         }
         if not gains:
             return sorted(kept)
@@ -89,16 +95,20 @@ def writing_cache(
 ) -> Iterator[ActivationWriter]:
     """A writer for the cache ``index``, with one file for each of the layers ``chosen`` (indices into ``layers``).
 
-    The index is written when the block ends without an error. Its folder must not exist yet. ``key`` is that of
-    `cache_key`, ``batches`` the number of batches, and ``dtype`` that of the stored values.
+    The index is written when the block ends without an error. A cache that exists is replaced. Until the block ends,
+    no other process can read, write or remove the cache. ``key`` is that of `cache_key`, ``batches`` the number of
+    batches, and ``dtype`` that of the stored values.
     """
-    folder_of(index).mkdir(parents=True)
     # Only the length of these names matters: they reserve space for the header's entries.
     names = [f"{batch}/{'x' * NAME}" for batch in range(batches) for _ in range(TENSORS)]
-    with ExitStack() as files:
-        writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
-        yield ActivationWriter(writers, dtype)
-    write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
+    with locked(folder_of(index)):
+        remove_folder(index)
+        index.unlink(missing_ok=True)
+        folder_of(index).mkdir(parents=True)
+        with ExitStack() as files:
+            writers = {k: files.enter_context(writing_arrays(file_of(index, layers[k]), names)) for k in chosen}
+            yield ActivationWriter(writers, dtype)
+        write_json(index, {"layers": [layers[k] for k in chosen], "precision": dtype.name, **key})
 
 
 def drop_layer(index: Path, layer: str) -> None:
@@ -112,6 +122,8 @@ def drop_layer(index: Path, layer: str) -> None:
 class Activations:
     """Reads the cache that `writing_cache` wrote. It is empty if its folder was removed.
 
+    As long as the object exists, no other process can change or remove the cache.
+
     Raises
     ------
     StableQuantError
@@ -119,12 +131,21 @@ class Activations:
     """
 
     def __init__(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
+        self._files: dict[int, ArrayReader] = {}
+        self._lock = lock(folder_of(index), shared=True)
+        try:
+            self._open(index, key, layers)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, index: Path, key: Mapping[str, str], layers: Sequence[str]) -> None:
         content = read_json(index)
         for part, expected in key.items():
             if content.get(part) != expected:
-                raise StableQuantError(index, f"made with another {part}", "delete it, and run again")
+                fault = f"the cached values were made with {OTHERS.get(part, f'another {part}')}"
+                raise StableQuantError(index, fault, "delete it, and run again")
         folder = folder_of(index)
-        self._files: dict[int, ArrayReader] = {}
         if folder.is_dir():
             self._files = {
                 layers.index(layer): ArrayReader(file_of(index, layer), index) for layer in content["layers"]

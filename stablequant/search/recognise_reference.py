@@ -16,7 +16,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.family import Guide, QuantizedModule, Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.search.activation_folder import release
+from stablequant.search.activation_folder import remove_cache
 from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
 from stablequant.search.reduced_precision import verify_half, verify_precision
@@ -110,8 +110,8 @@ def recognise_reference(
     if precision != "float32":
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
         cache = Cache(cache.key, 0, cache.half)
+    remove_cache(files.activations)  # an earlier run may have left it; remove it before free space is measured
     files.activations.unlink(missing_ok=True)
-    release(files.activations)  # an earlier run may have left it; remove it before free space is measured
     chosen = _layers_to_keep(recogniser, split, files.activations, cache)
     heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
     if cache.half:
@@ -177,14 +177,15 @@ def _layers_to_keep(recogniser: Recogniser, split: Split, index: Path, cache: Ca
     chosen = choose_layers(costs, cache.disk_mb * MEGABYTE / samples, cache.dtype)
     if cache.disk_mb and not chosen:
         logging.warning(
-            "config key 'cache': %s MB hold no layer's hidden values; all start from the audio", cache.disk_mb
+            "config key 'cache: disk_mb': %s MB cannot hold any layer's hidden values; all probes start from the audio",
+            cache.disk_mb,
         )
     planned = sum(costs[k].bytes for k in chosen) * samples * cache.dtype.itemsize / FLOAT_BYTES
     free = shutil.disk_usage(index.parent).free
     if planned > free:
         raise StableQuantError(
             index.parent,
-            f"{free / MEGABYTE:.0f} MB are free, the hidden values to keep take {planned / MEGABYTE:.0f} MB",
+            f"only {free / MEGABYTE:.0f} MB are free, but the cached hidden values need {planned / MEGABYTE:.0f} MB",
             "free some, or lower 'disk_mb' of 'cache' in the config",
         )
     names = ", ".join(recogniser.layers[k] for k in chosen)

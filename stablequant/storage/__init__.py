@@ -1,1 +1,1 @@
-"""Files on disk: safe writing, tables, JSON, arrays and ONNX graphs."""
+"""Files on disk: safe writing, locks, tables, JSON, arrays and ONNX graphs."""

@@ -52,7 +52,7 @@ class ArrayWriter:
         """Write the header; raise ValueError if its entries need more space than was reserved."""
         header = json.dumps(self._entries).encode().ljust(self._reserved)
         if len(header) > self._reserved:
-            raise ValueError("more arrays, or longer names, than were announced")
+            raise ValueError("there are more arrays, or longer names, than `writing_arrays` was told")
         self._file.seek(0)
         self._file.write(len(header).to_bytes(LENGTH_BYTES, "little") + header)
 

@@ -2,10 +2,15 @@
 
 import hashlib
 import json
+import logging
 import os
+import re
+import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +22,8 @@ from safetensors import SafetensorError, safe_open
 
 from stablequant.errors import StableQuantError
 
+OWNER = re.compile(r"(?P<place>[0-9a-f]{12})-(?P<process>\d+)-(?P<start>\d+)-\w+")  # in names of temporary files
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -26,7 +33,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{_owner()}-{secrets.token_hex(4)}")
     try:
         yield temporary
         _sync(temporary)
@@ -44,7 +51,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.") as temporary:
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.{_owner()}-") as temporary:
         making = Path(temporary) / path.name
         making.mkdir()
         yield making
@@ -61,14 +68,58 @@ def _sync(file: Path) -> None:
         os.fsync(content.fileno())
 
 
+@cache
+def _place() -> str:
+    """Twelve letters that name this machine since it was started, and this container on it.
+
+    Processes with the same letters see each other. Where that cannot be known, every process has its own letters.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
+        container = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return secrets.token_hex(6)
+    return hashlib.sha256(f"{boot} {container} {socket.gethostname()}".encode()).hexdigest()[:12]
+
+
+def _start(process: int) -> int | None:
+    """When a process started, in clock ticks since the machine did; None if that cannot be known."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[19])  # field 22 of proc(5), the third after the name in brackets being the first here
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _owner() -> str:
+    """This process in the names of its temporary files. Process numbers alone occur again, here and elsewhere."""
+    return f"{_place()}-{os.getpid()}-{_start(os.getpid()) or 0}"
+
+
+def _is_running(process: int, start: int) -> bool:
+    """Whether the process of this machine and container that started at ``start`` still runs, as far as we can tell."""
+    try:
+        os.kill(process, 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it runs, for another user
+        pass
+    return _start(process) in (start, None)
+
+
 def _sweep(path: Path) -> None:
-    """Remove the temporary files beside ``path`` of processes that were killed."""
-    if not Path("/proc/self").exists():  # without /proc we cannot tell which processes are running
-        return
+    """Remove the temporary files beside ``path`` of processes that were killed.
+
+    Those of another machine or container stay: we cannot see whether their processes run.
+    """
     for left in path.parent.glob(f".{escape(path.name)}.*"):
-        process = left.name.removeprefix(f".{path.name}.").partition(".")[0]
-        if process.isdigit() and not Path("/proc", process).exists():
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        owner = OWNER.fullmatch(left.name.removeprefix(f".{path.name}."))
+        if owner is None:
+            continue
+        if owner["place"] != _place():
+            logging.info("%s: written on another machine or in another container; remove it if none works here", left)
+        elif not _is_running(int(owner["process"]), int(owner["start"])):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def checksum(file: Path) -> str:

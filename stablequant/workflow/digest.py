@@ -87,7 +87,7 @@ def all_modules(script: Path, root: Path, chosen: Mapping[str, str] | None = Non
         for plugin in imports.plugins:
             files = list(_files(plugin.format_map(chosen), root))
             if not any(module == plugin.format_map(chosen) for module, _ in files):
-                raise LookupError(f"{file} imports {plugin}, completed by {dict(chosen)}")
+                raise LookupError(f"{file} imports {plugin} with {dict(chosen)}, but there is no such module")
             waiting += files
     return found
 

@@ -7,7 +7,7 @@ import pytest
 from graphs import build, export, quantize_graph, ranges_of_noise
 
 from stablequant.engines import onnxruntime, openvino
-from stablequant.engines.precision import FLOAT32, INT8, fallen_back, precision_table, warn_about_fallbacks
+from stablequant.engines.precision import FLOAT32, INT8, layers_not_in_int8, precision_table, warn_about_fallbacks
 from stablequant.report.compare_precisions import summarise
 
 FLOATING = {"cnn03", "transformer01"}
@@ -32,7 +32,7 @@ def test_layers_left_in_floating_point_run_so_and_all_others_in_int8(tiny, engin
     runs = openvino.BACKEND.precisions(engine, {"floating": FLOAT32}, tiny.modules)
     assert runs == {m.module: FLOAT32 if m.layer in FLOATING else INT8 for m in tiny.modules}
     table = precision_table(tiny.modules, FLOATING, runs)
-    assert fallen_back(table) == []
+    assert layers_not_in_int8(table) == []
 
 
 def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
@@ -41,7 +41,7 @@ def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
     assert set(runs.values()) == {FLOAT32}
     table = precision_table(tiny.modules, FLOATING, runs)
     layers = list(dict.fromkeys(m.layer for m in tiny.modules))
-    assert fallen_back(table) == [layer for layer in layers if layer not in FLOATING]
+    assert layers_not_in_int8(table) == [layer for layer in layers if layer not in FLOATING]
     summary = summarise({("openvino", "stablequant"): table}).set_index("layer")
     assert summary.loc["cnn03", ["requested", "runs", "fell_back"]].tolist() == [FLOAT32, FLOAT32, False]
     assert summary.loc["head", ["requested", "runs", "fell_back"]].tolist() == [INT8, FLOAT32, True]
@@ -60,7 +60,7 @@ def test_a_fallback_is_a_warning_that_names_the_layers(tiny, caplog):
 def test_what_nobody_knows_stays_empty_and_is_no_fallback(tiny):
     table = precision_table(tiny.modules, set(), {})
     assert table["runs"].isna().all()
-    assert fallen_back(table) == []
+    assert layers_not_in_int8(table) == []
     summary = summarise({("tensorrt-rtx", "max"): table})
     assert len(summary) == table["layer"].nunique()
     assert pd.isna(summary["runs"]).all()

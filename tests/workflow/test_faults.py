@@ -57,7 +57,7 @@ SNAKEMAKE results/tiny/{target}
         ("checkpoint layers.tsv", FREE_SOME),
         (
             "reference.json posteriors.safetensors histograms.safetensors prepared_histograms.safetensors",
-            "MB are free, the hidden values to keep take .* free some, or lower 'disk_mb'",
+            "MB are free, but the cached hidden values need .* free some, or lower 'disk_mb'",
         ),
         ("onnx/max.onnx", FREE_SOME),
         ("engines/openvino/max", "see whether the disk is full, and run again"),

@@ -1,12 +1,17 @@
 """Whoever only looks at the workflow changes nothing, and loads nothing heavy."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, snakemake
+import yaml
+from conftest import DEMO, PROJECT, snakemake, write_speech
+
+from stablequant.workflow.fan_out import layers_of
 
 LOOKS = [
     ["--dry-run"],
@@ -83,3 +88,89 @@ def test_an_engines_process_loads_no_torch(finished):
         [sys.executable, "-c", ENGINE, str(folder)], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "LOADED"
+
+
+def write_mine(folder: Path, name: str = "mine", **changes: str) -> None:
+    """A config of one model whose files lie in ``folder`` beside it, by relative paths."""
+    for split in ("calibration", "evaluation"):
+        write_speech(folder / split, folder / f"{split}.tsv", 2, split)
+        lines = (folder / f"{split}.tsv").read_text().splitlines()
+        (folder / f"{split}.tsv").write_text("\n".join([split, *lines[1:]]) + "\n")
+    settings = {"checkpoint": str(DEMO), "calibration": "calibration.tsv", "evaluation": "evaluation.tsv"} | changes
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"models": {name: settings}}))
+
+
+@pytest.mark.parametrize("way", ["directory", "snakefile"])
+def test_in_another_folder_the_defaults_are_those_beside_the_snakefile_and_ones_own_paths_are_relative_to_it(
+    tmp_path, way
+):
+    write_mine(tmp_path)
+    where = {
+        "directory": (PROJECT, ["--directory", str(tmp_path)]),
+        "snakefile": (tmp_path, ["--snakefile", str(PROJECT / "Snakefile")]),
+    }
+    folder, options = where[way]
+    manifests = [f"results/{model}/utterances/evaluation.tsv" for model in ("demo", "mine")]
+    configs = ["--configfile", str(tmp_path / "mine.yaml")]
+    printed = snakemake(folder, *options, *configs, "-n", *manifests, "results/demo/plots/peers.svg")
+    inputs = " ".join(re.findall(r"input: (.*)", printed)).replace(",", "").split()
+    assert {str(DEMO / "config.json"), str(PROJECT / "tsv/demo-evaluation.tsv"), "evaluation.tsv"} <= {*inputs}
+    assert str(PROJECT / "benchmarks/peers.tsv") in inputs
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_config_in_the_folder_where_one_works_is_laid_over_the_defaults(tmp_path):
+    write_mine(tmp_path)
+    (tmp_path / "mine.yaml").rename(tmp_path / "config.yaml")
+    where = ["--snakefile", str(PROJECT / "Snakefile"), "-n", "results/mine/manifests/evaluation.tsv"]
+    assert "write_manifest" in snakemake(tmp_path, *where, "--config", "models={mine: {evaluation: evaluation}}")
+
+
+def import_with(folder: Path, config: str, *lines: str) -> None:
+    """A workflow in ``folder`` that imports this one."""
+    used = f"    snakefile: {str(PROJECT / 'Snakefile')!r}\n" + "".join(f"    {line}\n" for line in (config, *lines))
+    (folder / "Snakefile").write_text(
+        f'configfile: "mine.yaml"\n\nmodule stablequant:\n{used}\nuse rule * from stablequant as sq_*\n'
+    )
+
+
+def test_another_workflow_imports_this_one(tmp_path):
+    """And runs it: to the layers' jobs, which are known once the checkpoint was imported."""
+    write_mine(tmp_path)
+    import_with(tmp_path, "config: config")
+    snakemake(tmp_path, "results/mine/utterances/evaluation.tsv")
+    rows = (tmp_path / "results/mine/utterances/evaluation.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[1].startswith("evaluation/") for row in rows] == [True, True]
+    printed = snakemake(tmp_path, "-n", "results/mine/sensitivity.tsv")
+    assert printed.count("rule sq_probe_layer:") == len(layers_of(tmp_path / "results/mine/layers.tsv"))
+    assert "demo" not in {path.name for path in (tmp_path / "results").iterdir()}
+
+
+def test_a_prefix_of_an_imported_workflow_is_refused(tmp_path):
+    write_mine(tmp_path)
+    import_with(tmp_path, "config: config", 'prefix: "asr"')
+    assert "results cannot get a prefix; leave out 'prefix'" in snakemake(tmp_path, "-n", expect=1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("mine:", "no:", 'mine.yaml, line 2: YAML does not read the model\'s name no as text; put it in quotes: "no":'),
+        ("evaluation.tsv", "calibration", "2 of its 2 audio files are in the calibration data too, such as '"),
+        ("evaluation.tsv", "e{b}val.tsv", "would read the braces in 'e{b}val.tsv' as a wildcard; rename it"),
+    ],
+)
+def test_a_wrong_config_is_told_while_the_run_is_planned(tmp_path, old, new, told):
+    write_mine(tmp_path)
+    shutil.copyfile(tmp_path / "evaluation.tsv", tmp_path / "e{b}val.tsv")
+    text = (tmp_path / "mine.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    arguments = ["--snakefile", str(PROJECT / "Snakefile"), "--configfile", "mine.yaml", "-n"]
+    assert told in snakemake(tmp_path, *arguments, expect=1)
+
+
+@pytest.mark.parametrize("name", ["no", "960", "1e3"])
+def test_names_in_quotes_that_yaml_would_take_for_something_else_are_taken(tmp_path, name):
+    write_mine(tmp_path, name)
+    arguments = ["--snakefile", str(PROJECT / "Snakefile"), "--configfile", "mine.yaml", "-n"]
+    assert f"wildcards: model={name}\n" in snakemake(tmp_path, *arguments, f"results/{name}/layers.tsv")

@@ -2,7 +2,10 @@
 
 import hashlib
 import io
+import os
 import re
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -11,13 +14,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import write_speech
+from conftest import PROJECT, write_speech
 
 from stablequant.corpora import download_librispeech
 from stablequant.corpora.download_librispeech import MD5, fetch
 from stablequant.corpora.write_manifest import manifest_of
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
+from stablequant.storage.locks import locked
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -67,18 +71,39 @@ def test_a_part_is_fetched_verified_and_listed(tmp_path, mirror):
     part = fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
     assert part == tmp_path / "LibriSpeech/dev-clean"
     assert manifest_of(part).count("\n") == 4
-    assert [file.name for file in (tmp_path / "LibriSpeech").iterdir()] == ["dev-clean"], "left something behind"
+    left = {file.name for file in (tmp_path / "LibriSpeech").iterdir()}
+    assert left == {"dev-clean", ".dev-clean.lock"}, "left something behind"
     (part / "kept").touch()
     with pytest.raises(StableQuantError, match=r"LibriSpeech/dev-clean: the folder already exists"):
         fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
     assert (part / "kept").exists(), "somebody's corpus was replaced"
 
 
+FETCH = """
+import sys
+from pathlib import Path
+from stablequant.corpora.download_librispeech import fetch
+fetch("dev-clean", "http://127.0.0.1:9", "", Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_do_not_fetch_the_same_part_at_once(tmp_path):
+    """The second waits, and takes what the first has fetched; it has no server to ask."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with locked(tmp_path / "dev-clean"):
+        second = subprocess.Popen([sys.executable, "-c", FETCH, str(tmp_path)], env=environment)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=2)
+        (tmp_path / "dev-clean").mkdir()
+    assert second.wait(timeout=20) == 0
+
+
 def refused(tmp_path: Path, url: str, md5: str, named: str) -> None:
     with pytest.raises(StableQuantError, match=named) as refusal:
         fetch("dev-clean", url, md5, tmp_path / "LibriSpeech")
     assert "dev-clean.tar.gz" in str(refusal.value)
-    assert list((tmp_path / "LibriSpeech").iterdir()) == [], "left something behind"
+    left = [file.name for file in (tmp_path / "LibriSpeech").iterdir()]
+    assert left == [".dev-clean.lock"], "left something behind"
 
 
 def test_what_is_not_the_published_archive_is_refused(tmp_path, mirror):

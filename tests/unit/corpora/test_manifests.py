@@ -7,7 +7,7 @@ import soundfile
 import soxr
 from listing import expected, listed, write_jsonl, write_librispeech
 
-from stablequant.corpora.manifests import read_manifest
+from stablequant.corpora.manifests import Manifest, ManifestEntry, check_apart, list_folder, read_manifest
 from stablequant.errors import StableQuantError
 
 
@@ -67,6 +67,31 @@ def test_a_manifest_made_elsewhere_finds_its_audio_here(tmp_path, speech):
     assert listed(manifest, audio_root=tmp_path / "LibriSpeech/dev-clean") == expected(speech)
     with pytest.raises(StableQuantError, match="'audio_root': the root '/nowhere' is not a directory"):
         read_manifest(manifest, audio_root=Path("/nowhere"))
+
+
+def test_a_relative_root_is_found_around_the_manifest_unless_it_is_in_the_working_directory(tmp_path, monkeypatch):
+    for folder in ("project/tsv", "project/speech", "elsewhere/speech"):
+        (tmp_path / folder).mkdir(parents=True)
+    manifest = tmp_path / "project/tsv/a.tsv"
+    manifest.write_text("speech\na.wav\t16000\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_manifest(manifest).root == tmp_path / "project/speech"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert read_manifest(manifest).root.resolve() == tmp_path / "elsewhere/speech"
+
+
+def test_audio_in_both_splits_is_found_by_its_path(tmp_path):
+    for name in ("a.wav", "b.wav", "c/d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    whole, part = list_folder(tmp_path), list_folder(tmp_path / "c")
+    assert [entry.path for entry in whole.entries] == ["a.wav", "b.wav", "c/d.wav"]
+    with pytest.raises(StableQuantError, match=r"^evaluation: 1 of its 1 audio files are in .* too, such as 'd\.wav'"):
+        check_apart(whole, part, "evaluation")
+    rest = Manifest(tmp_path, [ManifestEntry(1, "a.wav", 5, "A"), ManifestEntry(2, "b.wav")])
+    check_apart(rest, part, "evaluation")
+    with pytest.raises(StableQuantError, match="2 of its 3 audio files"):
+        check_apart(rest, whole, "evaluation")
 
 
 @pytest.mark.parametrize("suffix", [".wrd", ".ltr"])

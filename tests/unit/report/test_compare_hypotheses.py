@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from stablequant.report.compare_hypotheses import changed_hypotheses, counted, marked
+from stablequant.report.compare_hypotheses import changed_hypotheses, count_changes, marked
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_only_what_changed_on_the_same_backend_is_listed():
     ]
     assert found["changes"].tolist() == ["THE CAT [SAD -> SAT]", "[CAT -> BAT]"]
     assert found[["fp32_errors", "errors"]].to_numpy().tolist() == [[1, 0], [2, 3]]
-    assert list(counted(found)) == [("openvino", "max", 2, 1, 1)]
+    assert list(count_changes(found)) == [("openvino", "max", 2, 1, 1)]
 
 
 def test_a_backend_without_fp32_lists_nothing():

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from stablequant.errors import StableQuantError
 from stablequant.search import activations
-from stablequant.search.activation_folder import file_of, folder_of, release
+from stablequant.search.activation_folder import file_of, folder_of, remove_cache
 from stablequant.search.activations import Activations, cache_key, choose_layers, drop_layer, writing_cache
 from stablequant.search.costs import Cost, recomputed
 from stablequant.storage.files import read_json
@@ -143,8 +143,8 @@ def test_a_layer_is_forgotten_alone(index):
 def test_activations_of_something_else_are_refused(index):
     with pytest.raises(StableQuantError) as error:
         Activations(index, {"checkpoint": "another"}, LAYERS)
-    assert str(error.value) == f"{index}: made with another checkpoint; delete it, and run again"
-    with pytest.raises(StableQuantError, match="made with another code"):
+    assert str(error.value) == f"{index}: the cached values were made with another checkpoint; delete it, and run again"
+    with pytest.raises(StableQuantError, match="made with another version of StableQuant"):
         Activations(index, KEY | {"code": "new"}, LAYERS)
 
 
@@ -158,7 +158,7 @@ def test_incomplete_activations_are_refused_and_released_ones_are_computed_again
     file.unlink()
     with pytest.raises(StableQuantError, match=f"{file.name}.*{remedy}"):
         Activations(index, KEY, LAYERS)
-    release(index)
+    remove_cache(index)
     with caplog.at_level("INFO"):
         found = Activations(index, KEY, LAYERS)
     assert (found.layers, found.nearest(4)) == ([], 0)

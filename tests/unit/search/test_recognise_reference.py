@@ -149,7 +149,7 @@ def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkey
     with pytest.raises(StableQuantError) as error:
         recognise_reference(recogniser, split, files, Cache(KEY, 1e9))
     assert str(error.value) == (
-        f"{tmp_path}: {megabytes - 5:.0f} MB are free, the hidden values to keep take {megabytes:.0f} MB; "
+        f"{tmp_path}: only {megabytes - 5:.0f} MB are free, but the cached hidden values need {megabytes:.0f} MB; "
         "free some, or lower 'disk_mb' of 'cache' in the config"
     )
     recognise_reference(recogniser, split, files, Cache(KEY, 1e9, half=True))
@@ -160,7 +160,7 @@ def test_no_room_for_any_layer_is_told_where_some_was_given(tmp_path, caplog):
     with caplog.at_level("INFO"):
         calibrate_fake(FakeRecogniser(songs()), tmp_path / "some", cache_mb=1e-6)
     assert caplog.messages[:2] == [
-        "config key 'cache': 1e-06 MB hold no layer's hidden values; all start from the audio",
+        "config key 'cache: disk_mb': 1e-06 MB cannot hold any layer's hidden values; all probes start from the audio",
         "caching the inputs of no layer: 0 MB",
     ]
     assert caplog.records[0].levelname == "WARNING"

@@ -86,7 +86,7 @@ def test_a_search_of_some_layers_with_racing_and_stored_values(inputs):
         FakeRecogniser(songs(20)), inputs.folder / "utterances.tsv", 1.2e-3, 3, raced=True
     )
     assert raced.calibration.split.batches != search.calibration.split.batches
-    with pytest.raises(StableQuantError, match="made with another batches"):
+    with pytest.raises(StableQuantError, match="made with other audio or other batches"):
         read_search(inputs, Settings("cpu", 2, 1.2e-3, 4))
 
 
