@@ -7,6 +7,7 @@ from pathlib import Path
 
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.corpora.manifests import Manifest, ManifestEntry, transcript_files
+from stablequant.corpora.respelled import Respelled, shown
 from stablequant.corpora.utterance import Rejection, Utterance
 from stablequant.corpora.writing import Writing
 from stablequant.errors import StableQuantError
@@ -18,7 +19,8 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
     Returns the usable utterances, and the rejected entries with the reasons. One warning is logged if audio has another
-    sample rate than the recogniser's, and one if transcripts contain characters outside its vocabulary.
+    sample rate than the recogniser's, and one if transcripts contain characters outside its vocabulary. One message
+    tells what was left out of transcripts, or replaced.
 
     Raises
     ------
@@ -28,9 +30,10 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     utterances, rejections = [], []
     rates: Counter[int] = Counter()
     transcripts: dict[Path, dict[str, str]] = {}
+    respelled = Respelled(writing)
     for entry in progress(manifest.entries, label="checking audio"):
         try:
-            utterance, rate = _check(manifest.root, entry, writing, transcripts)
+            utterance, rate = _check(manifest.root, entry, respelled, transcripts)
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
@@ -41,8 +44,8 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
         logging.warning("%d files at %s are resampled to %d Hz", rates.total(), found, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
-        listed = " ".join(f"{unit} ({count})" for unit, count in unknown.most_common(20))
-        logging.warning("characters outside the vocabulary, counted as errors: %s", listed)
+        logging.warning("characters outside the vocabulary, counted as errors: %s", shown(unknown))
+    respelled.log()
     return _named_apart(utterances, manifest.root), rejections
 
 
@@ -56,10 +59,10 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
 
 
 def _check(
-    root: Path, entry: ManifestEntry, writing: Writing, transcripts: dict[Path, dict[str, str]]
+    root: Path, entry: ManifestEntry, respelled: Respelled, transcripts: dict[Path, dict[str, str]]
 ) -> tuple[Utterance, int]:
     """The utterance of ``entry`` and the sample rate of its file in Hz; raise AudioError if it cannot be used."""
-    path = root / entry.path
+    path, writing = root / entry.path, respelled.writing
     if not path.resolve().is_relative_to(root.resolve()):
         raise AudioError("a symbolic link leads out of the root")
     audio = read_audio(path, writing.sample_rate)
@@ -75,7 +78,7 @@ def _check(
         transcript = transcripts[path.parent].get(path.stem)
         if transcript is None:
             raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
-    spelled = writing.spell(transcript)
+    spelled = respelled.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
     return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio.file_rate

@@ -12,6 +12,7 @@ from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
+from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
 
@@ -127,8 +128,8 @@ def _read_tokens(folder: Path, config: Mapping[str, Any]) -> Vocabulary:
         )
     special = {token for token in [*named.values(), *SPECIAL] if token in classes}
     special |= {token for token in tokens if token.startswith("<unused") and token not in classes}
-    choices = (_content(tokenizer.get("word_delimiter_token", "|")), "|", " ")
-    delimiter = next((token for token in choices if token in classes and token not in special), None)
+    written = {token for token, index in classes.items() if token not in special and index != blank}
+    delimiter = find_delimiter(written, _content(tokenizer.get("word_delimiter_token", "|")))
     return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})
 
 
