@@ -68,7 +68,7 @@ def differing_characters(pairs: Sequence[tuple[str, str]]) -> str:
 def likely_causes(pairs: Sequence[tuple[str, str]]) -> list[str]:
     """What explains most of the errors in pairs of transcript and hypothesis; empty if nothing that is known does."""
     transcripts, hypotheses = map(list, zip(*pairs, strict=True))
-    rate = word_errors(transcripts, hypotheses).wer
+    rate = min(100.0, word_errors(transcripts, hypotheses).wer)
     if sum(not text.strip() for text in hypotheses) > SHARE * len(pairs):
         return [
             "most hypotheses are empty: the weights were not trained, another class is the blank, or the audio is not "
