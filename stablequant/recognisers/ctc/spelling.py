@@ -36,6 +36,11 @@ class Spelling:
         self._spelled: dict[tuple[str, bool], list[str]] = {}
         self._written: dict[tuple[str, bool], str | None] = {}
 
+    @property
+    def has_long_tokens(self) -> bool:
+        """Whether some tokens have several characters; names of noises do not count."""
+        return any(len(token) > 1 and not NAMED.fullmatch(token) for token in self.letters)
+
     def words(self, transcript: str) -> list[str]:
         """The words of ``transcript`` as the letters write them.
 
@@ -83,7 +88,7 @@ class Spelling:
         following = dict(pairwise(ends))
         best: dict[int, tuple[int, int, int, str | None]] = {len(text): (0, 0, len(text), None)}
         for start in range(len(text) - 1, -1, -1):
-            found = []
+            found: list[tuple[int, int, int, str | None]] = []
             for stop in range(min(len(text), start + self._longest), start, -1):
                 if stop in best and text[start:stop] in self._tokens:
                     left, count, *_ = best[stop]
@@ -109,7 +114,8 @@ class Spelling:
         if not self._has_dot_above:  # Python's lower() makes i and a dot of the dotted capital I
             composed = composed.replace(f"i{DOT_ABOVE}", DOTTED_I if self._case == "upper" else "i")
         around = f" {composed} "
-        text = "".join(self._character(*around[i : i + 3], cased) for i in range(len(composed)))
+        threes = zip(around, composed, around[2:], strict=False)
+        text = "".join(self._character(before, character, after, cased) for before, character, after in threes)
         for word in [typed] if text == composed == unicodedata.normalize("NFC", typed) else text.split():
             pieces = self.split(word)
             spelled = "".join(" " if not written and _is_punctuation(p) else p for p, written in pieces)

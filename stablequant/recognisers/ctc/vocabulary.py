@@ -69,7 +69,7 @@ class Vocabulary:
     @property
     def phonemic(self) -> bool:
         """Whether every token counts as a word, and some are longer than a letter."""
-        return self._texts is None and any(len(token) > 1 for token in self._spelling.letters)
+        return self._texts is None and self._spelling.has_long_tokens
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, so that its spelling causes no word errors.

@@ -133,3 +133,8 @@ def test_phonemes_without_a_delimiter_are_taken_apart():
 def test_words_as_tokens():
     words = vocabulary("HELLO", "WORLD", delimiter=None)
     assert spelled(words, "hello WORLD") == "HELLO WORLD"
+
+
+def test_names_of_noises_make_no_phonemes_of_characters():
+    characters = vocabulary("\u4e00", "\u4e01", "<MASK>", delimiter=None)
+    assert spelled(characters, "\u4e00\u4e01\u3002") == "\u4e00 \u4e01"
