@@ -40,6 +40,7 @@ rule recognise_reference:
     params:
         device=config["device"],
         precision=config["precision"],
+        max_wer=lambda wildcards, input: config["max_reference_wer"],  # it reads `input` in name only: Snakemake does not compare such parameters, so another limit reruns nothing
         batch_mb=config["batch_mb"],
         # Named inside, since Snakemake sees a change in the set of all values, which True and False hardly change.
         switches=lambda wildcards: {

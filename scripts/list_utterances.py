@@ -12,9 +12,10 @@ from stablequant.workflow.jobs import job
 with job(snakemake.log.messages) as log:
     manifest = Path(snakemake.input[0])
     root = snakemake.params.audio_root
-    entries = read_manifest(manifest, Path(root) if root else None)
     checkpoint = Path(snakemake.input.checkpoint)
-    utterances, rejections = list_utterances(entries, family_of(checkpoint).writing(checkpoint))
+    writing = family_of(checkpoint).writing(checkpoint)
+    entries = read_manifest(manifest, Path(root) if root else None, writing.labels)
+    utterances, rejections = list_utterances(entries, writing)
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))

@@ -25,6 +25,7 @@ with job(snakemake.log[0]) as log:
         Cache(cache_key(checkpoint, split), snakemake.resources.disk_mb, switches["half"]),
         preparation if preparation.changes_anything else None,
         params.precision,
+        params.max_wer,
     )
     save_histograms(Path(output.histograms), found.histograms)
     save_histograms(Path(output.prepared), found.prepared)

@@ -65,6 +65,7 @@ TINY_CONFIG = {
     "engines": ["openvino"],
     "evaluation_repeats": 1,
     "threshold": 0,
+    "max_reference_wer": None,
     "models": {
         "tiny": {
             "checkpoint": "model",

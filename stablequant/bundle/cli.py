@@ -110,7 +110,7 @@ def evaluate(
     clock = Stopwatch()
     decoder = opened.family.decoder(engine, clock.timing(networks))
     writing = opened.family.writing(bundle)
-    utterances, rejections = list_utterances(read_manifest(manifest, audio_root), writing)
+    utterances, rejections = list_utterances(read_manifest(manifest, audio_root, writing.labels), writing)
     for rejection in rejections:
         typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
     if not utterances:

@@ -9,6 +9,7 @@ import numpy as np
 
 from stablequant.corpora.audio import Audio, AudioError, read_audio
 from stablequant.corpora.manifests import Manifest, ManifestEntry, composed, transcript_files
+from stablequant.corpora.respelled import Respelled, shown
 from stablequant.corpora.utterance import Rejection, Utterance
 from stablequant.corpora.writing import Writing
 from stablequant.errors import StableQuantError
@@ -21,7 +22,7 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
 
     Returns the usable utterances, and the rejected entries with the reasons. One warning each is logged for audio that
     has another sample rate than the recogniser's, has several channels, or is not quite as its header says, and one if
-    transcripts contain characters outside the vocabulary.
+    transcripts contain characters outside the vocabulary. One message tells what was left out of transcripts, or replaced.
 
     Raises
     ------
@@ -31,9 +32,10 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     utterances, rejections = [], []
     heard: list[Audio] = []
     transcripts: dict[Path, dict[str, str]] = {}
+    respelled = Respelled(writing)
     for entry in progress(manifest.entries, label="checking audio"):
         try:
-            utterance, audio = _check(manifest, entry, writing, transcripts)
+            utterance, audio = _check(manifest, entry, respelled, transcripts)
         except AudioError as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
@@ -42,8 +44,8 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     _warn(heard, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
-        listed = " ".join(f"{unit} ({count})" for unit, count in unknown.most_common(20))
-        logging.warning("characters outside the vocabulary, counted as errors: %s", listed)
+        logging.warning("characters outside the vocabulary, counted as errors: %s", shown(unknown))
+    respelled.log()
     return _named_apart(utterances, manifest.root), rejections
 
 
@@ -71,10 +73,10 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
 
 
 def _check(
-    manifest: Manifest, entry: ManifestEntry, writing: Writing, transcripts: dict[Path, dict[str, str]]
+    manifest: Manifest, entry: ManifestEntry, respelled: Respelled, transcripts: dict[Path, dict[str, str]]
 ) -> tuple[Utterance, Audio]:
     """The utterance of ``entry`` and its audio; raise AudioError if it cannot be used."""
-    path = manifest.file(entry)
+    path, writing = manifest.file(entry), respelled.writing
     audio = read_audio(path, writing.sample_rate)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
@@ -88,7 +90,7 @@ def _check(
         transcript = transcripts[path.parent].get(composed(path.stem))
         if transcript is None:
             raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
-    spelled = writing.spell(transcript)
+    spelled = respelled.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
     return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio

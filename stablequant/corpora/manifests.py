@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 
 PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "filename", "wav")
@@ -68,11 +69,13 @@ class Manifest:
         return self._names[folder]
 
 
-def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
+def read_manifest(path: Path, audio_root: Path | None = None, labels: Sequence[str] = LABELS) -> Manifest:
     """Read a manifest.
 
     A relative root is relative to the working directory. If it does not exist there, it is relative to the nearest
     folder around the manifest that contains it.
+
+    ``labels`` are the suffixes of fairseq's transcripts beside the manifest that may be taken, the best first.
 
     There are three formats:
 
@@ -93,7 +96,7 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
     lines = _read_lines(path)
     rows = _json_rows(path, lines) if path.suffix in (".jsonl", ".json") else _delimited_rows(path, lines)
     if rows is None:
-        root, entries = _read_fairseq(path, lines, audio_root)
+        root, entries = _read_fairseq(path, lines, audio_root, labels)
     else:
         root = audio_root or _root_of_table(path, rows)
         _check_root(root, "config key 'audio_root'" if audio_root else str(path))
@@ -117,8 +120,8 @@ def composed(name: str) -> str:
 
 
 def siblings(manifest: Path) -> list[Path]:
-    """fairseq's transcripts beside a manifest, one line per utterance: ``.wrd`` (words) and ``.ltr`` (letters)."""
-    return [file for suffix in (".wrd", ".ltr") if (file := manifest.with_suffix(suffix)).is_file()]
+    """fairseq's transcripts beside a manifest, one line per utterance: words, letters and phonemes, see `LABELS`."""
+    return [file for suffix in LABELS if (file := manifest.with_suffix(f".{suffix}")).is_file()]
 
 
 def _read_lines(path: Path) -> list[str]:
@@ -145,7 +148,9 @@ def _check_root(root: Path, place: str) -> None:
         )
 
 
-def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tuple[Path, list[ManifestEntry]]:
+def _read_fairseq(
+    path: Path, lines: list[str], audio_root: Path | None, labels: Sequence[str]
+) -> tuple[Path, list[ManifestEntry]]:
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered or re.fullmatch(r".*\t\d+", numbered[0][1]):
         raise StableQuantError(f"{path}, line 1", "no root directory", "put the audio's root on the first line")
@@ -157,7 +162,7 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
         _check_root(root, f"{path}, line {number}")
     else:
         _check_root(audio_root, "config key 'audio_root'")
-    transcripts = _sibling_transcripts(path, len(listed))
+    transcripts = _sibling_transcripts(path, len(listed), labels)
     return audio_root or root, [
         _fairseq_entry(path, number, line, transcript)
         for (number, line), transcript in zip(listed, transcripts, strict=True)
@@ -188,18 +193,25 @@ def _below_root(place: str, path: str) -> str:
     return path
 
 
-def _sibling_transcripts(manifest: Path, count: int) -> Sequence[str | None]:
+def _sibling_transcripts(manifest: Path, count: int, labels: Sequence[str]) -> Sequence[str | None]:
     """One transcript per utterance from a file beside the manifest; only None if there is no such file."""
-    found = siblings(manifest)
-    if not found:
+    present = siblings(manifest)
+    found = next((file for suffix in labels if (file := manifest.with_suffix(f".{suffix}")) in present), None)
+    if found is None and present and set(labels) == {"phn"}:
+        raise StableQuantError(
+            present[0],
+            f"the recogniser was trained on phonemes, and {manifest.with_suffix('.phn').name} does not exist",
+            "write the phonemes of each utterance into it, one line for each",
+        )
+    if found is None:
         return [None] * count
-    lines = _read_lines(found[0])
+    lines = _read_lines(found)
     if len(lines) != count:
         raise StableQuantError(
-            found[0], f"{len(lines)} lines for the {count} utterances of {manifest}", "write one line for each"
+            found, f"{len(lines)} lines for the {count} utterances of {manifest}", "write one line for each"
         )
-    if found[0].suffix == ".ltr":
-        return [line.replace(" ", "").replace("|", " ").strip() for line in lines]
+    if found.suffix == ".ltr":  # letters, or SentencePiece's pieces, with spaces between them
+        return [re.sub("[|\u2581]", " ", line.replace(" ", "")).strip() for line in lines]
     return lines
 
 

@@ -1,8 +1,10 @@
 """What a corpus needs to know about a recogniser: the audio that it takes and the words that it can write."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Protocol
+
+LABELS = ("wrd", "ltr", "phn")  # fairseq's files of transcripts: words, letters, phonemes
 
 
 class Writing(Protocol):
@@ -12,6 +14,7 @@ class Writing(Protocol):
     ----------
     sample_rate: sample rate of the audio in Hz
     shortest_samples: length of the shortest audio that it recognises, in samples at that rate
+    labels: which of `LABELS` beside a manifest fit what it writes, the best first
     """
 
     @property
@@ -19,6 +22,9 @@ class Writing(Protocol):
 
     @property
     def shortest_samples(self) -> int: ...
+
+    @property
+    def labels(self) -> Sequence[str]: ...
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it."""

@@ -19,6 +19,7 @@ from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.activation_folder import remove_cache
 from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
+from stablequant.search.plausibility import check_plausible
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.reference import names_of, write_posteriors
 from stablequant.search.split import Split, check_finite, loaded, padded_samples
@@ -94,18 +95,19 @@ def recognise_reference(
     cache: Cache,
     preparation: Preparation | None = None,
     precision: str = "float32",
+    max_wer: float | None = None,
 ) -> Measured:
     """Recognise the split once, write ``files``, and return the word errors and the histograms of all activations.
 
     Hidden values of as many layers are cached as ``cache`` allows. ``preparation`` says how activations are prepared
     for quantization. With ``precision`` bfloat16 or float16, the search may compute in it if this changes no
-    hypothesis; then hidden values are not cached.
+    hypothesis; then hidden values are not cached. ``max_wer`` is the highest WER in percent that is allowed, if any.
 
     Raises
     ------
     StableQuantError
-        when a recording cannot be read, the network's output contains NaN or infinity, or the disk has no space for the
-        cache.
+        when a recording cannot be read, the network's output contains NaN or infinity, the disk has no space for the
+        cache, or the WER is above ``max_wer``.
     """
     if precision != "float32":
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
@@ -114,11 +116,17 @@ def recognise_reference(
     files.activations.unlink(missing_ok=True)
     chosen = _layers_to_keep(recogniser, split, files.activations, cache)
     heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
+    errors = score(split.utterances, heard.hypotheses)
+    if max_wer is not None:
+        try:
+            check_plausible(split.utterances, heard.hypotheses, errors, max_wer)
+        except StableQuantError:
+            release(files.activations)
+            raise
     if cache.half:
         verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.activations, cache.key)
     if precision != "float32":
         precision = verify_precision(recogniser, split.batches, heard.hypotheses, heard.guides, precision)
-    errors = score(split.utterances, heard.hypotheses)
     _write_summary(files.summary, split, errors, heard, precision)
     return Measured(errors, plain, prepared)
 

@@ -131,3 +131,15 @@ def test_a_tolerated_share_is_listed_and_counted(project):
     log = (project / "logs/tiny/list_utterances/evaluation.log").read_text()
     assert "2 utterances, 1 rejected" in log
     assert len((project / "results/tiny/utterances/evaluation.tsv").read_text().splitlines()) == 3
+
+
+def test_a_reference_whose_words_do_not_fit_the_transcripts_is_refused(project):
+    """Random weights; the search would take every layer for harmless."""
+    printed = snakemake(project, "results/tiny/sensitivity.tsv", expect=1)
+    assert re.search(
+        r"calibration split: fp32 has a WER of \d+\.\d+ %, more than 'max_reference_wer' \(50 %\): ", printed
+    )
+    assert printed.count("hypothesis: ") >= 3
+    assert "rule probe_layer" not in printed
+    assert "Traceback" not in printed
+    assert not (project / "results/tiny/reference.json").exists()

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
 from stablequant.storage.files import read_json, write_json
@@ -28,6 +29,7 @@ class FrontEnd:
     vocabulary: vocabulary of the CTC head
     epsilon: added to the variance; 1e-7 in Hugging Face's preprocessing, 1e-5 in fairseq's
     shortest_samples: length in samples of the shortest audio that gives a frame
+    trained_on: which of `LABELS` a checkpoint of fairseq was trained on; None if that is not known
     """
 
     sample_rate: int
@@ -35,6 +37,16 @@ class FrontEnd:
     vocabulary: Vocabulary
     epsilon: float = 1e-7
     shortest_samples: int = 400
+    trained_on: str | None = None
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """See `stablequant.corpora.writing.Writing`. Words and letters say the same, phonemes something else."""
+        if self.trained_on == "phn":
+            return ("phn",)
+        if self.trained_on is not None:
+            return ("ltr", "wrd") if self.trained_on == "ltr" else ("wrd", "ltr")
+        return ("phn", "wrd", "ltr") if self.vocabulary.phonemic else LABELS
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""
@@ -71,7 +83,10 @@ def read_front_end(folder: Path) -> FrontEnd:
     epsilon = read_json(preprocessor).get("variance_epsilon", FrontEnd.epsilon)
     if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
         raise StableQuantError(preprocessor, f"a 'variance_epsilon' of {epsilon!r}", "correct it")
-    return FrontEnd(rate, normalize, vocabulary, epsilon)
+    trained_on = read_json(preprocessor).get("labels")
+    if trained_on not in (None, *LABELS):
+        raise StableQuantError(preprocessor, f"'labels' of {trained_on!r}", f"take one of {', '.join(LABELS)}")
+    return FrontEnd(rate, normalize, vocabulary, epsilon, trained_on=trained_on)
 
 
 def read_sample_rate(folder: Path) -> int:
@@ -100,6 +115,7 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
             "padding_side": "right",
             "padding_value": 0.0,
             "return_attention_mask": False,
+            **({} if front_end.trained_on is None else {"labels": front_end.trained_on}),
         },
     )
 

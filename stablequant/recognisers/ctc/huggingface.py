@@ -13,6 +13,7 @@ from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.language import listed, read_adapter
 from stablequant.recognisers.ctc.pretrained import build_config, load_pretrained
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
+from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.sources import processor_folders
 from stablequant.storage.files import read_json
 
@@ -150,7 +151,8 @@ def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = N
     named = _content(tokenizer.get("word_delimiter_token", "|"))
     if (tokenizer.get("tokenizer_class") or config.to_dict().get("tokenizer_class")) == PHONEMES:
         return Vocabulary(tokens, blank, None, frozenset(special | {token for token in tokens if token == named}))
-    delimiter = next((token for token in (named, "|", " ") if token in classes and token not in special), None)
+    written = {token for token, index in classes.items() if token not in special and index != blank}
+    delimiter = find_delimiter(written, named)
     if tokenizer.get("do_lower_case"):
         tokens = _lower_case(path, tokens, special)
     return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})

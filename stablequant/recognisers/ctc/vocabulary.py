@@ -1,6 +1,5 @@
 """The vocabulary of a CTC recogniser: it decodes frames to words and spells transcripts."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.ctc.spelling import Spelling
+from stablequant.recognisers.ctc.word_marks import texts_of
 from stablequant.storage.files import read_json, write_json
 
 SPECIAL = frozenset({"<pad>", "<s>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]"})
-APOSTROPHES = "'\u2019\u2018\u02bc"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Vocabulary:
     ----------
     tokens: token of each class, by class index
     blank: index of the blank class
-    delimiter: token between words; None if every token counts as a word (phonemes, characters)
+    delimiter: token between words; without one, words are marked on the tokens (see `word_marks`), or every token
+        counts as a word (phonemes, characters)
     special: tokens that are never written
     """
 
@@ -36,63 +37,70 @@ class Vocabulary:
 
     def decode(self, classes: np.ndarray) -> str:
         """Best-path decoding of class indices ``(frames,)``: merge repetitions, remove blanks and special tokens."""
-        written = [token for c, _ in groupby(classes.tolist()) if (token := self.written(c))]
-        if self.delimiter is None:
-            return " ".join(written)
-        letters = "".join(" " if token == self.delimiter else token for token in written)
-        return " ".join(letters.split())
+        return " ".join("".join(self.written(c) for c, _ in groupby(classes.tolist())).split())
 
     def written(self, index: int) -> str:
-        """The token of the class ``index``; empty for the blank and for tokens that are never written."""
-        if index == self.blank or index >= len(self.tokens) or self.tokens[index] in self.special:
-            return ""
-        return self.tokens[index]
+        """What the class ``index`` writes, with a space where a word begins or ends.
+
+        Empty for the blank and for tokens that are never written.
+        """
+        return self._written.get(index, "")
 
     @cached_property
-    def _letters(self) -> frozenset[str]:
-        return frozenset(self.tokens) - self.special - {self.delimiter, self.tokens[self.blank]}
+    def _listed(self) -> dict[int, str]:
+        """The tokens that are written, by class."""
+        tokens = enumerate(self.tokens)
+        return {index: token for index, token in tokens if index != self.blank and token not in self.special}
+
+    @cached_property
+    def _texts(self) -> list[str] | None:
+        """What these tokens write, with spaces around words; None if nothing marks words."""
+        return texts_of(list(self._listed.values()), self.delimiter)
+
+    @cached_property
+    def _written(self) -> dict[int, str]:
+        texts = [f"{token} " for token in self._listed.values()] if self._texts is None else self._texts
+        return dict(zip(self._listed, texts, strict=True))
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling({word for text in self._written.values() for word in text.split()})
 
     @property
-    def _phonemic(self) -> bool:
-        """Whether tokens are longer than letters. If there is a word delimiter, longer tokens are only markers."""
-        return self.delimiter is None and any(len(token) > 1 for token in self._letters)
+    def phonemic(self) -> bool:
+        """Whether every token counts as a word, and some are longer than a letter."""
+        return self._texts is None and self._spelling.has_long_tokens
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, so that its spelling causes no word errors.
 
-        If tokens are single letters: Letters get the case of the vocabulary if it has only one case. Punctuation and
-        symbols that the vocabulary lacks become spaces. All kinds of apostrophes become ``'``, or are removed if the
-        vocabulary lacks it. Without a word delimiter, characters are separated by spaces.
-
-        If tokens have several letters (phonemes), the transcript must consist of tokens separated by spaces, and they
-        stay as they are.
+        See `Spelling.words`. If nothing marks words, tokens are separated by spaces. If they are also longer than a
+        letter (phonemes), the transcript should consist of them: What is none and does not consist of some stays.
         """
-        if self._phonemic:
-            return " ".join(transcript.split())
-        text = unicodedata.normalize("NFC", transcript)
-        letters = [token for token in self._letters if len(token) == 1]
-        if not any(letter.islower() for letter in letters):
-            text = text.upper()
-        elif not any(letter.isupper() for letter in letters):
-            text = text.lower()
-        characters = "".join(self._written(character) for character in text).split()
-        return " ".join(characters if self.delimiter is not None else "".join(characters))
+        if self.phonemic:
+            return " ".join(unit for typed in self._spelling.visible(transcript).split() for unit in self._units(typed))
+        words = self._spelling.words(transcript)
+        if self._texts is None:
+            return " ".join(unit for word in words for unit, _ in self._spelling.split(word))
+        return " ".join(words)
 
-    def _written(self, character: str) -> str:
-        if character in self._letters or character.isspace():
-            return character
-        if character in APOSTROPHES:
-            return "'" if "'" in self._letters else ""
-        return " " if unicodedata.category(character)[0] in "PS" else character
+    def _units(self, typed: str) -> list[str]:
+        """The tokens in a part of a transcript; the part itself if it does not consist of tokens."""
+        whole = next((form for form in (typed, typed.upper(), typed.lower()) if form in self._spelling.letters), None)
+        if whole is not None:
+            return [whole]
+        pieces = self._spelling.split(typed)
+        return [token for token, _ in pieces] if all(written for _, written in pieces) else [typed]
 
     def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
-        """Count the characters (without a word delimiter: tokens) in ``transcripts`` that are not in the vocabulary.
+        """Count the characters (if nothing marks words: tokens) in ``transcripts`` that are not in the vocabulary.
 
         ``transcripts`` are results of `spell`.
         """
-        apart = self.delimiter is None
-        units = (unit for text in transcripts for unit in (text.split() if apart else text.replace(" ", "")))
-        return Counter(unit for unit in units if unit not in self._letters)
+        words = (word for text in transcripts for word in text.split())
+        if self._texts is None:
+            return Counter(word for word in words if word not in self._spelling.letters)
+        return Counter(left for word in words for left, written in self._spelling.split(word) if not written)
 
 
 def read_vocabulary(folder: Path, blank: int) -> Vocabulary:

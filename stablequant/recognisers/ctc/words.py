@@ -47,13 +47,13 @@ def words_of(logits: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -
     words: list[Word] = []
     letters, start, end = "", 0, 0
     for (index, length), stop in zip(runs, ends, strict=True):
-        token = vocabulary.written(index)
-        if token and token != vocabulary.delimiter:
-            start = start if letters else stop - length
-            letters, end = letters + token, stop
-        if letters and (token == vocabulary.delimiter or (token and vocabulary.delimiter is None)):
-            words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
-            letters = ""
+        for number, text in enumerate(vocabulary.written(index).split(" ")):
+            if number > 0 and letters:  # behind a space
+                words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
+                letters = ""
+            if text:
+                start = start if letters else stop - length
+                letters, end = letters + text, stop
     if letters:
         words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
     return words

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Config, Wav2Vec2ForCTC
 
+from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.pretrained import bare_name
-from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
+from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.unpickling import Inert, Saved, plain, read_state
 
 SAMPLE_RATE = 16_000  # Hz, of every published checkpoint; the file does not always contain it
@@ -94,7 +96,8 @@ def read_fairseq(path: Path) -> tuple[PreTrainedModel, FrontEnd]:
     except (RuntimeError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise StableQuantError(path, f"the weights do not fit its settings ({reason})", "restore it") from error
-    return model, FrontEnd(SAMPLE_RATE, settings.normalize, vocabulary, LAYER_NORM_EPSILON)
+    labels = settings.labels if settings.labels in LABELS else None
+    return model, FrontEnd(SAMPLE_RATE, settings.normalize, vocabulary, LAYER_NORM_EPSILON, trained_on=labels)
 
 
 def _settings(path: Path, state: Saved) -> Settings:
@@ -256,7 +259,8 @@ def _vocabulary(path: Path, state: Saved, labels: str, classes: int) -> Vocabula
         )
     renamed = {"<s>": "<pad>", "<pad>": "<s>"}  # the blank of CTC is <s> in fairseq and <pad> in Hugging Face
     tokens = [renamed.get(symbol, symbol) for symbol in symbols]
-    return Vocabulary(tokens, blank=0, delimiter="|" if "|" in tokens else None)
+    written = [token for token in tokens if token not in SPECIAL]
+    return Vocabulary(tokens, blank=0, delimiter=find_delimiter(written))
 
 
 def _dictionary(file: Path) -> list[str]:

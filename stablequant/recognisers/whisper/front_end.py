@@ -43,6 +43,7 @@ class FrontEnd:
     language: code such as ``en``
     tokenizer: of Hugging Face
     spelling: American spellings of British words, for English
+    labels: suffixes of fairseq's transcripts that hold words
     """
 
     sample_rate: int
@@ -58,6 +59,7 @@ class FrontEnd:
     language: str
     tokenizer: Tokenizer
     spelling: Mapping[str, str]
+    labels: tuple[str, ...] = ("wrd", "ltr")
 
     @property
     def shortest_samples(self) -> int:

@@ -20,6 +20,7 @@ class FrontEnd:
     sample_rate: int
     words: list[str]
     shortest_samples: int = HOP
+    labels: tuple[str, ...] = ("wrd", "ltr")
 
     def spell(self, transcript: str) -> str:
         return " ".join(transcript.lower().split())

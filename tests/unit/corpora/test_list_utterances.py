@@ -202,3 +202,21 @@ def test_letters_that_the_recogniser_cannot_write_are_named_once(tmp_path, speec
     assert [r.getMessage() for r in caplog.records] == [
         "characters outside the vocabulary, counted as errors: \u00c9 (8) 4 (4)"
     ]
+
+
+def test_what_is_left_out_or_replaced_is_counted_once_for_the_split(tmp_path, speech, caplog):
+    manifest = write_jsonl(tmp_path, speech)
+    manifest.write_text(manifest.read_text().replace('"text": "', '"text": "\\u201cDon\\u2019t\\u201d, \\u200b'))
+    with caplog.at_level("INFO"):
+        texts = listed(manifest)
+    assert all(text.startswith("DON'T ") for text in texts)
+    (message,) = [record.getMessage() for record in caplog.records]
+    counts, example = message.split("; such as ")
+    assert counts == "left out of transcripts, or replaced: \u201c (4) \u2019 (4) \u201d (4) , (4) U+200B (4)"
+    assert example.startswith("'\u201cDon\u2019t\u201d, \u200b") and f"now '{texts[0][:80]}'" in example
+
+
+def test_of_transcripts_that_stay_as_they_are_nothing_is_said(tmp_path, speech, caplog):
+    with caplog.at_level("INFO"):
+        listed(write_jsonl(tmp_path, speech))
+    assert not caplog.records

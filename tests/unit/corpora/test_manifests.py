@@ -185,3 +185,39 @@ def test_faulty_tables_are_refused(tmp_path, name, content, named):
     with pytest.raises(StableQuantError, match=named) as refusal:
         read_manifest(tmp_path / name)
     assert str(tmp_path / name) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("present", "labels", "expected"),
+    [
+        (["wrd", "ltr", "phn"], None, "SAY IT"),
+        (["wrd", "phn"], ["phn"], "S EY IH T"),
+        (["phn"], None, "S EY IH T"),
+        (["ltr", "phn"], ["wrd", "ltr"], "SAY ONE"),
+        (["wrd", "ltr"], ["ltr", "wrd"], "SAY ONE"),
+        (["phn"], ["wrd", "ltr"], None),
+        ([], ["phn"], None),
+    ],
+)
+def test_the_labels_beside_a_manifest_are_those_that_the_recogniser_writes(tmp_path, present, labels, expected):
+    texts = {"wrd": "SAY IT", "ltr": "S A Y | O N E |", "phn": "S EY IH T"}
+    manifest = tmp_path / "a.tsv"
+    manifest.write_text(f"{tmp_path}\na.flac\t16000\n")
+    for suffix in present:
+        manifest.with_suffix(f".{suffix}").write_text(f"{texts[suffix]}\n")
+    (entry,) = read_manifest(manifest, **({} if labels is None else {"labels": labels})).entries
+    assert entry.transcript == expected
+
+
+def test_letters_of_sentencepiece(tmp_path):
+    (tmp_path / "a.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
+    (tmp_path / "a.ltr").write_text("\u2581S A Y \u2581I T\n")
+    (entry,) = read_manifest(tmp_path / "a.tsv").entries
+    assert entry.transcript == "SAY IT"
+
+
+def test_words_are_refused_where_phonemes_are_needed(tmp_path):
+    (tmp_path / "a.tsv").write_text(f"{tmp_path}\na.flac\t16000\n")
+    (tmp_path / "a.wrd").write_text("SAY IT\n")
+    with pytest.raises(StableQuantError, match=r"a\.wrd: the recogniser was trained on phonemes, and a\.phn does not"):
+        read_manifest(tmp_path / "a.tsv", labels=["phn"])

@@ -80,6 +80,34 @@ def test_the_dictionary_inside_is_preferred(folder):
     assert front_end.vocabulary.tokens[4:] == TOKENS[::-1]
 
 
+@pytest.mark.parametrize(
+    ("labels", "tokens", "files"),
+    [
+        ("phn", ["t\u0283", "a\u026a", *(f"p{i}" for i in range(26))], ("phn",)),
+        ("ltr", TOKENS, ("ltr", "wrd")),
+        ("wrd", [f"WORD{i}" for i in range(28)], ("wrd", "ltr")),
+        ("spm", ["\u2581", *TOKENS[1:]], ("wrd", "ltr", "phn")),
+    ],
+)
+def test_transcripts_come_from_the_labels_of_the_checkpoint(tmp_path, labels, tokens, files):
+    write_dictionary(tmp_path / f"dict.{labels}.txt", tokens)
+    state = fairseq_state()
+    state["args"]["labels"] = labels
+    import_checkpoint(str(save(state, tmp_path / "checkpoint.pt")), tmp_path / "imported")
+    front_end = read_front_end(tmp_path / "imported")
+    assert tuple(front_end.labels) == files
+    assert front_end.vocabulary.delimiter == {"ltr": "|", "spm": "\u2581"}.get(labels)
+    assert front_end == read_fairseq(tmp_path / "checkpoint.pt")[1]
+
+
+def test_sentencepiece_units_are_decoded_to_words(tmp_path):
+    write_dictionary(tmp_path / "dict.ltr.txt", ["\u2581", *TOKENS[1:]])
+    vocabulary = read_fairseq(save(fairseq_state(), tmp_path / "checkpoint.pt"))[1].vocabulary
+    classes = [vocabulary.tokens.index(token) for token in ["\u2581", "A", "T", "\u2581", "H", "E"]]
+    assert vocabulary.decode(np.array(classes)) == "AT HE"
+    assert vocabulary.spell("at he.") == "AT HE"
+
+
 def refused(file: Path, named: str) -> str:
     """The sentence with which an import refuses ``file``; it leaves nothing behind."""
     imported = file.with_name("refused")

@@ -242,6 +242,30 @@ def test_characters_without_a_delimiter_stand_apart(source, tmp_path):
     assert vocabulary.spell("\u4e00\u4e01 \u4e02\u3002") == "\u4e00 \u4e01 \u4e02"
 
 
+def test_sentencepiece_units(source, tmp_path):
+    write_vocabulary(source, ["<pad>", "\u2581", *LETTERS, "<unk>", "'", "-", "_"], pad_token="<pad>")
+    vocabulary = front_end_of(source, tmp_path).vocabulary
+    assert vocabulary.decode(np.array([1, 2, 1, 3, 4, 1])) == "a bc"
+    assert vocabulary.spell("A bc.") == "a bc"
+    settings = json.loads((tmp_path / "imported/tokenizer_config.json").read_text())
+    delimiter = settings["word_delimiter_token"]  # from_pretrained of transformers 5.23 does not read it
+    written = Wav2Vec2CTCTokenizer(str(tmp_path / "imported/vocab.json"), word_delimiter_token=delimiter)
+    assert written.decode([1, 2, 1, 3, 4, 1]) == "a bc", "transformers does not decode what was imported alike"
+
+
+def test_phonemes_are_taken_from_their_own_file(source, tmp_path):
+    phonemes = ["<pad>", "<unk>", "t\u0283", *(f"x{i}" for i in range(29))]
+    write_vocabulary(source, phonemes, pad_token="<pad>", word_delimiter_token=None)
+    assert front_end_of(source, tmp_path).labels[0] == "phn"
+
+
+def test_labels_that_do_not_exist_are_refused(source, tmp_path):
+    import_checkpoint(str(source), tmp_path / "imported")
+    edit(tmp_path / "imported/preprocessor_config.json", labels="km")
+    with pytest.raises(StableQuantError, match=r"config\.json: 'labels' of 'km'; take one of wrd, ltr, phn"):
+        read_front_end(tmp_path / "imported")
+
+
 def test_a_space_as_delimiter(source, tmp_path):
     write_vocabulary(source, ["<pad>", " ", *LETTERS, "<unk>", "'", "-", "_"], pad_token="<pad>")
     vocabulary = front_end_of(source, tmp_path).vocabulary
