@@ -22,7 +22,8 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
 
     Returns the usable utterances, and the rejected entries with the reasons. One warning each is logged for audio that
     has another sample rate than the recogniser's, has several channels, or is not quite as its header says, and one if
-    transcripts contain characters outside the vocabulary. One message tells what was left out of transcripts, or replaced.
+    transcripts contain characters outside the vocabulary. One message tells what was left out of transcripts, or
+    replaced.
 
     Raises
     ------

@@ -15,10 +15,10 @@ from stablequant.errors import StableQuantError
 MAX_ENTRIES = 100_000  # limit for a checkpoint's settings; fairseq's have hundreds
 
 
-class Inert:
+class Placeholder:
     """Replaces an object of a class that is not available: it stores the object's values and does nothing."""
 
-    def __new__(cls, *_arguments: object) -> "Inert":
+    def __new__(cls, *_arguments: object) -> "Placeholder":
         return super().__new__(cls)
 
     def __init__(self, *arguments: object) -> None:
@@ -47,7 +47,7 @@ class Saved(TypedDict, total=False):
 
 # Classes in fairseq's checkpoints that contain only values.
 INERT = {
-    name: type(name.rpartition(".")[2], (Inert,), {})
+    name: type(name.rpartition(".")[2], (Placeholder,), {})
     for name in (
         "fairseq.data.dictionary.Dictionary",
         "fairseq.meters.AverageMeter",
@@ -87,7 +87,7 @@ INERT = {
 
 
 def read_state(path: Path) -> Saved:
-    """Content of a fairseq checkpoint: tensors, plain values and `Inert` objects.
+    """Content of a fairseq checkpoint: tensors, plain values and `Placeholder` objects.
 
     torch's restricted unpickler creates only tensors, plain values and the classes in `INERT`.
 
@@ -129,7 +129,7 @@ def plain(value: object, room: Iterator[int] | None = None) -> object:
         return {key: plain(item, room) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item, room) for item in value]
-    if isinstance(value, Inert):
+    if isinstance(value, Placeholder):
         if isinstance(value.state, dict):
             return plain(value.state.get("_content", value.state.get("_val")), room)
         return plain(value.arguments[0], room) if value.arguments else None

@@ -121,7 +121,7 @@ def recognise_reference(
         try:
             check_plausible(split.utterances, heard.hypotheses, errors, max_wer)
         except StableQuantError:
-            release(files.activations)
+            remove_cache(files.activations)
             raise
     if cache.half:
         verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.activations, cache.key)

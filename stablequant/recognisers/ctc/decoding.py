@@ -10,7 +10,7 @@ import numpy as np
 from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
-from stablequant.recognisers.ctc.words import cut, kept_frames, words_of
+from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
 from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.sizes import Footprint
 
@@ -72,14 +72,16 @@ class CtcDecoder:
         """Logits of the whole recording, ``(frames, classes)``."""
         rate, shortest, hop = self._front_end.sample_rate, self._front_end.shortest_samples, self._memory.hop
         padded = np.pad(samples, (0, max(0, shortest - len(samples))))
-        chunks = cut(len(padded), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
+        chunks = cut_chunks(len(padded), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
         rows = max(1, int(min(most, budget / self._memory.bytes(chunks[0].stop - chunks[0].start))))
         parts: list[np.ndarray] = []
         for _, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
             listed = list(group)
             for first in range(0, len(listed), rows):
                 parts += list(self._logits([padded[chunk] for chunk in listed[first : first + rows]]))
-        return np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, hop), strict=True)])
+        return np.concatenate(
+            [part[kept] for part, kept in zip(parts, frames_to_keep(chunks, parts, hop), strict=True)]
+        )
 
     def _logits(self, audio: Sequence[np.ndarray]) -> np.ndarray:
         """Logits ``(recordings, frames, classes)`` of recordings of one length, each ``(samples,)``."""

@@ -9,7 +9,7 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.family import Word
 
 
-def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
+def cut_chunks(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
     """Cut ``samples`` samples into chunks of at most ``chunk`` samples. Each chunk starts at a frame.
 
     Neighbouring chunks overlap by ``overlap`` samples. The last chunk is not shorter than the others: it starts earlier
@@ -24,7 +24,7 @@ def cut(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
     return [*(slice(start, start + chunk) for start in starts), slice(last, samples)]
 
 
-def kept_frames(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) -> Iterator[slice]:
+def frames_to_keep(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) -> Iterator[slice]:
     """The frames of each part that count. Two neighbouring parts share their overlap: each keeps half of it.
 
     ``parts`` are the logits ``(frames, classes)`` of ``chunks``, and ``hop`` is the number of samples per frame.

@@ -15,7 +15,7 @@ from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.pretrained import bare_name
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
-from stablequant.recognisers.unpickling import Inert, Saved, plain, read_state
+from stablequant.recognisers.unpickling import Placeholder, Saved, plain, read_state
 
 SAMPLE_RATE = 16_000  # Hz, of every published checkpoint; the file does not always contain it
 LAYER_NORM_EPSILON = 1e-5  # fairseq normalises audio with torch's layer norm
@@ -244,7 +244,11 @@ def _vocabulary(path: Path, state: Saved, labels: str, classes: int) -> Vocabula
     tasks = state.get("task_state")
     inside = tasks.get("target_dictionary") if isinstance(tasks, dict) else None
     inside = inside[0] if isinstance(inside, list) and inside else inside
-    if isinstance(inside, Inert) and isinstance(inside.state, dict) and isinstance(inside.state.get("symbols"), list):
+    if (
+        isinstance(inside, Placeholder)
+        and isinstance(inside.state, dict)
+        and isinstance(inside.state.get("symbols"), list)
+    ):
         place, symbols = path, [str(symbol) for symbol in inside.state["symbols"]]
     else:
         place = path.with_name(f"dict.{Path(labels).name}.txt")

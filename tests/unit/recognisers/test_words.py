@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.ctc.words import cut, kept_frames, words_of
+from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
 from stablequant.recognisers.family import Word
 
 HOP, WINDOW = 320, 400
@@ -19,7 +19,7 @@ def frames_of(samples: int) -> int:
 
 @pytest.mark.parametrize("samples", [400, 479_999, 480_000, 480_001, 928_000, 928_001, 5_000_123, 16_000 * 7200])
 def test_chunks_count_every_frame_once_and_are_equally_long(samples):
-    chunks = cut(samples, 480_000, 32_000, HOP)
+    chunks = cut_chunks(samples, 480_000, 32_000, HOP)
     assert chunks[0].start == 0
     assert chunks[-1].stop == samples
     assert all(chunk.start % HOP == 0 for chunk in chunks)
@@ -29,7 +29,7 @@ def test_chunks_count_every_frame_once_and_are_equally_long(samples):
     for before, after in pairwise(chunks):
         assert before.stop - after.start >= 32_000
     parts = [np.arange(c.start // HOP, c.start // HOP + frames_of(c.stop - c.start)) for c in chunks]
-    counted = np.concatenate([part[kept] for part, kept in zip(parts, kept_frames(chunks, parts, HOP), strict=True)])
+    counted = np.concatenate([part[kept] for part, kept in zip(parts, frames_to_keep(chunks, parts, HOP), strict=True)])
     assert np.array_equal(counted, np.arange(frames_of(samples)))
 
 
