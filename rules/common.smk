@@ -15,7 +15,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant.corpora.manifests import audio_files, read_manifest, siblings, transcript_files
+from stablequant.corpora.manifests import audio_files, manifest_in, read_manifest, siblings, transcript_files
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
@@ -59,6 +59,7 @@ try:
         if not sources.is_hub_identifier(settings["checkpoint"]):
             family_of(Path(settings["checkpoint"]))
         for split in ("calibration", "evaluation"):
+            settings[split] = str(manifest_in(Path(settings[split])))
             if not Path(settings[split]).is_dir():
                 manifest_of(settings, split)
 except StableQuantError as error:
@@ -200,7 +201,8 @@ def audio_of_split(wildcards):
         audio, listed = audio_files(split), []
     else:
         manifest = manifest_of(settings, wildcards.split)
-        audio, listed = [manifest.root / entry.path for entry in manifest.entries], [split, *siblings(split)]
+        audio = list(dict.fromkeys(manifest.root / entry.path for entry in manifest.entries))  # parts share a file
+        listed = [split, *siblings(split)]
     transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
     return fingerprint([*listed, *transcripts, *audio])
 

@@ -33,6 +33,13 @@ class Audio:
     file_rate: int
 
 
+def cut(samples: np.ndarray, sample_rate: int, start: float | None, stop: float | None) -> np.ndarray:
+    """``samples`` ``(samples,)`` from ``start`` to ``stop`` in seconds; all of them if these are None."""
+    if start is None or stop is None:
+        return samples
+    return samples[round(start * sample_rate) : round(stop * sample_rate)]
+
+
 def read_audio(source: Path | BinaryIO, sample_rate: int, mix: bool = False) -> Audio:
     """Read an audio file, given as a path or opened. Resample it to ``sample_rate`` (Hz) if its rate is different.
 

@@ -1,102 +1,104 @@
-"""Manifests of splits: fairseq's format, or tables with a path and a text in each row."""
+"""Manifests of splits, in the form in which they are found: fairseq's, tables, Kaldi's, lists of transcripts."""
 
-import csv
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from stablequant.corpora import kaldi, tables, transcript_lists
+from stablequant.corpora.entries import Listing, Manifest, ManifestEntry, read_lines
 from stablequant.errors import StableQuantError
 
-PATH_COLUMNS = ("path", "audio_filepath", "audio", "file", "filename", "wav")
-TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
 AUDIO = {".flac", ".wav", ".ogg", ".opus", ".mp3"}
-Row = Mapping[str, object]  # a row of a table, by column
-
-
-@dataclass(frozen=True)
-class ManifestEntry:
-    """One utterance of a manifest.
-
-    Attributes
-    ----------
-    line: line number in the manifest, from 1
-    path: path of the audio file, relative to the root
-    samples: length in samples at the file's rate; None if the manifest does not give it
-    transcript: None if neither the manifest nor a file beside it gives it
-    """
-
-    line: int
-    path: str
-    samples: int | None = None
-    transcript: str | None = None
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The folder ``root`` of the audio, and the entries in the order of the manifest."""
-
-    root: Path
-    entries: list[ManifestEntry]
+LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
+IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
 
 
 def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
     """Read a manifest. Relative roots are relative to the working directory.
 
-    There are three formats:
+    The form is found by the content, except for names that are part of a form:
 
-    - ``.jsonl`` and ``.json`` files have one JSON object on each line (NeMo).
-    - ``.csv`` files, and tab-separated files whose header names a path column, are tables (Common Voice).
+    - ``wav.scp`` or ``text``: a data folder of Kaldi, see `kaldi`.
+    - A header that names a column of audio, or a JSON object on each line: a table (Common Voice, NeMo), see `tables`.
+    - ``transcripts.txt``, or an audio file in front of a tab: a list of transcripts, see `transcript_lists`.
     - All other files have fairseq's format: the root on the first line that is not blank, then ``path TAB samples``.
 
-    The root of the first two formats is the common folder of all paths if they are absolute. Otherwise it is the folder
-    ``clips`` beside the manifest if it exists, or else the manifest's folder. ``audio_root`` replaces the root of any
-    format.
+    The root of tables and of Kaldi's folders is the common folder of all paths if they are absolute. Otherwise it is
+    the folder ``clips`` beside the manifest if it exists, or else the manifest's folder, as for lists of transcripts.
+    ``audio_root`` replaces the root of any form.
+
+    A row that cannot be used, as one without a transcript, is one of the manifest's rejections.
 
     Raises
     ------
     StableQuantError
-        when the manifest or its root is missing, a line is malformed, a path leads out of the root or occurs twice, or
-        no utterance is listed. The message names file and line.
+        when the manifest or its root is missing, the form of a line or of the header is wrong, a path leads out of the
+        root, or no utterance can be used. The message names file and line.
     """
-    lines = _read_lines(path)
-    rows = _json_rows(path, lines) if path.suffix in (".jsonl", ".json") else _delimited_rows(path, lines)
-    if rows is None:
-        root, entries = _read_fairseq(path, lines, audio_root)
+    lines = read_lines(path)
+    if kaldi.is_kaldi(path):
+        listing = kaldi.read_kaldi(path)
+    elif tables.is_json(path, lines):
+        listing = tables.read_json_lines(path, lines)
+    elif separator := tables.separator_of(lines):
+        listing = tables.read_separated(path, lines, separator)
+    elif transcript_lists.is_transcript_list(path, lines, audio_root or path.parent):
+        listing = transcript_lists.read_transcript_list(path, lines, audio_root or path.parent, audio_files)
     else:
-        root = audio_root or _root_of_table(path, rows)
+        tables.check_is_no_table(path, lines, LINE)
+        listing = _read_fairseq(path, lines, audio_root)
+    root = listing.root
+    if root is None:
+        root = audio_root or _root_of_table(path, [entry.path for entry in listing.entries])
         _check_root(root, "config key 'audio_root'" if audio_root else str(path))
-        entries = [_table_entry(path, root, number, row) for number, row in rows]
+    entries = [_below(listing.source or path, root, entry) for entry in listing.entries]
+    rejections = sorted(listing.rejections, key=lambda rejection: rejection.line)
+    if not entries and rejections:
+        fault = (
+            f"{rejections[0].reason}; no other row can be used either" if len(rejections) > 1 else rejections[0].reason
+        )
+        raise StableQuantError(f"{path}, line {rejections[0].line}", fault, "repair it")
     if not entries:
         raise StableQuantError(path, "the split is empty", "list at least one utterance below the root")
-    seen: dict[str, int] = {}
-    for entry in entries:
-        if entry.path in seen:
-            raise StableQuantError(
-                f"{path}, line {entry.line}", f"'{entry.path}' is on line {seen[entry.path]} too", "keep one of them"
-            )
-        seen[entry.path] = entry.line
-    return Manifest(root, entries)
+    return Manifest(root, entries, rejections, listing.source or path)
+
+
+def manifest_in(split: Path) -> Path:
+    """The manifest in the folder ``split``, if it has one of a form that is found by its name; otherwise ``split``."""
+    return next((file for name in IN_FOLDERS if (file := split / name).is_file()), split)
 
 
 def siblings(manifest: Path) -> list[Path]:
-    """fairseq's transcripts beside a manifest, one line per utterance: ``.wrd`` (words) and ``.ltr`` (letters)."""
+    """Files beside a manifest that are read with it.
+
+    Those of fairseq have one transcript per line, words in ``.wrd`` and letters in ``.ltr``. For Kaldi's see `kaldi`.
+    """
+    if kaldi.is_kaldi(manifest):
+        return [file for name in kaldi.BESIDE if (file := manifest.with_name(name)) != manifest and file.is_file()]
+    return _transcripts_beside(manifest)
+
+
+def _transcripts_beside(manifest: Path) -> list[Path]:
     return [file for suffix in (".wrd", ".ltr") if (file := manifest.with_suffix(suffix)).is_file()]
 
 
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise StableQuantError(path, f"the manifest cannot be read ({error.strerror})", "correct the path") from error
-    except UnicodeDecodeError as error:
-        raise StableQuantError(path, "the manifest is not UTF-8 text", "write it as UTF-8") from error
+def _below(manifest: Path, root: Path, entry: ManifestEntry) -> ManifestEntry:
+    """``entry`` with its path relative to ``root``; raise `StableQuantError` if it leads out of it."""
+    place = f"{manifest}, line {entry.line}"
+    path = entry.path
+    if Path(path).is_absolute():
+        inside = Path(os.path.normpath(path))
+        if not inside.is_relative_to(root.absolute()):
+            raise StableQuantError(
+                place, f"'{path[:80]}' is not below '{root}'", "set 'audio_root' of the model to the audio's folder"
+            )
+        path = str(inside.relative_to(root.absolute()))
+    return replace(entry, path=_below_root(place, path))
 
 
-def _root_of_table(path: Path, rows: list[tuple[int, Row]]) -> Path:
-    listed = [_column(f"{path}, line {number}", row, PATH_COLUMNS) for number, row in rows]
+def _root_of_table(path: Path, listed: Sequence[str]) -> Path:
     if listed and all(Path(name).is_absolute() for name in listed):
         return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
     clips = path.parent / "clips"
@@ -110,7 +112,7 @@ def _check_root(root: Path, place: str) -> None:
         )
 
 
-def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tuple[Path, list[ManifestEntry]]:
+def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> Listing:
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered or re.fullmatch(r".*\t\d+", numbered[0][1]):
         raise StableQuantError(f"{path}, line 1", "no root directory", "put the audio's root on the first line")
@@ -123,15 +125,16 @@ def _read_fairseq(path: Path, lines: list[str], audio_root: Path | None) -> tupl
     else:
         _check_root(audio_root, "config key 'audio_root'")
     transcripts = _sibling_transcripts(path, len(listed))
-    return audio_root or root, [
+    entries = [
         _fairseq_entry(path, number, line, transcript)
         for (number, line), transcript in zip(listed, transcripts, strict=True)
     ]
+    return Listing(entries, [], audio_root or root)
 
 
 def _fairseq_entry(manifest: Path, number: int, line: str, transcript: str | None) -> ManifestEntry:
     place = f"{manifest}, line {number}"
-    match = re.fullmatch(r"(.*\S)\s+(\d+)\s*", line)
+    match = LINE.fullmatch(line)
     if match is None:
         raise StableQuantError(place, f"'{line[:80]}' is not 'path TAB samples'", "write it in fairseq's format")
     return ManifestEntry(number, _below_root(place, match[1]), int(match[2]), transcript)
@@ -146,10 +149,10 @@ def _below_root(place: str, path: str) -> str:
 
 def _sibling_transcripts(manifest: Path, count: int) -> Sequence[str | None]:
     """One transcript per utterance from a file beside the manifest; only None if there is no such file."""
-    found = siblings(manifest)
+    found = _transcripts_beside(manifest)
     if not found:
         return [None] * count
-    lines = _read_lines(found[0])
+    lines = read_lines(found[0])
     if len(lines) != count:
         raise StableQuantError(
             found[0], f"{len(lines)} lines for the {count} utterances of {manifest}", "write one line for each"
@@ -157,62 +160,6 @@ def _sibling_transcripts(manifest: Path, count: int) -> Sequence[str | None]:
     if found[0].suffix == ".ltr":
         return [line.replace(" ", "").replace("|", " ").strip() for line in lines]
     return lines
-
-
-def _json_rows(path: Path, lines: list[str]) -> list[tuple[int, Row]]:
-    """Line number and object of each line that is not blank."""
-    rows: list[tuple[int, Row]] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise StableQuantError(
-                f"{path}, line {number}", f"not JSON ({error})", "write one object per line"
-            ) from error
-        if not isinstance(row, dict):
-            raise StableQuantError(f"{path}, line {number}", "not a JSON object", "write one object per line")
-        rows.append((number, row))
-    return rows
-
-
-def _delimited_rows(path: Path, lines: list[str]) -> list[tuple[int, Row]] | None:
-    """Line number and row of each row of a table with a header; None if the file is not a table."""
-    comma = path.suffix == ".csv"
-    header = (lines[0] if lines else "").split("," if comma else "\t")
-    names = {name.strip().strip('"') for name in header}
-    if not comma and (len(names) < 2 or not names & {*PATH_COLUMNS}):
-        return None
-    reader = csv.DictReader(lines) if comma else csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        return [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise StableQuantError(f"{path}, line {reader.line_num}", f"not a table ({error})", "repair it") from error
-
-
-def _table_entry(manifest: Path, root: Path, number: int, row: Row) -> ManifestEntry:
-    place = f"{manifest}, line {number}"
-    path, text = _column(place, row, PATH_COLUMNS), _column(place, row, TEXT_COLUMNS)
-    if row.get("offset") not in (None, "", 0, 0.0, "0"):
-        raise StableQuantError(place, "a segment of a longer recording (offset)", "cut the audio into one file each")
-    if Path(path).is_absolute():
-        inside = Path(os.path.normpath(path))
-        if not inside.is_relative_to(root.absolute()):
-            raise StableQuantError(
-                place, f"'{path[:80]}' is not below '{root}'", "set 'audio_root' of the model to the audio's folder"
-            )
-        path = str(inside.relative_to(root.absolute()))
-    return ManifestEntry(number, _below_root(place, path), None, text)
-
-
-def _column(place: str, row: Row, names: tuple[str, ...]) -> str:
-    """The text in the first of the columns ``names`` that is not blank."""
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-    raise StableQuantError(place, f"no value in a column named {' or '.join(names)}", "add it, or remove the line")
 
 
 def transcript_files(folder: Path) -> list[Path]:

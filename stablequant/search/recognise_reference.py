@@ -80,7 +80,7 @@ class Measured:
 
 @dataclass
 class _Recognitions:
-    """What was recognised so far, by path of the utterance."""
+    """What was recognised so far, by key of the utterance."""
 
     hypotheses: dict[str, str] = field(default_factory=dict)
     guides: dict[str, Guide] = field(default_factory=dict)
@@ -134,7 +134,7 @@ def _one_pass(
     heard = _Recognitions()
     modules: Sequence[QuantizedModule] = recogniser.modules
     with ExitStack() as stack:
-        posteriors = stack.enter_context(writing_arrays(files.posteriors, [u.path for u in split.utterances]))
+        posteriors = stack.enter_context(writing_arrays(files.posteriors, [u.key for u in split.utterances]))
         writer = stack.enter_context(
             writing_cache(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
         )
@@ -150,10 +150,10 @@ def _one_pass(
             found = recogniser.recognise(state, recogniser.resumable, context)
             check_finite(batch, found)
             for utterance, recognised in zip(batch, found, strict=True):
-                heard.hypotheses[utterance.path] = recognised.text
+                heard.hypotheses[utterance.key] = recognised.text
                 if recognised.guide is not None:
-                    heard.guides[utterance.path] = list(recognised.guide)
-                posteriors.write(utterance.path, recognised.log_posteriors)
+                    heard.guides[utterance.key] = list(recognised.guide)
+                posteriors.write(utterance.key, recognised.log_posteriors)
     histograms = plain.histograms()
     return heard, histograms, prepared.histograms() if preparation else histograms
 
@@ -161,8 +161,9 @@ def _one_pass(
 def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Recognitions, precision: str) -> None:
     rows: list[dict[str, object]] = []
     for u, words, wrong in zip(split.utterances, errors.words.tolist(), errors.errors.tolist(), strict=True):
-        guide = {"guide": heard.guides[u.path]} if u.path in heard.guides else {}
-        row = {"path": u.path, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.path], **guide}
+        guide = {"guide": heard.guides[u.key]} if u.key in heard.guides else {}
+        speaker = {} if u.speaker is None else {"speaker": u.speaker}
+        row = {"path": u.key, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.key]} | speaker | guide
         rows.append(row)
     summary = {"wer": errors.wer, "words": int(errors.words.sum()), "precision": precision, "utterances": rows}
     write_json(path, summary)
