@@ -56,10 +56,12 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
     entries = [_below(listing.source or path, root, entry) for entry in listing.entries]
     rejections = sorted(listing.rejections, key=lambda rejection: rejection.line)
     if not entries and rejections:
-        fault = (
-            f"{rejections[0].reason}; no other row can be used either" if len(rejections) > 1 else rejections[0].reason
+        first = rejections[0]
+        raise StableQuantError(
+            f"{listing.source or path}, line {first.line}",
+            f"{first.reason} (none of {len(rejections)} rows can be used)",
+            "repair the manifest",
         )
-        raise StableQuantError(f"{path}, line {rejections[0].line}", fault, "repair it")
     if not entries:
         raise StableQuantError(path, "the split is empty", "list at least one utterance below the root")
     return Manifest(root, entries, rejections, listing.source or path)

@@ -61,7 +61,7 @@ def check_is_no_table(path: Path, lines: Sequence[str], other: re.Pattern[str]) 
         return
     (number, first), second = numbered[0], numbered[1][1] if len(numbered) > 1 else None
     separator = next((s for s in SEPARATORS if s in first), None)
-    if other.fullmatch(second or "") or (separator is None and path.suffix != ".csv") or other.fullmatch(first):
+    if other.fullmatch(first) or other.fullmatch(second or "") or (separator is None and path.suffix != ".csv"):
         return
     raise StableQuantError(
         f"{path}, line {number}",
@@ -147,17 +147,17 @@ def _separated(path: Path, lines: Sequence[str], separator: str) -> Iterator[tup
     if separator == "\t" and not header.startswith('"'):
         form = Unquoted
     reader = csv.reader((f"{line}\n" for line in lines), form, delimiter=separator, strict=True)
-    before = 0
+    first = 1
     try:
         for cells in reader:
-            first, before = before + 1, reader.line_num
-            if any(separator in line for line in lines[first : reader.line_num]) and reader.line_num > first:
+            if any(separator in line for line in lines[first : reader.line_num]):
                 raise csv.Error(f"a quoted cell goes on until line {reader.line_num}, which looks like another row")
             if any(cell.strip() for cell in cells):
                 yield first, cells
+            first = reader.line_num + 1
     except csv.Error as error:
         remedy = "close its quotes, and write every row on one line"
-        raise StableQuantError(f"{path}, line {before + 1}", f"not a table ({error})", remedy) from error
+        raise StableQuantError(f"{path}, line {first}", f"not a table ({error})", remedy) from error
 
 
 def _listing(place: str, names: Sequence[str], rows: Sequence[Row]) -> Listing:
