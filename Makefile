@@ -1,5 +1,5 @@
 # make run    the demo, from the checkpoint to the table
-# make test   the whole test suite
+# make test [WORKERS=2]   the whole test suite, in two processes or as many as are told
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-extra-large   a random HuBERT of extra large's size (963 million parameters) quantized and built, which takes 20 GB
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
@@ -13,6 +13,7 @@
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -24,7 +25,7 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills"
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 import stablequant.recognisers
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import families, family_of
 
 FAMILIES = PROJECT / "tests/families"
@@ -58,22 +59,30 @@ def write_project(folder: Path, **changes) -> Path:
     )
     with known():
         write_checkpoint(folder / "model")
-        for split in ("calibration", "evaluation"):
-            write_speech(folder / "speech" / split, folder / f"tsv/{split}.tsv", 6, split)
-            write_words(folder / "model", folder / f"tsv/{split}.tsv")
+        write_splits(folder)
+    configure_tiny(folder, **changes)
+    return folder
+
+
+def configure_tiny(folder: Path, **changes) -> None:
+    """The config of a small run of the only model ``tiny``, with ``changes``."""
     model = {key: value for key, value in TINY_CONFIG["models"]["tiny"].items() if key != "peers"}
     settings = (
         yaml.safe_load((folder / "config.yaml").read_text()) | TINY_CONFIG | {"models": {"tiny": model}} | changes
     )
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return folder
+
+
+def write_splits(folder: Path) -> None:
+    """Six utterances for each split; what the recogniser in ``folder/model`` hears in them is their transcript."""
+    for split in ("calibration", "evaluation"):
+        write_speech(folder / "speech" / split, folder / f"tsv/{split}.tsv", 6, split)
+        write_words(folder / "model", folder / f"tsv/{split}.tsv")
 
 
 def write_words(checkpoint: Path, manifest: Path) -> None:
     """What the recogniser hears becomes the transcript."""
-    from stablequant.recognisers.tiny_seq2seq.loading import load
-
-    recogniser = load(checkpoint)
+    recogniser = load_recogniser(checkpoint)
     writing = family_of(checkpoint).writing(checkpoint)
     manifest.with_suffix(".wrd").write_text("x\n" * (len(manifest.read_text().splitlines()) - 1))
     utterances, _ = list_utterances(read_manifest(manifest), writing)

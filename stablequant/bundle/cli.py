@@ -1,4 +1,4 @@
-"""The command line: transcribe, evaluate and verify with a bundle."""
+"""The command line: transcribe, serve, evaluate and verify with a bundle."""
 
 import io
 import json
@@ -23,14 +23,23 @@ BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
 Backend = Annotated[str, typer.Option(help="which of the bundle's engines to run")]
 Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden values of what is recognised at once")]
+ChunkSeconds = Annotated[
+    float,
+    typer.Option(
+        min=5,
+        max=3600,
+        help="longer recordings are cut into chunks of this length; best about as long as the training utterances",
+    ),
+]
 
 
 class Format(StrEnum):
-    """``text``: one line per recording; ``json``: also the words with their times; ``srt``: subtitles."""
+    """``text``: one line per recording; ``json``: also the words with their times; ``srt``, ``vtt``: subtitles."""
 
     TEXT = "text"
     JSON = "json"
     SRT = "srt"
+    VTT = "vtt"
 
 
 @app.command()
@@ -41,14 +50,7 @@ def transcribe(
         typer.Argument(metavar="AUDIO...", help="recordings in any form soundfile reads; - is standard input"),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
-    chunk_seconds: Annotated[
-        float,
-        typer.Option(
-            min=5,
-            max=3600,
-            help="longer recordings are cut into chunks of this length; best about as long as the training utterances",
-        ),
-    ] = 30,
+    chunk_seconds: ChunkSeconds = 30,
     threads: Threads = 0,
     batch_mb: Memory = 400,
     backend: Backend = "openvino",
@@ -58,11 +60,11 @@ def transcribe(
     Recordings that cannot be used are reported on standard error; the others are still transcribed, and the exit
     status is 1.
     """
-    from stablequant.bundle.subtitles import subtitles
+    from stablequant.bundle.subtitles import subrip, webvtt
     from stablequant.bundle.transcribe import load_bundle
     from stablequant.progress import progress
 
-    if format == Format.SRT and len(recordings) > 1:
+    if format in (Format.SRT, Format.VTT) and len(recordings) > 1:
         raise typer.BadParameter("subtitles need exactly one recording", param_hint="--format")
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
     failed = False
@@ -75,8 +77,8 @@ def transcribe(
             continue
         if format == Format.JSON:
             typer.echo(json.dumps({"file": recording, **asdict(transcript)}, ensure_ascii=False))
-        elif format == Format.SRT:
-            typer.echo(subtitles(transcript.words))
+        elif format in (Format.SRT, Format.VTT):
+            typer.echo((subrip if format == Format.SRT else webvtt)(transcript.words))
         else:
             typer.echo(f"{recording}\t{transcript.text}" if len(recordings) > 1 else transcript.text)
     raise typer.Exit(int(failed))
@@ -144,6 +146,42 @@ def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = "openv
         f"{same} of {len(heard)} stored hypotheses reproduced" if heard else "the bundle has no samples for this engine"
     )
     raise typer.Exit(int(same < len(heard)))
+
+
+@app.command()
+def serve(
+    bundle: BundleFolder,
+    host: Annotated[
+        str, typer.Option(help="address to listen on; other machines reach 0.0.0.0, with no password")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8000,
+    threads: Threads = 0,
+    batch_mb: Memory = 400,
+    chunk_seconds: ChunkSeconds = 30,
+    backend: Backend = "openvino",
+    callers: Annotated[int, typer.Option(min=1, help="recordings that are recognised at the same time")] = 2,
+    waiting: Annotated[int, typer.Option(min=0, help="further requests that wait; more are refused")] = 32,
+    upload_mb: Annotated[float, typer.Option(min=0.01, help="largest request in megabytes")] = 100,
+    upload_seconds: Annotated[float, typer.Option(min=0.1, help="time in which a request must arrive")] = 60,
+    recognise_seconds: Annotated[float, typer.Option(min=0.1, help="time after which a client gets an error")] = 600,
+) -> None:
+    """Serve transcriptions over HTTP, with the interface of OpenAI's /v1/audio/transcriptions.
+
+    Clients of OpenAI take http://HOST:PORT/v1 as their base address and any key. /health tells whether requests are
+    taken, /metrics is for Prometheus. SIGINT or SIGTERM end the service once the requests that it took are answered.
+    """
+    from stablequant.bundle.transcribe import load_bundle
+
+    try:
+        from stablequant.bundle import serve as service
+    except ImportError as missing:
+        raise StableQuantError(
+            "stablequant serve", f"it needs the package {missing.name}", "run: pip install 'stablequant[service]'"
+        ) from missing
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
+    limits = service.Limits(upload_mb, callers, waiting, upload_seconds, recognise_seconds)
+    typer.echo(f"{bundle} in {recogniser.arithmetic} arithmetic at http://{host}:{port}/v1", err=True)
+    service.serve(recogniser, bundle.resolve().name, host, port, limits)
 
 
 def main() -> None:

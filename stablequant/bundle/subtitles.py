@@ -1,4 +1,4 @@
-"""Subtitles in the SubRip format."""
+"""Subtitles in the formats SubRip and WebVTT."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,30 @@ SECONDS = 7.0  # longest time that one subtitle is shown
 PAUSE = 0.8  # seconds of silence that end a subtitle
 
 
-def subtitles(words: Sequence[Word]) -> str:
+def subrip(words: Sequence[Word]) -> str:
     """Text of a SubRip file: ``words`` as numbered subtitles with their times."""
-    blocks = []
-    for number, cue in enumerate(_cues(words), start=1):
-        text = " ".join(word.word for word in cue)
-        blocks.append(f"{number}\n{_time(cue[0].start)} --> {_time(cue[-1].end)}\n{text}\n")
-    return "\n".join(blocks)
+    return "\n".join(f"{number}\n{_cue(cue, ',')}" for number, cue in enumerate(cues(words), start=1))
 
 
-def _cues(words: Sequence[Word]) -> list[list[Word]]:
-    cues: list[list[Word]] = []
+def webvtt(words: Sequence[Word]) -> str:
+    """Text of a WebVTT file: ``words`` as subtitles with their times."""
+    return "WEBVTT\n\n" + "\n".join(_cue(cue, ".") for cue in cues(words))
+
+
+def _cue(cue: Sequence[Word], point: str) -> str:
+    text = " ".join(word.word for word in cue)
+    return f"{_time(cue[0].start, point)} --> {_time(cue[-1].end, point)}\n{text}\n"
+
+
+def cues(words: Sequence[Word]) -> list[list[Word]]:
+    """``words`` in parts that are shown at once: they end at pauses, and when they are full."""
+    found: list[list[Word]] = []
     for word in words:
-        if cues and _fits(cues[-1], word):
-            cues[-1].append(word)
+        if found and _fits(found[-1], word):
+            found[-1].append(word)
         else:
-            cues.append([word])
-    return cues
+            found.append([word])
+    return found
 
 
 def _fits(cue: Sequence[Word], word: Word) -> bool:
@@ -33,8 +40,8 @@ def _fits(cue: Sequence[Word], word: Word) -> bool:
     return letters <= LETTERS and word.end - cue[0].start <= SECONDS and word.start - cue[-1].end < PAUSE
 
 
-def _time(seconds: float) -> str:
+def _time(seconds: float, point: str) -> str:
     milliseconds = round(seconds * 1000)
     minutes, milliseconds = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"
+    return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"

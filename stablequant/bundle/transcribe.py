@@ -14,6 +14,15 @@ from stablequant.recognisers.sizes import MEGABYTE
 SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer than this because neighbouring chunks overlap
 
 
+class RecordingError(StableQuantError):
+    """A recording that cannot be transcribed; ``reason`` is the message without the recording's name."""
+
+    def __init__(self, place: Path | str, fault: str) -> None:
+        remedy = "give a recording that can be read"
+        super().__init__(place, fault, remedy)
+        self.reason = f"{fault}; {remedy}"
+
+
 @dataclass(frozen=True)
 class Transcript:
     """The text and the words recognised in one recording, which is ``seconds`` long."""
@@ -25,6 +34,9 @@ class Transcript:
 
 class Transcriber:
     """A quantized recogniser that is ready to transcribe. `load_bundle` creates it.
+
+    Many threads may share one: each caller gets the words of its own recording. In asyncio, call `transcribe` through
+    ``asyncio.to_thread``.
 
     Attributes
     ----------
@@ -51,17 +63,18 @@ class Transcriber:
 
         Raises
         ------
+        RecordingError
+            when the audio is missing, damaged or empty, or when it contains NaN or infinity.
         StableQuantError
-            when the audio is missing, damaged or empty, or when the audio or the network's output contains NaN or
-            infinity.
+            when the network's output contains NaN or infinity.
         """
         name = source if isinstance(source, Path | str) else "standard input"
         try:
             audio = read_audio(Path(source) if isinstance(source, str) else source, self._sample_rate, mix=True)
         except AudioError as error:
-            raise StableQuantError(name, str(error), "give a recording that can be read") from error
+            raise RecordingError(name, str(error)) from error
         if not len(audio.samples):
-            raise StableQuantError(name, "no audio in it", "give a recording that can be read")
+            raise RecordingError(name, "no audio in it")
         try:
             words = self._decoder.transcribe(audio.samples, self._chunk_seconds, self._budget, self._most)
         except NotFiniteError as error:

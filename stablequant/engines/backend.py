@@ -88,7 +88,7 @@ class Loaded(NamedTuple):
 
     Attributes
     ----------
-    networks: by graph name
+    networks: by graph name. Threads may call each of them at the same time; what a call returns is the caller's own
     arithmetic: arithmetic of the quantized layers on this machine
     """
 

@@ -79,6 +79,8 @@ BACKEND = OnnxRuntime()
 def load_network(file: Path, signature: Signature, threads: int) -> tuple[Network, str]:
     """The graph in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
 
+    Threads may call the function at the same time, as ONNX Runtime promises for its sessions.
+
     Raises `StableQuantError` if the graph is damaged or does not match ``signature``.
     """
     session, arithmetic = _session(file, threads)

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import openvino as ov
@@ -95,6 +96,9 @@ def convert(onnx: Path, network: Path) -> None:
 def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:
     """The network in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
 
+    Threads may call the function at the same time: each call has an infer request of its own, and copies its results.
+    They wait for each other inside OpenVINO, which computes one call after another with all threads.
+
     ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
     warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all
     later results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
@@ -111,10 +115,17 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
     inputs = names_of(signature.inputs, [names for names, _ in sides[0]])
     outputs = names_of(signature.outputs, [names for names, _ in sides[1]])
     compiled, arithmetic = compile_network(model, threads, floating)
+    idle: SimpleQueue[ov.InferRequest] = SimpleQueue()  # a request serves one caller at a time
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = compiled([tensors[name] for name in inputs])
-        return {name: found[place] for place, name in enumerate(outputs)}
+        try:
+            request = idle.get_nowait()
+        except Empty:
+            request = compiled.create_infer_request()
+        found = request.infer([tensors[name] for name in inputs], share_inputs=False, share_outputs=False)
+        copies = {name: found[place] for place, name in enumerate(outputs)}
+        idle.put(request)  # not after a fault: a new one is made instead
+        return copies
 
     network(warm_up_inputs(signature))
     return network, arithmetic

@@ -9,6 +9,7 @@ import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -215,6 +216,7 @@ def reason_plan_not_run(description: Description, capability: str | None, instal
 
 def load_plan(backend: str, file: Path, signature: Signature) -> Network:
     """The plan in ``file`` as a function of its inputs. It runs on the first GPU, with tensors of torch as buffers.
+    Threads may call it at the same time; they wait for each other.
 
     Raises `StableQuantError` if the plan is damaged. The function raises it for inputs larger than the profile, or if
     the GPU fails.
@@ -228,8 +230,13 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
     context = engine.create_execution_context()
     create_stream: Any = torch.cuda.Stream  # its constructor has no types
     stream = create_stream()
+    one_caller = Lock()  # the context holds the shapes and addresses of one call
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with one_caller:
+            return run(tensors)
+
+    def run(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         held = {name: torch.from_numpy(tensors[name]).cuda() for name in signature.inputs}
         for name, values in held.items():
             if not context.set_input_shape(name, tuple(values.shape)):

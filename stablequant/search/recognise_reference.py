@@ -20,6 +20,7 @@ from stablequant.search.activation_folder import release
 from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
 from stablequant.search.reduced_precision import verify_half, verify_precision
+from stablequant.search.reference import names_of, write_posteriors
 from stablequant.search.split import Split, check_finite, loaded, padded_samples
 from stablequant.storage.arrays import writing_arrays
 from stablequant.storage.files import write_json
@@ -134,7 +135,8 @@ def _one_pass(
     heard = _Recognitions()
     modules: Sequence[QuantizedModule] = recogniser.modules
     with ExitStack() as stack:
-        posteriors = stack.enter_context(writing_arrays(files.posteriors, [u.key for u in split.utterances]))
+        names = [name for utterance in split.utterances for name in names_of(utterance)]
+        posteriors = stack.enter_context(writing_arrays(files.posteriors, names))
         writer = stack.enter_context(
             writing_cache(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
         )
@@ -153,7 +155,7 @@ def _one_pass(
                 heard.hypotheses[utterance.key] = recognised.text
                 if recognised.guide is not None:
                     heard.guides[utterance.key] = list(recognised.guide)
-                posteriors.write(utterance.key, recognised.log_posteriors)
+                write_posteriors(posteriors, utterance, recognised.log_posteriors)
     histograms = plain.histograms()
     return heard, histograms, prepared.histograms() if preparation else histograms
 

@@ -7,11 +7,15 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from stablequant.corpora.utterance import Batch, speakers_of
-from stablequant.recognisers.family import Guide
+from stablequant.corpora.utterance import Batch, Utterance, speakers_of
+from stablequant.recognisers.family import Guide, Recognised
+from stablequant.scoring.divergence import divergence, most_likely, summarised
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.storage.arrays import ArrayReader
+from stablequant.storage.arrays import ArrayReader, ArrayWriter
 from stablequant.storage.files import read_json
+
+MOST_CLASSES = 4096  # of more classes, only the posteriors of the likeliest are stored, and of all others together
+KEPT_CLASSES = 256
 
 
 @dataclass(frozen=True)
@@ -21,19 +25,41 @@ class Reference:
     Attributes
     ----------
     errors: word errors in the order of the utterance table
-    log_posteriors: float32 ``(positions, classes)`` by key of the utterance
+    posteriors: the file that `write_posteriors` wrote
     guides: tokens for which posteriors are computed, by key of the utterance; empty for CTC
     precision: floating-point type in which the search may compute, as `recognise_reference` found
     """
 
     errors: WordErrors
-    log_posteriors: ArrayReader
+    posteriors: ArrayReader
     guides: Mapping[str, Guide]
     precision: str
 
     def guides_of(self, batch: Batch) -> Sequence[Guide]:
         """The guide of each utterance in ``batch``."""
         return [self.guides.get(u.key) for u in batch]
+
+    def divergence(self, utterance: Utterance, recognised: Recognised) -> float:
+        """Divergence of the posteriors of ``recognised`` from those of fp32, in nats summed over positions."""
+        found, (name, classes) = recognised.log_posteriors, names_of(utterance)
+        if found.shape[1] > MOST_CLASSES:
+            found = summarised(found, self.posteriors[classes])
+        return divergence(self.posteriors[name], found)
+
+
+def names_of(utterance: Utterance) -> tuple[str, str]:
+    """Names of the arrays of an utterance in the file of posteriors: log posteriors, and classes if not all."""
+    return utterance.key, f"classes of {utterance.key}"
+
+
+def write_posteriors(file: ArrayWriter, utterance: Utterance, log_posteriors: np.ndarray) -> None:
+    """Store ``log_posteriors`` ``(positions, classes)``; of more than `MOST_CLASSES` only the likeliest."""
+    name, classes = names_of(utterance)
+    if log_posteriors.shape[1] > MOST_CLASSES:
+        chosen = most_likely(log_posteriors, KEPT_CLASSES)
+        file.write(classes, chosen)
+        log_posteriors = summarised(log_posteriors, chosen)
+    file.write(name, log_posteriors)
 
 
 class Row(TypedDict):

@@ -12,7 +12,6 @@ from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import ChannelScales, fake_quantized, fake_quantized_weights
 from stablequant.recognisers.family import QuantizedModule, Recognised, Recogniser
-from stablequant.scoring.divergence import divergence
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.activations import Activations
@@ -98,8 +97,8 @@ class Trial:
         hypotheses = {u.key: recognised.text for u, recognised in zip(batch, found, strict=True)}
         self._errors[[self._place[u.key] for u in batch]] = score(batch, hypotheses).errors
         for utterance, recognised in zip(batch, found, strict=True):
-            expected = self._calibration.reference.log_posteriors[utterance.key]
-            self._divergences[self._place[utterance.key]] = divergence(expected, recognised.log_posteriors)
+            nats = self._calibration.reference.divergence(utterance, recognised)
+            self._divergences[self._place[utterance.key]] = nats
             self._positions += len(recognised.log_posteriors)
 
     @property

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from stablequant.errors import StableQuantError
 from stablequant.storage.files import refusing_damage, replacing
 
-NAMES = {np.dtype(np.float16): "F16", np.dtype(np.float32): "F32"}
+NAMES = {np.dtype(np.float16): "F16", np.dtype(np.float32): "F32", np.dtype(np.int32): "I32"}
 LENGTH_BYTES = 8  # the length of the header, little endian
 HEADER_BYTES = 100_000_000  # the format's limit
 ENTRY_BYTES = 160  # enough for one entry of the header without its name
@@ -41,7 +41,7 @@ class ArrayWriter:
         file.write(bytes(LENGTH_BYTES + reserved))
 
     def write(self, name: str, array: np.ndarray) -> None:
-        """Append ``array`` (float16 or float32, any shape) under the name ``name``."""
+        """Append ``array`` (float16, float32 or int32, any shape) under the name ``name``."""
         content = np.ascontiguousarray(array)
         self._file.write(content.data)
         offsets = [self._end, self._end + content.nbytes]

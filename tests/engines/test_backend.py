@@ -76,6 +76,17 @@ def test_every_cpu_engine_answers_what_it_is_asked(tiny, engine):
     assert set(table["requested"]) == {INT8}
 
 
+def test_what_an_engine_gives_is_the_callers_own(engine):
+    networks, _ = load_engine(engine, threads=1)
+    noise = np.random.default_rng(0).normal(size=(2, 1, 16_000)).astype(np.float32)
+    first = logits_of(networks[GRAPH], noise[0])
+    kept = first.copy()
+    assert not np.array_equal(logits_of(networks[GRAPH], noise[1]), kept)
+    assert np.array_equal(first, kept)
+    first[:] = 0
+    assert np.array_equal(logits_of(networks[GRAPH], noise[0]), kept)
+
+
 def test_every_cpu_engine_recognises(engine):
     networks, arithmetic = load_engine(engine, threads=1)
     clock = Stopwatch()

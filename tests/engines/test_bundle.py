@@ -1,20 +1,29 @@
 """A bundle put to use, as a user does: through the command line, on real recordings."""
 
+import asyncio
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jiwer
 import numpy as np
+import openai
 import pytest
 import soundfile
 from conftest import DEMO, PROJECT, Loaded, heard, torch_network
 from graphs import build, export, quantize_graph
 
+from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
@@ -87,6 +96,28 @@ def test_every_cpu_engine_of_a_bundle_hears_the_same(bundle, demo_utterances):
     texts = [run("transcribe", bundle, *paths, "--backend", backend).stdout for backend in ("openvino", "onnxruntime")]
     assert texts[0] == texts[1]
     assert texts[0].strip()
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_one_recogniser_gives_every_thread_its_own_words(bundle, demo_utterances, backend):
+    recogniser = load_bundle(bundle, backend=backend)
+    paths = [u.path for u in demo_utterances[:8]]
+    alone = {path: recogniser.transcribe(path) for path in paths}
+    assert len({found.text for found in alone.values()}) == len(paths)
+    asked = paths * 4
+    with ThreadPoolExecutor(4) as callers:
+        assert list(callers.map(recogniser.transcribe, asked)) == [alone[path] for path in asked]
+
+
+def test_one_recogniser_gives_every_task_its_own_words(bundle, demo_utterances):
+    recogniser = load_bundle(bundle)
+    paths = [u.path for u in demo_utterances[:4]]
+    alone = [recogniser.transcribe(path) for path in paths]
+
+    async def together():
+        return await asyncio.gather(*(asyncio.to_thread(recogniser.transcribe, path) for path in paths * 3))
+
+    assert asyncio.run(together()) == alone * 3
 
 
 def test_words_have_times_within_the_recording(bundle, demo_utterances):
@@ -291,3 +322,54 @@ def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_
     assert (
         "the bundle has no samples for this engine" in run("verify", bundle, "--backend", "onnxruntime").stdout.decode()
     )
+
+
+@contextmanager
+def service(bundle: Path, port: int) -> Iterator[subprocess.Popen]:
+    """The service in a process that cannot import torch or transformers, once it takes requests."""
+    arguments = ["stablequant", "serve", str(bundle), "--port", str(port), "--callers", "1"]
+    command = [sys.executable, "-c", f"{WITHOUT_TORCH}sys.argv = {arguments!r}; main()"]
+    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE)
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
+                break
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def taken(port: int) -> int:
+    """Requests that wait or run."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        return json.load(answer)["waiting"]
+
+
+def test_a_service_that_is_stopped_answers_what_it_took_and_starts_again_after_a_kill(bundle, demo_utterances):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    paths = [Path(u.path) for u in demo_utterances[:8]]
+
+    def ask(path: Path) -> str:
+        return client.audio.transcriptions.create(model="any", file=path).text
+
+    with service(bundle, port) as process:
+        expected = [ask(path) for path in paths]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    recogniser = load_bundle(bundle)
+    assert expected == [recogniser.transcribe(path).text for path in paths]
+    with service(bundle, port) as process, ThreadPoolExecutor(len(paths)) as callers:
+        asked = [callers.submit(ask, path) for path in paths]
+        while taken(port) + sum(future.done() for future in asked) < len(paths):
+            pass
+        assert not all(future.done() for future in asked), "too fast to be stopped meanwhile"
+        process.send_signal(signal.SIGTERM)
+        found = [future.result() for future in asked]
+        assert process.wait(60) == -signal.SIGTERM
+    assert found == expected

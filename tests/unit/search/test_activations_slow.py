@@ -68,7 +68,7 @@ def test_probes_and_searches_find_the_same_from_stored_activations_and_compute_l
 
 
 def test_fp32_is_what_plain_recognition_hears(demo, split, plain):
-    summary = read_json(plain.calibration.reference.log_posteriors.path.with_name("reference.json"))
+    summary = read_json(plain.calibration.reference.posteriors.path.with_name("reference.json"))
     found = {row["path"]: row["hypothesis"] for row in summary["utterances"]}
     assert found == heard(demo, torch_network(demo.model), split.utterances)
 

@@ -47,7 +47,7 @@ def test_parts_are_measured_as_files_are(tmp_path, tiny: Loaded, alone):
         summary = read_json(tmp_path / name / "reference.json")
         rows = [(row["words"], row["errors"], row["hypothesis"]) for row in summary["utterances"]]
         measured.append((rows, trial.outcome().errors, trial.outcome().divergences))
-        assert sorted(calibrated.calibration.reference.log_posteriors.names) == sorted(u.key for u in utterances)
+        assert sorted(calibrated.calibration.reference.posteriors.names) == sorted(u.key for u in utterances)
     assert measured[0] == measured[1]
     assert len(set(measured[0][2])) == 3, "each utterance has audio of its own"
 

@@ -103,7 +103,7 @@ def test_intervals_draw_the_speakers_that_the_corpus_names(tmp_path):
     assert (outcome.ci_low, outcome.ci_high) == degradation_interval(trial.errors, reference, 0)
     for heard, drawn in ((named[:1], "utterances"), (named[:2], "speakers"), (named[::3], "utterances")):
         part = Trial(calibrated.largest, calibrated.calibration)
-        part.add(heard, [Recognised("A", calibrated.calibration.reference.log_posteriors[u.key]) for u in heard])
+        part.add(heard, [Recognised("A", calibrated.calibration.reference.posteriors[u.key]) for u in heard])
         assert part.outcome().ci_over == drawn
 
 

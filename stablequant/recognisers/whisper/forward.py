@@ -1,0 +1,182 @@
+"""Whisper as the search runs it: the encoder layer by layer, the decoder as a whole along fp32's tokens."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+from transformers import WhisperForConditionalGeneration
+
+from stablequant.corpora.utterance import Batch, Utterance, load_audio
+from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
+from stablequant.recognisers.whisper.front_end import FrontEnd
+from stablequant.recognisers.whisper.layers import ModelConfig, layer_names, quantized_modules
+from stablequant.recognisers.whisper.memory import make_batches
+from stablequant.recognisers.whisper.network import Pair, decode, encoded_pairs
+
+HIDDEN = "hidden"  # the one tensor of a state
+
+
+class Windows:
+    """See `stablequant.recognisers.family.Context`. Every utterance fills a whole window, and none is padded."""
+
+    padded = False
+
+    def __init__(self, config: ModelConfig, samples: Sequence[int]) -> None:
+        self.samples = sum(samples)
+        self._config, self._rows = config, len(samples)
+
+    def lengths(self, module: QuantizedModule) -> list[int]:
+        """Vectors in each row of the input of ``module``. Of the decoder: the largest number in a whole batch."""
+        frames = self._config["max_source_positions"]
+        if module.kind in ("decoder", "head"):
+            return [self._rows * max(frames, self._config["max_target_positions"])]
+        return [frames * (2 if module.kind == "conv" else 1)] * self._rows
+
+
+class WhisperRecogniser:
+    """Attributes and methods are those of `stablequant.recognisers.family.Recogniser`.
+
+    A state is one tensor: log-mel features ``(utterances, bins, frames)`` before ``conv1``, ``(utterances, width,
+    frames)`` before ``conv2`` and ``(utterances, frames, width)`` behind it. The decoder's layers are not resumable.
+    """
+
+    def __init__(
+        self,
+        model: WhisperForConditionalGeneration,
+        writing: FrontEnd,
+        config: ModelConfig,
+        precision: str = "float32",
+    ) -> None:
+        self.model, self.writing = model, writing
+        self._config = config
+        self.modules = quantized_modules(config)
+        self.layers = layer_names(config["encoder_layers"], config["decoder_layers"])
+        self.resumable = self.layers.index("decoder01")
+        self.samples: Counter[str] = Counter()
+        self._precision: torch.dtype = getattr(torch, precision)
+        self._device = next(model.parameters()).device
+
+    def reduced(self, precision: str) -> "WhisperRecogniser":
+        """The same model, computing in ``precision``: float32, bfloat16 or float16."""
+        return WhisperRecogniser(self.model, self.writing, self._config, precision)
+
+    def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
+        """Batches in a random order."""
+        return make_batches(utterances, self._config, budget, seed)
+
+    def context(self, samples: Sequence[int]) -> Windows:
+        """The context of a batch whose utterances have lengths of ``samples``."""
+        return Windows(self._config, samples)
+
+    def load(self, batch: Batch) -> State:
+        """Log-mel features of ``batch``, float32 ``(utterances, bins, frames)``."""
+        audio = (load_audio(utterance, self.writing.sample_rate) for utterance in batch)
+        return self.enter({HIDDEN: np.stack([self.writing.features(samples) for samples in audio])})
+
+    def silence(self, samples: int) -> State:
+        """Log-mel features of a window of silence."""
+        return self.enter({HIDDEN: self.writing.features(np.zeros(samples, dtype=np.float32))[None]})
+
+    def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
+        """Features or stored hidden values as float32 tensors on the recogniser's device."""
+        return {name: torch.as_tensor(values).to(self._device, torch.float32) for name, values in arrays.items()}
+
+    @torch.inference_mode()
+    def run(self, state: State, first: int, last: int, context: Windows) -> State:
+        """Run the encoder's layers from ``first`` up to but without ``last``."""
+        hidden = state[HIDDEN]
+        with self._computing():
+            for name in self.layers[first:last]:
+                hidden = self._layer(name, hidden)
+                self.samples[name] += context.samples
+        return {HIDDEN: hidden}
+
+    @torch.inference_mode()
+    def recognise(
+        self, state: State, first: int, context: Windows, guides: Sequence[Guide] | None = None
+    ) -> list[Recognised]:
+        """Greedy decoding of each utterance, and log posteriors ``(tokens, classes)``.
+
+        With ``guides``, all tokens of a guide pass the decoder at once. Only if another token than the guide's next one
+        is most likely somewhere, the text is decoded anew from there on.
+        """
+        encoded = self.run(state, first, self.resumable, context)[HIDDEN]
+        for layer in self.layers[self.resumable :]:
+            self.samples[layer] += context.samples
+        encoder: Any = self.model.model.encoder
+        with self._computing():
+            encoded = encoder.layer_norm(encoded)
+            return [
+                self._recognise(encoded[[row]], guide)
+                for row, guide in enumerate([None] * len(encoded) if guides is None else guides)
+            ]
+
+    def _computing(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32)
+
+    def _layer(self, name: str, hidden: torch.Tensor) -> torch.Tensor:
+        encoder: Any = self.model.model.encoder
+        found: torch.Tensor
+        if name == "conv1":
+            found = functional.gelu(encoder.conv1(hidden))
+        elif name == "conv2":
+            found = functional.gelu(encoder.conv2(hidden)).transpose(1, 2) + encoder.embed_positions.weight
+        else:
+            found = encoder.layers[int(name.removeprefix("encoder")) - 1](hidden, None)
+        return found
+
+    def _recognise(self, encoded: torch.Tensor, guide: Guide) -> Recognised:
+        """What is recognised in one utterance, from the encoder's output ``(1, frames, width)``."""
+        crossed = encoded_pairs(self.model, encoded)
+        prompt = list(self.writing.prompt)
+        if guide is None:
+            tokens, logits = self._greedy([], [], crossed)
+        else:
+            tokens = list(guide)
+            found, past = self._step([*prompt, *tokens[:-1]], [], crossed)
+            logits = found[len(prompt) - 1 :]
+            best = self._best(logits)
+            same = next((i for i, (a, b) in enumerate(zip(best, tokens, strict=True)) if a != b), None)
+            if same is not None:
+                kept = [(keys[:, :, : len(prompt) + same], values[:, :, : len(prompt) + same]) for keys, values in past]
+                rewritten, _ = self._greedy([*tokens[:same], best[same]], kept, crossed)
+                return self._found(rewritten, logits, tokens)
+        return self._found(tokens, logits, tokens)
+
+    def _found(self, written: Sequence[int], logits: torch.Tensor, guide: Sequence[int]) -> Recognised:
+        posteriors = torch.log_softmax(logits, dim=-1).cpu().numpy()
+        return Recognised(self.writing.spell(self.writing.text(written)), posteriors, guide)
+
+    def _greedy(
+        self, tokens: list[int], past: Sequence[Pair], crossed: Sequence[Pair]
+    ) -> tuple[list[int], torch.Tensor]:
+        """Continue ``tokens``; return all of them and the logits ``(new tokens, classes)``.
+
+        ``past`` holds the keys and values of the prompt and of all ``tokens`` but the last; nothing if there are none.
+        """
+        tokens = list(tokens)
+        logits: list[torch.Tensor] = []
+        given = [tokens[-1]] if tokens else list(self.writing.prompt)
+        while len(tokens) < self.writing.most_tokens and (not tokens or tokens[-1] != self.writing.end):
+            found, past = self._step(given, past, crossed)
+            logits.append(found[-1:])
+            scores = self.writing.allowed(found[-1].cpu().numpy(), first=not tokens)
+            tokens.append(int(scores.argmax()))
+            given = tokens[-1:]
+        return tokens, torch.cat(logits) if logits else torch.empty(0)
+
+    def _best(self, logits: torch.Tensor) -> list[int]:
+        """The most likely allowed token at each position of a text, from ``logits`` ``(tokens, classes)``."""
+        scores = self.writing.allowed(logits.cpu().numpy(), first=False)
+        scores[:1] = self.writing.allowed(scores[:1], first=True)
+        return [int(token) for token in scores.argmax(axis=-1)]
+
+    def _step(
+        self, tokens: Sequence[int], past: Sequence[Pair], crossed: Sequence[Pair]
+    ) -> tuple[torch.Tensor, list[Pair]]:
+        given = torch.tensor([list(tokens)], device=self._device)
+        logits, pairs = decode(self.model, given, past, crossed)
+        return logits[0].float(), pairs

@@ -1,0 +1,187 @@
+"""Whisper's front end: audio to log-mel features, tokens to text, and which tokens a text may have."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.whisper.layers import read_sizes
+from stablequant.recognisers.whisper.mel import log_mel
+from stablequant.storage.files import read_json
+
+START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
+GENERATION, PREPROCESSOR, TOKENIZER, SPELLING = (
+    "generation_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "normalizer.json",
+)
+FILES = ("config.json", GENERATION, PREPROCESSOR, TOKENIZER, SPELLING)
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """See `stablequant.corpora.writing.Writing`.
+
+    Attributes
+    ----------
+    sample_rate: in Hz
+    window: samples of a window; shorter audio is padded with zeros, longer audio is refused
+    bins, fft, hop: mel filters, samples of a frame, samples from one frame to the next
+    prompt: tokens with which every text begins: start, language, task, no timestamps
+    end: token that ends a text
+    suppressed: tokens that are never written
+    suppressed_first: tokens that are not written at the beginning either
+    most_tokens: largest number of tokens of a text, without the prompt
+    language: code such as ``en``
+    tokenizer: of Hugging Face
+    spelling: American spellings of British words, for English
+    """
+
+    sample_rate: int
+    window: int
+    bins: int
+    fft: int
+    hop: int
+    prompt: Sequence[int]
+    end: int
+    suppressed: Sequence[int]
+    suppressed_first: Sequence[int]
+    most_tokens: int
+    language: str
+    tokenizer: Tokenizer
+    spelling: Mapping[str, str]
+
+    @property
+    def shortest_samples(self) -> int:
+        """One frame."""
+        return self.hop
+
+    @property
+    def longest_samples(self) -> int:
+        """A window."""
+        return self.window
+
+    @functools.cached_property
+    def _normalise(self) -> Callable[[str], str]:
+        """Whisper's published normaliser: the English one, or the basic one for other languages."""
+        from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+
+        chosen: Callable[[str], str] = (
+            EnglishTextNormalizer(dict(self.spelling)) if self.language == "en" else BasicTextNormalizer()
+        )
+        return chosen
+
+    def spell(self, transcript: str) -> str:
+        """``transcript`` normalised as Whisper's authors do before they count word errors."""
+        return " ".join(self._normalise(transcript).split())
+
+    def unknown(self, transcripts: Iterable[str]) -> Counter[str]:
+        """Nothing: tokens are made of bytes, which write every character."""
+        return Counter()
+
+    def text(self, tokens: Iterable[int]) -> str:
+        """The text of ``tokens`` as Whisper writes it, with punctuation."""
+        return str(self.tokenizer.decode([token for token in tokens if token < self.end])).strip()
+
+    def features(self, samples: np.ndarray) -> np.ndarray:
+        """Log-mel features of one window, float32 ``(bins, frames)``, of at most `window` samples."""
+        padded = np.pad(samples, (0, self.window - len(samples)))
+        return log_mel(padded, self.sample_rate, self.bins, self.fft, self.hop)
+
+    def allowed(self, scores: np.ndarray, first: bool) -> np.ndarray:
+        """``scores`` ``(..., classes)`` without those of suppressed tokens; ``first``: of a text's first token."""
+        kept = scores.copy()
+        kept[..., list(self.suppressed)] = -np.inf
+        if first:
+            kept[..., list(self.suppressed_first)] = -np.inf
+        return kept
+
+
+def read_front_end(folder: Path) -> FrontEnd:
+    """The front end of the checkpoint, engine or bundle in ``folder``; raise `StableQuantError` if it is damaged."""
+    sizes = read_sizes(folder)
+    generation, preprocessor = _content(folder / GENERATION), _content(folder / PREPROCESSOR)
+    tokenizer = _tokenizer(folder / TOKENIZER)
+    language = _language(generation, folder)
+    prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
+    end = generation.get("eos_token_id")
+    rate, hop, fft = (_size(preprocessor, key, folder) for key in ("sampling_rate", "hop_length", "n_fft"))
+    window = rate * _size(preprocessor, "chunk_length", folder)
+    if window // hop != 2 * sizes["max_source_positions"]:
+        raise StableQuantError(
+            folder / PREPROCESSOR, "its window is not as long as the encoder's", "restore the files of the checkpoint"
+        )
+    if not isinstance(end, int) or not 0 <= end < sizes["vocab_size"]:
+        raise StableQuantError(folder / GENERATION, f"'eos_token_id' is {end!r}", "restore the file")
+    tokens = []
+    for token in prompt:
+        number = tokenizer.token_to_id(token)
+        if number is None or number >= sizes["vocab_size"]:
+            raise StableQuantError(
+                folder / TOKENIZER, f"no token {token}", "take a checkpoint of Whisper that knows the language"
+            )
+        tokens.append(number)
+    spelling = _content(folder / SPELLING) if (folder / SPELLING).is_file() else {}
+    return FrontEnd(
+        rate,
+        window,
+        sizes["num_mel_bins"],
+        fft,
+        hop,
+        tokens,
+        end,
+        _tokens(generation, "suppress_tokens", sizes["vocab_size"], folder),
+        _tokens(generation, "begin_suppress_tokens", sizes["vocab_size"], folder),
+        sizes["max_target_positions"] - len(tokens),
+        language,
+        tokenizer,
+        {str(word): str(american) for word, american in spelling.items()},
+    )
+
+
+def _content(file: Path) -> Mapping[str, object]:
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise StableQuantError(file, "not a table of settings", "restore the file")
+    return content
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises no exception class of its own
+        raise StableQuantError(file, f"not a tokenizer ({error})", "restore the file") from error
+
+
+def _multilingual(generation: Mapping[str, object]) -> bool:
+    return bool(generation.get("is_multilingual", "lang_to_id" in generation))
+
+
+def _language(generation: Mapping[str, object], folder: Path) -> str:
+    """The language of ``generation``, English if it names none."""
+    named = generation.get("language") or "en"
+    if not isinstance(named, str):
+        raise StableQuantError(folder / GENERATION, f"'language' is {named!r}", "write a code such as en")
+    return named.strip("<|>")
+
+
+def _size(content: Mapping[str, object], key: str, folder: Path) -> int:
+    value = content.get(key)
+    if not isinstance(value, int) or not 0 < value < 2**20:
+        raise StableQuantError(folder / PREPROCESSOR, f"'{key}' is {value!r}", "restore the file")
+    return value
+
+
+def _tokens(generation: Mapping[str, object], key: str, classes: int, folder: Path) -> list[int]:
+    listed = generation.get(key) or []
+    if not isinstance(listed, list) or not all(isinstance(token, int) and 0 <= token < classes for token in listed):
+        raise StableQuantError(folder / GENERATION, f"'{key}' is {listed!r}", "restore the file")
+    return listed

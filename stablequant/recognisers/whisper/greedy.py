@@ -1,0 +1,124 @@
+"""Whisper as engines: the graphs, and greedy decoding with them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+import numpy as np
+
+from stablequant.corpora.utterance import Batch, Utterance
+from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.whisper.front_end import FrontEnd
+from stablequant.recognisers.whisper.layers import ModelConfig
+from stablequant.recognisers.whisper.memory import make_batches
+
+ENCODER, DECODER, WITH_PAST = "encoder", "decoder", "decoder_with_past"
+PROMPT = 4  # tokens of a multilingual prompt
+
+
+def signatures(config: ModelConfig) -> dict[str, Signature]:
+    """Signature of each graph by name. Names of tensors are those of optimum."""
+    width, heads = config["d_model"], config["decoder_attention_heads"]
+    fixed = {"positions": config["max_source_positions"], "heads": heads, "head_size": width // heads}
+    own, other = Tensor(("batch", "heads", "past", "head_size")), Tensor(("batch", "heads", "positions", "head_size"))
+    new = Tensor(("batch", "heads", "known", "head_size"))
+    layers = range(config["decoder_layers"])
+    parts = ("key", "value")
+    logits = {"logits": Tensor(("batch", "tokens", "classes"))}
+    encoded = Tensor(("batch", "positions", "width"))
+    given, crossed = (
+        [f"{i}.decoder.{part}" for i in layers for part in parts],
+        [[f"{i}.{side}.{part}" for side in ("decoder", "encoder") for part in parts] for i in layers],
+    )
+    both = [name for names in crossed for name in names]
+    return {
+        ENCODER: Signature(
+            {"input_features": Tensor(("batch", "bins", "frames"))},
+            {"last_hidden_state": encoded},
+            {"batch": 1, "bins": config["num_mel_bins"], "frames": 2 * config["max_source_positions"]},
+        ),
+        DECODER: Signature(
+            {"input_ids": Tensor(("batch", "tokens"), "int64"), "encoder_hidden_states": encoded},
+            logits | {f"present.{name}": new if ".decoder." in name else other for name in both},
+            {"batch": 1, "tokens": PROMPT, "positions": config["max_source_positions"], "width": width},
+        ),
+        WITH_PAST: Signature(
+            {"input_ids": Tensor(("batch", "one"), "int64")}
+            | {f"past_key_values.{name}": own if ".decoder." in name else other for name in both},
+            logits | {f"present.{name}": new for name in given},
+            {"batch": 1, "one": 1, "past": PROMPT, **fixed},
+        ),
+    }
+
+
+def limits_of(config: ModelConfig) -> dict[str, Limits]:
+    """Sizes of all axes except ``batch``. All audio fills a window."""
+    most = config["max_target_positions"] - 1
+    sizes = {axis: size for signature in signatures(config).values() for axis, size in signature.warm_up.items()}
+    fixed = {axis: Limits(size, size, size) for axis, size in sizes.items() if axis != "batch"}
+    return fixed | {"tokens": Limits(1, PROMPT, most), "past": Limits(1, int(median([1, 32, most])), most)}
+
+
+class GreedyDecoder:
+    """See `stablequant.recognisers.family.Decoder`. Recordings are decoded together, each until its text ends."""
+
+    def __init__(self, front_end: FrontEnd, config: ModelConfig, networks: Mapping[str, Network]) -> None:
+        self._front_end, self._config, self._networks = front_end, config, networks
+
+    def batches(self, utterances: Sequence[Utterance], budget: float, most: float = math.inf) -> list[Batch]:
+        """Batches within the budget, of any lengths."""
+        return make_batches(utterances, self._config, budget, None, most)
+
+    def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
+        """Normalised hypotheses for recordings of at most a window, each float32 ``(samples,)``."""
+        return [self._front_end.spell(self._front_end.text(tokens)) for tokens in self._decode(audio)]
+
+    def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
+        """Words in a recording of any length, which is cut into windows. Words share their window's time evenly."""
+        front_end = self._front_end
+        window = min(front_end.window, int(chunk_seconds * front_end.sample_rate))
+        words: list[Word] = []
+        for start in range(0, len(samples), window):
+            part = samples[start : start + window]
+            (tokens,) = self._decode([part])
+            written = front_end.text(tokens).split()
+            times = np.linspace(start, start + len(part), len(written) + 1) / front_end.sample_rate
+            words += [
+                Word(word, round(float(times[i]), 3), round(float(times[i + 1]), 3)) for i, word in enumerate(written)
+            ]
+        return words
+
+    def _decode(self, audio: Sequence[np.ndarray]) -> list[list[int]]:
+        """Tokens of each recording, without the prompt."""
+        front_end = self._front_end
+        features = np.stack([front_end.features(samples) for samples in audio])
+        encoded = self._networks[ENCODER]({"input_features": features})["last_hidden_state"]
+        for row, values in enumerate(encoded):
+            if not np.isfinite(values).all():
+                raise NotFiniteError(row)
+        prompt = np.tile(np.array(front_end.prompt, dtype=np.int64), (len(audio), 1))
+        found = dict(self._networks[DECODER]({"input_ids": prompt, "encoder_hidden_states": encoded}))
+        crossed = {name: values for name, values in found.items() if ".encoder." in name}
+        texts: list[list[int]] = [[] for _ in audio]
+        running = list(range(len(audio)))
+        while True:
+            logits = found["logits"][:, -1]
+            for row, scores in zip(running, logits, strict=True):
+                if not np.isfinite(scores).all():
+                    raise NotFiniteError(row)
+                texts[row].append(int(front_end.allowed(scores, first=not texts[row]).argmax()))
+            going = [
+                i
+                for i, row in enumerate(running)
+                if texts[row][-1] != front_end.end and len(texts[row]) < front_end.most_tokens
+            ]
+            if not going:
+                return texts
+            own = {name: values for name, values in found.items() if ".decoder." in name}
+            if len(going) < len(running):
+                own = {name: values[going] for name, values in own.items()}
+                crossed = {name: values[going] for name, values in crossed.items()}
+                running = [running[i] for i in going]
+            last = np.array([[texts[row][-1]] for row in running], dtype=np.int64)
+            past = {name.replace("present", "past_key_values", 1): v for name, v in (own | crossed).items()}
+            found = dict(self._networks[WITH_PAST]({"input_ids": last, **past}))

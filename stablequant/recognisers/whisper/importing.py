@@ -1,0 +1,66 @@
+"""Import checkpoints of Whisper from Hugging Face folders."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.family import Imported
+from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
+from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
+
+TIED = {"proj_out.weight"}  # the embedding's weight; some checkpoints write it once, some twice
+
+
+def read(source: Path) -> Imported:
+    """Read the checkpoint in the folder ``source``; raise `StableQuantError` if it is damaged or has no text head."""
+    sizes = read_sizes(source)
+    for name in (GENERATION, PREPROCESSOR):
+        if not (source / name).is_file():
+            raise StableQuantError(source / name, "the file does not exist", "complete the checkpoint's folder")
+    if (source / TOKENIZER).is_file():
+        read_front_end(source)
+    model = _model(source)
+
+    def write(folder: Path) -> None:
+        model.save_pretrained(folder)
+        for name in (GENERATION, PREPROCESSOR, SPELLING):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        _write_tokenizer(source, folder / TOKENIZER)
+        read_front_end(folder)  # raises StableQuantError if the tokenizer does not fit
+
+    return Imported(model, quantized_modules(sizes), write)
+
+
+def _model(source: Path) -> WhisperForConditionalGeneration:
+    disable_progress_bar()
+    try:
+        model, found = WhisperForConditionalGeneration.from_pretrained(
+            source, dtype=torch.float32, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
+        )
+    except Exception as error:  # transformers has no exception class for damaged weights
+        raise StableQuantError(source, f"the weights cannot be read ({error})", "take an intact checkpoint") from error
+    missing = sorted(set(found["missing_keys"]) - TIED)
+    if missing or found["mismatched_keys"]:
+        what = missing or [str(key) for key, *_ in found["mismatched_keys"]]
+        raise StableQuantError(
+            source, f"weights are missing or of another size: {', '.join(what[:3])}", "take a complete checkpoint"
+        )
+    settings = model.config
+    for switch in ("return_dict", "output_attentions", "output_hidden_states"):
+        setattr(settings, switch, switch == "return_dict")
+    return model.eval().requires_grad_(False)
+
+
+def _write_tokenizer(source: Path, file: Path) -> None:
+    if (source / TOKENIZER).is_file():
+        shutil.copyfile(source / TOKENIZER, file)
+        return
+    try:
+        WhisperTokenizerFast.from_pretrained(source, local_files_only=True).backend_tokenizer.save(str(file))
+    except Exception as error:  # the library raises no exception class of its own
+        raise StableQuantError(source, f"no usable tokenizer ({error})", "complete the checkpoint's folder") from error

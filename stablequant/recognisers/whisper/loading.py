@@ -1,0 +1,36 @@
+"""Load an imported checkpoint of Whisper as a torch model for inference."""
+
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
+
+from stablequant.recognisers.device import compute_exactly, resolve_device
+from stablequant.recognisers.whisper.forward import WhisperRecogniser
+from stablequant.recognisers.whisper.front_end import read_front_end
+from stablequant.recognisers.whisper.layers import read_sizes
+
+
+def load(folder: Path, device: str = "cpu", threads: int = 1) -> WhisperRecogniser:
+    """Load an imported checkpoint as a recogniser, in float32 and evaluation mode.
+
+    ``device`` is auto, cpu or cuda, ``threads`` the number of CPU threads.
+    """
+    compute_exactly(threads)
+    model = load_model(folder, "sdpa").to(resolve_device(device))
+    return WhisperRecogniser(model, read_front_end(folder), read_sizes(folder))
+
+
+def load_model(folder: Path, attention: str) -> WhisperForConditionalGeneration:
+    """The model with ``attention``, the implementation of the encoder's attention in transformers.
+
+    The head gets a weight of its own: it shares the embedding's in the checkpoint, which stays in floating point.
+    """
+    disable_progress_bar()
+    model = WhisperForConditionalGeneration.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+    )
+    model.proj_out.weight = torch.nn.Parameter(model.proj_out.weight.detach().clone())
+    loaded: WhisperForConditionalGeneration = model.eval().requires_grad_(False)
+    return loaded

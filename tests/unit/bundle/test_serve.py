@@ -1,0 +1,213 @@
+"""The service over real HTTP, with OpenAI's client and with clients that do everything wrong."""
+
+import io
+import json
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import openai
+import pytest
+import soundfile
+import uvicorn
+from conftest import torch_network
+from test_transcribe import transcriber
+
+from stablequant.bundle.serve import PATH, Limits, Service, is_loopback
+from stablequant.bundle.transcribe import Transcript
+from stablequant.recognisers.family import Word
+
+SHORT = Limits(upload_mb=1, callers=2, waiting=2, upload_seconds=1, recognise_seconds=20)
+
+
+@contextmanager
+def serving(recogniser, limits: Limits = SHORT) -> Iterator[int]:
+    """The port on which ``recogniser`` is served inside the block."""
+    config = uvicorn.Config(Service(recogniser, "tiny", limits).application(), port=0, log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def client(port: int) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+
+
+def get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.read().decode()
+
+
+class Echo:
+    """Says how long the recording is, in samples, after ``pause`` seconds."""
+
+    def __init__(self, pause: float = 0) -> None:
+        self.pause = pause
+
+    def transcribe(self, source) -> Transcript:
+        samples, rate = soundfile.read(source)
+        time.sleep(self.pause)
+        words = [Word(str(len(samples)), 0.0, len(samples) / rate)]
+        return Transcript(words[0].word, len(samples) / rate, words)
+
+
+def recording(samples: int) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(samples), 16_000, format="WAV")
+    return file.getvalue()
+
+
+def ask(port: int, samples: int) -> str:
+    return client(port).audio.transcriptions.create(model="any", file=("a.wav", recording(samples))).text
+
+
+def raw(port: int, content: bytes) -> str:
+    """The answer to ``content`` as it is."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(content)
+        connection.settimeout(10)
+        return b"".join(iter(lambda: connection.recv(65_536), b"")).decode()
+
+
+def head(length: int, kind: str = "multipart/form-data; boundary=x") -> bytes:
+    lines = [
+        f"POST {PATH} HTTP/1.1",
+        "Host: a",
+        "Connection: close",
+        f"Content-Type: {kind}",
+        f"Content-Length: {length}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@pytest.fixture(scope="module")
+def spoken(demo):
+    """The demo's recogniser as a service."""
+    recogniser = transcriber(demo, torch_network(demo.model))
+    with serving(recogniser) as port:
+        yield recogniser, port
+
+
+def test_the_client_of_openai_gets_the_words_in_every_form(spoken, demo_utterances):
+    recogniser, port = spoken
+    path = Path(demo_utterances[0].path)
+    expected = recogniser.transcribe(path)
+    create = client(port).audio.transcriptions.create
+    assert create(model="any", file=path).text == expected.text
+    assert create(model="any", file=path, response_format="text").strip() == expected.text
+    full = create(model="any", file=path, response_format="verbose_json", timestamp_granularities=["word"])
+    assert (full.text, full.duration) == (expected.text, expected.seconds)
+    assert [(w.word, w.start, w.end) for w in full.words] == [(w.word, w.start, w.end) for w in expected.words]
+    assert " ".join(segment.text for segment in full.segments) == expected.text
+    assert create(model="any", file=path, response_format="srt").startswith("1\n00:00:0")
+    assert create(model="any", file=path, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
+    assert [model.id for model in client(port).models.list()] == ["tiny"]
+
+
+def test_what_cannot_be_heard_is_refused_as_openai_does(spoken):
+    _, port = spoken
+    create = client(port).audio.transcriptions.create
+    with pytest.raises(openai.BadRequestError, match="damaged or not audio"):
+        create(model="any", file=("a.wav", b"not audio"))
+    with pytest.raises(openai.BadRequestError, match="no audio in it; give a recording"):
+        create(model="any", file=("a.wav", recording(0)))
+    with pytest.raises(openai.BadRequestError, match="no response_format 'xml'; known are json, verbose_json"):
+        create(model="any", file=("a.wav", recording(9)), response_format="xml")
+    with pytest.raises(openai.BadRequestError, match="the form has no 'file'"):
+        create(model="any", file=("", b""))
+    assert '"param":"file"' in raw(port, head(2, "application/json") + b"{}")
+
+
+def test_nobody_is_served_the_words_of_another(spoken, demo_utterances):
+    recogniser, port = spoken
+    paths = [Path(u.path) for u in demo_utterances[:6]]
+    alone = {path: recogniser.transcribe(path).text for path in paths}
+    asked = paths * 4
+    with ThreadPoolExecutor(4) as callers:
+        texts = callers.map(lambda path: client(port).audio.transcriptions.create(model="a", file=path).text, asked)
+        assert list(texts) == [alone[path] for path in asked]
+
+
+def test_hundreds_of_requests_lose_nothing():
+    with serving(Echo(), Limits(waiting=400)) as port, ThreadPoolExecutor(32) as callers:
+        lengths = [1000 + i for i in range(300)]
+        assert list(callers.map(lambda samples: ask(port, samples), lengths)) == [str(length) for length in lengths]
+        told = get(port, "/metrics")
+        assert 'stablequant_requests_total{status="200"} 300.0' in told
+        assert "stablequant_requests_waiting 0.0" in told
+
+
+def test_a_full_queue_refuses_and_recovers():
+    with serving(Echo(0.5)) as port, ThreadPoolExecutor(8) as callers:
+        asked = [callers.submit(ask, port, 1000 + i) for i in range(8)]
+        faults = [future.exception() for future in asked]
+        served = [future.result() for future in asked if not future.exception()]
+        refused = [fault for fault in faults if fault]
+        assert len(served) >= 4 and len(set(served)) == len(served)
+        assert refused and all(isinstance(fault, openai.InternalServerError) for fault in refused)
+        assert all(fault.status_code == 503 and fault.response.headers["retry-after"] == "5" for fault in refused)
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0}
+        assert ask(port, 77) == "77"
+
+
+def test_slow_broken_and_too_large_uploads_harm_nobody():
+    with serving(Echo()) as port:
+        started = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + recording(100)
+        assert "408" in raw(port, head(10_000) + started).splitlines()[0], "a client that never sends the rest"
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(head(10_000) + started)
+        with pytest.raises(openai.APIStatusError, match="larger than 1 MB") as refused:
+            client(port).audio.transcriptions.create(model="any", file=("a.wav", bytes(2_000_000)))
+        assert refused.value.status_code == 413
+        assert "400" in raw(port, head(4) + b"--x!").splitlines()[0]
+        time.sleep(0.2)
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0}
+        assert ask(port, 5) == "5"
+
+
+def test_a_recording_that_takes_too_long_frees_its_place_when_it_is_done():
+    with serving(Echo(1), Limits(callers=1, waiting=2, recognise_seconds=0.2)) as port:
+        with pytest.raises(openai.InternalServerError, match=r"not recognised within 0\.2 s") as late:
+            ask(port, 5)
+        assert late.value.status_code == 504
+        time.sleep(1.2)
+        assert json.loads(get(port, "/health"))["status"] == "ready"
+
+
+def test_a_fault_inside_is_not_told_to_clients():
+    class Broken:
+        def transcribe(self, source) -> Transcript:
+            raise RuntimeError("a secret path")
+
+    with serving(Broken()) as port, pytest.raises(openai.InternalServerError) as fault:
+        ask(port, 5)
+    assert "secret" not in str(fault.value) and "internal error" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("192.168.1.7", False),
+        ("a.b", False),
+    ],
+)
+def test_which_addresses_only_this_machine_reaches(host, local):
+    assert is_loopback(host) == local

@@ -1,0 +1,64 @@
+"""A tiny Whisper with random weights runs through the whole DAG."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from conftest import copy_project, snakemake
+from seq2seq_files import configure_tiny, write_splits
+from whisper_files import write_tiny_whisper
+
+from stablequant.bundle.transcribe import load_bundle
+from stablequant.corpora.utterance import read_utterances
+from stablequant.storage.files import read_json, read_table
+
+LAYERS = ["conv1", "conv2", "encoder01", "encoder02", "decoder01", "decoder02", "head"]
+GRAPHS = ("encoder", "decoder", "decoder_with_past")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Path:
+    folder = copy_project(tmp_path_factory.mktemp("whisper") / "project")
+    write_tiny_whisper(folder / "model", seconds=5)
+    write_splits(folder)
+    configure_tiny(folder, engines=["openvino", "onnxruntime"], methods=["fp32", "stablequant"])
+    snakemake(folder)
+    return folder
+
+
+def test_its_engines_are_judged_and_its_layers_probed(ran):
+    results = ran / "results/tiny"
+    comparison = read_table(results / "comparison.tsv").set_index(["backend", "method"])
+    assert comparison["status"].eq("evaluated").all()
+    fp32 = comparison.xs("fp32", level="method")
+    assert fp32["wer"].max() == fp32["wer"].min() < 50, "its own words are the truth, as far as they are spelled alike"
+    assert read_table(results / "sensitivity.tsv")["layer"].tolist() == LAYERS
+    assert comparison.xs("stablequant", level="method")["float_layers"].eq(0).all()
+    reference = read_json(results / "reference.json")
+    assert all(row["guide"] for row in reference["utterances"])
+    assert read_json(results / "activations.json")["layers"], "nothing was cached"
+
+
+def test_all_three_graphs_are_quantized(ran):
+    results = ran / "results/tiny"
+    modules = set(read_table(results / "layers.tsv")["module"])
+    found = {}
+    for name, file in zip(GRAPHS, ("stablequant", "stablequant.decoder", "stablequant.decoder_with_past"), strict=True):
+        nodes = {node.name for node in onnx.load(results / f"onnx/{file}.onnx").graph.node}
+        found[name] = {node.removesuffix("/weight_dq") for node in nodes if node.endswith("/weight_dq")}
+    assert found["encoder"] | found["decoder"] == modules
+    once = {m for m in modules if m.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))}
+    assert found["decoder"] - found["decoder_with_past"] == once
+    for backend, suffix in (("openvino", "xml"), ("onnxruntime", "onnx")):
+        folder = results / f"engines/{backend}/stablequant"
+        assert {f.name for f in folder.glob(f"*.{suffix}")} == {f"{name}.{suffix}" for name in GRAPHS}
+
+
+def test_its_bundle_transcribes(ran):
+    results = ran / "results/tiny"
+    hypotheses = read_table(results / "evaluation/openvino/stablequant.tsv").set_index("utterance")
+    recogniser = load_bundle(results / "bundle")
+    writing = recogniser.bundle.family.writing(results / "bundle")
+    for utterance in read_utterances(results / "utterances/evaluation.tsv"):
+        spoken = recogniser.transcribe(utterance.path)
+        assert writing.spell(spoken.text) == hypotheses.fillna("").loc[utterance.utterance, "hypothesis"]
