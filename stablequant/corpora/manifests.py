@@ -12,11 +12,12 @@ from stablequant.errors import StableQuantError
 
 AUDIO = {".flac", ".wav", ".ogg", ".opus", ".mp3"}
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
+AUDIOFOLDER = "file_name"  # the column that an audiofolder of the package datasets has
 IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
 
 
 def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
-    """Read a manifest. Relative roots are relative to the working directory.
+    """Read a manifest, or the one in a folder, see `manifest_in`. Relative roots are relative to the working directory.
 
     The form is found by the content, except for names that are part of a form:
 
@@ -37,6 +38,7 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
         when the manifest or its root is missing, the form of a line or of the header is wrong, a path leads out of the
         root, or no utterance can be used. The message names file and line.
     """
+    path = manifest_in(path)
     lines = read_lines(path)
     if kaldi.is_kaldi(path):
         listing = kaldi.read_kaldi(path)
@@ -68,8 +70,15 @@ def read_manifest(path: Path, audio_root: Path | None = None) -> Manifest:
 
 
 def manifest_in(split: Path) -> Path:
-    """The manifest in the folder ``split``, if it has one of a form that is found by its name; otherwise ``split``."""
-    return next((file for name in IN_FOLDERS if (file := split / name).is_file()), split)
+    """The manifest in the folder ``split``, if it has one of a form that is found by its name; otherwise ``split``.
+
+    These are Kaldi's ``wav.scp``, the ``transcripts.txt`` of Multilingual LibriSpeech, and the ``metadata.csv`` and
+    ``metadata.jsonl`` of an audiofolder, in which the first line names the column ``file_name``.
+    """
+    for file in (split / name for name in IN_FOLDERS):
+        if file.is_file() and (file.stem != "metadata" or AUDIOFOLDER in read_lines(file)[0]):
+            return file
+    return split
 
 
 def siblings(manifest: Path) -> list[Path]:

@@ -217,6 +217,13 @@ def test_the_form_of_a_table_is_found_by_its_content(tmp_path, speech, name, enc
 def test_a_folder_that_holds_a_manifest_is_read_by_it(tmp_path, speech):
     forms = write_forms(tmp_path / "corpus", speech)
     assert manifest_in(tmp_path / "corpus") == forms["wav.scp"]
+    assert listed(tmp_path / "corpus") == expected(speech)
+    for name in ("wav.scp", "transcripts.txt"):
+        forms[name].unlink()
+    assert manifest_in(tmp_path / "corpus") == forms["metadata.csv"]
+    assert listed(tmp_path / "corpus") == expected(speech)
+    forms["metadata.csv"].write_text("notes on the corpus\n")
+    assert manifest_in(tmp_path / "corpus") == forms["metadata.jsonl"]
     assert manifest_in(tmp_path / "LibriSpeech") == tmp_path / "LibriSpeech"
     assert manifest_in(forms["list.tsv"]) == forms["list.tsv"]
 
