@@ -31,7 +31,7 @@ from stablequant.storage.files import read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
-    *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high"),
+    *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
     *("behind", "behind_low", "behind_high", "arithmetic"),
 ]
 

@@ -62,7 +62,7 @@ from stablequant.workflow.procedure import EXTENDED, read_procedure
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 PROCEDURE = read_procedure(CONFIG, EXTENDED)
 COLUMNS = [
-    *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high"),
+    *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
     *("gained", "gained_low", "gained_high", "divergence"),
 ]
 SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
@@ -295,7 +295,8 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
         choice, weights, biases, tries = ideas[idea]()
         for split, calibration in subject.splits.items():
             measured = recognise(subject, split, choice, weights, biases)
-            errors = WordErrors(np.array(measured.errors), calibration.reference.errors.words)
+            fp32 = calibration.reference.errors
+            errors = WordErrors(np.array(measured.errors), fp32.words, fp32.speakers)
             run = as_run.setdefault(split, errors)  # which comes first
             low, high = degradation_interval(run, errors, CONFIG["seed"])
             gained = {"gained": degradation(run, errors), "gained_low": low, "gained_high": high}

@@ -37,10 +37,11 @@ def recognise_split(
     return evaluate(decoder, clock, utterances, batches, family.sample_rate(checkpoint), repeats=1).scored
 
 
-def points_lost(errors: WordErrors, scored: Mapping[str, WordErrors], seed: int) -> dict[str, float]:
-    """The columns of `AGAINST` for one method's ``errors``; ``scored`` are by method."""
-    row = {}
+def points_lost(errors: WordErrors, scored: Mapping[str, WordErrors], seed: int) -> dict[str, object]:
+    """The columns of `AGAINST` and ``ci_over`` for one method's ``errors``; ``scored`` are by method."""
+    row: dict[str, object] = {}
     for column, low, high, other in AGAINST:
         row[column] = degradation(errors, scored[other])
         row[low], row[high] = degradation_interval(errors, scored[other], seed)
+    row["ci_over"] = scored[AGAINST[0][-1]].drawn
     return row

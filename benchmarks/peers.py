@@ -57,7 +57,19 @@ from stablequant.workflow.timeline import read_jobs
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
-    *("model", "method", "wer", "degradation", "ci_low", "ci_high", "size_bytes", "rtfx", "seconds", "passes"),
+    *(
+        "model",
+        "method",
+        "wer",
+        "degradation",
+        "ci_low",
+        "ci_high",
+        "ci_over",
+        "size_bytes",
+        "rtfx",
+        "seconds",
+        "passes",
+    ),
     *("float_layers", "error", "behind", "behind_low", "behind_high"),
 ]
 TAKEN = PROJECT / "results/peers/taken.tsv"

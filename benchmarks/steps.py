@@ -48,7 +48,7 @@ from stablequant.workflow.procedure import EXTENDED, read_procedure
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "split", "audio", "equalised", "centres", "zero", "weights"),
-    *("wer", "degradation", "ci_low", "ci_high", "divergence"),
+    *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence"),
 ]
 PROCEDURE = read_procedure(CONFIG, EXTENDED)
 

@@ -20,7 +20,7 @@ if not (ROOT / "stablequant").is_dir():
 sys.path.insert(0, str(ROOT))
 os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant.corpora.manifests import check_apart, list_folder, read_manifest, siblings
+from stablequant.corpora.manifests import check_apart, list_folder, manifest_in, read_manifest, siblings
 from stablequant.corpora.manifests import transcript_files
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
@@ -98,6 +98,8 @@ try:
     resolve_config(config, ROOT / "config.schema.yaml")
     for name, settings in config["models"].items():
         sources.check_source(settings["checkpoint"], f"config key 'models: {name}: checkpoint'")
+        for split in ("calibration", "evaluation"):
+            settings[split] = str(manifest_in(Path(settings[split])))
         check_braces(name, settings)
         if not sources.is_hub_identifier(settings["checkpoint"]):
             family_of(Path(settings["checkpoint"]))
@@ -245,7 +247,7 @@ def audio_of_split(wildcards):
     settings = config["models"][wildcards.model]
     split = Path(settings[wildcards.split])
     manifest = manifest_of(settings, wildcards.split)
-    audio = [manifest.file(entry) for entry in manifest.entries]
+    audio = list(dict.fromkeys(manifest.file(entry) for entry in manifest.entries))  # parts share a file
     listed = [] if split.is_dir() else [split, *siblings(split)]
     transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
     return fingerprint([*listed, *transcripts, *audio])

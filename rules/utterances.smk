@@ -1,7 +1,7 @@
 # What of a manifest can be recognised and scored. Runs early, so that faulty data stops the run before long work.
 #
-# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and transcripts
-# OUTPUTS  results/{model}/utterances/{split}.tsv            utterance, path, samples, transcript, sha256
+# INPUTS   tsv/*.tsv or results/{model}/manifests/{split}.tsv, its audio and the files beside it that belong to it
+# OUTPUTS  results/{model}/utterances/{split}.tsv            one row per utterance, see corpora/utterance.py
 #          results/{model}/utterances/{split}.rejected.tsv   line, path, reason; a log, so it outlives a failed job
 
 

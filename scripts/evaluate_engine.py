@@ -34,6 +34,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
             "wer": evaluation.scored.wer,
             "errors": evaluation.scored.errors.tolist(),
             "words": evaluation.scored.words.tolist(),
+            "speakers": None if (speakers := evaluation.scored.speakers) is None else speakers.tolist(),
             "audio_seconds": evaluation.audio_seconds,
             "wall_seconds": evaluation.wall_seconds,
         }

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from stablequant.corpora.list_utterances import check_rejections, list_utterances
+from stablequant.corpora.entries import Rejection
+from stablequant.corpora.list_utterances import check_rejections, describe_rejections, list_utterances
 from stablequant.corpora.manifests import read_manifest
-from stablequant.corpora.utterance import Rejection, Utterance, table_of
+from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import write_table
 from stablequant.workflow.jobs import job
@@ -20,5 +21,8 @@ with job(snakemake.log.messages) as log:
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))
     total = len(utterances) + len(rejections)
-    check_rejections(manifest, rejections, total, snakemake.params.max_rejected, rejected)
+    if rejections:
+        described = describe_rejections(entries.source or manifest, rejections, total)
+        log.warning("%s\n  all in %s", "\n".join(described), rejected)
+    check_rejections(entries.source or manifest, rejections, total, snakemake.params.max_rejected, rejected)
     write_table(Path(snakemake.output.utterances), table_of(utterances, Utterance))

@@ -31,12 +31,11 @@ with job(snakemake.log[0]) as log:
     chosen = utterances[: params.samples]
     checkpoint = Path(files.checkpoint)
     rate = family_of(checkpoint).sample_rate(checkpoint)
-    for utterance in chosen:
-        load_audio(utterance, rate)  # refuses audio that was changed since it was listed
-    samples = [
-        Sample(Path(u.path), u.transcript, {name: found[u.utterance] for name, found in heard.items() if found})
-        for u in chosen
-    ]
+    samples = []
+    for u in chosen:
+        audio = load_audio(u, rate)  # refuses audio that was changed since it was listed
+        hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
+        samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if u.start is None else (audio, rate)))
     card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint)
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), checkpoint, engines, record, card, samples)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import soundfile
 from conftest import DEMO, write_speech
 
 from stablequant.corpora.list_utterances import list_utterances, read_transcripts
@@ -19,8 +20,10 @@ def write_librispeech(folder: Path) -> list[Path]:
 
 def write_jsonl(folder: Path, speech: list[Path]) -> Path:
     """NeMo's manifest."""
-    pairs = zip(speech, expected(speech), strict=True)
-    rows = [json.dumps({"audio_filepath": str(f), "duration": 1.5, "offset": 0, "text": t.lower()}) for f, t in pairs]
+    rows = [
+        json.dumps({"audio_filepath": str(f), "duration": soundfile.info(f).duration, "offset": 0, "text": t.lower()})
+        for f, t in zip(speech, expected(speech), strict=True)
+    ]
     (folder / "split.jsonl").write_text("\n".join(rows) + "\n")
     return folder / "split.jsonl"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from stablequant.recognisers.registry import family_of
-from stablequant.report.show import markdown
+from stablequant.report.show import drawn_in, markdown
 from stablequant.workflow.provenance import processor
 
 CARD = """# {model}, quantized to INT8 by StableQuant
@@ -18,7 +18,7 @@ files.
 
 Measured on {processor}, with {utterances} evaluation utterances that were not used for calibration. `degradation` is in
 points of word error rate against fp32 on the same backend, with the 95 % interval of a paired bootstrap over
-utterances; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in
+{drawn}; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in
 INT8.
 
 {table}
@@ -73,6 +73,7 @@ def model_card(model: str, note: str, scales: Scales, comparison: Path, utteranc
         graphs=f"{graphs[0]} holds" if len(graphs) == 1 else f"{' and '.join(graphs)} hold",
         processor=processor(),
         utterances=utterances,
+        drawn=drawn_in(comparison),
         table=markdown(comparison),
         usage=family.usage(checkpoint),
     )

@@ -96,7 +96,7 @@ def evaluate(
 ) -> None:
     """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
     from stablequant.bundle.write_bundle import read_bundle
-    from stablequant.corpora.list_utterances import list_utterances
+    from stablequant.corpora.list_utterances import describe_rejections, list_utterances
     from stablequant.corpora.manifests import read_manifest
     from stablequant.engines.evaluate_engine import evaluate as judge
     from stablequant.engines.evaluate_engine import hypothesis_table
@@ -110,9 +110,11 @@ def evaluate(
     clock = Stopwatch()
     decoder = opened.family.decoder(engine, clock.timing(networks))
     writing = opened.family.writing(bundle)
-    utterances, rejections = list_utterances(read_manifest(manifest, audio_root, writing.labels), writing)
-    for rejection in rejections:
-        typer.echo(f"{manifest}, line {rejection.line}: '{rejection.path}': {rejection.reason}; left out", err=True)
+    listed = read_manifest(manifest, audio_root, writing.labels)
+    utterances, rejections = list_utterances(listed, writing)
+    if rejections:
+        total = len(utterances) + len(rejections)
+        typer.echo("\n".join(describe_rejections(listed.source or manifest, rejections, total)), err=True)
     if not utterances:
         raise StableQuantError(manifest, "it has no usable utterance", "see the lines above")
     batches = decoder.batches(utterances, batch_mb * MEGABYTE, max_batch(engine))

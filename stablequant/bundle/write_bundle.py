@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
+import soundfile
+
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
 from stablequant.recognisers.registry import family_of
@@ -33,11 +36,13 @@ class Sample:
     audio: its audio file
     transcript: its reference words
     hypotheses: hypothesis of each backend's engine, by backend
+    part: samples, float32 ``(samples,)``, and rate in Hz of an utterance that is a part of its file; otherwise None
     """
 
     audio: Path
     transcript: str
     hypotheses: Mapping[str, str]
+    part: tuple[np.ndarray, int] | None = None
 
 
 class StoredSample(TypedDict):
@@ -87,9 +92,12 @@ def write_bundle(
             shutil.copytree(engine, making / "engines" / backend)
         stored: list[StoredSample] = []
         for number, sample in enumerate(samples):
-            name = f"samples/{number}{sample.audio.suffix}"
+            name = f"samples/{number}{sample.audio.suffix if sample.part is None else '.wav'}"
             (making / name).parent.mkdir(exist_ok=True)
-            shutil.copyfile(sample.audio, making / name)
+            if sample.part is None:
+                shutil.copyfile(sample.audio, making / name)
+            else:
+                soundfile.write(making / name, *sample.part, subtype="FLOAT")  # exactly what was recognised
             stored.append({"file": name, "transcript": sample.transcript, "hypotheses": dict(sample.hypotheses)})
         write_text(making / CARD, card)
         sums = checksums(making)

@@ -44,6 +44,13 @@ class Audio:
     notes: tuple[str, ...] = ()
 
 
+def cut(samples: np.ndarray, sample_rate: int, start: float | None, stop: float | None) -> np.ndarray:
+    """``samples`` ``(samples,)`` from ``start`` to ``stop`` in seconds; all of them if these are None."""
+    if start is None or stop is None:
+        return samples
+    return samples[round(start * sample_rate) : round(stop * sample_rate)]
+
+
 def read_audio(source: Path | BinaryIO, sample_rate: int) -> Audio:
     """Read an audio file, given as a path or opened, to its end.
 

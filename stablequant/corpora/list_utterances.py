@@ -1,53 +1,91 @@
 """List the utterances of a split that can be recognised and scored."""
 
 import logging
+import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from stablequant.corpora.audio import Audio, AudioError, read_audio
-from stablequant.corpora.manifests import Manifest, ManifestEntry, composed, transcript_files
+from stablequant.corpora.audio import Audio, AudioError, cut, read_audio
+from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
+from stablequant.corpora.manifests import transcript_files
+from stablequant.corpora.parts import TOLERANCE, seconds_of
 from stablequant.corpora.respelled import Respelled, shown
-from stablequant.corpora.utterance import Rejection, Utterance
+from stablequant.corpora.utterance import Utterance
 from stablequant.corpora.writing import Writing
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
 from stablequant.storage.files import checksum
 
+EXAMPLES = 5  # of rejected utterances that are printed
+
 
 def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
-    Returns the usable utterances, and the rejected entries with the reasons. One warning each is logged for audio that
-    has another sample rate than the recogniser's, has several channels, or is not quite as its header says, and one if
-    transcripts contain characters outside the vocabulary. One message tells what was left out of transcripts, or
-    replaced.
+    Returns the usable utterances, and the rejected entries with the reasons, in the order of their lines. One warning
+    each is logged for audio that has another sample rate than the recogniser's, has several channels, or is not quite
+    as its header or the manifest says, and one if transcripts contain characters outside the vocabulary. One message
+    tells what was left out of transcripts, or replaced.
 
     Raises
     ------
     StableQuantError
         when a file of transcripts cannot be read.
     """
-    utterances, rejections = [], []
+    utterances, rejections = [], list(manifest.rejections)
     heard: list[Audio] = []
+    lengths = []
+    lines: dict[str, int] = {}
     transcripts: dict[Path, dict[str, str]] = {}
     respelled = Respelled(writing)
+
+    @lru_cache(maxsize=1)  # the parts of a recording mostly follow each other
+    def decode(path: Path) -> tuple[Audio, str]:
+        return read_audio(path, writing.sample_rate), checksum(path)
+
     for entry in progress(manifest.entries, label="checking audio"):
         try:
-            utterance, audio = _check(manifest, entry, respelled, transcripts)
-        except AudioError as error:
+            utterance, audio = _check(manifest, entry, respelled, transcripts, decode)
+            if lines.setdefault(utterance.key, entry.line) != entry.line:
+                raise RowError(f"the same audio is on line {lines[utterance.key]} too")
+        except (AudioError, RowError) as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
             utterances.append(utterance)
+            lengths.append((entry, utterance))
             heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32)))  # without them, for memory
     _warn(heard, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
         logging.warning("characters outside the vocabulary, counted as errors: %s", shown(unknown))
     respelled.log()
-    return _named_apart(utterances, manifest.root), rejections
+    _compare_lengths(lengths, writing.sample_rate)
+    return _named_apart(utterances, manifest.root), sorted(rejections, key=lambda rejection: rejection.line)
+
+
+def _compare_lengths(lengths: Sequence[tuple[ManifestEntry, Utterance]], sample_rate: int) -> None:
+    """Warn of files that are longer or shorter than the duration that their rows give from the start on."""
+    parts = [(entry.part, u) for entry, u in lengths if entry.part and not entry.part.start]
+    given = [(part, part.length, u) for part, u in parts if part.length is not None and not part.in_samples]
+    whole = [(length, u) for _, length, u in given if u.start is None]
+    found = {
+        "longer than the duration that the manifest gives, such as %s: only that much of them is read": [
+            u for _, _, u in given if u.start is not None
+        ],
+        "longer than the duration that the manifest gives, such as %s: it names no segment without a start; they are "
+        "read to the end": [u for length, u in whole if u.samples / sample_rate > length + TOLERANCE],
+        "shorter than the duration that the manifest gives, such as %s: is their audio complete?": [
+            u for length, u in whole if u.samples / sample_rate < length - TOLERANCE
+        ],
+    }
+    for sentence, files in found.items():
+        if files:
+            logging.warning("%d files are " + sentence, len(files), files[0].path)
 
 
 def _warn(heard: list[Audio], sample_rate: int) -> None:
@@ -65,23 +103,40 @@ def _warn(heard: list[Audio], sample_rate: int) -> None:
 
 
 def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
-    """Replace names that occur more than once by paths relative to ``root``."""
+    """Replace names that occur more than once by paths relative to ``root``, with start and end of a part."""
+
+    def by_path(u: Utterance) -> Utterance:
+        return replace(u, utterance=Path(u.path).relative_to(root).as_posix() + _place(u.start, u.stop))
+
     names = Counter(u.utterance for u in utterances)
-    return [
-        u if names[u.utterance] == 1 else replace(u, utterance=Path(u.path).relative_to(root).as_posix())
-        for u in utterances
-    ]
+    named = [u if names[u.utterance] == 1 else by_path(u) for u in utterances]
+    unique = len({u.utterance for u in named}) == len(named)
+    return named if unique else [by_path(u) for u in utterances]  # the path of one may be the name of another
+
+
+def _place(start: float | None, stop: float | None) -> str:
+    """What the place in a recording adds to the name of an utterance; nothing for the whole file."""
+    return "" if start is None else f"-{start}-{stop}"
 
 
 def _check(
-    manifest: Manifest, entry: ManifestEntry, respelled: Respelled, transcripts: dict[Path, dict[str, str]]
+    manifest: Manifest,
+    entry: ManifestEntry,
+    respelled: Respelled,
+    transcripts: dict[Path, dict[str, str]],
+    decode: Callable[[Path], tuple[Audio, str]],
 ) -> tuple[Utterance, Audio]:
-    """The utterance of ``entry`` and its audio; raise AudioError if it cannot be used."""
+    """The utterance of ``entry``, and the audio of its file.
+
+    ``decode`` gives the audio of a file, and its checksum. Raises AudioError or RowError if the entry cannot be used.
+    """
     path, writing = manifest.file(entry), respelled.writing
-    audio = read_audio(path, writing.sample_rate)
+    audio, sha256 = decode(path)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
-    samples = len(audio.samples)
+    place = seconds_of(entry.part, audio.file_samples, audio.file_rate) if entry.part else None
+    start, stop = place or (None, None)
+    samples = len(cut(audio.samples, writing.sample_rate, start, stop))
     if samples < writing.shortest_samples:
         raise AudioError(f"{samples} samples are too few, a frame needs {writing.shortest_samples}")
     transcript = entry.transcript
@@ -94,24 +149,37 @@ def _check(
     spelled = respelled.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
-    return Utterance(path.stem, str(path), samples, spelled, checksum(path)), audio
+    name = entry.name or path.stem + _place(start, stop)
+    speaker = entry.speaker or speaker_in(path)
+    return Utterance(name, str(path), samples, spelled, sha256, speaker, start, stop), audio
+
+
+def speaker_in(path: Path) -> str | None:
+    """The speaker whom the path of a file names; None if it has another form.
+
+    The form is that of LibriSpeech, ``speaker/chapter/speaker-chapter-utterance``, and, with underscores, of
+    Multilingual LibriSpeech.
+    """
+    match = re.fullmatch(r"(.+)([-_])(.+)\2[^-_]+", path.stem)
+    return match[1] if match and path.parts[-3:-1] == (match[1], match[3]) else None
 
 
 def read_transcripts(folder: Path) -> dict[str, str]:
     """Transcripts by utterance from the ``*.trans.txt`` files in ``folder``, with lines ``utterance words ...``.
 
     This is LibriSpeech's format. The names of the utterances are composed (NFC). Raises `StableQuantError` if a file
-    cannot be read.
+    cannot be read, or if two transcripts of an utterance differ.
     """
-    transcripts = {}
+    transcripts: dict[str, str] = {}
     for file in transcript_files(folder):
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise StableQuantError(file, f"the transcripts cannot be read ({error})", "write them as UTF-8") from error
-        for line in lines:
-            utterance, _, words = line.partition(" ")
-            transcripts[composed(utterance)] = words
+        for number, line in enumerate(read_lines(file), start=1):
+            name, *rest = line.split(maxsplit=1) or [""]
+            utterance = composed(name)
+            words = rest[0] if rest else ""
+            if transcripts.setdefault(utterance, words) != words:
+                raise StableQuantError(
+                    f"{file}, line {number}", f"another transcript of '{utterance[:60]}'", "keep one of them"
+                )
     return transcripts
 
 
@@ -129,3 +197,14 @@ def check_rejections(manifest: Path, rejections: list[Rejection], total: int, al
         f"'{first.path}': {first.reason} ({len(rejections)} of {total} utterances rejected, all in {listed_in})",
         "repair or remove them, or raise 'max_rejected' in the config",
     )
+
+
+def describe_rejections(manifest: Path, rejections: Sequence[Rejection], total: int) -> list[str]:
+    """Lines for people: how many of ``total`` utterances were rejected for which reason, and `EXAMPLES` of them."""
+    reasons = Counter(re.sub(r"'[^']*'|\d+(\.\d+)?", "...", rejection.reason) for rejection in rejections)
+    return [
+        f"{manifest}: {len(rejections)} of {total} utterances rejected",
+        *(f"  {count} times: {reason}" for reason, count in reasons.most_common(2 * EXAMPLES)),
+        *(f"  line {r.line}: '{r.path}': {r.reason}" for r in rejections[:EXAMPLES]),
+        *([f"  and {len(rejections) - EXAMPLES} more"] if len(rejections) > EXAMPLES else []),
+    ]

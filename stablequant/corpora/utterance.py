@@ -1,13 +1,14 @@
 """Utterances of a split: their tables, their audio and their word errors."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stablequant.corpora.audio import AudioError, read_audio
+from stablequant.corpora.audio import AudioError, cut, read_audio
+from stablequant.corpora.entries import Rejection
 from stablequant.errors import StableQuantError
 from stablequant.scoring.word_errors import WordErrors, word_errors
 from stablequant.storage.files import checksum, read_table
@@ -15,15 +16,18 @@ from stablequant.storage.files import checksum, read_table
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording that can be recognised and scored.
+    """One recording, or a part of one, that can be recognised and scored.
 
     Attributes
     ----------
-    utterance: name of the audio file; its path relative to the root if several files have the same name
+    utterance: name of the utterance, unique in its split: the corpus's, or that of the audio file, with start and end
+        of a part; with the path relative to the root if several have the same name
     path: the audio file
     samples: length in samples at the recogniser's sample rate
     transcript: the reference words
     sha256: checksum of the audio file
+    speaker: who speaks; None if the corpus does not say
+    start, stop: seconds between which the utterance lies in the file; None if it is the whole file
     """
 
     utterance: str
@@ -31,15 +35,14 @@ class Utterance:
     samples: int
     transcript: str
     sha256: str
+    speaker: str | None = None
+    start: float | None = None
+    stop: float | None = None
 
-
-@dataclass(frozen=True)
-class Rejection:
-    """An entry of a manifest that cannot be used: its ``line`` and ``path``, and the ``reason``."""
-
-    line: int
-    path: str
-    reason: str
+    @property
+    def key(self) -> str:
+        """What tells the utterance from all others: the path, with start and end of a part."""
+        return self.path if self.start is None else f"{self.path}#{self.start}-{self.stop}"
 
 
 Batch = list[Utterance]  # recognised at once
@@ -54,9 +57,13 @@ def table_of(
 
 def read_utterances(path: Path) -> list[Utterance]:
     """The utterances in ``utterances/{split}.tsv``; raise `StableQuantError` if the table cannot be read."""
-    table = read_table(path, text=("utterance", "path", "transcript", "sha256"))
-    columns = (table[f.name].tolist() for f in fields(Utterance))
-    return [Utterance(*row) for row in zip(*columns, strict=True)]
+    names = [f.name for f in fields(Utterance)]
+    table = read_table(path, text=[name for name in names if name != "samples"])
+    columns = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names)
+    return [
+        Utterance(*row[:-2], *(None if cell is None else float(cell) for cell in row[-2:]))  # pandas rounds numbers
+        for row in zip(*columns, strict=True)
+    ]
 
 
 def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
@@ -68,7 +75,7 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
         when the recording cannot be read, or when it changed since it was listed.
     """
     try:
-        samples = read_audio(Path(utterance.path), sample_rate).samples
+        whole = read_audio(Path(utterance.path), sample_rate).samples
     except AudioError as error:
         raise StableQuantError(
             utterance.path,
@@ -81,25 +88,44 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
             "the audio changed since it was listed",
             "restore it, or measure again on the new audio: snakemake --forcerun list_utterances",
         )
-    return samples
+    return cut(whole, sample_rate, utterance.start, utterance.stop)
 
 
 def score(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> WordErrors:
-    """Word errors in the order of ``utterances``. ``hypotheses`` maps the path of each utterance to its hypothesis."""
-    return word_errors([u.transcript for u in utterances], [hypotheses[u.path] for u in utterances])
+    """Word errors in the order of ``utterances``. ``hypotheses`` maps the key of each utterance to its hypothesis."""
+    scored = word_errors([u.transcript for u in utterances], [hypotheses[u.key] for u in utterances])
+    return replace(scored, speakers=speakers_of(u.speaker for u in utterances))
+
+
+def speakers_of(speakers: Iterable[str | None]) -> np.ndarray | None:
+    """The speaker of each utterance, str ``(utterances,)``; None unless all are known."""
+    known = list(speakers)
+    return None if None in known else np.array(known, dtype=str)
 
 
 def check_disjoint(calibration: Sequence[Utterance], evaluation: Sequence[Utterance]) -> None:
     """Raise `StableQuantError` if ``evaluation`` contains audio of ``calibration``, found by checksum.
 
+    Parts of one recording are different audio if they do not overlap.
+
     Otherwise the test set would contain calibration audio.
     """
-    calibrated = {u.sha256: u.path for u in calibration}
-    shared = [u for u in evaluation if u.sha256 in calibrated]
+    calibrated: dict[str, list[Utterance]] = {}
+    for utterance in calibration:
+        calibrated.setdefault(utterance.sha256, []).append(utterance)
+    shared = [(u, c) for u in evaluation if (c := next((c for c in calibrated.get(u.sha256, []) if _meet(u, c)), None))]
     if shared:
+        found, same = shared[0]
         raise StableQuantError(
-            shared[0].path,
-            f"the calibration split holds the same audio, {calibrated[shared[0].sha256]} ({len(shared)} of "
+            found.key,
+            f"the calibration split holds the same audio, {same.key} ({len(shared)} of "
             f"{len(evaluation)} evaluation utterances are such)",
             "leave them out of one of the splits",
         )
+
+
+def _meet(one: Utterance, other: Utterance) -> bool:
+    """Whether two utterances of the same file have audio in common."""
+    if one.start is None or one.stop is None or other.start is None or other.stop is None:
+        return True
+    return one.start < other.stop and other.start < one.stop

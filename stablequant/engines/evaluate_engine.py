@@ -20,7 +20,7 @@ class Evaluation:
     Attributes
     ----------
     scored: word errors by utterance
-    hypotheses: by path of the utterance
+    hypotheses: by key of the utterance
     audio_seconds: length of the audio
     wall_seconds: time inside the engine only, the shortest of the repeats
     """
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, label: str) -> dict[str, str]:
-    """Hypotheses by path of the utterance. ``label`` names the progress.
+    """Hypotheses by key of the utterance. ``label`` names the progress.
 
     Raises
     ------
@@ -83,11 +83,11 @@ def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, labe
             raise StableQuantError(
                 batch[error.row].path, "the network's output contains NaN or infinity", "take an intact checkpoint"
             ) from error
-        hypotheses |= {u.path: text for u, text in zip(batch, found, strict=True)}
+        hypotheses |= {u.key: text for u, text in zip(batch, found, strict=True)}
     return hypotheses
 
 
 def hypothesis_table(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> pd.DataFrame:
     """A table with the columns ``utterance transcript hypothesis``, without utterances that have no hypothesis."""
-    rows = [(u.utterance, u.transcript, hypotheses[u.path]) for u in utterances if u.path in hypotheses]
+    rows = [(u.utterance, u.transcript, hypotheses[u.key]) for u in utterances if u.key in hypotheses]
     return pd.DataFrame(rows, columns=["utterance", "transcript", "hypothesis"])

@@ -1,5 +1,6 @@
 """All evaluations of a model in one table."""
 
+import logging
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
@@ -11,7 +12,7 @@ from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 
 COLUMNS = [
-    *("backend", "method", "wer", "degradation", "ci_low", "ci_high", "words"),
+    *("backend", "method", "wer", "degradation", "ci_low", "ci_high", "ci_over", "words"),
     *("size_bytes", "size_ratio", "onnx_bytes", "onnx_ratio"),
     *("audio_seconds", "wall_seconds", "rtfx", "speedup"),
     *("float_layers", "arithmetic", "status"),
@@ -28,6 +29,7 @@ class EvaluationRecord(TypedDict):
     arithmetic: arithmetic of the quantized layers on this machine; None if the engine did not run
     status: `EVALUATED`, or why the engine did not run; the values below exist only if it ran
     errors, words: word errors, and words of the transcript, by utterance
+    speakers: who speaks, by utterance; None if that is not known of all
     """
 
     backend: str
@@ -39,6 +41,7 @@ class EvaluationRecord(TypedDict):
     status: str
     errors: NotRequired[list[int]]
     words: NotRequired[list[int]]
+    speakers: NotRequired[list[str] | None]
     audio_seconds: NotRequired[float]
     wall_seconds: NotRequired[float]
 
@@ -47,9 +50,15 @@ def compare(evaluations: Sequence[EvaluationRecord], seed: int) -> pd.DataFrame:
     """One row per backend and method with the columns `COLUMNS`.
 
     ``wer`` is in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points. Differences and ratios
-    are against fp32 on the same backend. ``rtfx`` is seconds of audio per second. ``float_layers`` is the number of
-    layers that are not quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the intervals.
+    are against fp32 on the same backend. ``ci_over`` says what the bootstrap of the interval draws, ``speakers`` or
+    ``utterances``. ``rtfx`` is seconds of audio per second. ``float_layers`` is the number of layers that are not
+    quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the intervals. One warning is logged
+    if all utterances are of one speaker.
     """
+    if any(len(set(e.get("speakers") or [])) == 1 for e in evaluations):
+        logging.warning(
+            "all utterances are of one speaker: the intervals draw utterances, and hold for this speaker only"
+        )
     table = pd.DataFrame([_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=COLUMNS)
     return table.astype(dict.fromkeys(["words", "size_bytes", "onnx_bytes", "float_layers"], "Int64"))
 
@@ -85,9 +94,15 @@ def _row(evaluation: EvaluationRecord, fp32: EvaluationRecord | None, seed: int)
         reference = _word_errors(fp32)
         row["degradation"] = degradation(measured, reference)
         row["ci_low"], row["ci_high"] = degradation_interval(measured, reference, seed)
+        row["ci_over"] = reference.drawn
         row["speedup"] = fp32["wall_seconds"] / evaluation["wall_seconds"]
     return row
 
 
 def _word_errors(evaluation: EvaluationRecord) -> WordErrors:
-    return WordErrors(np.array(evaluation["errors"]), np.array(evaluation["words"]))
+    speakers = evaluation.get("speakers")
+    return WordErrors(
+        np.array(evaluation["errors"]),
+        np.array(evaluation["words"]),
+        None if speakers is None else np.array(speakers, dtype=str),
+    )

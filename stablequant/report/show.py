@@ -26,6 +26,12 @@ def rounded(path: Path) -> pd.DataFrame:
     return table
 
 
+def drawn_in(path: Path) -> str:
+    """What the bootstrap of the intervals in ``path`` drew: ``speakers`` or ``utterances``."""
+    drawn = read_table(path).get("ci_over")
+    return "speakers" if drawn is not None and "speakers" in set(drawn) else "utterances"
+
+
 def show(path: Path) -> str:
     """The comparison in ``path`` as plain text."""
     return rounded(path).to_string(index=False)

@@ -14,15 +14,23 @@ class WordErrors:
     ----------
     errors: substitutions, insertions and deletions, int64 ``(utterances,)``
     words: number of words in the transcript, int64 ``(utterances,)``
+    speakers: who speaks, str ``(utterances,)``; None if that is not known of all
     """
 
     errors: np.ndarray
     words: np.ndarray
+    speakers: np.ndarray | None = None
 
     @property
     def wer(self) -> float:
         """Word error rate in percent."""
         return 100 * float(self.errors.sum()) / float(self.words.sum())
+
+    @property
+    def drawn(self) -> str:
+        """What the bootstrap draws: ``speakers`` if there are several, otherwise ``utterances``."""
+        several = self.speakers is not None and len(np.unique(self.speakers)) > 1
+        return "speakers" if several else "utterances"
 
 
 def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:

@@ -19,7 +19,7 @@ from stablequant.search.trials import Calibration, Outcome, Trial
 
 COLUMNS = [
     *("step", "layers", "percentile", "kept", "utterances"),
-    *("wer", "degradation", "ci_low", "ci_high", "divergence"),
+    *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence"),
 ]
 OTHERS = "others"  # all layers that were not searched, as one group, without those that have a row of their own
 

@@ -6,7 +6,8 @@ from typing import TypedDict
 import pandas as pd
 
 COLUMNS = [
-    *("layer", "percentile", "best", "stopped", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"),
+    *("layer", "percentile", "best", "stopped"),
+    *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence", "utterances"),
 ]
 
 
@@ -28,7 +29,8 @@ def gather_percentiles(searches: Sequence[SearchedLayer]) -> pd.DataFrame:
     """One row per searched layer and cut-off with the columns `COLUMNS`.
 
     ``percentile`` and ``wer`` are in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points.
-    ``stopped`` is true if racing stopped the cut-off before all audio was recognised.
+    ``ci_over`` says what the bootstrap of the interval draws, ``speakers`` or ``utterances``. ``stopped`` is true if
+    racing stopped the cut-off before all audio was recognised.
     """
     rows = [{"layer": search["layer"], **candidate} for search in searches for candidate in search["candidates"]]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"best": bool, "stopped": bool})

@@ -82,7 +82,7 @@ class Measured:
 
 @dataclass
 class _Recognitions:
-    """What was recognised so far, by path of the utterance."""
+    """What was recognised so far, by key of the utterance."""
 
     hypotheses: dict[str, str] = field(default_factory=dict)
     guides: dict[str, Guide] = field(default_factory=dict)
@@ -160,9 +160,9 @@ def _one_pass(
             found = recogniser.recognise(state, recogniser.resumable, context)
             check_finite(batch, found)
             for utterance, recognised in zip(batch, found, strict=True):
-                heard.hypotheses[utterance.path] = recognised.text
+                heard.hypotheses[utterance.key] = recognised.text
                 if recognised.guide is not None:
-                    heard.guides[utterance.path] = list(recognised.guide)
+                    heard.guides[utterance.key] = list(recognised.guide)
                 write_posteriors(posteriors, utterance, recognised.log_posteriors)
     histograms = plain.histograms()
     return heard, histograms, prepared.histograms() if preparation else histograms
@@ -171,8 +171,9 @@ def _one_pass(
 def _write_summary(path: Path, split: Split, errors: WordErrors, heard: _Recognitions, precision: str) -> None:
     rows: list[dict[str, object]] = []
     for u, words, wrong in zip(split.utterances, errors.words.tolist(), errors.errors.tolist(), strict=True):
-        guide = {"guide": heard.guides[u.path]} if u.path in heard.guides else {}
-        row = {"path": u.path, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.path], **guide}
+        guide = {"guide": heard.guides[u.key]} if u.key in heard.guides else {}
+        speaker = {} if u.speaker is None else {"speaker": u.speaker}
+        row = {"path": u.key, "words": words, "errors": wrong, "hypothesis": heard.hypotheses[u.key]} | speaker | guide
         rows.append(row)
     summary = {"wer": errors.wer, "words": int(errors.words.sum()), "precision": precision, "utterances": rows}
     write_json(path, summary)

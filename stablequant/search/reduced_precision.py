@@ -23,14 +23,14 @@ def verify_half(
 ) -> None:
     """Recognise ``batches`` from the cached values of every layer; remove layers for which a hypothesis changes.
 
-    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by path of the utterance. ``index`` is the cache,
+    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by key of the utterance. ``index`` is the cache,
     and ``key`` what it belongs to.
     """
     activations = Activations(index, key, recogniser.layers)
     kept = activations.layers
     for number, batch in enumerate(progress(batches, label="half precision")):
         context = context_of(recogniser, batch)
-        along = [guides.get(u.path) for u in batch]
+        along = [guides.get(u.key) for u in batch]
         for layer in list(kept):
             state = recogniser.enter(activations.load(layer, number))
             if not _same(batch, recogniser.recognise(state, layer, context, along), expected):
@@ -49,11 +49,11 @@ def verify_precision(
 ) -> str:
     """``precision`` if it changes no hypothesis, otherwise ``float32``.
 
-    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by path of the utterance.
+    ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by key of the utterance.
     """
     reduced = recogniser.reduced(precision)
     for batch, context, state in loaded(reduced, batches, precision):
-        along = [guides.get(u.path) for u in batch]
+        along = [guides.get(u.key) for u in batch]
         if not _same(batch, reduced.recognise(state, 0, context, along), expected):
             logging.warning("%s changes a hypothesis: the search computes in float32", precision)
             return "float32"
@@ -63,6 +63,6 @@ def verify_precision(
 def _same(batch: Batch, found: Sequence[Recognised], expected: Mapping[str, str]) -> bool:
     """Whether the hypotheses of a batch are as ``expected``, and its posteriors contain no NaN or infinity."""
     return all(
-        bool(np.isfinite(recognised.log_posteriors).all()) and recognised.text == expected[utterance.path]
+        bool(np.isfinite(recognised.log_posteriors).all()) and recognised.text == expected[utterance.key]
         for utterance, recognised in zip(batch, found, strict=True)
     )

@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from stablequant.corpora.utterance import Batch, Utterance
+from stablequant.corpora.utterance import Batch, Utterance, speakers_of
 from stablequant.recognisers.family import Guide, Recognised
 from stablequant.scoring.divergence import divergence, most_likely, summarised
 from stablequant.scoring.word_errors import WordErrors
@@ -26,7 +26,7 @@ class Reference:
     ----------
     errors: word errors in the order of the utterance table
     posteriors: the file that `write_posteriors` wrote
-    guides: tokens for which posteriors are computed, by path of the utterance; empty for CTC
+    guides: tokens for which posteriors are computed, by key of the utterance; empty for CTC
     precision: floating-point type in which the search may compute, as `recognise_reference` found
     """
 
@@ -37,7 +37,7 @@ class Reference:
 
     def guides_of(self, batch: Batch) -> Sequence[Guide]:
         """The guide of each utterance in ``batch``."""
-        return [self.guides.get(u.path) for u in batch]
+        return [self.guides.get(u.key) for u in batch]
 
     def divergence(self, utterance: Utterance, recognised: Recognised) -> float:
         """Divergence of the posteriors of ``recognised`` from those of fp32, in nats summed over positions."""
@@ -49,7 +49,7 @@ class Reference:
 
 def names_of(utterance: Utterance) -> tuple[str, str]:
     """Names of the arrays of an utterance in the file of posteriors: log posteriors, and classes if not all."""
-    return utterance.path, f"classes of {utterance.path}"
+    return utterance.key, f"classes of {utterance.key}"
 
 
 def write_posteriors(file: ArrayWriter, utterance: Utterance, log_posteriors: np.ndarray) -> None:
@@ -63,12 +63,13 @@ def write_posteriors(file: ArrayWriter, utterance: Utterance, log_posteriors: np
 
 
 class Row(TypedDict):
-    """One utterance in ``reference.json``."""
+    """One utterance in ``reference.json``; ``path`` is its key, which is the path of a whole file."""
 
     path: str
     words: int
     errors: int
     hypothesis: str
+    speaker: NotRequired[str]
     guide: NotRequired[list[int]]
 
 
@@ -76,6 +77,10 @@ def load_reference(summary: Path, posteriors: Path) -> Reference:
     """Read what `recognise_reference` wrote; raise `StableQuantError` if a file is damaged."""
     content = read_json(summary)
     rows: list[Row] = content["utterances"]
-    errors = WordErrors(np.array([row["errors"] for row in rows]), np.array([row["words"] for row in rows]))
+    errors = WordErrors(
+        np.array([row["errors"] for row in rows]),
+        np.array([row["words"] for row in rows]),
+        speakers_of(row.get("speaker") for row in rows),
+    )
     guides = {row["path"]: row["guide"] for row in rows if "guide" in row}
     return Reference(errors, ArrayReader(posteriors), guides, content["precision"])

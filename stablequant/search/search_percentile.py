@@ -50,6 +50,7 @@ class ProbeRow(TypedDict):
     utterances: int
     errors: list[int | None]
     divergences: list[float | None]
+    ci_over: str
 
 
 def search_percentile(
@@ -107,6 +108,7 @@ def outcome_of(row: ProbeRow) -> Outcome:
         utterances=row["utterances"],
         errors=row["errors"],
         divergences=row["divergences"],
+        ci_over=row["ci_over"],
     )
 
 

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "divergence", "utterances"]
+COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence", "utterances"]
 
 
 def most_sensitive(table: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -22,6 +22,7 @@ class ProbeRow(TypedDict):
     degradation: float
     ci_low: float
     ci_high: float
+    ci_over: str
     divergence: float
     utterances: int
     above: bool | None

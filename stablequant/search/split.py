@@ -36,7 +36,7 @@ class Split:
     @property
     def digest(self) -> str:
         """SHA-256 of the utterances in their batches, in hexadecimal digits."""
-        listed = "\n".join(f"{number} {u.path} {u.sha256}" for number, batch in enumerate(self.batches) for u in batch)
+        listed = "\n".join(f"{number} {u.key} {u.sha256}" for number, batch in enumerate(self.batches) for u in batch)
         return hashlib.sha256(listed.encode()).hexdigest()
 
     def sample(self, audio_seconds: float) -> list[Batch]:
@@ -47,8 +47,8 @@ class Split:
         wanted = audio_seconds * self.sample_rate
         drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
         before = accumulate((u.samples for u in drawn), initial=0)
-        chosen = {u.path for u, samples in zip(drawn, before, strict=False) if samples < wanted}
-        parts = [[u for u in batch if u.path in chosen] for batch in self.batches]
+        chosen = {u.key for u, samples in zip(drawn, before, strict=False) if samples < wanted}
+        parts = [[u for u in batch if u.key in chosen] for batch in self.batches]
         return [part for part in parts if part]
 
 

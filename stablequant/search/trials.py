@@ -59,6 +59,7 @@ class Outcome:
     utterances: number of utterances that were recognised
     errors: word errors of each utterance; None if it was not recognised
     divergences: divergence of each utterance, in nats summed over its positions; None if it was not recognised
+    ci_over: what the bootstrap of the interval draws: ``speakers`` or ``utterances``
     """
 
     wer: float
@@ -69,6 +70,7 @@ class Outcome:
     utterances: int
     errors: list[int | None]
     divergences: list[float | None]
+    ci_over: str = "utterances"
 
 
 class Trial:
@@ -81,7 +83,7 @@ class Trial:
         self.ranges = ranges
         self.stopped = False
         self._calibration = calibration
-        self._place = {u.path: i for i, u in enumerate(calibration.split.utterances)}
+        self._place = {u.key: i for i, u in enumerate(calibration.split.utterances)}
         self._errors = np.full(len(self._place), -1)
         self._divergences = np.zeros(len(self._place))
         self._positions = 0
@@ -92,11 +94,11 @@ class Trial:
         Raises `StableQuantError` if posteriors contain NaN or infinity.
         """
         check_finite(batch, found)
-        hypotheses = {u.path: recognised.text for u, recognised in zip(batch, found, strict=True)}
-        self._errors[[self._place[u.path] for u in batch]] = score(batch, hypotheses).errors
+        hypotheses = {u.key: recognised.text for u, recognised in zip(batch, found, strict=True)}
+        self._errors[[self._place[u.key] for u in batch]] = score(batch, hypotheses).errors
         for utterance, recognised in zip(batch, found, strict=True):
             nats = self._calibration.reference.divergence(utterance, recognised)
-            self._divergences[self._place[utterance.path]] = nats
+            self._divergences[self._place[utterance.key]] = nats
             self._positions += len(recognised.log_posteriors)
 
     @property
@@ -114,7 +116,8 @@ class Trial:
     def reference(self) -> WordErrors:
         """Word errors of fp32 in the same utterances."""
         errors = self._calibration.reference.errors
-        return WordErrors(errors.errors[self.seen], errors.words[self.seen])
+        speakers = None if errors.speakers is None else errors.speakers[self.seen]
+        return WordErrors(errors.errors[self.seen], errors.words[self.seen], speakers)
 
     @property
     def divergences(self) -> np.ndarray:
@@ -129,10 +132,11 @@ class Trial:
 
     def outcome(self) -> Outcome:
         """What was measured so far."""
-        low, high = degradation_interval(self.errors, self.reference, self._calibration.seed)
+        reference = self.reference
+        low, high = degradation_interval(self.errors, reference, self._calibration.seed)
         return Outcome(
             wer=self.errors.wer,
-            degradation=degradation(self.errors, self.reference),
+            degradation=degradation(self.errors, reference),
             ci_low=low,
             ci_high=high,
             divergence=self.divergence,
@@ -141,6 +145,7 @@ class Trial:
             divergences=[
                 float(nats) if seen else None for nats, seen in zip(self._divergences, self.seen, strict=True)
             ],
+            ci_over=reference.drawn,
         )
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +25,7 @@ from graphs import build, export, quantize_graph
 
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
+from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.ranges import full_range
@@ -208,6 +209,55 @@ def test_evaluation_prints_the_word_error_rate(bundle, tmp_path):
     assert refused.stdout.decode().splitlines()[-1] == f"Word Error Rate (WER): {expected:.2f}"
     assert f"error: {tmp_path}: Is a directory" in refused.stderr.decode()
     assert "Traceback" not in refused.stderr.decode()
+
+
+def in_one_recording(folder: Path, utterances: Sequence[Utterance]) -> Path:
+    """A table of the utterances as parts of one file."""
+    pieces = [samples_of(utterance) for utterance in utterances]
+    soundfile.write(folder / "long.flac", np.concatenate(pieces), 16_000)
+    ends = np.cumsum([0, *map(len, pieces)])
+    rows = [f"long.flac,{a},{b},{u.transcript}" for a, b, u in zip(ends, ends[1:], utterances, strict=False)]
+    (folder / "long.csv").write_text("\n".join(["path,start_samples,end_samples,text", *rows]) + "\n")
+    return folder / "long.csv"
+
+
+def test_parts_of_a_recording_are_evaluated_as_files_are(bundle, demo_utterances, tmp_path):
+    few = demo_utterances[:4]
+    alone = [f"{u.path};{u.transcript}" for u in few]
+    (tmp_path / "alone.csv").write_text("\n".join(["path;text", *alone]) + "\n")
+    found = []
+    for manifest in (in_one_recording(tmp_path, few), tmp_path / "alone.csv"):
+        done = run("evaluate", bundle, manifest, "--out", tmp_path / "words.tsv")
+        rows = [line.split("\t") for line in (tmp_path / "words.tsv").read_text().splitlines()[1:]]
+        found.append((done.stdout.decode().splitlines()[-1], [row[1:] for row in rows]))
+        assert len({row[0] for row in rows}) == 4
+    assert found[0] == found[1]
+
+
+def test_what_evaluation_leaves_out_is_told_in_a_few_lines(bundle, demo_utterances, tmp_path):
+    rows = [f"{demo_utterances[0].path},HELLO", *(f"gone{number}.flac,HELLO, WORLD" for number in range(2000))]
+    (tmp_path / "many.csv").write_text("\n".join(["path,text", *rows]) + "\n")
+    lines = run("evaluate", bundle, tmp_path / "many.csv").stderr.decode().splitlines()
+    told = [line for line in lines if line and "it/s" not in line]
+    assert told[0] == f"{tmp_path / 'many.csv'}: 2000 of 2001 utterances rejected"
+    assert told[2] == "  line 3: 'gone0.flac': the cell ' WORLD' is below no column; quote cells with a separator"
+    assert len(told) == 8
+
+
+def test_a_part_of_a_recording_is_a_sample_of_its_own(bundle, demo, demo_utterances, tmp_path):
+    made = bundle.parent
+    utterance, longer = demo_utterances[0], in_one_recording(tmp_path, demo_utterances[1:3]).with_name("long.flac")
+    (truth,) = heard(demo, torch_network(demo.model), [utterance]).values()
+    sample = Sample(longer, utterance.transcript, {"openvino": truth}, (samples_of(utterance), 16_000))
+    engines = {"openvino": made / "openvino"}
+    write_bundle(
+        tmp_path / "bundle", made / "int8.onnx", made / "checkpoint", engines, {"model": "demo"}, "#", [sample]
+    )
+    stored, rate = soundfile.read(tmp_path / "bundle/samples/0.wav", dtype="float32")
+    assert rate == 16_000
+    assert np.array_equal(stored, samples_of(utterance))
+    done = run("verify", tmp_path / "bundle")
+    assert done.stdout.decode().splitlines()[-1] == "1 of 1 stored hypotheses reproduced"
 
 
 def test_subtitles_are_of_one_recording(bundle, demo_utterances):

@@ -130,6 +130,7 @@ def test_a_tolerated_share_is_listed_and_counted(project):
     snakemake(project, "results/tiny/utterances/evaluation.tsv")
     log = (project / "logs/tiny/list_utterances/evaluation.log").read_text()
     assert "2 utterances, 1 rejected" in log
+    assert "evaluation.tsv: 1 of 3 utterances rejected\n  1 times: the file does not exist\n  line 2: '" in log
     assert len((project / "results/tiny/utterances/evaluation.tsv").read_text().splitlines()) == 3
 
 

@@ -1,6 +1,7 @@
 """Audio and transcripts: what is good passes, each fault is named with its place and its remedy."""
 
 import json
+import shutil
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,10 @@ import soxr
 from conftest import write_speech
 from listing import FRONT_END, listed, write_jsonl, write_librispeech
 
-from stablequant.corpora.list_utterances import check_rejections, list_utterances
+from stablequant.corpora.entries import Rejection
+from stablequant.corpora.list_utterances import check_rejections, describe_rejections, list_utterances, speaker_in
 from stablequant.corpora.manifests import read_manifest
-from stablequant.corpora.utterance import Rejection, load_audio
+from stablequant.corpora.utterance import load_audio
 from stablequant.errors import StableQuantError
 
 
@@ -220,3 +222,60 @@ def test_of_transcripts_that_stay_as_they_are_nothing_is_said(tmp_path, speech, 
     with caplog.at_level("INFO"):
         listed(write_jsonl(tmp_path, speech))
     assert not caplog.records
+
+
+def test_a_clip_that_is_listed_twice_and_a_row_without_a_sentence_count_as_any_fault(tmp_path):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    rows = [f"{file};HELLO" for file in files] + [f"{files[1]};HELLO"]
+    rows[2] = f"{files[2]};"
+    (tmp_path / "split.csv").write_text("\n".join(["path;text", *rows]) + "\n")
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), FRONT_END)
+    assert len(utterances) == 3
+    assert [(r.line, r.reason) for r in rejections] == [
+        (4, "no value in a column named text"),
+        (6, "the same audio is on line 3 too"),
+    ]
+    check_rejections(tmp_path / "split.csv", rejections, 5, 0.4, tmp_path / "rejected.tsv")
+    with pytest.raises(StableQuantError, match=r"split\.csv, line 4: .*2 of 5 utterances rejected"):
+        check_rejections(tmp_path / "split.csv", rejections, 5, 0.3, tmp_path / "rejected.tsv")
+
+
+def test_twenty_thousand_rejections_are_told_in_a_few_lines():
+    rejections = [Rejection(n, f"{n}.flac", f"{n} samples are too few") for n in range(1, 19_998)]
+    rejections += [Rejection(19_998 + n, f"x{n}.flac", f"the cell 'a{n}' is below no column") for n in range(2)]
+    assert describe_rejections(Path("m.csv"), rejections, 20_005) == [
+        "m.csv: 19999 of 20005 utterances rejected",
+        "  19997 times: ... samples are too few",
+        "  2 times: the cell ... is below no column",
+        *(f"  line {n}: '{n}.flac': {n} samples are too few" for n in range(1, 6)),
+        "  and 19994 more",
+    ]
+    assert describe_rejections(Path("m.csv"), rejections[:1], 2)[1:] == [
+        "  1 times: ... samples are too few",
+        "  line 1: '1.flac': 1 samples are too few",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "speaker"),
+    [
+        ("/data/LibriSpeech/dev-clean/84/121123/84-121123-0000.flac", "84"),
+        ("/data/mls_german/dev/audio/1649/1081/1649_1081_000000.flac", "1649"),
+        ("84/121123/84-121123-0000.flac", "84"),
+        ("/data/84-121123-0000.flac", None),
+        ("/data/84/121124/84-121123-0000.flac", None),
+        ("/data/clips/common_voice_en_1.mp3", None),
+    ],
+)
+def test_folders_as_librispeechs_say_who_speaks(path, speaker):
+    assert speaker_in(Path(path)) == speaker
+
+
+@pytest.mark.parametrize(("one", "other"), [("a.flac", "./a.flac"), ("\u00e9.flac", "e\u0301.flac")])
+def test_two_ways_to_write_a_name_are_one_file(tmp_path, one, other):
+    (file,) = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 1)
+    shutil.copyfile(file, tmp_path / one)
+    (tmp_path / "split.csv").write_text(f"path,text\n{one},HELLO\n{other},HELLO\n", encoding="utf-8")
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), FRONT_END)
+    assert len(utterances) == 1
+    assert [(r.line, r.reason) for r in rejections] == [(3, "the same audio is on line 2 too")]

@@ -1,6 +1,7 @@
 """An engine is judged by its fastest run, and every run must give the same."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_the_fastest_run_counts(utterances, seconds):
     assert found.hypotheses == {u.path: words for u, words in zip(utterances, ["ONE TWO", "ONE", "TWO"], strict=True)}
     assert found.scored.errors.tolist() == [0, 1, 1]
     assert decoder.lengths == [[RATE, RATE], [RATE // 2]] * len(seconds)
+
+
+def test_parts_of_one_file_have_hypotheses_of_their_own(utterances):
+    clock = Stopwatch()
+    first = replace(utterances[0], samples=RATE // 2, start=0.0, stop=0.5)
+    last = replace(first, utterance="last", start=0.5, stop=1.0, transcript="ONE")
+    decoder = Scripted(clock, [1.0], iter(["ONE TWO", "ONE"]))
+    found = evaluate(decoder, clock, [first, last], [[first], [last]], RATE, repeats=1)
+    assert decoder.lengths == [[RATE // 2]] * 2
+    assert found.scored.errors.tolist() == [0, 0]
+    table = hypothesis_table([first, last], found.hypotheses)
+    assert table.values.tolist() == [["a", "ONE TWO", "ONE TWO"], ["last", "ONE", "ONE"]]
 
 
 def test_runs_that_differ_are_refused(utterances):

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
-from stablequant.report.compare import compare
+from stablequant.report.compare import EvaluationRecord, compare
 
 BUILT = {"size_bytes": 40, "onnx_bytes": 50, "float_layers": 3, "arithmetic": "float32"}
 JUDGED = {"status": EVALUATED, "errors": [1, 0], "words": [4, 6], "audio_seconds": 8.0, "wall_seconds": 2.0}
@@ -35,3 +35,26 @@ def test_an_engine_that_was_judged_without_its_fp32_stands_alone():
     assert table["size_ratio"].tolist() == [1.0, 1.0]
     assert pd.isna(table["degradation"]).all()
     assert pd.isna(table["speedup"]).all()
+
+
+def rows(**told: list[str] | None) -> list[EvaluationRecord]:
+    judged = JUDGED | {"errors": [1, 0, 0, 0] * 5, "words": [4, 6, 5, 5] * 5, **told}
+    return [
+        {"backend": "openvino", "method": "fp32", **BUILT, **judged},
+        {"backend": "openvino", "method": "max", **BUILT, **judged, "errors": [2, 1, 0, 0] * 5},
+    ]
+
+
+def test_the_table_says_whether_speakers_or_utterances_were_drawn(caplog):
+    by_speaker = compare(rows(speakers=["a", "a", "b", "b"] * 5), seed=0).iloc[1]
+    assert by_speaker["ci_over"] == "speakers"
+    assert (by_speaker["ci_low"], by_speaker["ci_high"]) == (0.0, 20.0), "only b, only a"
+    for unknown in ({}, {"speakers": None}):
+        row = compare(rows(**unknown), seed=0).iloc[1]
+        assert row["ci_over"] == "utterances"
+        assert row["ci_high"] < 20
+    assert not caplog.records
+    assert compare(rows(speakers=["a"] * 20), seed=0).iloc[1].equals(row)
+    assert [r.getMessage() for r in caplog.records] == [
+        "all utterances are of one speaker: the intervals draw utterances, and hold for this speaker only"
+    ]

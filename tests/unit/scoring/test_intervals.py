@@ -77,3 +77,48 @@ def test_many_utterances_are_resampled_in_parts(monkeypatch):
     assert {high for high, _ in draws} == {5}
     assert sum(size[0] for _, size in draws) == RESAMPLES
     assert max(size[0] for _, size in draws) == 3
+
+
+def told(words: WordErrors, *speakers: str) -> WordErrors:
+    return WordErrors(words.errors, words.words, np.array(speakers))
+
+
+def test_speakers_are_drawn_with_all_their_utterances():
+    """Of two speakers, one loses a word in each utterance: half of the draws hold both, a quarter only one of them."""
+    base = told(errors(*[0] * 20), *"ab" * 10)
+    assert base.drawn == "speakers"
+    assert degradation_interval(errors(*[1, 0] * 10), base, seed=0) == (0, 10)
+    low, high = degradation_interval(errors(*[1, 0] * 10), errors(*[0] * 20), seed=0)
+    assert 2 < low < 4
+    assert 6 < high < 8
+
+
+def test_a_plain_bootstrap_of_speakers_agrees():
+    """Speaker by speaker in Python, with other random numbers; speakers differ in how much they say and lose."""
+    draw = np.random.default_rng(6)
+    speakers = draw.choice(list("abcdefgh"), size=60)
+    words = draw.integers(1, 30, 60)
+    before = draw.binomial(words, 0.1)
+    after = draw.binomial(words, [0.05 + 0.05 * "abcdefgh".index(speaker) for speaker in speakers])
+    by_speaker = [[i for i in range(60) if speakers[i] == speaker] for speaker in sorted(set(speakers))]
+    points = []
+    for _ in range(10_000):
+        chosen = [i for s in draw.integers(len(by_speaker), size=len(by_speaker)) for i in by_speaker[s]]
+        points.append(100 * sum(after[i] - before[i] for i in chosen) / sum(words[i] for i in chosen))
+    reference = told(WordErrors(before, words), *speakers)
+    found = degradation_interval(WordErrors(after, words), reference, seed=0)
+    assert found == pytest.approx(np.quantile(points, [0.025, 0.975]), abs=0.4)
+    alone = degradation_interval(WordErrors(after, words), WordErrors(before, words), seed=0)
+    assert found[1] - found[0] > 1.3 * (alone[1] - alone[0])
+
+
+def test_speakers_of_one_utterance_each_are_drawn_as_utterances():
+    before, after = errors(3, 0, 1, 4), errors(4, 0, 3, 4)
+    named = told(before, *"abcd")
+    assert degradation_interval(after, named, seed=3) == degradation_interval(after, before, seed=3)
+
+
+def test_utterances_of_a_single_speaker_are_drawn():
+    before, after = errors(3, 0, 1, 4), errors(4, 0, 3, 4)
+    assert told(before, *"aaaa").drawn == before.drawn == "utterances"
+    assert degradation_interval(after, told(before, *"aaaa"), seed=3) == degradation_interval(after, before, seed=3)

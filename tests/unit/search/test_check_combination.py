@@ -217,6 +217,7 @@ def test_a_table_has_a_row_for_each_step():
         "degradation": 1.0,
         "ci_low": 0.0,
         "ci_high": 2.0,
+        "ci_over": "utterances",
         "divergence": 0.1,
     }
     assert np.isnan(table.iloc[1]["percentile"])

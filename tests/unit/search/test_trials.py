@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import jiwer
 import numpy as np
@@ -83,6 +84,27 @@ def test_each_layer_alone_is_what_numpy_computes(calibrated):
             assert (outcome.ci_low, outcome.ci_high) == degradation_interval(trial.errors, reference, 0)
             assert outcome.utterances == 12
             json.dumps(vars(outcome))
+
+
+def test_intervals_draw_the_speakers_that_the_corpus_names(tmp_path):
+    """Also of a part of the audio, if it has several of them."""
+    recogniser = FakeRecogniser(songs())
+    plain = split_of(recogniser)
+    named = [replace(u, speaker="abc"[number % 3]) for number, u in enumerate(plain.utterances)]
+    batches = [[named[plain.utterances.index(u)] for u in batch] for batch in plain.batches]
+    calibrated = calibrate_fake(recogniser, tmp_path, replace(plain, utterances=named, batches=batches))
+    trial = Trial(calibrated.largest, calibrated.calibration)
+    run_trials(recogniser, [Experiment(of("head"), [trial])], calibrated.calibration)
+    reference = calibrated.calibration.reference.errors
+    assert reference.speakers is not None
+    assert reference.speakers.tolist() == [u.speaker for u in named]
+    outcome = trial.outcome()
+    assert outcome.ci_over == "speakers"
+    assert (outcome.ci_low, outcome.ci_high) == degradation_interval(trial.errors, reference, 0)
+    for heard, drawn in ((named[:1], "utterances"), (named[:2], "speakers"), (named[::3], "utterances")):
+        part = Trial(calibrated.largest, calibrated.calibration)
+        part.add(heard, [Recognised("A", calibrated.calibration.reference.posteriors[u.key]) for u in heard])
+        assert part.outcome().ci_over == drawn
 
 
 def test_channel_scales_and_rounded_weights_take_part(tmp_path):
