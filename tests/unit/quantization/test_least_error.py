@@ -79,6 +79,14 @@ def test_both_ends_come_to_where_the_values_end(low, high):
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.004 * (high - low))
 
 
+@pytest.mark.parametrize("middle", [5.5, -5.5])
+def test_ends_come_nearer_to_the_mean_also_far_from_0(middle):
+    """Nearly all values lie within a half of ``middle``, a few three times as far."""
+    few = [(middle - 1.5, middle - 1.49, 1), (middle + 1.49, middle + 1.5, 1)]
+    found = mse_range(piecewise((middle - 0.5, middle + 0.5, 10_000_000), *few))
+    assert (found.low, found.high) == pytest.approx((middle - 0.5, middle + 0.5), abs=0.006)
+
+
 def test_both_ends_are_as_good_as_any_pair_on_a_fine_grid():
     """Skewed values; the error of a pair is that of many values in every bin, quantized one by one."""
     values = np.random.default_rng(0).gamma(2, size=4000).astype(np.float32) - 0.5
