@@ -37,7 +37,7 @@ class HistogramCollector:
     def __init__(self, signed: bool = False, split: bool = False) -> None:
         self.signed, self.split = signed, split
         self.low = self.high = 0.0
-        self.counts = torch.zeros(2 * SIGN if signed else SIGN, dtype=torch.int64)
+        self.counts = np.zeros(2 * SIGN if signed else SIGN, dtype=np.int64)
 
     def collect(self, values: torch.Tensor) -> None:
         """Count ``values`` (any shape); raise `StableQuantError` if they contain NaN or infinity."""
@@ -52,13 +52,13 @@ class HistogramCollector:
         self.low, self.high = min(self.low, smallest), max(self.high, largest)
         # The carry of a finite number never reaches the sign. The shift repeats it, and the mask removes the copies.
         rounded_up = counted.view(torch.int32).add(2**DROPPED - 1).bitwise_right_shift_(DROPPED)
-        found = torch.bincount(rounded_up.bitwise_and_(len(self.counts) - 1))
-        self.counts = self.counts.to(found.device)
-        self.counts[: len(found)] += found
+        found = torch.bincount(rounded_up.bitwise_and_(len(self.counts) - 1)).cpu().numpy()
+        used = np.flatnonzero(found)  # most bins stay empty, and the memory of their pages is never taken
+        self.counts[used] += found[used]
 
     def histogram(self) -> Histogram:
         """The histogram of what was counted so far. Neighbouring empty bins are joined."""
-        counts = self.counts.cpu().numpy()
+        counts = self.counts
         upper = (np.arange(FINITE + 1, dtype=np.uint32) << DROPPED).view(np.float32).astype(np.float64)
         lower = np.concatenate([[0.0, TINIEST], upper[1:-1]])
         upper[0] = TINIEST
@@ -66,11 +66,8 @@ class HistogramCollector:
             negative = counts[SIGN : SIGN + FINITE + 1]
             zeros = counts[0] + negative[0]  # the latter are -0
             counts = np.concatenate([negative[:0:-1], [zeros], counts[1 : FINITE + 1]])
-            lower[1] = 0.0
-            lower, upper = (
-                np.concatenate([-upper[:0:-1], [0.0, TINIEST], lower[2:]]),
-                np.concatenate([-lower[:0:-1], upper]),
-            )
+            ends = np.concatenate([-lower[:1:-1], [0.0]])  # upper edges below 0
+            lower, upper = np.concatenate([-upper[:0:-1], lower]), np.concatenate([ends, upper])
         used = np.flatnonzero(counts)
         edges = np.unique([lower[used], upper[used]])
         joined = np.zeros(len(edges) - 1, dtype=np.int64)

@@ -52,12 +52,12 @@ class Histogram:
     @property
     def total(self) -> int:
         """Number of values."""
-        return round(self.counts.sum())
+        return round(float(self.counts.sum()))
 
     @property
     def zeros(self) -> int:
         """Number of exact zeros."""
-        return round(self.counts[(self.edges[:-1] == 0) & (self.edges[1:] == TINIEST)].sum())
+        return round(float(self.counts[(self.edges[:-1] == 0) & (self.edges[1:] == TINIEST)].sum()))
 
     def below(self, values: np.ndarray, power: int = 0) -> np.ndarray:
         """Sum of x^``power`` over all x of the histogram below each of ``values``, float64 in their shape.
