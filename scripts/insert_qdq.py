@@ -4,10 +4,10 @@ from pathlib import Path
 
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import load_rounded
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.registry import family_of
-from stablequant.search.optimise_scales import range_of
 from stablequant.storage.files import graph_bytes, graph_files, read_json, write_json
 from stablequant.workflow.jobs import job
 from stablequant.workflow.provenance import provenance_of
@@ -18,7 +18,7 @@ with job(snakemake.log[0]) as log:
     source, destination = Path(snakemake.input.graph), Path(snakemake.output[0])
     sources, destinations = graph_files(source, names), graph_files(destination, names)
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer not in scales["float_layers"]]
-    ranges = {name: range_of(row) for name, row in scales["activations"].items()}
+    ranges = {name: Range.of_row(row) for name, row in scales["activations"].items()}
     equalisation, weights = snakemake.input.get("equalisation"), snakemake.input.get("weights")
     channel_scales = load_scales(Path(equalisation)) if equalisation else {}
     rounded = load_rounded(Path(weights)) if weights else {}

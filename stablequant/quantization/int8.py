@@ -1,6 +1,8 @@
 """Symmetric INT8: one scale per activation tensor, and one scale per output channel of a weight."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +77,11 @@ class Range:
     def symmetric(cls, amax: float, split: bool = False) -> "Range":
         """The range from -``amax`` to ``amax``."""
         return cls(-amax, amax, split)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Range":
+        """The range in a row of ``scales/{method}.json``, by column."""
+        return cls(row["low"], row["high"], row["split"], row["zero_level"])
 
     @property
     def amax(self) -> float:

@@ -1,7 +1,6 @@
 """Choose the range of every activation, by our method or by one of the calibrations that it is compared with."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -12,11 +11,6 @@ from stablequant.quantization.ranges import entropy_amax, full_range, percentile
 from stablequant.recognisers.family import layer_of_activation
 
 COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split", "zero_level"]
-
-
-def range_of(row: Mapping[str, Any]) -> Range:
-    """The range in a row of the table of `optimise_ranges`, by column."""
-    return Range(row["low"], row["high"], row["split"], row["zero_level"])
 
 
 def optimise_ranges(

@@ -8,7 +8,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, percentile_range
-from stablequant.search.optimise_scales import COLUMNS, optimise_ranges, range_of
+from stablequant.search.optimise_scales import COLUMNS, optimise_ranges
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_row_gives_back_its_range():
     relu = histogram_of(noise(1000).astype(np.float32).clip(min=0), signed=True)
     for histogram in (relu, binned(draw("normal")[::60], 0.02), binned(draw("post-gelu")[::60], 0.1, signed=True)):
         (chosen,) = rows({"head": histogram}, "mse", {}).values()
-        assert range_of(chosen) == mse_range(histogram)
+        assert Range.of_row(chosen) == mse_range(histogram)
     assert mse_range(relu).zero_level
 
 
