@@ -16,7 +16,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -31,7 +30,6 @@ from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
-from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized_weights
 from stablequant.recognisers.family import Recogniser
@@ -51,14 +49,6 @@ COLUMNS = [
     *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence"),
 ]
 PROCEDURE = read_procedure(CONFIG, EXTENDED)
-
-
-class ZeroOnALevel(Range):
-    """A range whose centre is a whole number of steps."""
-
-    @property
-    def centre(self) -> float:
-        return float(np.float32(np.rint((self.low + self.high) / 2 / self.scale) * self.scale))
 
 
 def read_demo(recogniser: Recogniser, folder: Path, name: str) -> Split:
@@ -93,14 +83,14 @@ def measure(recogniser: Recogniser, splits: Mapping[str, Split], folder: Path, p
         scales = found if equalised else {}
         histograms = collect(recogniser, splits["calibration"], Preparation(scales, centres, numbers == 2))
         ranges = {name: mse_range(histogram, percentile) for name, histogram in histograms.items()}
-        kinds = [("between levels", Range), ("a level", ZeroOnALevel)] if centres else [("a level", Range)]
+        kinds = [("between levels", False), ("a level", True)] if centres else [("a level", True)]
         steps = [(*kind, "nearest", fake_quantized_weights(recogniser.model, modules, scales)) for kind in kinds]
         if numbers == 2 and equalised and centres:
             rounded = round_weights(recogniser, splits["calibration"], scales, PROCEDURE.rounding.audio_seconds)
             cancelling = fake_quantized_weights(recogniser.model, modules, scales, rounded)
             steps.insert(1, (*kinds[0], "errors cancel", cancelling))
-        for (zero, kind, rounding, weights), (name, calibration) in product(steps, fp32.items()):
-            placed = {activation: kind(r.low, r.high, r.split) for activation, r in ranges.items()}
+        for (zero, level, rounding, weights), (name, calibration) in product(steps, fp32.items()):
+            placed = {activation: replace(r, zero_level=level) for activation, r in ranges.items()}
             scaled = replace(calibration, channel_scales=scales)
             outcome = recognise_int8(recogniser, scaled, placed, weights, f"{name}, zero {zero}")
             row = {"split": name, "audio": numbers, "equalised": equalised, "centres": "own" if centres else "0"}

@@ -5,6 +5,7 @@ from pathlib import Path
 from stablequant.quantization.histograms import load_histograms
 from stablequant.search.check_combination import Choice, Combination, check_combination, step_table
 from stablequant.search.gather_percentiles import best_percentiles, unrecovered_layers
+from stablequant.search.select_layers import most_sensitive
 from stablequant.search.session import Settings, read_search
 from stablequant.storage.files import read_table, write_json, write_table
 from stablequant.workflow.jobs import job
@@ -21,14 +22,14 @@ with job(snakemake.log[0], snakemake.threads) as log:
     if step:
         settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed)
         search = read_search(snakemake.input, settings)
-        sensitivity = read_table(Path(snakemake.input.sensitivity)).sort_values("degradation", ascending=False)
+        suspects = most_sensitive(read_table(Path(snakemake.input.sensitivity)), step.suspects)
         choice, steps = check_combination(
             Combination(
                 search.recogniser, search.modules, load_histograms(Path(snakemake.input.histograms)), search.calibration
             ),
             choice,
             params.percentiles,
-            sensitivity["layer"].head(step.suspects).tolist(),
+            suspects["layer"].tolist(),
             params.threshold,
             step.audio_seconds,
             keep_float,

@@ -18,7 +18,7 @@ with job(snakemake.log[0]) as log:
     source, destination = Path(snakemake.input.graph), Path(snakemake.output[0])
     sources, destinations = graph_files(source, names), graph_files(destination, names)
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer not in scales["float_layers"]]
-    ranges = {name: Range(row["low"], row["high"], row["split"]) for name, row in scales["activations"].items()}
+    ranges = {name: Range.of_row(row) for name, row in scales["activations"].items()}
     equalisation, weights = snakemake.input.get("equalisation"), snakemake.input.get("weights")
     channel_scales = load_scales(Path(equalisation)) if equalisation else {}
     rounded = load_rounded(Path(weights)) if weights else {}

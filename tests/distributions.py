@@ -33,11 +33,16 @@ def histogram_of(values: np.ndarray, signed: bool = False) -> Histogram:
 
 
 def binned(values: np.ndarray, width: float, signed: bool = False) -> Histogram:
-    """A histogram of fewer bins, counted by NumPy."""
+    """A histogram of fewer bins, all of one width, counted by NumPy."""
     counted = values if signed else np.abs(values)
     first, last = int(np.floor(counted.min() / width)) if signed else 0, int(np.ceil(counted.max() / width))
-    counts, _ = np.histogram(counted, bins=np.arange(first, last + 1) * width)
-    return Histogram(counts, width, float(np.abs(values).max()), first if signed else None)
+    counts, edges = np.histogram(counted, bins=np.arange(first, last + 1) * width)
+    return Histogram(counts, edges, signed)
+
+
+def evenly(counts: np.ndarray, width: float, first: int = 0, signed: bool = False) -> Histogram:
+    """A histogram of bins of one width, the first of which begins at ``first`` times the width."""
+    return Histogram(counts, (first + np.arange(len(counts) + 1)) * width, signed)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -55,5 +60,5 @@ def quantization_error(values: np.ndarray, weights: np.ndarray, amax: float, cen
 def spread(histogram: Histogram, points: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Many values in every bin, with weights: the histogram as plain samples again."""
     inside = (np.arange(points) + 0.5) / points
-    values = (histogram.start + np.arange(len(histogram.counts))[:, None] + inside) * histogram.width
+    values = histogram.edges[:-1, None] + np.diff(histogram.edges)[:, None] * inside
     return values.ravel(), np.repeat(histogram.counts / points, points)

@@ -171,10 +171,12 @@ def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
 def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
     """The node that adds the bias of ``node`` (itself or an addition behind it), and the index of the bias input.
 
-    The node is None if ``node`` has no bias.
+    The node is None if ``node`` has no bias. An addition does not count as one if the product is read without it, too.
     """
     if not _outputs_last(node):
         return node, 2
+    if node.outputs[0].is_graph_output():
+        return None, 0
     uses = node.outputs[0].uses()
     for use in uses:
         if len(uses) == 1 and use.node.op_type == "Add" and input_of(use.node, 1 - use.idx).is_initializer():
@@ -183,13 +185,19 @@ def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
 
 
 def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value) -> None:
-    """Add ``amount`` to the output of ``node`` with a new node."""
-    uses = list(node.outputs[0].uses())
-    addition = ir.Node("", "Add", [node.outputs[0], amount], name=f"{node.name}/sum")
-    addition.outputs[0].name = addition.name
+    """Add ``amount`` to the output of ``node`` with a new node. If it was an output of the graph, the sum is."""
+    old = node.outputs[0]
+    uses = list(old.uses())
+    addition = ir.Node("", "Add", [old, amount], name=f"{node.name}/sum")
+    total = addition.outputs[0]
+    total.name, total.type, total.shape = addition.name, old.type, old.shape
     graph.insert_after(node, addition)
     for use in uses:
-        use.node.replace_input_with(use.idx, addition.outputs[0])
+        use.node.replace_input_with(use.idx, total)
+    for place, output in enumerate(graph.outputs):
+        if output is old:
+            total.name, old.name = old.name, f"{node.name}/product"  # its name stays that of the graph's output
+            graph.outputs[place] = total
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:

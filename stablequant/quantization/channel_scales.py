@@ -3,7 +3,8 @@
 Each channel of the activation is divided by its scale. The weights that read the channel are multiplied by the same
 scale, so nothing changes in floating point. As in SmoothQuant (Xiao et al., ICML 2023), the scale is a compromise
 between the range of the channel and the range of its weights. Here the range of the channel is a percentile over all
-utterances, which does not depend on a few outliers.
+utterances, which does not depend on a few outliers. Two limits keep a channel that is nearly always silent from being
+enlarged so much that nothing else fits into the range when it is active, see `extents_of` and `channel_scales`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +15,41 @@ from safetensors.numpy import save_file
 
 from stablequant.storage.files import read_tensors, replacing
 
-SMALLEST = 1e-5  # smallest range of a channel, as a fraction of the largest; it avoids a division by zero
+SMALLEST = 1e-5  # smallest weight of a channel, as a fraction of the largest; it avoids a division by zero
+QUIETEST = 0.1  # smallest product of a channel's extent and weight, as a fraction of their median
+REACH = 4.0  # the extent of a channel is at least its largest magnitude divided by this
+
+
+def extents_of(percentiles: np.ndarray, maxima: np.ndarray) -> np.ndarray:
+    """Extents of channels, ``(channels,)``, from a percentile and the maximum of each channel's magnitudes.
+
+    The extent is the percentile, but not less than the maximum divided by `REACH`. Otherwise the percentile of a
+    channel that is active in few frames would be near 0, and its values would be enlarged without limit. For this, no
+    maximum counts as larger than the largest percentile, so that one spike does not make the rest of its channel
+    disappear. Of a channel that was silent nothing is known; it gets the median of the others.
+    """
+    extents: np.ndarray = np.maximum(percentiles, np.minimum(maxima, percentiles.max()) / REACH)
+    active = extents > 0
+    return np.where(active, extents, np.median(extents[active])) if active.any() else extents
 
 
 def channel_scales(extents: np.ndarray, weights: Sequence[np.ndarray], groups: int, exponent: float) -> np.ndarray:
     """Scale of every channel, float32 ``(channels,)``: extent^exponent / weight^(1 - exponent).
 
-    The scales are normalised to a geometric mean of 1. ``extents`` ``(channels,)`` are the ranges of the channels.
-    ``weights`` are all weights that read the activation, ``(outputs, channels / groups, ...)`` each. For each channel
-    their largest magnitude counts. ``exponent`` is from 0 to 1.
+    The scales are normalised to a geometric mean of 1. ``extents`` ``(channels,)`` are the ranges of the channels, see
+    `extents_of`. ``weights`` are all weights that read the activation, ``(outputs, channels / groups, ...)`` each. For
+    each channel their largest magnitude counts. ``exponent`` is from 0 to 1.
+
+    Rounding adds noise to the outputs in proportion to the product of scale and weight. If a channel's product of
+    extent and weight is below `QUIETEST` of the median product, its extent is raised to that: it adds hardly any noise
+    then, and need not be enlarged further.
     """
-    largest: np.ndarray = np.max([_largest(weight, groups) for weight in weights], axis=0)
-    scales = _floored(extents) ** exponent / _floored(largest) ** (1 - exponent)
+    largest = _floored(np.max([_largest(weight, groups) for weight in weights], axis=0))
+    products = extents.astype(np.float64) * largest
+    limited = np.maximum(products, QUIETEST * np.median(products)) / largest
+    if not limited.all():
+        limited = _floored(extents)
+    scales = limited**exponent / largest ** (1 - exponent)
     normalised: np.ndarray = scales / np.exp(np.log(scales).mean())
     return normalised.astype(np.float32)
 

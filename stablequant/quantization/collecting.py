@@ -9,80 +9,75 @@ import numpy as np
 import torch
 
 from stablequant.errors import StableQuantError
-from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.histograms import TINIEST, Histogram
 from stablequant.quantization.scaled import reciprocal
 from stablequant.recognisers.family import Context, QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
 
-BINS = 4096
-EXACT_COUNTS = 2**24  # torch.histc counts in float32, which is exact up to this number
+DROPPED = 15  # lowest bits of a float32 that are ignored; its sign, its exponent and 8 bits of its mantissa are left
+SIGN = 2 ** (31 - DROPPED)  # the sign among the bits that are left
+FINITE = 0x7F80_0000 >> DROPPED  # largest number of a bin without its sign; its upper edge is infinity
 
 
-@dataclass
 class HistogramCollector:
-    """Counts magnitudes in `BINS` bins. If a value exceeds the range, the range doubles and pairs of bins are merged.
+    """Counts values in bins that are as fine as the leading bits of float32: 2^-8 to 2^-9 of the value wide.
 
-    The first batch decides the width of the bins; later widths are this width times a power of two. Merging is exact.
-    The memory does not grow with the range.
+    So the bins do not depend on what was counted before, and one very large value costs the others no resolution. The
+    bin of a magnitude has the number that its bits form without the lowest `DROPPED`, rounded up. Number 0 counts only
+    zeros.
 
     Attributes
     ----------
-    signed: whether values are counted with their signs, in `BINS` bins on each side of 0
+    signed: whether values are counted with their signs; otherwise their magnitudes are
     split: stored in the histogram, see `stablequant.quantization.histograms.Histogram`
-    limit: upper end of the last bin; 0 while only zeros were counted
-    amax: largest magnitude so far
-    counts: int64 ``(BINS,)``, or ``(2 * BINS,)`` if signed
+    low, high: smallest value (0 if there is none below 0), and the largest (0 if there is none above 0)
+    counts: int64 ``(bins,)``; if signed, the second half counts negative values
     """
 
-    signed: bool = False
-    split: bool = False
-    limit: float = 0.0
-    amax: float = 0.0
-    counts: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._zero = BINS if self.signed else 0  # index of the first bin above 0
-        self.counts = np.zeros(self._zero + BINS, dtype=np.int64)
+    def __init__(self, signed: bool = False, split: bool = False) -> None:
+        self.signed, self.split = signed, split
+        self.low = self.high = 0.0
+        self.counts = np.zeros(2 * SIGN if signed else SIGN, dtype=np.int64)
 
     def collect(self, values: torch.Tensor) -> None:
         """Count ``values`` (any shape); raise `StableQuantError` if they contain NaN or infinity."""
-        magnitudes = values.detach().abs().flatten().float()
-        counted = values.detach().flatten().float() if self.signed else magnitudes
-        largest = magnitudes.max().item()
-        if not math.isfinite(largest):
+        counted = values.detach().float().flatten()
+        smallest, largest = (extreme.item() for extreme in counted.aminmax())
+        if not math.isfinite(smallest) or not math.isfinite(largest):
             raise StableQuantError(
                 "the recogniser's activations",
                 "they contain NaN or infinity",
                 "check its weights, or take precision: float32",
             )
-        self.amax = max(self.amax, largest)
-        if largest > self.limit:
-            self._widen(largest)
-        if self.limit == 0:
-            self.counts[self._zero] += counted.numel()
-            return
-        lowest = -self.limit if self.signed else 0
-        for part in torch.split(counted, EXACT_COUNTS):
-            self.counts += torch.histc(part, len(self.counts), lowest, self.limit).long().cpu().numpy()
-
-    def _widen(self, largest: float) -> None:
-        """Double the range until it contains ``largest``."""
-        if self.limit == 0:
-            self.limit = largest
-            return
-        doublings = math.ceil(math.log2(largest / self.limit))
-        merged = np.zeros_like(self.counts)
-        np.add.at(merged, (np.arange(len(merged)) - self._zero >> doublings) + self._zero, self.counts)
-        self.counts, self.limit = merged, self.limit * 2.0**doublings
+        self.low, self.high = min(self.low, smallest), max(self.high, largest)
+        # The carry of a finite number never reaches the sign. The shift repeats it, and the mask removes the copies.
+        rounded_up = counted.view(torch.int32).add(2**DROPPED - 1).bitwise_right_shift_(DROPPED)
+        found = torch.bincount(rounded_up.bitwise_and_(len(self.counts) - 1)).cpu().numpy()
+        used = np.flatnonzero(found)  # most bins stay empty, and the memory of their pages is never taken
+        self.counts[used] += found[used]
 
     def histogram(self) -> Histogram:
-        """The histogram of what was counted so far, without empty bins at its ends."""
-        if self.limit == 0:
-            return Histogram(self.counts[self._zero :][:1].copy(), 0.0, 0.0, 0 if self.signed else None, self.split)
-        used = np.flatnonzero(self.counts)
-        start, stop = int(used[0]) if self.signed else 0, int(used[-1]) + 1
-        first = start - self._zero if self.signed else None
-        return Histogram(self.counts[start:stop].copy(), self.limit / BINS, self.amax, first, self.split)
+        """The histogram of what was counted so far. Neighbouring empty bins are joined."""
+        counts = self.counts
+        upper = (np.arange(FINITE + 1, dtype=np.uint32) << DROPPED).view(np.float32).astype(np.float64)
+        lower = np.concatenate([[0.0, TINIEST], upper[1:-1]])
+        upper[0] = TINIEST
+        if self.signed:
+            negative = counts[SIGN : SIGN + FINITE + 1]
+            zeros = counts[0] + negative[0]  # the latter are -0
+            counts = np.concatenate([negative[:0:-1], [zeros], counts[1 : FINITE + 1]])
+            ends = np.concatenate([-lower[:1:-1], [0.0]])  # upper edges below 0
+            lower, upper = np.concatenate([-upper[:0:-1], lower]), np.concatenate([ends, upper])
+        used = np.flatnonzero(counts)
+        edges = np.unique([lower[used], upper[used]])
+        joined = np.zeros(len(edges) - 1, dtype=np.int64)
+        joined[np.searchsorted(edges, lower[used])] = counts[used]
+        largest = self.high if self.signed else max(-self.low, self.high)
+        if largest > TINIEST:
+            edges[-1] = largest
+        if self.signed and self.low < 0:
+            edges[0] = self.low
+        return Histogram(joined, edges, self.signed, self.split)
 
 
 class Collectors(dict[str, HistogramCollector]):

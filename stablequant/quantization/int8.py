@@ -1,6 +1,8 @@
 """Symmetric INT8: one scale per activation tensor, and one scale per output channel of a weight."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,14 @@ def dequantized(levels: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return weight
 
 
+def on_level(ends: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray | float:
+    """Centre of a range for which 0 is a level.
+
+    ``ends`` is the sum of the ends of the range. The middle of the range is moved by at most half a step, ``scale``.
+    """
+    return np.rint(ends / 2 / scale) * scale
+
+
 @dataclass(frozen=True)
 class Range:
     """The range of an activation that INT8 represents: `QMAX` steps on each side of the centre.
@@ -47,23 +57,31 @@ class Range:
     The range is that of the activation after division by its channel scales. If the centre is not 0, the engine
     subtracts it first and adds its product with the weights to the bias, so the integers need no zero point. Such a
     centre is chosen so that 0 lies in the middle between two levels. Then the many small values keep their signs, which
-    carry most of their information. A symmetric range has the centre 0, and 0 is a level.
+    carry most of their information. If many values are exactly 0, as after ReLU, each would be a tie half a step away
+    from either level, so 0 is a level instead. A symmetric range has the centre 0, and 0 is a level.
 
     Attributes
     ----------
     low, high: ends of the range, in the unit of the activation
     split: whether the rounding error is quantized too; then two INT8 numbers together have the steps of a 16-bit
         number, and the centre must be 0
+    zero_level: whether 0 is a level although the centre is not 0
     """
 
     low: float
     high: float
     split: bool = False
+    zero_level: bool = False
 
     @classmethod
     def symmetric(cls, amax: float, split: bool = False) -> "Range":
         """The range from -``amax`` to ``amax``."""
         return cls(-amax, amax, split)
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> "Range":
+        """The range in a row of ``scales/{method}.json``, by column."""
+        return cls(row["low"], row["high"], row["split"], row["zero_level"])
 
     @property
     def amax(self) -> float:
@@ -72,8 +90,11 @@ class Range:
 
     @property
     def centre(self) -> float:
-        """The middle of the range, moved by at most half a step (see `between_levels`), rounded to float32."""
-        return 0.0 if self.low == -self.high else float(np.float32(between_levels(self.low + self.high, self.scale)))
+        """The middle of the range, moved by at most half a step (see `zero_level`), rounded to float32."""
+        if self.low == -self.high:
+            return 0.0
+        place = on_level if self.zero_level else between_levels
+        return float(np.float32(place(self.low + self.high, self.scale)))
 
     @property
     def scale(self) -> float:

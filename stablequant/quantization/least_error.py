@@ -1,15 +1,22 @@
 """The range with the least mean squared quantization error."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from stablequant.quantization.histograms import Histogram
-from stablequant.quantization.int8 import QMAX, Range, between_levels
-from stablequant.quantization.ranges import percentile_amax, percentile_range
+from stablequant.quantization.histograms import Histogram, mirrored
+from stablequant.quantization.int8 import QMAX, Range, between_levels, on_level
+from stablequant.quantization.ranges import percentile_amax, percentile_range, range_between
 
 CHUNK = 256  # candidate ranges evaluated at once, to limit memory
-COARSE, FINALISTS = 8, 8  # edges per step of the coarse search, and candidates that are searched finely
-FRACTIONS = np.linspace(0, 0.95, 20)  # candidate ends: fractions of the way from an end of the values to their mean
-ROUNDS = 3  # rounds of finer search around the best two ends
+FINE, FINER = 64, 16  # symmetric ranges tried per octave, and how many times finer the search is around the best
+FINALISTS = 8  # candidates that are searched around
+ENDS = 8  # candidates per octave for each end of a range with its own centre
+NARROW = 2.0**-20  # width of the bin of clipped values, as a share of the range
+ROUNDS = 4  # rounds of finer search around the best two ends
+OCTAVES = (
+    16  # how much smaller candidates get; for a smaller range, the largest of 2^32 values would have to be clipped
+)
 
 
 def squared_error(histogram: Histogram, amaxes: np.ndarray, centres: np.ndarray | float = 0.0) -> np.ndarray:
@@ -17,88 +24,114 @@ def squared_error(histogram: Histogram, amaxes: np.ndarray, centres: np.ndarray 
 
     ``amaxes`` ``(candidates,)`` are half the widths of the ranges. ``centres`` are their centres, ``(candidates,)`` or
     one number. The values in a bin are assumed to be uniformly distributed. The error includes rounding and clamping
-    and is integrated exactly: with step s and n = round(t / s), clamped to -127 .. 127, the integral of (u - Q(u))^2
-    from 0 to t is n s^3 / 12 + (t - n s)^3 / 3.
+    and is integrated exactly. With y = x - centre, step s, and n(y) = round(y / s) clamped to -127 .. 127, it is the
+    mean of y^2 - 2 s n(y) y + s^2 n(y)^2. Level n + 1 begins at y = (n + 1/2) s. So the sums of n(y) y and n(y)^2 over
+    all values are sums over the 254 limits between levels, each of what lies below it.
     """
-    step = np.asarray(amaxes, dtype=np.float64)[:, None] / QMAX
-    edges = histogram.edges[None, :] - np.reshape(centres, (-1, 1))
-    nearest = np.clip(np.rint(edges / step), -QMAX, QMAX)
-    integral = nearest * step**3 / 12 + (edges - nearest * step) ** 3 / 3
-    error: np.ndarray = np.diff(integral, axis=1) @ (histogram.counts / histogram.counts.sum()) / histogram.width
+    steps = np.asarray(amaxes, dtype=np.float64) / QMAX
+    shifts = np.broadcast_to(np.asarray(centres, dtype=np.float64), steps.shape)
+    levels = np.arange(-QMAX, QMAX)  # below each limit
+    limits = shifts[:, None] + (levels + 0.5) * steps[:, None]
+    counts, sums = histogram.below(limits), histogram.below(limits, 1)
+    whole_count, whole_sum, whole_square = (sums[-1] for sums in histogram.sums)
+    square = whole_square - 2 * shifts * whole_sum + shifts**2 * whole_count
+    by_level = QMAX * (whole_sum - shifts * whole_count) - (sums - shifts[:, None] * counts).sum(axis=1)
+    squared_level = QMAX**2 * whole_count - counts @ (2 * levels + 1)
+    error: np.ndarray = (square - 2 * steps * by_level + steps**2 * squared_level) / whole_count
     return error
 
 
-def clip(histogram: Histogram, amax: float) -> Histogram:
-    """The histogram after clipping to ``amax``: larger magnitudes are counted in the last bin."""
-    kept = min(len(histogram.counts), max(1, round(amax / histogram.width))) if histogram.width else 1
-    counts = histogram.counts[:kept].copy()
-    counts[-1] += histogram.counts[kept:].sum()
-    return Histogram(counts, histogram.width, min(histogram.amax, amax))
+def clip(histogram: Histogram, low: float, high: float) -> Histogram:
+    """The histogram after clipping to ``low`` .. ``high``.
+
+    Values beyond are counted in a very narrow bin at the end. A bin that is cut keeps the share inside.
+    """
+    low, high = max(low, histogram.low), min(high, histogram.high)
+    narrow = (high - low) * NARROW
+    inside = histogram.edges[(histogram.edges > low + narrow) & (histogram.edges < high - narrow)]
+    lows = [low, low + narrow] if low > histogram.low else [low]
+    highs = [high - narrow, high] if high < histogram.high else [high]
+    edges = np.concatenate([lows, inside, highs])
+    counts = np.diff(histogram.below(edges[1:-1]), prepend=0, append=histogram.total)
+    return Histogram(counts, edges, histogram.signed, histogram.split)
 
 
 def mse_range(histogram: Histogram, percentile: float = 100) -> Range:
     """The range with the least mean squared error over the histogram clipped at ``percentile`` (in percent).
 
-    For magnitudes it is symmetric, see `mse_amax`. For signed values both ends are searched. If the activation is
-    split, the range is the clipped one: smaller ranges bring no gain.
+    For magnitudes it is symmetric, see `mse_amax`. For signed values both ends are searched, see `_mse_ends`. If the
+    activation is split, the range is the clipped one: smaller ranges bring no gain.
     """
-    if histogram.split:
+    if histogram.split or histogram.amax == 0:
         return percentile_range(histogram, percentile)
     if not histogram.signed:
-        return Range.symmetric(mse_amax(clip(histogram, percentile_amax(histogram, percentile))))
-    clipped = clip_ends(histogram, percentile_range(histogram, percentile))
-    if clipped.amax == 0:
-        return Range.symmetric(0.0)
-    edges = clipped.edges
-    mean = float((edges[:-1] + edges[1:]) @ clipped.counts / clipped.counts.sum() / 2)
-    lows, highs = edges[0] + FRACTIONS * (mean - edges[0]), edges[-1] - FRACTIONS * (edges[-1] - mean)
-    low, high = _best_ends(clipped, lows, highs)
-    step_low, step_high = lows[1] - lows[0], highs[0] - highs[1]
-    for _ in range(ROUNDS):
-        closer = np.arange(-4, 5) / 4
-        low, high = _best_ends(
-            clipped, (low + step_low * closer).clip(min=edges[0]), (high + step_high * closer).clip(max=edges[-1])
-        )
-        step_low, step_high = step_low / 4, step_high / 4
-    return Range(low, high)
-
-
-def _best_ends(histogram: Histogram, lows: np.ndarray, highs: np.ndarray) -> tuple[float, float]:
-    """The pair of one of ``lows`` and one of ``highs`` with the least error."""
-    low, high = (ends.ravel() for ends in np.meshgrid(lows, highs))
-    low, high = low[low < high], high[low < high]
-    amax = (high - low) / 2
-    best = int(np.argmin(_errors(histogram, amax, between_levels(high + low, amax / QMAX))))
-    return float(low[best]), float(high[best])
-
-
-def clip_ends(histogram: Histogram, ends: Range) -> Histogram:
-    """The histogram of signed values after clipping to ``ends``. The ends must lie on edges of bins, or outside."""
-    if not histogram.width:
-        return histogram
-    start = int(np.clip(round(ends.low / histogram.width) - histogram.start, 0, len(histogram.counts) - 1))
-    stop = int(np.clip(round(ends.high / histogram.width) - histogram.start, start + 1, len(histogram.counts)))
-    counts = histogram.counts[start:stop].copy()
-    counts[0] += histogram.counts[:start].sum()
-    counts[-1] += histogram.counts[stop:].sum()
-    return Histogram(counts, histogram.width, max(abs(ends.low), abs(ends.high)), histogram.start + start)
+        return Range.symmetric(mse_amax(clip(histogram, 0.0, percentile_amax(histogram, percentile))))
+    cut = percentile_range(histogram, percentile)
+    return range_between(histogram, *_mse_ends(clip(histogram, cut.low, cut.high), cut.zero_level))
 
 
 def mse_amax(histogram: Histogram) -> float:
-    """The edge of a bin that, as amax, gives the least mean squared error; 0 if all values are 0.
+    """The amax that gives the least mean squared error over a histogram of magnitudes; 0 if all values are 0.
 
-    Every `COARSE`-th edge is tried first, then all edges around the best `FINALISTS`. The error is smooth enough for
-    this.
+    Candidates are the largest magnitude and what is smaller by powers of 2^(1 / `FINE`), as far as clamping alone does
+    not lose more than the range of all values loses. Then the search is finer around the best `FINALISTS`.
     """
     if histogram.amax == 0:
         return 0.0
-    edges = histogram.edges
-    coarse = np.arange(len(edges) - 1, 0, -COARSE)
-    promising = coarse[np.argsort(_errors(histogram, edges[coarse]))[:FINALISTS]]
-    around = promising[:, None] + np.arange(-COARSE, COARSE + 1)
-    fine = np.unique(around.clip(1, len(edges) - 1))
-    best = edges[fine[np.argmin(_errors(histogram, edges[fine]))]]
-    return min(float(best), histogram.amax)
+    amaxes = histogram.amax * 2.0 ** (-np.arange(OCTAVES * FINE) / FINE)
+    possible = _clamping(histogram, amaxes) <= squared_error(histogram, amaxes[:1])
+    amaxes = amaxes[: max(1, np.count_nonzero(possible))]
+    finalists = amaxes[np.argsort(_errors(histogram, amaxes), kind="stable")[:FINALISTS]]
+    around = (finalists[:, None] * 2.0 ** (np.arange(-FINER, FINER + 1) / (FINE * FINER))).ravel()
+    around = np.minimum(around, histogram.amax)
+    return float(around[np.argmin(_errors(histogram, around))])
+
+
+def _mse_ends(histogram: Histogram, zero_level: bool) -> tuple[float, float]:
+    """The two ends that give the least mean squared error over a histogram of signed values.
+
+    Candidates are the outermost values and what is nearer to the mean by powers of 2^(1 / `ENDS`), as far as clamping
+    alone does not lose more than the range of all values loses. Then the search is finer around the best pair.
+    """
+    place = on_level if zero_level else between_levels
+
+    def errors(lows: np.ndarray, highs: np.ndarray) -> np.ndarray:
+        amaxes = (highs - lows) / 2
+        return _errors(histogram, amaxes, place(lows + highs, amaxes / QMAX))
+
+    mean = float(histogram.sums[1][-1] / histogram.sums[0][-1])
+    nearer = 2.0 ** (-np.arange(OCTAVES * ENDS) / ENDS)
+    lows, highs = mean - (mean - histogram.low) * nearer, mean + (histogram.high - mean) * nearer
+    limit = errors(lows[:1], highs[:1])
+    lows = lows[: max(1, np.count_nonzero(_clamping(mirrored(histogram), -lows) <= limit))]
+    highs = highs[: max(1, np.count_nonzero(_clamping(histogram, highs) <= limit))]
+    low, high = _best_ends(errors, lows, highs)
+    ratio = 2.0 ** (1 / ENDS)
+    for _ in range(ROUNDS):
+        closer = ratio ** (np.arange(-4, 5) / 4)
+        low, high = _best_ends(
+            errors,
+            (mean - (mean - low) * closer).clip(min=histogram.low),
+            (mean + (high - mean) * closer).clip(max=histogram.high),
+        )
+        ratio **= 1 / 4
+    return low, high
+
+
+def _best_ends(
+    errors: Callable[[np.ndarray, np.ndarray], np.ndarray], lows: np.ndarray, highs: np.ndarray
+) -> tuple[float, float]:
+    """The pair of one of ``lows`` and one of ``highs`` with the least of ``errors``."""
+    low, high = (ends.ravel() for ends in np.meshgrid(lows, highs))
+    best = int(np.argmin(errors(low, high)))
+    return float(low[best]), float(high[best])
+
+
+def _clamping(histogram: Histogram, limits: np.ndarray) -> np.ndarray:
+    """Mean squared error of clamping values above each of ``limits`` to it, in the shape of ``limits``."""
+    beyond = [sums[-1] - histogram.below(limits, power) for power, sums in enumerate(histogram.sums)]
+    error: np.ndarray = (beyond[2] - 2 * limits * beyond[1] + limits**2 * beyond[0]) / histogram.sums[0][-1]
+    return error
 
 
 def _errors(histogram: Histogram, amaxes: np.ndarray, centres: np.ndarray | float = 0.0) -> np.ndarray:

@@ -13,6 +13,8 @@ from stablequant.quantization.ranges import full_range, percentile_range
 from stablequant.recognisers.family import layer_of_activation
 from stablequant.report import figures
 
+BINS = 512  # of the same width, in a plot
+
 
 class Scale(TypedDict):
     """What the plot needs of an activation in ``scales/stablequant.json``: its range, and its cut-off in percent."""
@@ -37,7 +39,8 @@ def plot_histograms(
         axes.set_axis_off()
     for name, axes in zip(shown, grid.ravel(), strict=False):
         histogram, row = histograms[name], scales[name]
-        axes.stairs(np.maximum(histogram.counts, 0.5), histogram.edges, fill=True, color=figures.LIGHT, baseline=0.5)
+        equal = histogram.rebinned(BINS)
+        axes.stairs(np.maximum(equal.counts, 0.5), equal.edges, fill=True, color=figures.LIGHT, baseline=0.5)
         axes.set_yscale("log")
         ranges: dict[str, tuple[Range, dict[str, Any]]] = {  # the last two are often equal: a thin line on a wide one
             "MAX": (full_range(histogram), {"linestyle": ":", "color": "black"}),

@@ -9,6 +9,7 @@ import pandas as pd
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare_hypotheses import TEXT
+from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
 
 STYLE = """
@@ -95,7 +96,7 @@ def _data(files: list[Path]) -> tuple[str, pd.DataFrame]:
 def _sensitivity(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     selected = table[table["selected"]]
-    worst = table.sort_values("degradation").iloc[-1]
+    worst = most_sensitive(table, 1).iloc[0]
     text = (
         f"Each of {len(table)} layers quantized alone. Searched because they lose too much: {len(selected)}; "
         f"{worst['layer']} loses most, {with_interval(worst)} points of WER."

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from stablequant.corpora.utterance import Batch
-from stablequant.quantization.channel_scales import channel_scales
+from stablequant.quantization.channel_scales import channel_scales, extents_of
 from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.search.module_inputs import measure_inputs
@@ -16,7 +16,7 @@ from stablequant.search.split import Split, context_of
 
 
 class ChannelPercentiles:
-    """Measures an exact percentile of the magnitudes of every channel.
+    """Measures an exact percentile and the maximum of the magnitudes of every channel.
 
     Only the values that may lie above the percentile are stored. ``percentile`` is in percent. ``expected_frames`` is
     the largest possible number of frames, by activation name.
@@ -44,6 +44,10 @@ class ChannelPercentiles:
         """
         return {name: self._at_percentile(name).double().cpu().numpy() for name in self._largest}
 
+    def maxima(self) -> dict[str, np.ndarray]:
+        """The largest magnitude of each channel, float64 ``(channels,)`` by activation name."""
+        return {name: largest[:, 0].double().cpu().numpy() for name, largest in self._largest.items()}
+
     def _at_percentile(self, activation: str) -> torch.Tensor:
         place = _above(self._percentile, self._frames[activation])
         if place >= self._kept[activation]:
@@ -61,18 +65,21 @@ def equalise_channels(
 ) -> dict[str, np.ndarray]:
     """Scales, float32 ``(channels,)`` by activation name, for every activation with several channels.
 
-    The range of a channel is the ``percentile`` (in percent) of its magnitudes, measured on ``audio_seconds`` of the
-    split, see `Split.sample`. ``exponent`` (0 to 1) is the share of this range in the scale.
+    The range of a channel is the ``percentile`` (in percent) of its magnitudes, within limits (see `extents_of`),
+    measured on ``audio_seconds`` of the split, see `Split.sample`. ``exponent`` (0 to 1) is the share of this range in
+    the scale.
     """
     batches = split.sample(audio_seconds)
     extents = ChannelPercentiles(percentile, _expected_frames(recogniser, batches))
     measure_inputs(recogniser, batches, extents, "channels")
-    scales = {}
+    scales, maxima = {}, extents.maxima()
     for activation, reached in extents.reached().items():
         readers = [operation_of(recogniser.model, m) for m in recogniser.modules if m.activation == activation]
         if len(reached) > 1:
             weights = [reader.weight.cpu().numpy() for reader in readers]
-            scales[activation] = channel_scales(reached, weights, groups_of(readers[0]), exponent)
+            scales[activation] = channel_scales(
+                extents_of(reached, maxima[activation]), weights, groups_of(readers[0]), exponent
+            )
     return scales
 
 

@@ -10,7 +10,7 @@ from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, full_range, percentile_range
 from stablequant.recognisers.family import layer_of_activation
 
-COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split"]
+COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split", "zero_level"]
 
 
 def optimise_ranges(
@@ -45,6 +45,6 @@ def optimise_ranges(
             chosen = mse_range(histogram, percentile)
         else:
             raise ValueError(f"unknown method {method}")
-        values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale, chosen.split)
+        values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale, chosen.split, chosen.zero_level)
         rows.append([activation, layer, percentile, *values])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -9,8 +9,11 @@ COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "ci_over"
 
 
 def most_sensitive(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """The ``count`` rows of ``sensitivity.tsv`` with the largest degradation; ties are broken by divergence."""
-    return table.sort_values(["degradation", "divergence"], ascending=False).head(count)
+    """The ``count`` rows of ``sensitivity.tsv`` with the largest degradation, the largest first.
+
+    Of equals, those with the larger divergence come first, and then those that come first in the table.
+    """
+    return table.sort_values(["degradation", "divergence"], ascending=False, kind="stable").head(count)
 
 
 class ProbeRow(TypedDict):

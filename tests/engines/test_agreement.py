@@ -68,7 +68,7 @@ def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
     with collecting(demo.model, demo.modules, preparation) as collectors:
         heard(demo, torch_network(demo.model), demo_utterances)
     table = optimise_ranges(collectors.histograms(), "stablequant", 99.9, searched)
-    return {row.activation: Range(row.low, row.high, row.split) for row in table.itertuples()}
+    return {row["activation"]: Range.of_row(row) for row in table.to_dict("records")}
 
 
 @pytest.fixture(scope="module")

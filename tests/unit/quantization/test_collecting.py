@@ -3,69 +3,108 @@
 import numpy as np
 import pytest
 import torch
+from distributions import noise
 from fake_recogniser import MODULES, FakeRecogniser, by_hand, songs, split_of
 
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import (
-    BINS,
     Collectors,
     HistogramCollector,
     Preparation,
     collecting,
     unpadded,
 )
+from stablequant.quantization.histograms import TINIEST, Histogram, mirrored
 from stablequant.quantization.ranges import full_range
 from stablequant.search.split import loaded
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_growing_range_merges_bins_exactly(signed):
-    rng = np.random.default_rng(0)
-    batches = [rng.normal(scale=scale, size=5000).astype(np.float32) for scale in (1, 3, 0.1, 50, 1e6)]
+def counted(batches: list[np.ndarray], signed: bool) -> Histogram:
     collector = HistogramCollector(signed)
     for batch in batches:
         collector.collect(torch.from_numpy(batch))
-    histogram = collector.histogram()
-    values = np.concatenate(batches)
-    assert histogram.amax == np.abs(values).max()
-    assert len(histogram.counts) > BINS // 2
-    counted = values if signed else np.abs(values)
-    expected, _ = np.histogram(counted.astype(np.float64), bins=histogram.edges)
-    assert histogram.counts.sum() == len(values)
-    assert np.abs(histogram.counts - expected).sum() <= 4  # float32 may round a value on an edge to its neighbour
+    return collector.histogram()
+
+
+def of_all_sizes() -> np.ndarray:
+    """Values of all orders of magnitude, and each power of two from the smallest float32 to the largest."""
+    values = noise(20_000) * 10.0 ** np.linspace(-40, 37, 20_000)
+    powers = 2.0 ** np.arange(-149, 128)
+    return np.concatenate([values, powers, -powers, np.zeros(5), [-0.0, 0.0, 1e6]]).astype(np.float32)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_every_value_lies_in_its_bin(signed):
+    """NumPy counts the same. Its bins begin at their lower edge, ours end at their upper edge, so all are negated."""
+    values = of_all_sizes()
+    histogram = counted([values], signed)
+    expected = values.astype(np.float64) if signed else np.abs(values.astype(np.float64))
+    above, below = expected[expected > 0], -expected[expected < 0]
+    for found, part in ((histogram, above), (mirrored(histogram), below)):
+        kept = found.edges[:-1] >= (TINIEST if found is histogram else 0)
+        edges = np.concatenate([found.edges[:-1][kept], found.edges[-1:]])
+        if len(part):
+            assert found.counts[kept].tolist() == np.histogram(-part, -edges[::-1])[0][::-1].tolist()
+    assert histogram.zeros == np.count_nonzero(values == 0) == 7
+    assert histogram.total == len(values)
+    assert histogram.high == np.abs(values).max() == 2.0**127
+    assert histogram.low == (-(2.0**127) if signed else 0)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bins_are_narrow_beside_their_values(signed):
+    """Whatever else was counted; so a value that is far too large costs the others nothing."""
+    values = noise(50_000).astype(np.float32)
+    plain, spiked = counted([values], signed), counted([np.float32([1e9]), values], signed)
+    for histogram in (plain, spiked):
+        occupied = histogram.counts > 0
+        low, high = histogram.edges[:-1][occupied], histogram.edges[1:][occupied]
+        assert (high - low <= 2.0**-8 * np.maximum(np.abs(low), np.abs(high))).all()
+    assert spiked.counts[: len(plain.counts) - 1].tolist() == plain.counts[:-1].tolist()
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_histograms_are_merged_exactly_in_any_order(signed):
+    """Batches of other sizes, and in another order, give the same numbers."""
+    rng = np.random.default_rng(0)
+    batches = [rng.normal(scale=scale, size=5000).astype(np.float32) for scale in (1, 3, 0.1, 50, 1e6)]
+    everything = np.concatenate(batches)
+    expected = counted([everything], signed)
+    for parts in (batches, batches[::-1], np.array_split(rng.permutation(everything), 11)):
+        found = counted(parts, signed)
+        assert found.counts.tolist() == expected.counts.tolist()
+        assert found.edges.tolist() == expected.edges.tolist()
 
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_bins_by_hand(signed):
-    """The first value sets the range, the second doubles it twice; the third is a bin's lower edge."""
+    """A power of two ends the bin below it. The outermost edges are the outermost values; empty bins are joined."""
     collector = HistogramCollector(signed)
     for value in (-1.0, 2.5, 0.5, 0.0):
         collector.collect(torch.full((2, 3), value))
     histogram = collector.histogram()
-    assert histogram.width == 4 / BINS
-    assert histogram.amax == 2.5
-    places = {int(place) + histogram.start for place in np.flatnonzero(histogram.counts)}
-    ones = -BINS // 4 if signed else BINS // 4 - 1  # -1 opens the bins below 0, 1 was the last bin's upper edge
-    assert places == {ones, 0, BINS // 8, BINS * 5 // 8}
-    assert set(histogram.counts.tolist()) == {0, 6}
-    assert len(histogram.counts) == BINS * 5 // 8 + 1 - (ones if signed else 0), "empty bins outside"
+    step = 2.0**-9
+    zeros, halves, twos = [0, TINIEST], [0.5 * (1 - step), 0.5], [2.5 - 2 * 2**-8, 2.5]
+    ones = [-1, -1 + step] if signed else [1 - step, 1]
+    assert histogram.edges.tolist() == sorted([*ones, *zeros, *halves, *twos])
+    assert histogram.counts.tolist() == ([6, 0] if signed else []) + [6, 0, 6, 0] + ([] if signed else [6, 0]) + [6]
+    assert (histogram.amax, histogram.low, histogram.zeros) == (2.5, -1 if signed else 0, 6)
+    assert histogram.counts.dtype == np.int64
 
 
-def test_counts_beyond_float32(monkeypatch):
-    """A float32 count stands still at 2^24, so no more than that are counted at once."""
-    sizes = []
-    histc = torch.histc
+def test_an_end_that_0_does_not_lie_before_is_that_of_its_bin():
+    bins = counted([np.float32([3.0, 5.0])], True), counted([np.float32([-3.0, -5.0])], True)
+    assert (bins[0].low, bins[0].high) == (3 - 2 * 2**-8, 5)
+    assert (bins[1].low, bins[1].high) == (-5, 0)
+    assert bins[1].edges[-1] == -3 + 2 * 2**-8
 
-    def counting(values: torch.Tensor, *arguments) -> torch.Tensor:
-        sizes.append(values.numel())
-        return histc(values, *arguments)
 
-    monkeypatch.setattr(torch, "histc", counting)
+def test_more_than_a_float32_can_count():
+    """A float32 count stands still at 2^24."""
     collector = HistogramCollector()
     collector.collect(torch.ones(1).expand(2**24 + 3))
     collector.collect(torch.ones(5))
-    assert collector.histogram().counts.sum() == 2**24 + 8
-    assert max(sizes) == 2**24
+    assert collector.histogram().counts.tolist() == [2**24 + 8]
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -73,12 +112,10 @@ def test_dead_then_alive(signed):
     collector = HistogramCollector(signed)
     collector.collect(torch.zeros(10))
     dead = collector.histogram()
-    assert dead.counts.tolist() == [10]
-    assert (dead.width, dead.amax, dead.first, dead.split) == (0, 0, 0 if signed else None, False)
+    assert (dead.counts.tolist(), dead.edges.tolist()) == ([10], [0, TINIEST])
+    assert (dead.amax, dead.signed, dead.split) == (0, signed, False)
     collector.collect(torch.tensor([0.5]))
-    histogram = collector.histogram()
-    assert histogram.counts.sum() == 11
-    assert histogram.counts[0] == 10
+    assert collector.histogram().counts.tolist() == [10, 0, 1]
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -161,7 +198,7 @@ def test_activations_are_counted_as_they_will_be_quantized():
         counted, _ = np.histogram(values if histogram.signed else np.abs(values), bins=histogram.edges)
         assert np.abs(counted - histogram.counts).sum() <= 0.02 * values.size, name
         if histogram.signed:
-            assert full_range(histogram).low == pytest.approx(values.min(), abs=1.01 * histogram.width), name
+            assert full_range(histogram).low == pytest.approx(values.min(), rel=2**-8), name
     assert collected(recogniser, Preparation(recentre=True))["front"].signed
     assert not collected(recogniser, Preparation(split_audio=True))["head"].signed
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from stablequant.quantization.int8 import Range, between_levels, dequantized, quantize_weight, scale_of
+from stablequant.quantization.int8 import Range, between_levels, dequantized, on_level, quantize_weight, scale_of
 
 
 def test_one_scale_per_output_channel():
@@ -67,6 +67,24 @@ def test_a_range_by_hand():
     moved = Range(-0.3, 1.0)  # 0.35 is 68.38 steps of 0.65 / 127
     assert moved.centre == pytest.approx(68.5 * 0.65 / 127)
     assert moved.centre == float(np.float32(moved.centre))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.01, 3.7])
+def test_a_centre_on_a_level_is_half_a_step_away_at_most_and_a_whole_number_of_steps(scale):
+    ends = np.linspace(-9, 9, 181)
+    found = on_level(ends, scale)
+    assert np.abs(found - ends / 2).max() <= scale / 2 * 1.0001
+    assert np.abs(found / scale - np.rint(found / scale)).max() < 1e-9
+    assert (on_level(5.5, 1.0), on_level(-5.5, 1.0)) == (3.0, -3.0)
+
+
+def test_0_is_a_level_of_a_range_that_says_so():
+    moved = Range(-0.3, 1.0, zero_level=True)  # 0.35 is 68.38 steps of 0.65 / 127
+    assert moved.centre == pytest.approx(68 * 0.65 / 127)
+    assert moved.centre == float(np.float32(moved.centre))
+    assert Range(0.0, 2.54, zero_level=True).centre == pytest.approx(1.27)
+    assert Range.symmetric(1.0) == Range(-1.0, 1.0, zero_level=False)
+    assert Range(-1.0, 1.0, zero_level=True).centre == 0
 
 
 def test_a_symmetric_range_by_hand():

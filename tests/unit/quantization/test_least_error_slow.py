@@ -5,7 +5,7 @@ import pytest
 from distributions import draw, histogram_of, quantization_error, spread
 
 from stablequant.quantization.int8 import Range
-from stablequant.quantization.least_error import clip, clip_ends, mse_amax, mse_range, squared_error
+from stablequant.quantization.least_error import clip, mse_amax, mse_range, squared_error
 from stablequant.quantization.ranges import percentile_amax, percentile_range
 
 pytestmark = pytest.mark.slow_unit
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.slow_unit
 
 @pytest.mark.parametrize("name", ["normal", "laplace", "heavy-tailed", "post-gelu"])
 @pytest.mark.parametrize("percentile", [100, 99.9])
-def test_equals_brute_force_over_a_dense_grid_to_one_bin(name, percentile):
+def test_loses_no_more_than_brute_force_over_a_dense_grid(name, percentile):
     whole = histogram_of(draw(name))
-    histogram = clip(whole, percentile_amax(whole, percentile))
+    histogram = clip(whole, 0.0, percentile_amax(whole, percentile))
     values, weights = spread(histogram)
     found = mse_amax(histogram)
-    grid = np.arange(0.8 * found, min(1.2 * found, histogram.edges[-1]) + histogram.width, histogram.width / 2)
-    best = grid[np.argmin([quantization_error(values, weights, amax) for amax in grid])]
-    assert abs(found - best) <= histogram.width * 1.001
+    grid = np.minimum(np.linspace(0.8, 1.2, 400) * found, histogram.amax)
+    least = min(quantization_error(values, weights, amax) for amax in grid)
+    assert quantization_error(values, weights, found) <= least * 1.0005
 
 
 @pytest.mark.parametrize("name", ["normal", "laplace", "heavy-tailed", "post-gelu"])
@@ -33,18 +33,19 @@ def test_is_as_good_on_the_raw_samples_as_brute_force_on_them(name):
 
 
 @pytest.mark.parametrize("name", ["normal", "heavy-tailed", "post-gelu"])
-def test_trying_few_edges_first_misses_nothing(name):
+def test_trying_few_ranges_first_misses_nothing(name):
     histogram = histogram_of(draw(name))
-    every = histogram.edges[1:]
+    every = np.linspace(0.0005, 1, 20_000) * histogram.amax
     errors = np.concatenate([squared_error(histogram, every[i : i + 256]) for i in range(0, len(every), 256)])
-    assert mse_amax(histogram) == pytest.approx(every[np.argmin(errors)])
+    assert squared_error(histogram, np.array([mse_amax(histogram)])) <= errors.min() * 1.0001
 
 
 @pytest.mark.parametrize("name", ["normal", "heavy-tailed", "post-gelu"])
 @pytest.mark.parametrize("percentile", [100, 99.9])
 def test_a_range_around_its_own_centre_is_as_good_as_brute_force_over_both_ends(name, percentile):
     whole = histogram_of(draw(name)[::10], signed=True)
-    histogram = clip_ends(whole, percentile_range(whole, percentile))
+    cut = percentile_range(whole, percentile)
+    histogram = clip(whole, cut.low, cut.high)
     values, weights = spread(histogram, points=4)
     found = mse_range(whole, percentile)
     lows, highs = histogram.edges[0] * np.linspace(0.1, 1, 25), histogram.edges[-1] * np.linspace(0.1, 1, 25)

@@ -94,7 +94,7 @@ def test_the_comparison_tells_the_size_of_the_engine_and_not_of_its_graph(drawn)
 
 
 def test_a_percentile_that_least_squared_error_keeps_is_seen_over_it(drawn):
-    histogram = Histogram(np.array([90, 9, 1]), width=10.0, amax=30.0)
+    histogram = Histogram(np.array([90, 9, 1]), np.array([0.0, 10, 20, 30]))
     row = {"layer": "cnn01", "percentile": 100.0, "low": 0.0, "high": 30.0}
     plot_histograms({"cnn01": histogram}, {"cnn01": row}, ["cnn01"], Path("histograms.svg"))
     lines = {line.get_label(): line for line in drawn[0].axes[0].lines}

@@ -233,9 +233,7 @@ def calibrated(request, tmp_path_factory) -> FakeCalibrated:
     levels, steps = quantize_weight(WEIGHTS["deep"])
     moved = np.clip(levels + draw.integers(-3, 4, levels.shape), -127, 127).astype(np.int8)
     recogniser = FakeRecogniser(songs(), resumable=request.param)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("stablequant.quantization.collecting.BINS", 256)  # ranges are found in a sixteenth of the time
-        return calibrate_fake(recogniser, tmp_path_factory.mktemp("together"), rounded={"deep": (moved, steps)})
+    return calibrate_fake(recogniser, tmp_path_factory.mktemp("together"), rounded={"deep": (moved, steps)})
 
 
 @pytest.fixture

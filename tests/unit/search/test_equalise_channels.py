@@ -20,6 +20,8 @@ def test_how_far_channels_reach_is_the_percentile_of_all_utterances_together(per
     expected = np.percentile(everything, percentile, axis=1, method="inverted_cdf")
     assert extents.reached()["fc1"].tolist() == expected.tolist()
     assert extents.reached()["fc1"].dtype == np.float64
+    assert extents.maxima()["fc1"].tolist() == everything.max(axis=1).tolist()
+    assert extents.maxima()["fc1"].dtype == np.float64
 
 
 def test_one_spike_does_not_move_how_far_a_channel_reaches():
@@ -55,7 +57,7 @@ def test_activations_are_kept_apart_and_no_more_than_can_matter():
 def scales_by_hand(
     recogniser: FakeRecogniser, paths: list[str], exponent: float, percentile: float
 ) -> dict[str, np.ndarray]:
-    """extent^exponent / weight^(1 - exponent), with a geometric mean of 1."""
+    """extent^exponent / weight^(1 - exponent), with a geometric mean of 1; extents are limited from below."""
     parts: dict[str, list[np.ndarray]] = {}
     for path in paths:
         read: dict[str, np.ndarray] = {}
@@ -76,6 +78,9 @@ def scales_by_hand(
                     rows = slice(channel // 2 * 2, channel // 2 * 2 + 2) if name == "near" else slice(None)
                     column = channel % 2 if name == "near" else channel
                     largest[channel] = max(largest[channel], weight[rows, column].max())
+        reached = np.maximum(reached, np.minimum(everything.max(axis=1), reached.max()) / 4)
+        products = reached * largest
+        reached = np.maximum(products, 0.1 * np.median(products)) / largest
         raw = reached**exponent / largest ** (1 - exponent)
         scales[name] = raw / np.prod(raw) ** (1 / len(raw))
     return scales

@@ -1,7 +1,8 @@
 """Ranges of all activations by each method."""
 
+import numpy as np
 import pytest
-from distributions import binned, draw
+from distributions import binned, draw, histogram_of, noise
 
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
@@ -44,6 +45,7 @@ def row(layer: str, percentile: float, chosen: Range) -> dict:
         "centre": chosen.centre,
         "scale": chosen.scale,
         "split": chosen.split,
+        "zero_level": chosen.zero_level,
     }
 
 
@@ -51,7 +53,7 @@ def test_each_row_is_the_methods_range_and_says_where_it_was_clipped():
     """Signed, split and plain histograms; two tensors of one layer share its cut-off."""
     magnitudes = binned(draw("normal")[::60], 0.02)
     signed = binned(draw("post-gelu")[::60], 0.1, signed=True)
-    audio = Histogram(magnitudes.counts, magnitudes.width, magnitudes.amax, split=True)
+    audio = Histogram(magnitudes.counts, magnitudes.edges, split=True)
     histograms = {"cnn01": audio, "block.in": magnitudes, "block.out": signed, "head": signed}
     cut = {"cnn01": 100.0, "block": 98.0}
     found = rows(histograms, "stablequant", cut)
@@ -71,6 +73,14 @@ def test_each_row_is_the_methods_range_and_says_where_it_was_clipped():
         assert chosen == row(name.split(".")[0], 100.0, mse_range(histograms[name])), name
     (chosen,) = rows({"block.in": magnitudes}, "entropy", cut).values()
     assert chosen == row("block", 100.0, Range.symmetric(entropy_amax(magnitudes)))
+
+
+def test_a_row_gives_back_its_range():
+    relu = histogram_of(noise(1000).astype(np.float32).clip(min=0), signed=True)
+    for histogram in (relu, binned(draw("normal")[::60], 0.02), binned(draw("post-gelu")[::60], 0.1, signed=True)):
+        (chosen,) = rows({"head": histogram}, "mse", {}).values()
+        assert Range.of_row(chosen) == mse_range(histogram)
+    assert mse_range(relu).zero_level
 
 
 def test_an_unknown_method_is_refused(histograms):

@@ -50,3 +50,12 @@ def test_the_most_sensitive_lose_most_and_of_equals_diverge_most():
     table = pd.DataFrame([(name, *row) for name, row in rows.items()], columns=["layer", "degradation", "divergence"])
     assert most_sensitive(table, 3)["layer"].tolist() == ["b", "d", "c"]
     assert most_sensitive(table, 9)["layer"].tolist() == ["b", "d", "c", "a"]
+
+
+def test_equals_stay_in_the_order_of_the_table():
+    """As many as pandas would not sort stably by itself."""
+    layers = [f"layer{number:02d}" for number in range(60)]
+    table = pd.DataFrame({"layer": layers, "degradation": 0.0, "divergence": 0.5})
+    assert most_sensitive(table, 60)["layer"].tolist() == layers
+    table.loc[40, "divergence"] = 0.7
+    assert most_sensitive(table, 3)["layer"].tolist() == ["layer40", "layer00", "layer01"]
