@@ -76,10 +76,9 @@ class FrontEnd:
         """Whisper's published normaliser: the English one, or the basic one for other languages."""
         from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
-        chosen: Callable[[str], str] = (
-            EnglishTextNormalizer(dict(self.spelling)) if self.language == "en" else BasicTextNormalizer()
-        )
-        return chosen
+        english: Callable[[dict[str, str]], Callable[[str], str]] = EnglishTextNormalizer
+        basic: Callable[[], Callable[[str], str]] = BasicTextNormalizer
+        return english(dict(self.spelling)) if self.language == "en" else basic()
 
     def spell(self, transcript: str) -> str:
         """``transcript`` normalised as Whisper's authors do before they count word errors."""

@@ -1,10 +1,12 @@
 """Import checkpoints of Whisper from Hugging Face folders."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import WhisperForConditionalGeneration, WhisperTokenizerFast
+from transformers import AutoTokenizer, WhisperForConditionalGeneration
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
@@ -44,9 +46,12 @@ def read(source: Path, language: str | None = None) -> Imported:
 
 
 def _model(source: Path) -> WhisperForConditionalGeneration:
-    disable_progress_bar()
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
+    load: Any = WhisperForConditionalGeneration.from_pretrained  # returns two values with output_loading_info
+    model: WhisperForConditionalGeneration
     try:
-        model, found = WhisperForConditionalGeneration.from_pretrained(
+        model, found = load(
             source, dtype=torch.float32, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
         )
     except Exception as error:  # transformers has no exception class for damaged weights
@@ -57,10 +62,11 @@ def _model(source: Path) -> WhisperForConditionalGeneration:
         raise StableQuantError(
             source, f"weights are missing or of another size: {', '.join(what[:3])}", "take a complete checkpoint"
         )
-    settings = model.config
+    settings: Any = model.config
     for switch in ("return_dict", "output_attentions", "output_hidden_states"):
         setattr(settings, switch, switch == "return_dict")
-    return model.eval().requires_grad_(False)
+    model.train(False).requires_grad_(False)
+    return model
 
 
 def _write_tokenizer(source: Path, file: Path) -> None:
@@ -68,6 +74,6 @@ def _write_tokenizer(source: Path, file: Path) -> None:
         shutil.copyfile(source / TOKENIZER, file)
         return
     try:
-        WhisperTokenizerFast.from_pretrained(source, local_files_only=True).backend_tokenizer.save(str(file))
+        AutoTokenizer.from_pretrained(source, local_files_only=True).backend_tokenizer.save(str(file))
     except Exception as error:  # the library raises no exception class of its own
         raise StableQuantError(source, f"no usable tokenizer ({error})", "complete the checkpoint's folder") from error

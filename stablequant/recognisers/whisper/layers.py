@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import QuantizedModule
@@ -62,7 +62,7 @@ def read_sizes(folder: Path) -> ModelConfig:
             raise StableQuantError(
                 folder / "config.json", f"'d_model' is not a multiple of '{heads}'", "restore the file"
             )
-    return ModelConfig(**found)  # type: ignore[typeddict-item]  # the keys are those of the class
+    return cast(ModelConfig, found)  # its keys are those of the class
 
 
 def layer_names(encoder: int, decoder: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Load an imported checkpoint of Whisper as a torch model for inference."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,7 +19,8 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> WhisperRecognis
     ``device`` is auto, cpu or cuda, ``threads`` the number of CPU threads.
     """
     compute_exactly(threads)
-    model = load_model(folder, "sdpa").to(resolve_device(device))
+    model = load_model(folder, "sdpa")
+    torch.nn.Module.to(model, resolve_device(device))
     return WhisperRecogniser(model, read_front_end(folder), read_sizes(folder))
 
 
@@ -27,10 +29,11 @@ def load_model(folder: Path, attention: str) -> WhisperForConditionalGeneration:
 
     The head gets a weight of its own: it shares the embedding's in the checkpoint, which stays in floating point.
     """
-    disable_progress_bar()
-    model = WhisperForConditionalGeneration.from_pretrained(
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
+    model: WhisperForConditionalGeneration = WhisperForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )
     model.proj_out.weight = torch.nn.Parameter(model.proj_out.weight.detach().clone())
-    loaded: WhisperForConditionalGeneration = model.eval().requires_grad_(False)
-    return loaded
+    model.train(False).requires_grad_(False)
+    return model

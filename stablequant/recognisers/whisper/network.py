@@ -41,7 +41,8 @@ def decode(
         normed = layer.self_attn_layer_norm(hidden)
         pair = _pair(layer.self_attn, normed)
         if past:
-            pair = tuple(torch.cat([old, new], dim=2) for old, new in zip(past[number], pair, strict=True))
+            keys, values = (torch.cat([old, new], dim=2) for old, new in zip(past[number], pair, strict=True))
+            pair = keys, values
         pairs.append(pair)
         hidden = hidden + _attend(layer.self_attn, normed, pair, mask)
         hidden = hidden + _attend(layer.encoder_attn, layer.encoder_attn_layer_norm(hidden), crossed[number], None)

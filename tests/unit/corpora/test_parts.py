@@ -50,7 +50,6 @@ def listed(folder: Path, *rows: dict[str, object]) -> tuple[list[Utterance], lis
         ({"start": 1.5}, 1.5, 4.0),
         ({"end": 3.5}, 0.0, 3.5),
         ({"offset": 0, "duration": 3.0}, 0.0, 3.0),
-        ({"duration": 3.0}, 0.0, 3.0),
         ({"offset": 1.0, "duration": 3.05}, 1.0, 4.0),
     ],
 )
@@ -147,12 +146,22 @@ def test_parts_of_one_recording_may_lie_in_both_splits_if_they_do_not_meet(recor
 
 
 def test_files_that_have_not_the_duration_of_the_manifest_are_named_once(recording, caplog):
-    listed(recording.parent, {"duration": 3.0}, {"duration": 6.5}, {"offset": 1.0, "duration": 1.0})
+    listed(recording.parent, {"offset": 0, "duration": 3.0}, {"duration": 6.5}, {"offset": 1.0, "duration": 1.0})
     assert [r.getMessage() for r in caplog.records] == [
         f"1 files are longer than the duration that the manifest gives, such as {recording}: "
         "only that much of them is read",
         f"1 files are shorter than the duration that the manifest gives, such as {recording}: is their audio complete?",
     ]
+
+
+def test_a_duration_without_a_start_names_no_segment(recording, caplog):
+    (utterance,), rejections = listed(recording.parent, {"duration": 3.0})
+    assert not rejections
+    assert (utterance.start, utterance.stop, utterance.samples) == (None, None, 4 * RATE)
+    (warning,) = [r.getMessage() for r in caplog.records]
+    assert (
+        warning.startswith("1 files are longer than the duration that the manifest gives") and "to the end" in warning
+    )
 
 
 def test_speech_that_lies_in_a_longer_recording_is_heard_as_if_alone(tmp_path):
