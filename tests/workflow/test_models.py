@@ -132,8 +132,9 @@ def test_several_models_and_corpora_side_by_side(tmp_path):
 def test_librispeech_is_only_fetched_when_asked_for_and_three_times_retried(tmp_path):
     folder = copy_project(tmp_path / "project")
     write_tiny_checkpoint(folder / "model")
-    write_speech(folder / "speech", folder / "tsv/a.tsv", 1)
-    splits = {"calibration": "tsv/a.tsv", "evaluation": "tsv/a.tsv"}
+    for split in ("calibration", "evaluation"):
+        write_speech(folder / "speech" / split, folder / f"tsv/{split}.tsv", 1, split)
+    splits = {"calibration": "tsv/calibration.tsv", "evaluation": "tsv/evaluation.tsv"}
     configure(folder, models={"tiny": {"checkpoint": "model", **splits}}, librispeech_mirror="http://127.0.0.1:9")
     assert "download_librispeech" not in snakemake(folder, "--dry-run")
     printed = snakemake(folder, "librispeech", expect=1)

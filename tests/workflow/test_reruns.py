@@ -107,7 +107,8 @@ def test_activations_of_other_code_are_refused_with_one_sentence(project):
     index = project / "results/tiny/activations.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))
     printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
-    assert "results/tiny/the cached values were made with another version of StableQuant; delete it, and run" in printed
+    fault = "the cached values were made with another version of StableQuant; delete it, and run again"
+    assert f"results/tiny/activations.json: {fault}" in printed
     index.unlink()
     snakemake(project, "results/tiny/sensitivity/head.json")
 

@@ -116,9 +116,7 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     tokenizer = _tokenizer(folder / TOKENIZER)
     language = language or _language(generation, folder)
     if language != "en" and not _multilingual(generation):
-        raise StableQuantError(
-            folder, f"it transcribes English only, not '{language}'", "take a multilingual checkpoint"
-        )
+        raise StableQuantError(folder, f"it writes English only, not '{language}'", "take a multilingual checkpoint")
     prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
     end = generation.get("eos_token_id")
     rate, hop, fft = (_size(preprocessor, key, folder) for key in ("sampling_rate", "hop_length", "n_fft"))

@@ -16,7 +16,8 @@ from stablequant.recognisers.registry import family_of
 
 def transcriber(loaded: Loaded, network: Network, chunk_seconds: float = 30) -> Transcriber:
     bundle = Bundle(loaded.folder, {}, family_of(loaded.folder))
-    return Transcriber(bundle, loaded.decoder(network), "float32", batch_mb=100, chunk_seconds=chunk_seconds, most=1)
+    decoder = loaded.decoder(network)
+    return Transcriber(bundle, decoder, "float32", batch_mb=100, chunk_seconds=chunk_seconds, max_utterances=1)
 
 
 @pytest.mark.parametrize("seconds", [1, 4, float("nan"), float("inf")])

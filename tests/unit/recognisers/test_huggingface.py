@@ -112,7 +112,7 @@ def test_pickled_weights_never_run_code(source, tmp_path):
     ("changes", "named"),
     [
         ({"architectures": ["HubertForSequenceClassification"]}, "HubertForSequenceClassification.*no CTC head"),
-        ({"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}, "Whisper.*not supported"),
+        ({"architectures": ["SpeechT5ForSpeechToText"], "model_type": "speecht5"}, "SpeechT5.*not supported"),
         ({"add_adapter": True}, "add_adapter"),
         ({"adapter_attn_dim": 16}, "adapter_attn_dim"),
         ({"hidden_size": 64}, "weights"),

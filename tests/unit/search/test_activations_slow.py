@@ -168,5 +168,5 @@ def test_too_small_a_budget_and_a_full_disk_are_told(demo, split, tmp_path, monk
         calibrate(demo.recogniser(), split, tmp_path, cache_mb=0.1)
     assert "0.1 MB cannot hold any layer's hidden values" in caplog.text
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5_000_000))
-    with pytest.raises(StableQuantError, match=r"5 MB are free, .* take \d+ MB; free some, or lower 'disk_mb'"):
+    with pytest.raises(StableQuantError, match=r"only 5 MB are free, .* need \d+ MB; free some, or lower 'disk_mb'"):
         calibrate(demo.recogniser(), split, tmp_path, cache_mb=1000)
