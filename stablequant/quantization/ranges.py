@@ -6,7 +6,7 @@ from stablequant.quantization.histograms import TINIEST, Histogram, mirrored
 from stablequant.quantization.int8 import Range
 
 LEVELS = 128  # levels of a magnitude in signed INT8: 0 to 127
-EQUAL_BINS = 2048  # bins of the same width in which `entropy_amax` counts; the default of pytorch-quantization
+EQUAL_BINS = 4096  # bins of the same width in which `entropy_amax` counts
 MANY = 0.1  # share of exact zeros from which 0 is a level
 
 
