@@ -139,6 +139,10 @@ def _check(
     samples = len(cut(audio.samples, writing.sample_rate, start, stop))
     if samples < writing.shortest_samples:
         raise AudioError(f"{samples} samples are too few, a frame needs {writing.shortest_samples}")
+    if samples > writing.longest_samples:
+        raise AudioError(
+            f"{samples} samples are too many, the recogniser takes {writing.longest_samples}; cut it, or name segments"
+        )
     transcript = entry.transcript
     if transcript is None:
         if path.parent not in transcripts:

@@ -14,6 +14,7 @@ class Writing(Protocol):
     ----------
     sample_rate: sample rate of the audio in Hz
     shortest_samples: length of the shortest audio that it recognises, in samples at that rate
+    longest_samples: length of the longest audio that it recognises as one utterance; infinite if there is no limit
     labels: which of `LABELS` beside a manifest fit what it writes, the best first
     """
 
@@ -22,6 +23,9 @@ class Writing(Protocol):
 
     @property
     def shortest_samples(self) -> int: ...
+
+    @property
+    def longest_samples(self) -> float: ...
 
     @property
     def labels(self) -> Sequence[str]: ...

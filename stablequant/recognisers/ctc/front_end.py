@@ -1,5 +1,6 @@
 """The front end of a CTC network: sample rate, normalisation and vocabulary."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class FrontEnd:
         if self.trained_on is not None:
             return ("ltr", "wrd") if self.trained_on == "ltr" else ("wrd", "ltr")
         return ("phn", "wrd", "ltr") if self.vocabulary.phonemic else LABELS
+
+    @property
+    def longest_samples(self) -> float:
+        """Infinity: the network takes audio of any length."""
+        return math.inf
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""

@@ -1,6 +1,7 @@
 """A made-up front end: the mean magnitude of a few bands of every 20 ms, and whole words as tokens."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class FrontEnd:
     sample_rate: int
     words: list[str]
     shortest_samples: int = HOP
+    longest_samples: float = math.inf
     labels: tuple[str, ...] = ("wrd", "ltr")
 
     def spell(self, transcript: str) -> str:

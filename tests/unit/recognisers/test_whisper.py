@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+import soundfile
 import torch
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, write_tiny_whisper
 
+from stablequant.corpora.list_utterances import list_utterances
+from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.export_onnx import export_onnx
@@ -165,6 +168,17 @@ def test_three_graphs_decode_as_torch_does(recogniser, checkpoint, tmp_path):
         np.concatenate([np.pad(audio[0], (0, SECONDS * RATE - len(audio[0]))), audio[1]]), 30, 1, 1
     )
     assert words[-1].end == pytest.approx(SECONDS + len(audio[1]) / RATE, abs=1e-3)
+
+
+def test_audio_longer_than_a_window_is_rejected(recogniser, tmp_path):
+    for name, seconds in (("fits", SECONDS), ("long", SECONDS + 0.1)):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(int(RATE * seconds)), RATE)
+    (tmp_path / "split.csv").write_text("path,text\nfits.wav,one\nlong.wav,two\n")
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), recogniser.writing)
+    assert [u.utterance for u in utterances] == ["fits"]
+    assert [(r.line, r.reason) for r in rejections] == [
+        (3, "33600 samples are too many, the recogniser takes 32000; cut it, or name segments")
+    ]
 
 
 def test_batches_hold_any_lengths_within_the_budget(recogniser):
