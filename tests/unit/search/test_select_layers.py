@@ -1,8 +1,10 @@
 """Which layers lose too much, and how sure that is."""
 
+import re
 from dataclasses import asdict
 
 import pandas as pd
+from conftest import PROJECT
 
 from stablequant.search.select_layers import COLUMNS, most_sensitive, select_layers
 from stablequant.search.trials import Outcome
@@ -59,3 +61,11 @@ def test_equals_stay_in_the_order_of_the_table():
     assert most_sensitive(table, 60)["layer"].tolist() == layers
     table.loc[40, "divergence"] = 0.7
     assert most_sensitive(table, 3)["layer"].tolist() == ["layer40", "layer00", "layer01"]
+
+
+def test_nothing_else_orders_layers_by_what_they_lose():
+    """Two orders would differ where layers tie."""
+    files = [file for folder in ("stablequant", "scripts", "rules") for file in (PROJECT / folder).rglob("*.*")]
+    ordering = re.compile(r"(sort_values|sorted|nlargest)\([^)]*degradation")
+    found = [file.name for file in files if file.suffix in (".py", ".smk") and ordering.search(file.read_text())]
+    assert found == ["select_layers.py"]
