@@ -142,7 +142,7 @@ class Service:
         except Refusal:
             await form.close()
             raise
-        transcript = await self._transcribe(request, upload.file)
+        transcript = await self._transcribe(upload.file)
         self._metrics.audio.inc(transcript.seconds)
         return written(transcript)
 
@@ -159,7 +159,7 @@ class Service:
             raise Refusal(400, "no form; send the recording as multipart/form-data", "file")
         return form
 
-    async def _transcribe(self, request: Request, recording: BinaryIO) -> Transcript:
+    async def _transcribe(self, recording: BinaryIO) -> Transcript:
         """Recognise ``recording`` when it is its turn, and close it."""
         try:
             await self._free.acquire()

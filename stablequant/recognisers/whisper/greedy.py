@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 
 import numpy as np
 
@@ -26,11 +25,7 @@ def signatures(config: ModelConfig) -> dict[str, Signature]:
     parts = ("key", "value")
     logits = {"logits": Tensor(("batch", "tokens", "classes"))}
     encoded = Tensor(("batch", "positions", "width"))
-    given, crossed = (
-        [f"{i}.decoder.{part}" for i in layers for part in parts],
-        [[f"{i}.{side}.{part}" for side in ("decoder", "encoder") for part in parts] for i in layers],
-    )
-    both = [name for names in crossed for name in names]
+    names = [f"{i}.{side}.{part}" for i in layers for side in ("decoder", "encoder") for part in parts]
     return {
         ENCODER: Signature(
             {"input_features": Tensor(("batch", "bins", "frames"))},
@@ -39,13 +34,13 @@ def signatures(config: ModelConfig) -> dict[str, Signature]:
         ),
         DECODER: Signature(
             {"input_ids": Tensor(("batch", "tokens"), "int64"), "encoder_hidden_states": encoded},
-            logits | {f"present.{name}": new if ".decoder." in name else other for name in both},
+            logits | {f"present.{name}": new if ".decoder." in name else other for name in names},
             {"batch": 1, "tokens": PROMPT, "positions": config["max_source_positions"], "width": width},
         ),
         WITH_PAST: Signature(
             {"input_ids": Tensor(("batch", "one"), "int64")}
-            | {f"past_key_values.{name}": own if ".decoder." in name else other for name in both},
-            logits | {f"present.{name}": new for name in given},
+            | {f"past_key_values.{name}": own if ".decoder." in name else other for name in names},
+            logits | {f"present.{name}": new for name in names if ".decoder." in name},
             {"batch": 1, "one": 1, "past": PROMPT, **fixed},
         ),
     }
@@ -56,7 +51,7 @@ def limits_of(config: ModelConfig) -> dict[str, Limits]:
     most = config["max_target_positions"] - 1
     sizes = {axis: size for signature in signatures(config).values() for axis, size in signature.warm_up.items()}
     fixed = {axis: Limits(size, size, size) for axis, size in sizes.items() if axis != "batch"}
-    return fixed | {"tokens": Limits(1, PROMPT, most), "past": Limits(1, int(median([1, 32, most])), most)}
+    return fixed | {"tokens": Limits(1, PROMPT, most), "past": Limits(1, min(32, most), most)}
 
 
 class GreedyDecoder:
