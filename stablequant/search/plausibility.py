@@ -29,7 +29,7 @@ def check_plausible(
     """Raise `StableQuantError` if the WER is above ``most`` percent.
 
     Before, the utterances with the highest error rates are logged, the characters whose numbers differ most, and likely
-    causes. ``hypotheses`` are by path, ``errors`` in the order of ``utterances``.
+    causes. ``hypotheses`` are by key, ``errors`` in the order of ``utterances``.
     """
     if errors.wer <= most:
         return
@@ -38,11 +38,11 @@ def check_plausible(
         utterance = utterances[number]
         logging.error(
             "%s\n  transcript: %s\n  hypothesis: %s",
-            utterance.path,
+            utterance.key,
             utterance.transcript[:CHARACTERS_OF_TEXT],
-            hypotheses[utterance.path][:CHARACTERS_OF_TEXT],
+            hypotheses[utterance.key][:CHARACTERS_OF_TEXT],
         )
-    examined = [(u.transcript, hypotheses[u.path]) for u in utterances[:EXAMINED]]
+    examined = [(u.transcript, hypotheses[u.key]) for u in utterances[:EXAMINED]]
     logging.error(
         "characters that differ most, with their numbers in transcripts and hypotheses: %s",
         differing_characters(examined),

@@ -91,3 +91,12 @@ def test_the_fp32_pass_stops_and_leaves_nothing(tmp_path):
         recognise_reference(recogniser, split, files, Cache(KEY, 1), max_wer=wer / 2)
     assert not files.summary.exists()
     assert not files.activations.with_suffix("").exists(), "hidden values of a refused reference are kept"
+
+
+def test_segments_of_one_recording_are_told_apart(caplog):
+    utterances = [Utterance(f"u{n}", "/u.wav", 16_000, "one two", "", None, n, n + 1.0) for n in range(2)]
+    heard = {u.key: text for u, text in zip(utterances, ["three", "four five"], strict=True)}
+    with pytest.raises(StableQuantError, match="WER of 100"):
+        check_plausible(utterances, heard, score(utterances, heard), 50)
+    assert caplog.messages[0].startswith("/u.wav#0-1.0\n  transcript: one two\n  hypothesis: three")
+    assert caplog.messages[1].startswith("/u.wav#1-2.0\n  transcript: one two\n  hypothesis: four five")
