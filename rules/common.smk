@@ -86,6 +86,8 @@ def check_braces(name, settings):
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
+if contains_wildcard(str(ROOT)):
+    raise WorkflowError(f"{ROOT}: Snakemake would read the braces as a wildcard; move the project")
 if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
     raise WorkflowError(
         "module: StableQuant's results cannot get a prefix; leave out 'prefix' and 'replace_prefix', or work in another "
