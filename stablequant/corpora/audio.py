@@ -15,6 +15,7 @@ import soundfile
 import soxr
 
 from stablequant.corpora.formats import boxes, ffmpeg, whole
+from stablequant.corpora.formats.mixing import mono
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
 from stablequant.corpora.formats.stream import AudioError as AudioError
 
@@ -33,7 +34,7 @@ class Audio:
     samples: float32 ``(samples,)``, full scale is 1, at the requested sample rate
     file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
-    channels: number of channels in the file, of which ``samples`` is the mean
+    channels: number of channels in the file, of which ``samples`` is the mean, or one
     notes: what the user should know of the file, see `formats.stream`
     """
 
@@ -51,26 +52,27 @@ def cut(samples: np.ndarray, sample_rate: int, start: float | None, stop: float 
     return samples[round(start * sample_rate) : round(stop * sample_rate)]
 
 
-def read_audio(source: Path | BinaryIO, sample_rate: int) -> Audio:
+def read_audio(source: Path | BinaryIO, sample_rate: int, channel: int | None = None) -> Audio:
     """Read an audio file, given as a path or opened, to its end.
 
-    Several channels are replaced by their mean. Audio at another rate is resampled to ``sample_rate`` (Hz). What
-    libsndfile cannot read, such as M4A and WebM, is decoded by ffmpeg if that is installed.
+    Several channels are replaced by the one with the number ``channel``, from 0, or by their mean. Audio at another
+    rate is resampled to ``sample_rate`` (Hz). What libsndfile cannot read, such as M4A and WebM, is decoded by ffmpeg
+    if that is installed.
 
     Raises
     ------
     AudioError
         when the file is missing, damaged, cut off or longer than a day, when it contains NaN or infinity or too large
-        samples, or when it needs ffmpeg, which is not installed.
+        samples or has no such channel, or when it needs ffmpeg, which is not installed.
     """
-    samples, rate, channels, notes = _decode(source)
+    samples, rate, channels, notes = _decode(source, channel)
     resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
     return Audio(resampled, len(samples), rate, channels, notes)
 
 
 def file_samples(source: Path) -> int:
     """Number of samples per channel in an audio file, see `read_audio`."""
-    return len(_decode(source)[0])
+    return len(_decode(source, None)[0])
 
 
 @contextmanager
@@ -92,19 +94,19 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         yield file
 
 
-def _decode(source: Path | BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+def _decode(source: Path | BinaryIO, channel: int | None) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
     """Mono samples at the file's rate, this rate in Hz, the number of channels, and notes."""
     with _opened(source) as file:
-        samples, rate, channels, notes = _decode_file(file)
+        samples, rate, channels, notes = _decode_file(file, channel)
     _check(samples, rate)
     return samples, rate, channels, notes
 
 
-def _decode_file(file: BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+def _decode_file(file: BinaryIO, channel: int | None) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
     """The same of an open file."""
     stream = whole.check(file)
     try:
-        return *_decode_stream(stream), stream.notes
+        return *_decode_stream(stream, channel), stream.notes
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         if error.code not in FOR_FFMPEG and not stream.by_ffmpeg:
@@ -112,19 +114,19 @@ def _decode_file(file: BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]
         if str(getattr(file, "name", "")).lower().endswith((".raw", ".pcm")):
             raise AudioError("raw samples without a header; convert them to WAV or FLAC") from error
         if ffmpeg.is_installed():
-            return *ffmpeg.decode(file, LONGEST), tuple(note for note in stream.notes if note != UNCHECKED)
+            return *ffmpeg.decode(file, LONGEST, channel), tuple(note for note in stream.notes if note != UNCHECKED)
         name = boxes.name(file)
         if name is None:
             raise AudioError(f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}") from error
         raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
 
 
-def _decode_stream(stream: Stream) -> tuple[np.ndarray, int, int]:
+def _decode_stream(stream: Stream, channel: int | None) -> tuple[np.ndarray, int, int]:
     """Mono samples, their rate in Hz and the number of channels, by libsndfile."""
     decoded, forms = [], set()
     for part in stream.parts:
         with _piped(part) if stream.through_pipe else _handle(part) as handle:
-            samples, announced, *form = _decode_part(handle)
+            samples, announced, *form = _decode_part(handle, channel)
         if stream.samples is None and len(samples) < announced:
             raise cut_off(len(samples), announced, "samples")
         decoded.append(samples)
@@ -138,13 +140,13 @@ def _decode_stream(stream: Stream) -> tuple[np.ndarray, int, int]:
     return samples, rate, channels
 
 
-def _decode_part(handle: BinaryIO | int) -> tuple[np.ndarray, int, int, int]:
+def _decode_part(handle: BinaryIO | int, channel: int | None) -> tuple[np.ndarray, int, int, int]:
     """Mono samples, how many libsndfile announces, their rate in Hz and the number of channels."""
     with soundfile.SoundFile(handle, closefd=False) as file:
         blocks = [np.zeros(0, dtype=np.float32)]
         length = 0
         while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
-            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+            blocks.append(mono(block, channel))
             length += len(block)
             if length > LONGEST * max(file.samplerate, 1):
                 raise AudioError(f"longer than {LONGEST // 3600} hours")
