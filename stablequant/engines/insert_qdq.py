@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
@@ -27,7 +28,8 @@ def insert_qdq(
     that read the same tensor share one pair. Each weight becomes INT8, with one scale per output channel and a
     DequantizeLinear. All zero points are 0. A range with another centre than 0 becomes a subtraction before the pair
     and a term in the bias. Channel scales become a factor before the pair and a factor in the weights. If a range is
-    split, a second node with the same weight multiplies the rounding error of the input.
+    split, a second node with the same weight multiplies the rounding error of the input. An embedding whose table is
+    the weight of a module reads the module's INT8 weight.
 
     Parameters
     ----------
@@ -62,6 +64,7 @@ def _quantize(
     """Quantize nodes of one graph, given with their modules."""
     pairs: dict[tuple[ir.Value, str], ir.Value] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
+    tied = tied_embeddings(graph, [node for _, node in modules])
     for module, node in modules:
         chosen, factors = ranges[module.activation], channel_scales.get(module.activation)
         weight = _quantize_weight(graph, node, factors, rounded.get(module.module))
@@ -73,6 +76,8 @@ def _quantize(
         node.replace_input_with(0, pairs[tensor, module.activation])
         if chosen.split:
             _multiply_the_rest(graph, node, module.activation, chosen, zero)
+        if node.name in tied:
+            share_table(graph, tied[node.name], node, factors)
 
 
 def _quantize_input(
