@@ -25,10 +25,10 @@ def insert_qdq(
 
     Nodes are found by the names of the modules. Each quantized input gets a QuantizeLinear/DequantizeLinear pair; nodes
     that read the same tensor share one pair. Each weight becomes INT8, with one scale per output channel and a
-    DequantizeLinear. All zero points are 0, and they are written down: ONNX Runtime (1.32) cannot load the graph with
-    ``session.x64quantprecision`` if those of the weights are left out. A range with another centre than 0 becomes a subtraction before the pair
-    and a term in the bias. Channel scales become a factor before the pair and a factor in the weights. If a range is
-    split, a second node with the same weight multiplies the rounding error of the input.
+    DequantizeLinear. All zero points are 0. Those of the weights are written down, too: without them ONNX Runtime
+    (1.32) cannot load the graph with ``session.x64quantprecision``. A range with another centre than 0 becomes a
+    subtraction before the pair and a term in the bias. Channel scales become a factor before the pair and a factor in
+    the weights. If a range is split, a second node with the same weight multiplies the rounding error of the input.
 
     Parameters
     ----------

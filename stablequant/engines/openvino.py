@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
+from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
@@ -54,7 +55,8 @@ class OpenVino:
         floating = description.get("floating", FLOAT32)
         networks, found = {}, []
         for name, signature in signatures.items():
-            networks[name], arithmetic = load_network(folder / f"{name}.xml", signature, threads, floating)
+            file = network_file(folder, description, f"{name}.xml")
+            networks[name], arithmetic = load_network(file, signature, threads, floating)
             found.append(arithmetic)
         return Loaded(networks, next((kind for kind in found if kind != FLOAT32), FLOAT32))
 
@@ -100,8 +102,7 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
     They wait for each other inside OpenVINO, which computes one call after another with all threads.
 
     ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
-    warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all
-    later results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
+    warm-up of its signature, so that the first caller does not wait for the making of kernels.
 
     Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """

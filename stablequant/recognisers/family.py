@@ -269,6 +269,13 @@ class Family(Protocol):
     def decoder(self, folder: Path, networks: Mapping[str, Network]) -> Decoder:
         """The recogniser in ``folder`` with ``networks`` by graph name."""
 
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """Files of a bundle that other libraries look for: their names there, and the files that they are.
+
+        A file is named relative to the bundle, such as ``encoder.onnx`` or ``engines/openvino/encoder.xml``, or it is a
+        file of the imported checkpoint in ``folder``.
+        """
+
     def usage(self, folder: Path) -> str:
         """How to use the graphs without StableQuant: a paragraph in Markdown for the model card."""
 

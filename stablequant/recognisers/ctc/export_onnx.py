@@ -1,9 +1,11 @@
 """Export a CTC recogniser as an fp32 ONNX graph."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from stablequant.recognisers.ctc.decoding import OUTPUT
-from stablequant.recognisers.ctc.front_end import INPUT
+from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
@@ -98,6 +100,21 @@ def export_graph(
     name_frames(program.model.graph)
     bound_scores(program.model.graph)
     return program.model
+
+
+def describe(model: ir.Model, front_end: FrontEnd) -> None:
+    """Write into the metadata of ``model`` what a program needs beside the graph: audio, vocabulary, versions."""
+    written = {
+        "task": "automatic-speech-recognition",
+        "sample_rate": str(front_end.sample_rate),
+        "do_normalize": json.dumps(front_end.do_normalize),
+        "variance_epsilon": f"{front_end.epsilon:g}",
+        "vocabulary": json.dumps(front_end.vocabulary.tokens, ensure_ascii=False),
+        "blank": str(front_end.vocabulary.blank),
+        "word_delimiter": json.dumps(front_end.vocabulary.delimiter, ensure_ascii=False),
+        "versions": json.dumps({name: version(name) for name in ("torch", "transformers")}),
+    }
+    model.metadata_props.update(written)
 
 
 def name_frames(graph: ir.Graph) -> None:

@@ -71,6 +71,10 @@ class WhisperFamily:
 
         return GreedyDecoder(self.writing(folder), read_sizes(folder), networks)
 
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """Nothing yet."""
+        return {}
+
     def usage(self, folder: Path) -> str:
         """The inputs and outputs of the graphs, in Markdown."""
         from stablequant.recognisers.whisper.layers import read_sizes
