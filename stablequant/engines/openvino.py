@@ -14,6 +14,7 @@ from openvino import opset13 as ops
 
 from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
+from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
@@ -62,7 +63,7 @@ class OpenVino:
         found = []
         further = further_steps(signatures)
         for name, signature in signatures.items():
-            file = folder / f"{name}.xml"
+            file = network_file(folder, description, f"{name}.xml")
             if name in further:
                 both = signature, signatures[further[name]]
                 compiled, arithmetic = compile_network(_matching(file, with_memory(*both)), threads, floating)
@@ -124,8 +125,7 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
     They wait for each other inside OpenVINO, which computes one call after another with all threads.
 
     ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
-    warm-up of its signature. This avoids a fault of OpenVINO (2026.4.1): if the first audio is a single frame, all
-    later results are wrong, because the softmax of the attention stays as it was made for scores of one frame.
+    warm-up of its signature, so that the first caller does not wait for the making of kernels.
 
     Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from stablequant.recognisers.whisper.front_end import FrontEnd
     from stablequant.recognisers.whisper.greedy import GreedyDecoder
 
-USAGE = """Without StableQuant, this folder opens as it is in OpenVINO GenAI and in optimum, if the engine `openvino` was
-built:
+USAGE = """This folder opens as it is in optimum and, with the engine `openvino`, in OpenVINO GenAI:
 
 ```python
 openvino_genai.WhisperPipeline("BUNDLE", "CPU").generate(samples)

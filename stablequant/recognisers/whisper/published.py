@@ -14,12 +14,11 @@ PUBLISHED = {
     "encoder_model.onnx": "encoder.onnx",
     "decoder_model.onnx": "decoder.onnx",
     "decoder_with_past_model.onnx": "decoder_with_past.onnx",
-    **{
-        f"openvino_{name}_model{end}": f"engines/openvino/{name}{end}"
-        for name in ("encoder", "decoder")
-        for end in (".xml", ".bin")
-    },
-    **{f"{name}{end}": f"{name}{end}" for name in TOKENIZERS for end in (".xml", ".bin")},
+    "openvino_encoder_model.xml": "engines/openvino/encoder.xml",
+    "openvino_encoder_model.bin": "engines/openvino/encoder.bin",
+    "openvino_decoder_model.xml": "engines/openvino/decoder.xml",
+    "openvino_decoder_model.bin": "engines/openvino/decoder.bin",
+    **{f"{name}.{end}": f"{name}.{end}" for name in TOKENIZERS for end in ("xml", "bin")},
 }
 MARKED = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
 
@@ -27,7 +26,7 @@ MARKED = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "pad_token
 def write_openvino_tokenizer(tokenizer: Path, folder: Path) -> None:
     """Write the ``tokenizer`` (tokenizer.json) as OpenVINO's networks into ``folder``.
 
-    Logs a warning if openvino-tokenizers is not installed. Raises `StableQuantError` if it cannot convert the tokenizer.
+    Logs a warning if openvino-tokenizers is not installed. Raises `StableQuantError` if it cannot take the tokenizer.
     """
     try:
         import openvino
