@@ -36,7 +36,9 @@ with job(snakemake.log[0]) as log:
         audio = load_audio(u, rate)  # refuses audio that was changed since it was listed
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
         samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if u.start is None else (audio, rate)))
-    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint)
+    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint, len(samples))
+    if samples:
+        log.info("the bundle contains %d recordings of the evaluation split (bundle_samples)", len(samples))
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), checkpoint, engines, record, card, samples)
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
@@ -25,9 +26,11 @@ def insert_qdq(
 
     Nodes are found by the names of the modules. Each quantized input gets a QuantizeLinear/DequantizeLinear pair; nodes
     that read the same tensor share one pair. Each weight becomes INT8, with one scale per output channel and a
-    DequantizeLinear. All zero points are 0. A range with another centre than 0 becomes a subtraction before the pair
-    and a term in the bias. Channel scales become a factor before the pair and a factor in the weights. If a range is
-    split, a second node with the same weight multiplies the rounding error of the input.
+    DequantizeLinear. All zero points are 0. Those of the weights are written down, too: without them ONNX Runtime
+    (1.32) cannot load the graph with ``session.x64quantprecision``. A range with another centre than 0 becomes a
+    subtraction before the pair and a term in the bias. Channel scales become a factor before the pair and a factor in
+    the weights. If a range is split, a second node with the same weight multiplies the rounding error of the input.
+    An embedding whose table is the weight of a module reads the module's INT8 weight.
 
     Parameters
     ----------
@@ -62,6 +65,7 @@ def _quantize(
     """Quantize nodes of one graph, given with their modules."""
     pairs: dict[tuple[ir.Value, str], ir.Value] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
+    tied = tied_embeddings(graph, [node for _, node in modules])
     for module, node in modules:
         chosen, factors = ranges[module.activation], channel_scales.get(module.activation)
         weight = _quantize_weight(graph, node, factors, rounded.get(module.module))
@@ -73,6 +77,8 @@ def _quantize(
         node.replace_input_with(0, pairs[tensor, module.activation])
         if chosen.split:
             _multiply_the_rest(graph, node, module.activation, chosen, zero)
+        if node.name in tied:
+            share_table(graph, tied[node.name], node, factors)
 
 
 def _quantize_input(
@@ -107,14 +113,33 @@ def _source(value: ir.Value) -> ir.Value:
 
 
 def _multiply_the_rest(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
-    """Multiply the rounding error of the node's input by the same weight, in INT8, and add this to its output."""
+    """Multiply the rounding error of the node's input by the same weight, in INT8, and add this to its output.
+
+    The second product has its own copy of the weight: ONNX Runtime (1.32) changes the weight of a convolution in place
+    when it loads the graph, and crashes if another convolution reads it.
+    """
     rounded = input_of(node, 0)
     exact = _source(_source(rounded))
     rest = _insert(graph, node, "Sub", [exact, rounded], f"{name}/left")
     pair = _insert_pair(graph, node, rest, f"{name}/rest", chosen.rest_scale, zero)
     attributes = list(node.attributes.values())
-    product = _insert(graph, node, node.op_type, [pair, input_of(node, 1)], f"{node.name}/rest", attributes)
+    weight = _copied_weight(graph, node)
+    product = _insert(graph, node, node.op_type, [pair, weight], f"{node.name}/rest", attributes)
     _add_behind(graph, node, product)
+
+
+def _copied_weight(graph: ir.Graph, node: ir.Node) -> ir.Value:
+    """A copy of the node's INT8 weight, dequantized by the same scales."""
+    dequantize = input_of(node, 1).producer()
+    if dequantize is None:
+        raise ValueError(f"the weight of {node.name} is not quantized")
+    stored, steps, zeros = (input_of(dequantize, place) for place in range(3))
+    if stored.const_value is None or zeros.const_value is None:
+        raise ValueError(f"the weight of {node.name} is not a constant")
+    weight = _constant(graph, f"{node.name}/rest/weight", stored.const_value.numpy())
+    zero = _constant(graph, f"{node.name}/rest/weight_zero", zeros.const_value.numpy())
+    attributes = list(dequantize.attributes.values())
+    return _insert(graph, node, "DequantizeLinear", [weight, steps, zero], f"{node.name}/rest/weight_dq", attributes)
 
 
 def _outputs_last(node: ir.Node) -> bool:
@@ -142,9 +167,10 @@ def _quantize_weight(
         raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
     integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
     steps = _constant(graph, f"{node.name}/weight_scale", scales)
+    zeros = _constant(graph, f"{node.name}/weight_zero", np.zeros(len(scales), dtype=np.int8))
     axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
     node.replace_input_with(
-        1, _insert(graph, node, "DequantizeLinear", [integers, steps], f"{node.name}/weight_dq", [axis])
+        1, _insert(graph, node, "DequantizeLinear", [integers, steps, zeros], f"{node.name}/weight_dq", [axis])
     )
     del graph.initializers[value.name]
     return dequantized(levels, scales)

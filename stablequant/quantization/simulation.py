@@ -11,7 +11,7 @@ from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quanti
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.scaled import reciprocal, weight_of
 from stablequant.recognisers.family import QuantizedModule
-from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.operations import Operation, operation_of
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation name, see `stablequant.quantization.channel_scales`
 
@@ -55,6 +55,17 @@ def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor
     return values.mul(1 / scale).round_().clamp_(QMIN, QMAX).mul_(scale)
 
 
+def _tables(model: torch.nn.Module, operation: Operation) -> list[torch.nn.Embedding]:
+    """The embeddings whose table is the weight of ``operation``."""
+    embeddings = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+    return [embedding for embedding in embeddings if embedding.weight is operation.weight]
+
+
+def _multiply_output(table: torch.nn.Embedding, factor: torch.Tensor) -> Callable[[], None]:
+    """Multiply what ``table`` gives by ``factor`` ``(channels,)``; return what undoes that."""
+    return table.register_forward_hook(lambda _module, _inputs, output: output * factor).remove
+
+
 @contextmanager
 def fake_quantized(
     model: torch.nn.Module,
@@ -65,6 +76,7 @@ def fake_quantized(
 ) -> Iterator[None]:
     """Inside the block, the inputs of ``modules`` are fake-quantized and their weights are replaced by ``weights``.
 
+    An embedding whose table is the weight of a module has the fake-quantized table then, as in the engine's graph.
     ``ranges`` and ``channel_scales`` are by activation name. An activation without scales is not equalised. ``weights``
     are by module name, from `fake_quantized_weights` with the same scales.
     """
@@ -84,6 +96,8 @@ def fake_quantized(
                 return (fake_quantize_input(values if factor is None else values * factor, chosen), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
+            if factor is not None:
+                undo += [_multiply_output(table, factor) for table in _tables(model, operation)]
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))
             operation.weight.data = weights[module.module]
         yield

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -193,11 +194,14 @@ class Signature(NamedTuple):
     ----------
     inputs, outputs: by name
     warm_up: size of each axis of the input on which an engine runs first, when it is loaded
+    memory: inputs with what was computed before -> the output that gives it, of this graph or of the one before it. A
+        caller passes such outputs on, or rows of them, and reads nothing of them: some engines give only references
     """
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     warm_up: Mapping[str, int]
+    memory: Mapping[str, str] = MappingProxyType({})
 
 
 class Limits(NamedTuple):
@@ -268,6 +272,13 @@ class Family(Protocol):
 
     def decoder(self, folder: Path, networks: Mapping[str, Network]) -> Decoder:
         """The recogniser in ``folder`` with ``networks`` by graph name."""
+
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """Files of a bundle that other libraries look for: their names there, and the files that they are.
+
+        A file is named relative to the bundle, such as ``encoder.onnx`` or ``engines/openvino/encoder.xml``, or it is a
+        file of the imported checkpoint in ``folder``.
+        """
 
     def usage(self, folder: Path) -> str:
         """How to use the graphs without StableQuant: a paragraph in Markdown for the model card."""
