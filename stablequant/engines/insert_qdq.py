@@ -74,7 +74,7 @@ def _quantize(
             _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
         tensor = input_of(node, 0)
         if (tensor, name) not in inputs:
-            inputs[tensor, name] = _quantize_input(graph, node, name, chosen, factors, zero)
+            inputs[tensor, name] = _quantize_input(graph, node, name, chosen, factors, levels.shape[1], zero)
         numbers, carried = inputs[tensor, name]
         node.replace_input_with(0, numbers[0])
         if chosen.split:
@@ -91,20 +91,25 @@ class _Input(NamedTuple):
 
 
 def _quantize_input(
-    graph: ir.Graph, node: ir.Node, name: str, chosen: Range, channel_scales: np.ndarray | None, zero: ir.Value
+    graph: ir.Graph,
+    node: ir.Node,
+    name: str,
+    chosen: Range,
+    channel_scales: np.ndarray | None,
+    channels: int,
+    zero: ir.Value,
 ) -> _Input:
-    """The node's input after preparation (channel scales, centre) and the QDQ pairs."""
+    """The node's input, which has ``channels`` if it has one group, after preparation and the QDQ pairs."""
     source = value = input_of(node, 0)
-    factors = None if channel_scales is None else 1 / channel_scales
+    factors: np.ndarray | None = None if channel_scales is None else 1 / channel_scales
     centre = np.array(chosen.centre, dtype=np.float32)
     carried: Sequence[ir.Value] = []
     if chosen.carried:
-        channels = list(chosen.carried.channels)
-        carried = _carry(
-            graph, node, source, name, chosen.carried, None if factors is None else factors[channels], zero
-        )
-        others = np.ones(_channels(node), dtype=np.float32)
-        others[channels] = 0
+        massive = list(chosen.carried.channels)
+        own = None if factors is None else factors[massive]
+        carried = _carry(graph, node, source, name, chosen.carried, own, zero)
+        others = np.ones(channels, dtype=np.float32)
+        others[massive] = 0
         factors = others if factors is None else factors * others
         centre = centre * (others if _outputs_last(node) else others[:, None])
     if factors is not None:
@@ -125,6 +130,8 @@ def _carry(
     zero: ir.Value,
 ) -> Sequence[ir.Value]:
     """The carried channels of ``source`` times ``factors`` ``(carried channels,)``, as two INT8 numbers."""
+    if node.attributes.get_int("group", 1) != 1:
+        raise ValueError(f"{node.name} has several groups of channels, so none can be carried")
     places = _constant(graph, f"{name}/channels", np.array(carried.channels, dtype=np.int64))
     axis = ir.AttrInt64("axis", -1 if _outputs_last(node) else 1)
     value = _insert(graph, node, "Gather", [source, places], f"{name}/carried", [axis])
@@ -147,21 +154,12 @@ def _multiply_carried(
     ``numbers`` are the coarse numbers and what they leave. ``levels`` and ``scales`` are the node's whole weight. Each
     product gets a copy of its part of the levels: ONNX Runtime fails where two convolutions read one constant.
     """
-    if node.attributes.get_int("group", 1) != 1:
-        raise ValueError(f"{node.name} has several groups of channels, so none can be carried")
     part = levels[:, list(carried.channels)]
     products = []
     for number, label in zip(numbers, ("coarse", "fine"), strict=True):
-        weight = _insert_weight(graph, node, f"{node.name}/{label}", part, scales)
+        weight = _insert_weight(graph, node, part, scales, f"/{label}")
         products.append(_product(graph, node, number, weight, label))
     _add_behind(graph, node, _insert(graph, node, "Add", products, f"{node.name}/carried_products"), "carried_sum")
-
-
-def _channels(node: ir.Node) -> int:
-    """Number of channels in the input of ``node``, whose weight was quantized."""
-    weight = _source(input_of(node, 1)).shape
-    channels = weight[0] if _outputs_last(node) else weight[1] * node.attributes.get_int("group", 1)
-    return int(channels)
 
 
 def _product(graph: ir.Graph, node: ir.Node, value: ir.Value, weight: ir.Value, label: str) -> ir.Value:
@@ -220,14 +218,17 @@ def _quantize_weight(
     levels, scales = rounded
     if (levels.T if outputs_last else levels).shape != value.const_value.shape.numpy():
         raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
-    node.replace_input_with(1, _insert_weight(graph, node, node.name, levels, scales))
+    node.replace_input_with(1, _insert_weight(graph, node, levels, scales))
     del graph.initializers[value.name]
     return levels, scales
 
 
-def _insert_weight(graph: ir.Graph, node: ir.Node, name: str, levels: np.ndarray, scales: np.ndarray) -> ir.Value:
-    """``levels`` ``(outputs, ...)`` with ``scales`` ``(outputs,)`` as a weight that ``node`` can read."""
-    outputs_last = _outputs_last(node)
+def _insert_weight(graph: ir.Graph, node: ir.Node, levels: np.ndarray, scales: np.ndarray, label: str = "") -> ir.Value:
+    """``levels`` ``(outputs, ...)`` with ``scales`` ``(outputs,)`` as a weight that ``node`` can read.
+
+    ``label`` comes behind the node's name in the names of what is inserted.
+    """
+    outputs_last, name = _outputs_last(node), f"{node.name}{label}"
     integers = _constant(graph, f"{name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
     steps = _constant(graph, f"{name}/weight_scale", scales)
     axis = ir.AttrInt64("axis", 1 if outputs_last else 0)

@@ -2,10 +2,12 @@
 
 Some activations of large models have a few channels that are many times larger than all others (Sun et al., "Massive
 Activations in Large Language Models", 2024). One INT8 scale for all channels then leaves few levels for the rest, and
-clipping loses what the large values mean. Equalisation helps only as far as the weights bear it. Other remedies are
-tried for several numbers of channels, the cheapest first:
+clipping loses what the large values mean. Where an activation has such channels, these forms are tried, the simplest
+first:
 
-- `UNEQUALISED`: the activation gets no channel scales at all.
+- `PLAIN`: no channel is treated apart. Equalisation would divide each channel by what it reached in the calibration
+  audio. In other audio, other channels may spike, and they would be clipped.
+- `EQUALISED`: equalised as all other activations are.
 - `SCALED`: only these channels are divided, so that they reach as far as the rest. The weights take the scales up. This
   costs no product.
 - `CARRIED`: these channels are taken out and quantized apart, as two INT8 numbers. This costs two small products.
@@ -39,7 +41,7 @@ from stablequant.search.split import Split, context_of, loaded
 from stablequant.search.trials import Calibration, Trial
 from stablequant.workflow.procedure import MassiveChannels
 
-NONE, UNEQUALISED, SCALED, CARRIED = "none", "unequalised", "scaled", "carried"
+NONE, PLAIN, EQUALISED, SCALED, CARRIED = "none", "plain", "equalised", "scaled", "carried"
 FEW = 8  # at most one of this many channels may be massive
 COLUMNS = [
     *("layer", "activation", "form", "channels", "reach"),
@@ -53,7 +55,7 @@ class Option:
 
     Attributes
     ----------
-    form: `NONE` (as it is prepared without this step), `UNEQUALISED`, `SCALED` or `CARRIED`
+    form: `NONE` without massive channels, otherwise `PLAIN`, `EQUALISED`, `SCALED` or `CARRIED`
     channels: indices of the channels that are treated apart, ascending
     scales: channel scales of the activation, float32 ``(channels,)``; None if it has none
     """
@@ -100,7 +102,7 @@ def choose_massive_channels(
     for name, reached in maxima.items():
         grouped = groups_of(operation_of(recogniser.model, readers[name][0])) > 1
         options[name] = options_of(reached, scales.get(name), grouped, settings.channels, settings.reach)
-    tried = {name: found for name, found in options.items() if len(found) > 1}
+    tried = {name: found for name, found in options.items() if found[0].form != NONE}
     logging.info("%d of %d activations may have massive channels", len(tried), len(options))
     sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
     divergences = _divergences(recogniser, sample, preparation, readers, tried, settings.divergence) if tried else {}
@@ -134,13 +136,14 @@ def reach(maxima: np.ndarray, count: int) -> float:
 
 
 def choose(divergences: Sequence[float], gain: float, tolerance: float) -> int:
-    """Index of the option to take, by the divergence of each. The first is `NONE`; the cheaper ones come first.
+    """Index of the option to take, by the divergence of each; the simplest come first.
 
-    If the best one does not lower the divergence by the share ``gain``, it is `NONE`. Otherwise it is the cheapest one
-    whose divergence is above the best by at most the share ``tolerance`` of that of `NONE`.
+    If the best one does not lower the divergence of the first by the share ``gain``, it is the first. Otherwise it is
+    the simplest one whose divergence is above the best by at most the share ``tolerance`` of that of the first.
     """
     before, best = divergences[0], min(divergences)
-    if len(divergences) == 1 or best == before or before - best < gain * before:
+    pays = best < before and before - best >= gain * before
+    if not pays:  # also if nothing was measured
         return 0
     return next(i for i in range(1, len(divergences)) if divergences[i] <= best + tolerance * before)
 
@@ -148,7 +151,7 @@ def choose(divergences: Sequence[float], gain: float, tolerance: float) -> int:
 def options_of(
     maxima: np.ndarray, scales: np.ndarray | None, grouped: bool, numbers: Sequence[int], least_reach: float
 ) -> list[Option]:
-    """The options for an activation: `NONE`, and if it has massive channels also the others, the cheapest first.
+    """The options for an activation, the simplest first: only `NONE` if it has no massive channels.
 
     ``maxima`` ``(channels,)`` are the largest magnitudes of its channels, and ``scales`` their channel scales. One of
     ``numbers`` is tried if it is not more than a share of `FEW` and if that many channels reach at least
@@ -157,9 +160,11 @@ def options_of(
     """
     counts = [n for n in sorted(numbers) if n * FEW <= len(maxima) and reach(maxima, n) >= least_reach]
     farthest = np.argsort(-maxima, kind="stable")
-    found = [Option(NONE, (), scales)]
-    if counts and scales is not None:
-        found.append(Option(UNEQUALISED, (), None))
+    if not counts:
+        return [Option(NONE, (), scales)]
+    found = [Option(PLAIN, (), None)]
+    if scales is not None:
+        found.append(Option(EQUALISED, (), scales))
     for count in counts:
         channels = np.sort(farthest[:count])
         divisors = np.ones(len(maxima), dtype=np.float32)
@@ -180,7 +185,7 @@ def _divergences(
 ) -> dict[str, list[float]]:
     """Divergence of each option of each activation of ``tried``, in nats per position, by activation name.
 
-    Of activations for which it is below ``least`` with `NONE`, it is the only one.
+    If that of the first option is below ``least``, no other is tried.
     """
     with TemporaryDirectory() as folder:
         files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
@@ -206,7 +211,7 @@ def _divergences(
                     for batch, state, context in zip(sample.batches, states, contexts, strict=True):
                         guides = reference.guides_of(batch)
                         trial.add(batch, recogniser.recognise(state, layer, context, guides))
-                        if trials and _is_worse(trial, trials[0]):
+                        if any(_is_worse(trial, other) for other in trials):
                             break
                 trials.append(trial)
                 form, measured = option.form, trial.divergence
@@ -217,10 +222,10 @@ def _divergences(
     return found
 
 
-def _is_worse(trial: Trial, plain: Trial) -> bool:
-    """Whether ``trial`` diverges more than ``plain`` did on the utterances that ``trial`` has recognised."""
-    same = trial.seen[plain.seen]
-    return bool(trial.divergences.sum() > plain.divergences[same].sum())
+def _is_worse(trial: Trial, simpler: Trial) -> bool:
+    """Whether ``trial`` diverges more so far than ``simpler`` did on the same utterances, if that recognised all."""
+    same = trial.seen[simpler.seen]
+    return bool(simpler.seen.all() and trial.divergences.sum() > simpler.divergences[same].sum())
 
 
 def _histograms(

@@ -17,9 +17,10 @@ from stablequant.quantization.least_error import mse_range
 from stablequant.search import choose_massive_channels as stage
 from stablequant.search.choose_massive_channels import (
     CARRIED,
+    EQUALISED,
     NONE,
+    PLAIN,
     SCALED,
-    UNEQUALISED,
     Chosen,
     Option,
     choose,
@@ -48,14 +49,14 @@ def test_the_channels_that_reach_farthest_are_tried_where_few_of_them_reach_far_
     maxima[[5, 60]] = 90.0, 80.0
     scales = np.linspace(1, 2, 64, dtype=np.float32)
     found = options_of(maxima, scales, False, [8, 1, 2, 9], 3.0)
-    assert forms(found)[:2] == [(NONE, ()), (UNEQUALISED, ())], "one channel is as far as the next, 9 are too many"
+    assert forms(found)[:2] == [(PLAIN, ()), (EQUALISED, ())], "one channel is as far as the next, 9 are too many"
     eight = tuple(sorted({5, 60, *range(7)}))
     assert forms(found)[2:] == [(form, channels) for form in (SCALED, CARRIED) for channels in ((5, 60), eight)]
-    assert found[0].scales is scales
-    assert all(option.scales is None for option in found if option.form in (UNEQUALISED, CARRIED))
+    assert found[1].scales is scales
+    assert all(option.scales is None for option in found if option.form in (PLAIN, CARRIED))
     assert found[2].scales.dtype == np.float32
     assert (maxima / found[2].scales).tolist() == [1.0] * 64
-    assert forms(options_of(maxima, None, True, [2], 3.0)) == [(NONE, ()), (SCALED, (5, 60))], "grouped, not equalised"
+    assert forms(options_of(maxima, None, True, [2], 3.0)) == [(PLAIN, ()), (SCALED, (5, 60))], "grouped, not equalised"
     assert forms(options_of(maxima, scales, False, [8, 1, 2], 91.0)) == [(NONE, ())]
 
 
@@ -179,11 +180,12 @@ def test_without_massive_channels_nothing_is_tried_and_nothing_changes(monkeypat
     assert recogniser.samples["head"] == sum(recogniser.context([u.samples for u in b]).samples for b in split.batches)
 
 
-def test_an_activation_that_loses_little_is_left_as_it_is(planted):
-    found = chosen_for(planted, {}, MassiveChannels([1, 2], 4.0, 1e3, 0.3, 0.02, 1e9))
+def test_an_activation_that_loses_little_is_not_even_equalised(planted):
+    scales = {"mix.out": np.full(6, 2, dtype=np.float32)}
+    found = chosen_for(planted, scales, MassiveChannels([1, 2], 4.0, 1e3, 0.3, 0.02, 1e9))
     assert found.channel_scales == {} and found.carried == {}
     row = found.table.set_index("activation").loc["mix.out"]
-    assert row["form"] == NONE and 0 < row["divergence_before"] == row["divergence_after"]
+    assert row["form"] == PLAIN and 0 < row["divergence_before"] == row["divergence_after"]
 
 
 def test_a_decoder_is_judged_along_the_tokens_of_fp32(monkeypatch):
