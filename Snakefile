@@ -17,6 +17,7 @@ include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored
 include: "rules/equalisation.smk"  # channels of one range
+include: "rules/massive_channels.smk"  # channels that reach far beyond the rest
 include: "rules/rounding.smk"  # weights whose errors cancel
 include: "rules/reference.smk"  # fp32's words, posteriors and activations
 include: "rules/sensitivity.smk"  # each layer quantized alone

@@ -289,6 +289,14 @@ def procedure(wildcards):
     return PROCEDURES[wildcards.model]
 
 
+def massive_channels(wildcards):
+    """How massive channels are searched, with the other settings that this depends on; None where they are not."""
+    found = procedure(wildcards)
+    if found.massive_channels is None:
+        return None
+    return {"massive_channels": found.massive_channels, "recentre": found.recentre}
+
+
 @not_yet
 def layers_shown(wildcards, input):
     """What is said of the layers whose activations are plotted."""
