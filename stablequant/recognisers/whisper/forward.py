@@ -137,12 +137,12 @@ class WhisperRecogniser:
         return found
 
     def _count(self, context: Windows, found: Sequence[Text]) -> None:
-        """Count the audio that passed through the decoder: once, and what was written anew by its share of a pass."""
+        """Count the audio that passed through the decoder: once, and what was decoded anew by its share of products."""
         width, inner = self._config["d_model"], self._config["decoder_ffn_dim"]
         of_a_token = 6 * width**2 + 2 * width * inner  # multiply-accumulates of one layer
         of_a_window = 2 * width**2 * self._config["max_source_positions"]
-        prompt = len(self.writing.prompt)
         for layer in self.layers[self.resumable :]:
-            fixed = 0 if layer == "head" else of_a_window / of_a_token + prompt
-            shares = [1 + text.rewritten / (fixed + len(text.guide)) for text in found]
-            self.samples[layer] += round(context.samples * sum(shares) / len(shares))
+            window = 0 if layer == "head" else of_a_window / of_a_token
+            tokens = [len(self.writing.prompt) + len(text.guide) - 1 for text in found]
+            anew = [text.rewritten / (window + count) for text, count in zip(found, tokens, strict=True)]
+            self.samples[layer] += context.samples + round(context.samples * sum(anew) / len(anew))
