@@ -28,6 +28,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -211,7 +212,7 @@ class Running:
             return
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        arguments = (subject, engine, method, engine_of(subject, engine, method), theirs)
+        arguments = (replace(subject), engine, method, engine_of(subject, engine, method), theirs)  # without its cache
         self._process = context.Process(target=serve, args=arguments, daemon=True)
         self._process.start()
         theirs.close()
@@ -261,7 +262,10 @@ def table_of(subject: Subject, engines: list[Running]) -> pd.DataFrame:
             seconds, encoder, decoder, tokens = (heard[:, i] for i in range(len(Heard._fields) - 1))
             row |= {"wer": scored[name].wer, "kl": nats / positions, "rtfx": audio / seconds.sum()}
             row |= {"encoder_seconds": np.median(encoder), "decoder_seconds_per_token": decoder.sum() / tokens.sum()}
-            row |= {"size_bytes": size_of(engine_of(subject, *name)), "float_layers": floating_layers(subject, *name)}
+            row |= {
+                "size_bytes": size_of(engine_of(subject, *name), name[0]),
+                "float_layers": floating_layers(subject, *name),
+            }
             base = KINDS[name].base
             if base in scored:
                 row["degradation"] = degradation(scored[name], scored[base])
@@ -270,13 +274,12 @@ def table_of(subject: Subject, engines: list[Running]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def size_of(folder: Path) -> int:
-    """Bytes of the networks in ``folder``; tokenizers, which all need, are left out."""
-    return sum(
-        file.stat().st_size
-        for file in folder.rglob("*")
-        if file.suffix in NETWORKS and "tokenizer" not in file.name and "onnx" not in file.parent.name
-    )
+def size_of(folder: Path, engine: str) -> int:
+    """Bytes of the networks in ``folder``. Tokenizers, which all need, are left out."""
+    files = [file for file in folder.glob("*") if file.suffix in NETWORKS and "tokenizer" not in file.name]
+    if engine == "openvino-genai":  # a bundle has other files, too
+        files = [file for file in files if file.name.startswith("openvino_")]
+    return sum(file.stat().st_size for file in files)
 
 
 def floating_layers(subject: Subject, engine: str, method: str) -> float:
