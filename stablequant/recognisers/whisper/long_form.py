@@ -90,7 +90,7 @@ def transcribe_windows(
         segments, onward = split_segments(times, tokens, frames) if times else ([Segment(0, frames, tokens)], frames)
         for segment in segments:
             yield seek, segment
-        seek += onward
+        seek += min(onward, frames)
 
 
 def _decoded(
