@@ -72,8 +72,7 @@ def follow(
         known = [len(prompt) + place for place in differences.values()]
         begun = [[*guides[row][:place], best[row][place]] for row, place in differences.items()]
         kept = [(keys[rows, :, : max(known)], values[rows, :, : max(known)]) for keys, values in past]
-        others = [(keys[rows], values[rows]) for keys, values in crossed]
-        rewritten, further = _continue(model, front_end, begun, kept, others, known)
+        rewritten, further = _continue(model, front_end, begun, kept, _rows(crossed, rows), known)
         for row, text, taken in zip(rows, rewritten, further, strict=True):
             texts[row], steps[row] = text, len(taken)
     return [Text(texts[row], logits[row, : len(guide)], guide, steps[row]) for row, guide in enumerate(guides)]
@@ -96,6 +95,7 @@ def _continue(
     crossed: keys and values of the cross-attention
     known: how many of the positions in ``past`` belong to each text
     """
+    crossed = _rows(crossed, slice(None))
     texts = [list(tokens) for tokens in begun]
     further: list[list[torch.Tensor]] = [[] for _ in texts]
     running = list(range(len(texts)))
@@ -111,8 +111,7 @@ def _continue(
         if not going:
             return texts, further
         if len(going) < len(running):
-            past = [(keys[going], values[going]) for keys, values in past]
-            crossed = [(keys[going], values[going]) for keys, values in crossed]
+            past, crossed = _rows(past, going), _rows(crossed, going)
             places, mask = places[going], mask[going]
             running = [running[i] for i in going]
         last = _tensor([[texts[row][-1]] for row in running], crossed)
@@ -124,6 +123,11 @@ def _continue(
         for i, row in enumerate(running):
             further[row].append(logits[i])
             texts[row].append(int(scores[i].argmax()))
+
+
+def _rows(pairs: Sequence[Pair], rows: list[int] | slice) -> list[Pair]:
+    """The keys and values of some rows, in memory as products read them: every step would copy them otherwise."""
+    return [(keys[rows].contiguous(), values[rows].contiguous()) for keys, values in pairs]
 
 
 def _best(front_end: FrontEnd, logits: torch.Tensor) -> list[list[int]]:
