@@ -59,6 +59,11 @@ class _WithPast(torch.nn.Module):
         return [logits, *(tensor for pair in pairs for tensor in pair)]
 
 
+def graph_modules(model: WhisperForConditionalGeneration) -> dict[str, torch.nn.Module]:
+    """The network of each graph by name, in torch."""
+    return {ENCODER: _Encoder(model), DECODER: _Decoder(model), WITH_PAST: _WithPast(model)}
+
+
 def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
     """The graphs of the checkpoint in ``folder`` by name."""
     compute_exactly(threads)
@@ -72,9 +77,8 @@ def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
         DECODER: {name for name in modules if not name.startswith("model.encoder.")},
     }
     inside[WITH_PAST] = {n for n in inside[DECODER] if not n.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))}
-    parts = {ENCODER: _Encoder(model), DECODER: _Decoder(model), WITH_PAST: _WithPast(model)}
     graphs = {}
-    for name, part in parts.items():
+    for name, part in graph_modules(model).items():
         graphs[name] = _export(part, wanted[name], config)
         name_nodes(graphs[name], inside[name])
         strip_metadata(graphs[name])
