@@ -1,5 +1,6 @@
 """Write and open bundles. A bundle is one folder with everything needed to use a quantized recogniser elsewhere."""
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,9 +54,17 @@ class StoredSample(TypedDict):
     hypotheses: dict[str, str]
 
 
-class Record(TypedDict, total=False):
-    """What this module reads of `quantization.json`: the samples, and the checksums of the other files."""
+class Calibration(TypedDict, total=False):
+    """Of which lengths the calibration utterances were: the longest, and what nine tenths do not exceed."""
 
+    longest_seconds: float
+    p90_seconds: float
+
+
+class Record(TypedDict, total=False):
+    """What is read of `quantization.json`: lengths of calibration utterances, samples, checksums of the other files."""
+
+    calibration: Calibration
     samples: list[StoredSample]
     sha256: dict[str, str]
 
@@ -194,6 +203,8 @@ def read_bundle(folder: Path) -> Bundle:
     samples = record.get("samples", [])
     if not isinstance(samples, list) or not all(map(_is_sample, samples)):
         raise StableQuantError(folder / RECORD, "'samples' is malformed", "copy the bundle again")
+    if not _is_calibration(record.get("calibration", {})):
+        raise StableQuantError(folder / RECORD, "'calibration' is malformed", "copy the bundle again")
     check(folder, record, "config.json")
     family = family_of(folder)
     for name in family.files(folder):
@@ -205,4 +216,11 @@ def read_bundle(folder: Path) -> Bundle:
 def _is_sample(stored: object) -> bool:
     return (
         isinstance(stored, dict) and isinstance(stored.get("file"), str) and isinstance(stored.get("hypotheses"), dict)
+    )
+
+
+def _is_calibration(lengths: object) -> bool:
+    return isinstance(lengths, dict) and all(
+        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) < math.inf
+        for key in ("longest_seconds", "p90_seconds")
     )
