@@ -15,6 +15,8 @@ from stablequant.recognisers.ctc.words import log_posteriors, word_on
 from stablequant.recognisers.family import BeamSearch, Word
 
 WORD_BEGINS = "\u2581"  # marks a token that begins a word, for the package
+END = "</s>"  # the word that ends each text; language models know it
+CERTAIN, IMPOSSIBLE = 0.0, -100.0  # logarithms of probabilities
 STRETCH = 1500  # most frames of one search, 30 s at the usual rate; the package keeps copies of the whole text
 UNWRITABLE = 0.5  # share of a language model's words above which it was made for another spelling
 
@@ -34,13 +36,14 @@ class WordSearch:
                 "beam search", f"it needs the package ctc-beam-decoder ({error})", "run: pip install 'stablequant[lm]'"
             ) from error
         labels, self._groups = _labels(vocabulary)
+        self._last_frames = _last_frames(labels)
         file = settings.language_model
         words = None if file is None else _known_words(file, vocabulary)
         try:
             self._decoder = BeamSearchDecoder(
-                labels,
+                [*labels, END if " " in labels else WORD_BEGINS + END],
                 kenlm_model_path=file,
-                unigrams=words,
+                unigrams=words and [*words, END],
                 alpha=settings.weight,
                 beta=settings.word_bonus,
             )
@@ -83,17 +86,23 @@ class WordSearch:
         return words
 
     def _found(self, posteriors: np.ndarray) -> Iterator[tuple[str, int, int]]:
-        """Words with the first frame and the frame behind the last one."""
-        columns = np.stack([np.logaddexp.reduce(posteriors[:, group], axis=1) for group in self._groups], axis=1)
+        """Words with the first frame and the frame behind the last one.
+
+        Each text is ended by `END` in further frames. Otherwise the package (0.2.0, and pyctcdecode 0.5.0) scores texts
+        that end with a space as if an unknown word followed, and it does so by chance where both endings are alike.
+        """
+        columns = np.full((len(posteriors), len(self._groups) + 1), IMPOSSIBLE, dtype=np.float32)
+        for column, group in enumerate(self._groups):
+            columns[:, column] = np.logaddexp.reduce(posteriors[:, group], axis=1)
         for stretch in self._stretches(posteriors.argmax(axis=1)):
             beams = self._decoder.decode_beams(
-                columns[stretch],
+                np.concatenate([columns[stretch], self._last_frames]),
                 beam_width=self._beam,
                 prune_history=True,
                 hotwords=self._hot_words,
                 hotword_weight=self._hot_weight,
             )
-            for word, (start, end) in beams[0][2] if beams else []:
+            for word, (start, end) in beams[0][2][:-1]:
                 yield word, stretch.start + start, stretch.start + end
 
     def _stretches(self, path: np.ndarray) -> Iterator[slice]:
@@ -142,6 +151,14 @@ def _labels(vocabulary: Vocabulary) -> tuple[list[str], list[list[int]]]:
     raise StableQuantError(
         "vocab.json", "no beam search is known for the way in which its tokens mark words", "leave out --lm"
     )
+
+
+def _last_frames(labels: Sequence[str]) -> np.ndarray:
+    """Frames that write a space, if ``labels`` have one, and `END`, the last column."""
+    written = [labels.index(" "), len(labels)] if " " in labels else [len(labels)]
+    frames = np.full((len(written), len(labels) + 1), IMPOSSIBLE, dtype=np.float32)
+    frames[np.arange(len(written)), written] = CERTAIN
+    return frames
 
 
 def _known_words(file: Path, vocabulary: Vocabulary) -> list[str]:
