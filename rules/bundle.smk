@@ -1,7 +1,7 @@
 # One folder with all that is needed to use the result elsewhere.
 #
 # INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
-#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/evaluation.tsv
+#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/ of both splits
 # OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md
 
 
@@ -15,6 +15,7 @@ rule write_bundle:
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
         comparison="results/{model}/comparison.tsv",
+        calibration="results/{model}/utterances/calibration.tsv",
         utterances="results/{model}/utterances/evaluation.tsv",
     output:
         directory("results/{model}/bundle"),

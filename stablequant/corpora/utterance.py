@@ -83,7 +83,7 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
         when the recording cannot be read, or when it changed since it was listed.
     """
     try:
-        whole = read_audio(Path(utterance.path), sample_rate, utterance.channel).samples
+        whole = read_audio(Path(utterance.path), sample_rate, channel=utterance.channel).samples
     except AudioError as error:
         raise StableQuantError(
             utterance.path,
