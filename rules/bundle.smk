@@ -9,8 +9,8 @@ rule write_bundle:
     """Gather all that is needed to use the quantized recogniser elsewhere."""
     input:
         graph="results/{model}/onnx/stablequant.onnx",
-        engines=expand("results/{{model}}/engines/{backend}/stablequant", backend=config["engines"]),
-        hypotheses=expand("results/{{model}}/evaluation/{backend}/stablequant.tsv", backend=config["engines"]),
+        engines=of_each_engine("results/{model}/engines/{backend}/{method}", "stablequant"),
+        hypotheses=of_each_engine("results/{model}/evaluation/{backend}/{method}.tsv", "stablequant"),
         checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
@@ -24,7 +24,7 @@ rule write_bundle:
     conda:
         "../envs/search.yaml"
     params:
-        samples=config["bundle_samples"],
+        samples=lambda wildcards: SAMPLES[wildcards.model],
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **asdict(procedure(wildcards)),

@@ -32,6 +32,8 @@ from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.fingerprint import fingerprint, set_back
 from stablequant.workflow.procedure import read_procedure
+from stablequant.workflow.stages import Pace, passes_by_rule
+from stablequant.workflow.terminal import show_stages
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
 
 LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
@@ -45,7 +47,7 @@ LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
 def executes():
     """Whether jobs are to run: whoever only looks at the workflow must change no file."""
     if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):  # started through Snakemake's API
-        return True
+        return not workflow.output_settings.dryrun
     _, options = parse_args(sys.argv[1:])
     return not any(getattr(options, name, None) not in (None, False) for name in LOOKS)
 
@@ -122,6 +124,18 @@ PROCEDURES = {
     name: read_procedure(config, settings.get("procedure", config["procedure"]))
     for name, settings in config["models"].items()
 }
+ENGINES, METHODS, SAMPLES = (
+    {name: settings.get(key, config[key]) for name, settings in config["models"].items()}
+    for key in ("engines", "methods", "bundle_samples")
+)
+SEARCHED = [name for name, methods in METHODS.items() if "stablequant" in methods]  # for others nothing is searched
+if workflow.is_main_process and executes() and not workflow.output_settings.verbose:
+    show_stages(
+        logger,
+        lambda: [(workflow.dag.jobid(job), job.rule.name) for job in workflow.dag.needrun_jobs()],
+        Pace(passes_by_rule(config), workflow.cores or 1),
+        lambda rule, wildcards: None,
+    )
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 LAYERS_AT_MOST = 40  # of a checkpoint that was not imported yet, to estimate its jobs
@@ -280,6 +294,17 @@ def scales_of_method(wildcards):
     if wildcards.method == "stablequant":
         return {"histograms": f"{results}/prepared_histograms.safetensors", "choice": f"{results}/combination.json"}
     return {"histograms": f"{results}/histograms.safetensors"}
+
+
+def of_each_engine(pattern, method="{method}"):
+    """Files of all engines of a model; ``pattern`` has the wildcards ``model``, ``backend`` and ``method``."""
+
+    def files(wildcards):
+        model = wildcards.model
+        methods = METHODS[model] if method == "{method}" else [method]
+        return expand(pattern, model=model, backend=ENGINES[model], method=methods)
+
+    return files
 
 
 def procedure(wildcards):
