@@ -16,6 +16,7 @@ include: "rules/common.smk"  # config, code digests, estimates
 include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored
+include: "rules/plan.smk"  # how long a run will take
 include: "rules/equalisation.smk"  # channels of one range
 include: "rules/rounding.smk"  # weights whose errors cancel
 include: "rules/reference.smk"  # fp32's words, posteriors and activations

@@ -4,6 +4,8 @@
 #          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/evaluation.tsv
 # OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md
 
+SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "seed")
+
 
 rule write_bundle:
     """Gather all that is needed to use the quantized recogniser elsewhere."""
@@ -28,7 +30,7 @@ rule write_bundle:
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **asdict(procedure(wildcards)),
-            **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "precision", "seed")},
+            **{key: config[key] for key in SETTINGS_OF_THE_SEARCH},
             "racing": config["racing"] if CONFIDENCE else None,
         },
         code=code_digest("write_bundle"),

@@ -1,6 +1,8 @@
 """The stages of a run as a person sees them, and an estimate of the time that is left."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, so that its end is known from the start
@@ -37,6 +39,13 @@ def passes_by_rule(config: Mapping[str, Any]) -> dict[str, float]:
         "check_combination": 3.0 if config["combination"]["enabled"] else 0.0,
         "evaluate_engine": 0.3 * config["evaluation_repeats"],  # engines are faster than the search
     }
+
+
+def seconds_per_pass(models: Iterable[str]) -> float | None:
+    """Seconds of a pass over the calibration split, where `measure_speed` timed it; the mean of several models."""
+    files = [file for model in models if (file := Path(f"results/{model}/speed.json")).is_file()]
+    found = [float(json.loads(file.read_text(encoding="utf-8"))["pass_seconds"]) for file in files]
+    return sum(found) / len(found) if found else None
 
 
 def stage_of(rule: str) -> str:

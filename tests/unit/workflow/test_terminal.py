@@ -94,9 +94,8 @@ def test_a_job_that_was_tried_again_is_no_failure(tmp_path):
 def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
     logger = logging.Logger("test")
     own = logging.StreamHandler(io.StringIO())
-    assert show_stages(logger, JOBS.items, Pace({}, 1), lambda _rule, _of: None) is None, (
-        "another program shows the run"
-    )
+    pace, none = Pace({}, 1), lambda _rule, _of: None
+    assert show_stages(logger, list, pace, none) is None, "another program shows the run"
     own.name = "DefaultStreamHandler"
     logger.addHandler(own)
     assert show_stages(logger, list, pace, none)
