@@ -39,7 +39,7 @@ rule recognise_reference:
         mem_mb=memory(copies=1),
         runtime=runtime(passes=reference_passes, gpu=True),
         gpu=gpus,
-        disk_mb=config["cache"]["disk_mb"] if "stablequant" in config["methods"] else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
+        disk_mb=lambda wildcards: config["cache"]["disk_mb"] if wildcards.model in SEARCHED else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
     params:
         device=config["device"],
         precision=config["precision"],

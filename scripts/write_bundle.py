@@ -39,7 +39,8 @@ with job(snakemake.log[0]) as log:
     for u in chosen:
         audio = load_audio(u, rate)  # refuses audio that was changed since it was listed
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
-        samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if u.start is None else (audio, rate)))
+        whole = u.start is None and u.channel is None  # then its file is copied
+        samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if whole else (audio, rate)))
     card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint, len(samples))
     if samples:
         log.info("the bundle contains %d recordings of the evaluation split (bundle_samples)", len(samples))

@@ -1,4 +1,4 @@
-"""The command line: transcribe, serve, evaluate and verify with a bundle."""
+"""The command line: make a bundle, and transcribe, serve, evaluate and verify with it."""
 
 import io
 import json
@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablequant.bundle import making
 from stablequant.errors import StableQuantError
 
 if TYPE_CHECKING:
     from stablequant.recognisers.family import BeamSearch
 
 app = typer.Typer(
-    help="Recognise speech with a bundle of StableQuant (results/MODEL/bundle, or a copy of it anywhere).",
+    help="Quantize a speech recogniser, and recognise speech with the bundle that comes of it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(making.quantize)
+app.command()(making.report)
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
@@ -63,6 +65,23 @@ class Format(StrEnum):
     JSON = "json"
     SRT = "srt"
     VTT = "vtt"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from stablequant.quantize.project import version
+
+        typer.echo(version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Quantize a speech recogniser, and recognise speech with the bundle that comes of it."""
 
 
 @app.command()
@@ -245,6 +264,9 @@ def main() -> None:
     except StableQuantError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
     except OSError as error:
         place = error.filename2 or error.filename or "standard output"
         typer.echo(f"error: {place}: {error.strerror or error}", err=True)

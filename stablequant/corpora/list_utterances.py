@@ -4,7 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from stablequant.corpora.audio import Audio, AudioError, cut, read_audio
 from stablequant.corpora.channels import channel_of
+from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
 from stablequant.corpora.manifests import transcript_files
 from stablequant.corpora.parts import TOLERANCE, seconds_of
@@ -25,13 +26,24 @@ from stablequant.storage.files import checksum
 EXAMPLES = 5  # of rejected utterances that are printed
 
 
-def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utterance], list[Rejection]]:
+@dataclass(frozen=True)
+class DrawnPart:
+    """A part of a split that is used: ``seconds`` of audio, drawn with ``seed`` and balanced by speaker."""
+
+    seconds: float
+    seed: int
+
+
+def list_utterances(
+    manifest: Manifest, writing: Writing, part: DrawnPart | None = None
+) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
     Returns the usable utterances, and the rejected entries with the reasons, in the order of their lines. One warning
     each is logged for audio that has another sample rate than the recogniser's, has several channels, or is not quite
     as its header or the manifest says, and one if transcripts contain characters outside the vocabulary. One message
-    tells what was left out of transcripts, or replaced.
+    tells what was left out of transcripts, or replaced. If a ``part`` is wanted, only as many entries are decoded as it
+    takes, and one message tells how much that is.
 
     Raises
     ------
@@ -50,7 +62,10 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     def decode(path: Path) -> tuple[Audio, str]:
         return read_audio(path, writing.sample_rate), checksum(path)
 
-    for entry in progress(manifest.entries, label="checking audio"):
+    missing = part.seconds * writing.sample_rate if part else np.inf
+    for entry in progress(_drawn(manifest, part), label="checking audio"):
+        if missing <= 0:
+            break
         try:
             utterance, audio = _check(manifest, entry, respelled, transcripts, decode, channels)
             if lines.setdefault(utterance.key, entry.line) != entry.line:
@@ -58,10 +73,14 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
         except (AudioError, RowError) as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
+            missing -= utterance.samples
             utterances.append(utterance)
             lengths.append((entry, utterance))
             mixed = audio.channels if utterance.channel is None else 1
             heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32), channels=mixed))  # for memory
+    if part:
+        utterances.sort(key=lambda u: lines[u.key])
+        _tell(utterances, len(manifest.entries), part, writing.sample_rate)
     _warn(heard, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
@@ -69,6 +88,25 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     respelled.log()
     _compare_lengths(lengths, writing.sample_rate)
     return _named_apart(utterances, manifest.root), sorted(rejections, key=lambda rejection: rejection.line)
+
+
+def _drawn(manifest: Manifest, part: DrawnPart | None) -> Sequence[ManifestEntry]:
+    """The entries in the order in which they are decoded."""
+    if part is None:
+        return manifest.entries
+    return balanced_order(manifest.entries, lambda entry: entry.speaker or speaker_in(manifest.file(entry)), part.seed)
+
+
+def _tell(utterances: Sequence[Utterance], total: int, part: DrawnPart, sample_rate: int) -> None:
+    """Log how much of a split is used."""
+    seconds = sum(u.samples for u in utterances) / sample_rate
+    speakers = {u.speaker for u in utterances}
+    logging.info(
+        "using %d of %d utterances, %.0f s where %g s are wanted, of %s, drawn with seed %d",
+        *(len(utterances), total, seconds, part.seconds),
+        "unknown speakers" if None in speakers else f"{len(speakers)} speakers",
+        part.seed,
+    )
 
 
 def _compare_lengths(lengths: Sequence[tuple[ManifestEntry, Utterance]], sample_rate: int) -> None:

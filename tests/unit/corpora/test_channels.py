@@ -134,8 +134,8 @@ def test_a_channel_is_read_by_libsndfile_and_by_ffmpeg(tmp_path, suffix):
         command = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / f"a.{suffix}"]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     for channel, pitch in ((0, 400), (1, 1000)):
-        samples = read_audio(tmp_path / f"a.{suffix}", RATE, channel).samples[:RATE]
+        samples = read_audio(tmp_path / f"a.{suffix}", RATE, channel=channel).samples[:RATE]
         assert np.abs(np.fft.rfft(samples)).argmax() == pytest.approx(pitch * len(samples) / RATE, abs=1)
         assert np.abs(samples).max() > 0.25, "the mean of both would be half as loud"
     with pytest.raises(AudioError, match="channel 3 is wanted, but the file has 2"):
-        read_audio(tmp_path / f"a.{suffix}", RATE, 2)
+        read_audio(tmp_path / f"a.{suffix}", RATE, channel=2)
