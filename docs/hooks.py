@@ -44,11 +44,15 @@ def _rows(schema: Mapping[str, Any], defaults: Mapping[str, Any], above: str) ->
         name, default = f"{above}{key}", defaults.get(key)
         inner = described.get("additionalProperties") if key == "models" else described
         nested = isinstance(inner, dict) and "properties" in inner
-        shown = "" if nested or default is None else f"`{yaml.safe_dump(default, default_flow_style=True).split(chr(10))[0]}`"
+        shown = "" if nested or default is None else f"`{_one_line(default)}`"
         yield f"| `{name}` | {shown} | {_cell(described['description'])} |\n"
         if nested:
             place = f"{name}.NAME." if key == "models" else f"{name}."
             yield from _rows(inner, default if key != "models" and isinstance(default, dict) else {}, place)
+
+
+def _one_line(value: object) -> str:
+    return yaml.safe_dump(value, default_flow_style=True).splitlines()[0]
 
 
 def _cell(text: str) -> str:
