@@ -51,29 +51,9 @@ peers: $(INSTALLED) .venv-peers/installed
 whisper: $(INSTALLED) .venv-whisper/installed
 	.venv-whisper/bin/python benchmarks/whisper.py --checkpoint "$(CHECKPOINT)" --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" --out benchmarks/whisper.tsv
 
-# The peers beside the project's own packages, which they see through a path file.
-.venv-peers/installed: envs/peers.txt
-	$(PYTHON) -m venv .venv-peers
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/peers.txt
-	@touch $@
-
-# As with the peers; all they need is listed, so that no further build of torch is installed.
-.venv-whisper/installed: envs/whisper-peers.txt
-	$(PYTHON) -m venv .venv-whisper
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-whisper/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-whisper/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/whisper-peers.txt
-	@touch $@
-
 docs: $(INSTALLED) .venv-docs/installed
+	$(BIN)/python docs/write_reference.py
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/mkdocs build --strict --quiet
-
-# As with the peers.
-.venv-docs/installed: envs/docs.txt
-	$(PYTHON) -m venv .venv-docs
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/docs.txt
-	@touch $@
 
 # What an earlier run found is kept in mutants, so that a run continues it; without that folder it starts anew. Torch
 # gets one thread for each of the tests that run at once.
@@ -87,11 +67,12 @@ else
 endif
 	@echo "To see one: .venv-mutation/bin/mutmut show NAME"
 
-# As with the peers.
-.venv-mutation/installed: envs/mutation.txt
-	$(PYTHON) -m venv .venv-mutation
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutation/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-mutation/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/mutation.txt
+# Environments of their own beside the project's packages, which they see through a path file. The lists are complete,
+# so that nothing is installed that they do not name, such as a further build of torch.
+.venv-%/installed: envs/%.txt
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	@touch $@
 
 .venv-fairseq/installed: envs/fairseq.txt
