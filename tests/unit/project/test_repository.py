@@ -23,7 +23,7 @@ DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJ
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
 PRINTS = re.compile(
     r"`\.venv/bin/python (\S[^`]* --(?:markdown|brief) (benchmarks/\S+\.tsv))`"
-)  # a table of a document
+)
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
 
 
