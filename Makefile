@@ -11,6 +11,7 @@
 # make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
 #             one module, or of a random sample (docs/mutants.md)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
+# make docs   the documentation as a site, in site/
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -19,7 +20,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants lint format lock licences audit
+.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -62,6 +63,16 @@ whisper: $(INSTALLED) .venv-whisper/installed
 	$(PYTHON) -m venv .venv-whisper
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-whisper/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
 	.venv-whisper/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/whisper-peers.txt
+	@touch $@
+
+docs: $(INSTALLED) .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/mkdocs build --strict --quiet
+
+# As with the peers.
+.venv-docs/installed: envs/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/docs.txt
 	@touch $@
 
 # What an earlier run found is kept in mutants, so that a run continues it; without that folder it starts anew. Torch

@@ -1,18 +1,24 @@
-"""The model card: the README of a bundle."""
+"""The model card: the README of a bundle, ready for the Hugging Face hub."""
 
+import json
 from pathlib import Path
 from typing import TypedDict
 
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import drawn_in, markdown
+from stablequant.storage.files import read_table
 from stablequant.workflow.provenance import processor
 
-CARD = """# {model}, quantized to INT8 by StableQuant
+CARD = """---
+{front_matter}
+---
+
+# {model}, quantized to INT8 by StableQuant
 
 {note}{layers} layers are INT8, weights and activations; {clipped} of them have their outliers clipped at a searched
-percentile. In floating point: {floating}. {graphs} the quantized graph, `engines/` what was built from it,
-`quantization.json` every scale, the degradation of each layer when quantized alone, versions, and the checksums of all
-files.
+percentile. In floating point: {floating}. {graphs} the quantized graph, `engines/` describes what was
+built from it, `quantization.json` holds every scale, the degradation of each layer when quantized alone, versions, and
+the checksums of all files. {samples}
 
 ## What it recognises
 
@@ -37,7 +43,11 @@ recogniser = load_bundle("BUNDLE")
 print(recogniser.transcribe("recording.flac").text)
 ```
 
+## Without StableQuant
+
 {usage}
+
+`stablequant export BUNDLE --for triton` and `--for ovms` write configurations for these servers.
 """
 
 
@@ -55,16 +65,22 @@ class Scales(TypedDict):
     activations: dict[str, Activation]
 
 
-def model_card(model: str, note: str, scales: Scales, comparison: Path, utterances: int, checkpoint: Path) -> str:
+def model_card(
+    model: str, note: str, scales: Scales, comparison: Path, utterances: int, checkpoint: Path, samples: int = 0
+) -> str:
     """The model card of ``model`` in Markdown.
 
     ``note`` is a sentence about the model or its data from the config, ``comparison`` the file ``comparison.tsv``,
-    ``utterances`` the number of evaluation utterances, and ``checkpoint`` the folder of the imported checkpoint.
+    ``utterances`` the number of evaluation utterances, ``checkpoint`` the folder of the imported checkpoint, and
+    ``samples`` the number of evaluation utterances whose recordings are in the bundle.
     """
     percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
     family = family_of(checkpoint)
-    graphs = [f"`{name}.onnx`" for name in family.signatures(checkpoint)]
+    places = {file: name for name, file in family.published(checkpoint).items()}
+    graphs = [f"`{places.get(f'{name}.onnx', f'{name}.onnx')}`" for name in family.signatures(checkpoint)]
     return CARD.format(
+        front_matter=front_matter(model, comparison),
+        samples=f"`samples/` holds {samples} recordings and transcripts of the evaluation split." if samples else "",
         model=model,
         note=f"{note}\n\n" if note else "",
         layers=len(percentiles),
@@ -77,3 +93,24 @@ def model_card(model: str, note: str, scales: Scales, comparison: Path, utteranc
         table=markdown(comparison),
         usage=family.usage(checkpoint),
     )
+
+
+def front_matter(model: str, comparison: Path) -> str:
+    """What the hub reads of a card, as YAML: the task, and the word error rate of the first engine that was evaluated.
+
+    The values are written as JSON, which is YAML, too.
+    """
+    table = read_table(comparison)
+    rows = table[(table["method"] == "stablequant") & table["wer"].notna()]
+    task = {"type": "automatic-speech-recognition", "name": "Automatic Speech Recognition"}
+    entries: dict[str, object] = {
+        "pipeline_tag": task["type"],
+        "library_name": "openvino",
+        "tags": ["stablequant", "int8", "onnx", "openvino", "transformers.js", "speech"],
+        "metrics": ["wer"],
+    }
+    if len(rows):
+        wer = {"type": "wer", "name": "Word error rate", "value": round(float(rows["wer"].iloc[0]), 2)}
+        dataset = {"type": "evaluation", "name": "the evaluation split"}
+        entries["model-index"] = [{"name": model, "results": [{"task": task, "dataset": dataset, "metrics": [wer]}]}]
+    return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())

@@ -1,5 +1,11 @@
-"""Write and open bundles. A bundle is one folder with everything needed to use a quantized recogniser elsewhere."""
+"""Write and open bundles. A bundle is one folder with everything needed to use a quantized recogniser elsewhere.
 
+Graphs, networks and tokens lie where other libraries look for them, see `Family.published`. Each file is there once: an
+engine's ``engine.json`` says where its networks lie.
+"""
+
+import math
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +15,7 @@ from typing import TypedDict
 import numpy as np
 import soundfile
 
+from stablequant.engines.folder import DESCRIPTION, read_engine
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
 from stablequant.recognisers.registry import family_of
@@ -25,6 +32,7 @@ from stablequant.workflow.provenance import checksums
 
 RECORD = "quantization.json"
 CARD = "README.md"
+MARK = ".snakemake_timestamp"  # Snakemake writes this file into folders
 
 
 @dataclass(frozen=True)
@@ -53,9 +61,17 @@ class StoredSample(TypedDict):
     hypotheses: dict[str, str]
 
 
-class Record(TypedDict, total=False):
-    """What this module reads of `quantization.json`: the samples, and the checksums of the other files."""
+class Calibration(TypedDict, total=False):
+    """Of which lengths the calibration utterances were: the longest, and what nine tenths do not exceed."""
 
+    longest_seconds: float
+    p90_seconds: float
+
+
+class Record(TypedDict, total=False):
+    """What is read of `quantization.json`: lengths of calibration utterances, samples, checksums of the other files."""
+
+    calibration: Calibration
     samples: list[StoredSample]
     sha256: dict[str, str]
 
@@ -81,15 +97,19 @@ def write_bundle(
     samples: utterances for `stablequant.bundle.verify`
     """
     family = family_of(checkpoint)
+    published = family.published(checkpoint)
+    places = {file: name for name, file in published.items()}
     with replacing_folder(folder) as making:
         for name, source in graph_files(graph, list(family.signatures(checkpoint))).items():
-            for file, copy in ((source, making / f"{name}.onnx"), (data_beside(source), making / f"{name}.onnx.data")):
-                if file.is_file():
-                    shutil.copyfile(file, copy)
+            _copy_graph(source, making / places.get(f"{name}.onnx", f"{name}.onnx"))
         for name in family.files(checkpoint):
             shutil.copyfile(checkpoint / name, making / name)
+        for name, file in published.items():
+            if (checkpoint / file).is_file():
+                shutil.copyfile(checkpoint / file, making / name)
         for backend, engine in engines.items():
-            shutil.copytree(engine, making / "engines" / backend)
+            shutil.copytree(engine, making / "engines" / backend, ignore=shutil.ignore_patterns(MARK))
+            _share_networks(making, backend, places)
         stored: list[StoredSample] = []
         for number, sample in enumerate(samples):
             name = f"samples/{number}{sample.audio.suffix if sample.part is None else '.wav'}"
@@ -102,6 +122,39 @@ def write_bundle(
         write_text(making / CARD, card)
         sums = checksums(making)
         write_json(making / RECORD, {**record, "samples": stored, "sha256": sums})
+
+
+def _copy_graph(source: Path, copy: Path) -> None:
+    """Copy an ONNX graph. A graph names the file of its weights, so one with such a file is written anew."""
+    copy.parent.mkdir(exist_ok=True)
+    if not data_beside(source).is_file():
+        shutil.copyfile(source, copy)
+        return
+    from stablequant.storage.onnx_graph import load_graph, save_graph
+
+    save_graph(load_graph(source), copy)
+
+
+def _share_networks(bundle: Path, backend: str, places: Mapping[str, str]) -> None:
+    """Move the networks of an engine in ``bundle`` to their ``places``, and write these into its description.
+
+    A network that is the same file as a graph of the bundle is removed.
+    """
+    engine = bundle / "engines" / backend
+    moved = {}
+    for file in sorted(engine.iterdir()):
+        place, graph = places.get(f"engines/{backend}/{file.name}"), bundle / places.get(file.name, file.name)
+        if place is not None:
+            graph = bundle / place
+            graph.parent.mkdir(exist_ok=True)
+            file.rename(graph)
+        elif file.suffix == ".onnx" and graph.is_file() and checksum(graph) == checksum(file):
+            file.unlink()
+        else:
+            continue
+        moved[file.name] = os.path.relpath(graph, engine)
+    if moved:
+        write_json(engine / DESCRIPTION, {**read_engine(engine), "files": moved})
 
 
 @dataclass(frozen=True)
@@ -134,6 +187,8 @@ class Bundle:
             built = ", ".join(sorted(path.name for path in (self.folder / "engines").glob("*"))) or "none"
             raise StableQuantError(self.folder, f"no engine for '{backend}'", f"engines in it: {built}")
         check(self.folder, self.record, f"engines/{backend}/")
+        for path in read_engine(folder).get("files", {}).values():
+            check(self.folder, self.record, os.path.normpath(Path("engines", backend, path)))
         return folder
 
 
@@ -194,6 +249,8 @@ def read_bundle(folder: Path) -> Bundle:
     samples = record.get("samples", [])
     if not isinstance(samples, list) or not all(map(_is_sample, samples)):
         raise StableQuantError(folder / RECORD, "'samples' is malformed", "copy the bundle again")
+    if not _is_calibration(record.get("calibration", {})):
+        raise StableQuantError(folder / RECORD, "'calibration' is malformed", "copy the bundle again")
     check(folder, record, "config.json")
     family = family_of(folder)
     for name in family.files(folder):
@@ -205,4 +262,11 @@ def read_bundle(folder: Path) -> Bundle:
 def _is_sample(stored: object) -> bool:
     return (
         isinstance(stored, dict) and isinstance(stored.get("file"), str) and isinstance(stored.get("hypotheses"), dict)
+    )
+
+
+def _is_calibration(lengths: object) -> bool:
+    return isinstance(lengths, dict) and all(
+        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) < math.inf
+        for key in ("longest_seconds", "p90_seconds")
     )

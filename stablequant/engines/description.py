@@ -4,7 +4,7 @@ from typing import TypedDict
 
 
 class Description(TypedDict, total=False):
-    """Content of ``engine.json``. The last four entries exist only for some backends.
+    """Content of ``engine.json``. The last five entries exist only for some backends or places.
 
     Attributes
     ----------
@@ -17,6 +17,7 @@ class Description(TypedDict, total=False):
     compute_capabilities: TensorRT: compute capabilities of the GPUs in the config, such as "8.6"
     gpu: TensorRT: compute capability of the GPU that it was built on; None if it is not bound to one
     profile: TensorRT: shortest, typical and longest size of each axis
+    files: bundle: networks that lie elsewhere in the bundle, path relative to the engine's folder by file name
     """
 
     backend: str
@@ -29,3 +30,4 @@ class Description(TypedDict, total=False):
     compute_capabilities: list[str]
     gpu: str | None
     profile: dict[str, list[int]]
+    files: dict[str, str]

@@ -52,7 +52,14 @@ def read_engine(folder: Path) -> Description:
         isinstance(description, dict)
         and isinstance(description.get("backend"), str)
         and description.get("floating", FLOAT32) in (FLOAT32, BFLOAT16)
+        and isinstance(files := description.get("files", {}), dict)
+        and all(isinstance(path, str) for path in files.values())
     )
     if not valid:
         raise StableQuantError(folder / DESCRIPTION, "not an engine's description", "build the engine again")
     return description
+
+
+def network_file(folder: Path, description: Description, name: str) -> Path:
+    """The network ``name`` of the engine in ``folder``. In a bundle it may lie where other programs look for it."""
+    return folder / description.get("files", {}).get(name, name)

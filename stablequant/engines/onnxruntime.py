@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
+from stablequant.engines.folder import network_file
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
@@ -53,7 +54,8 @@ class OnnxRuntime:
         """Create a session for each graph."""
         networks, found = {}, []
         for name, signature in signatures.items():
-            networks[name], arithmetic = load_network(folder / f"{name}.onnx", signature, threads)
+            file = network_file(folder, description, f"{name}.onnx")
+            networks[name], arithmetic = load_network(file, signature, threads)
             found.append(arithmetic)
         return Loaded(networks, INT8 if INT8 in found else FLOAT32)
 

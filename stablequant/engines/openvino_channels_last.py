@@ -121,6 +121,8 @@ def _weight(output: ov.Output) -> tuple[np.ndarray, np.ndarray | None] | None:
         stored = _constant(output)
         return None if stored is None else (stored, None)
     converted = node.input_value(0).get_node()
+    if converted.get_type_name() == "Subtract":  # zero points, which are all 0
+        converted = converted.input_value(0).get_node()
     stored = _constant(converted.input_value(0)) if converted.get_type_name() == "Convert" else None
     scales = _constant(node.input_value(1))
     return None if stored is None or scales is None else (stored, scales)

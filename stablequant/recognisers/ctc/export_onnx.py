@@ -1,17 +1,20 @@
 """Export a CTC recogniser as an fp32 ONNX graph."""
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from stablequant.recognisers.ctc.decoding import OUTPUT
-from stablequant.recognisers.ctc.front_end import INPUT
+from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
@@ -74,7 +77,7 @@ def export_graph(
 
     ``inputs`` are examples, ``(batch, time, ...)`` each. Their first two axes are dynamic. The output is ``logits``,
     float32 ``(batch, frames, classes)``. The node that computes the product of a module has the module's name. All
-    other metadata of the exporter is removed.
+    other metadata of the exporter is removed. The scores of the attention are bounded, see `bound_scores`.
     """
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -94,4 +97,48 @@ def export_graph(
         raise RuntimeError("torch exported nothing")
     name_nodes(program.model, {m.module for m in modules})
     strip_metadata(program.model)
+    name_frames(program.model.graph)
+    bound_scores(program.model.graph)
     return program.model
+
+
+def describe(model: ir.Model, front_end: FrontEnd) -> None:
+    """Write into the metadata of ``model`` what a program needs beside the graph: audio, vocabulary, versions."""
+    written = {
+        "task": "automatic-speech-recognition",
+        "sample_rate": str(front_end.sample_rate),
+        "do_normalize": json.dumps(front_end.do_normalize),
+        "variance_epsilon": f"{front_end.epsilon:g}",
+        "vocabulary": json.dumps(front_end.vocabulary.tokens, ensure_ascii=False),
+        "blank": str(front_end.vocabulary.blank),
+        "word_delimiter": json.dumps(front_end.vocabulary.delimiter, ensure_ascii=False),
+        "versions": json.dumps({name: version(name) for name in ("torch", "transformers")}),
+    }
+    model.metadata_props.update(written)
+
+
+def name_frames(graph: ir.Graph) -> None:
+    """Name the axis of frames of the output. The exporter writes the formula that computes it from the input."""
+    (output,) = graph.outputs
+    if output.shape is None:
+        raise ValueError("the output has no shape")
+    output.shape = ir.Shape([output.shape[0], "frames", *output.shape[2:]])
+
+
+def bound_scores(graph: ir.Graph) -> None:
+    """Take the maximum of each softmax's input and the lowest float32. The numbers stay the same.
+
+    This avoids a fault of OpenVINO (2026.4.1). It fuses a product, its softmax and the next product into one kernel. If
+    the first audio is a single frame, the softmax stays as it was made for that, and all later results are wrong. With
+    an operation between the product and the softmax, the kernel is as fast and right.
+    """
+    lowest = ir.tensor(np.array(np.finfo(np.float32).min), name="lowest_score")
+    floor = ir.Value(name=lowest.name, const_value=lowest, shape=ir.Shape([]), type=ir.TensorType(lowest.dtype))
+    softmaxes = [node for node in graph if node.op_type == "Softmax"]
+    if softmaxes:
+        graph.register_initializer(floor)
+    for node in softmaxes:
+        bounded = ir.Node("", "Max", [node.inputs[0], floor], name=f"{node.name}/bounded")
+        bounded.outputs[0].name = bounded.name
+        graph.insert_before(node, bounded)
+        node.replace_input_with(0, bounded.outputs[0])

@@ -11,7 +11,8 @@ import numpy as np
 
 from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary
+from stablequant.recognisers.ctc.write_vocabulary import write_vocabulary
 from stablequant.storage.files import read_json, write_json
 
 Entry = TypeVar("Entry", int, bool, float)
@@ -114,6 +115,7 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
         folder / "preprocessor_config.json",
         {
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+            "processor_class": "Wav2Vec2Processor",
             "feature_size": 1,
             "sampling_rate": front_end.sample_rate,
             "do_normalize": front_end.do_normalize,

@@ -12,7 +12,7 @@ import numpy as np
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.spelling import Spelling
 from stablequant.recognisers.ctc.word_marks import texts_of
-from stablequant.storage.files import read_json, write_json
+from stablequant.storage.files import read_json
 
 SPECIAL = frozenset({"<pad>", "<s>", "</s>", "<unk>", "[PAD]", "[UNK]", "[CLS]", "[SEP]"})
 
@@ -124,17 +124,3 @@ def read_vocabulary(folder: Path, blank: int) -> Vocabulary:
         raise StableQuantError(tokenizer, "some tokens are not text", "restore the file")
     special = SPECIAL.union(added)
     return Vocabulary(sorted(classes, key=classes.__getitem__), blank, delimiter, special - {delimiter})
-
-
-def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> None:
-    """Write the files that `read_vocabulary` reads. The index of the blank is in the model's config."""
-    write_json(folder / "vocab.json", {token: index for index, token in enumerate(vocabulary.tokens)})
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "Wav2Vec2CTCTokenizer",
-            "pad_token": vocabulary.tokens[vocabulary.blank],
-            "word_delimiter_token": vocabulary.delimiter,
-            "additional_special_tokens": sorted(vocabulary.special & set(vocabulary.tokens)),
-        },
-    )

@@ -16,11 +16,37 @@ if TYPE_CHECKING:
     from stablequant.recognisers.family import Limits, Network, Signature
 
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
-USAGE = """Without StableQuant: `model.onnx` takes `input_values`, float32 `(batch, samples)`, recordings of one
-length at {rate} Hz, {prepared}. It gives `logits`, float32
-`(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
-the names in `vocab.json`. In OpenVINO (2026.4.1) let it hear a second of silence first: where the very first audio is
-a single frame, all that follows comes out wrong."""
+USAGE = """`{graph}` takes `input_values`, float32 `(batch, samples)`: recordings of one length at {rate} Hz,
+{prepared}. It gives `logits`, float32 `(batch, frames, classes)`. A program takes
+the best class of each frame, merges repetitions, and leaves out class {blank}, the blank. `vocab.json` names the
+classes. The graph's metadata says the same.
+
+```python
+from optimum.intel import OVModelForCTC  # or optimum.onnxruntime.ORTModelForCTC
+from transformers import AutoProcessor, pipeline
+
+processor = AutoProcessor.from_pretrained("BUNDLE")
+recogniser = pipeline(
+    "automatic-speech-recognition",
+    model=OVModelForCTC.from_pretrained("BUNDLE"),
+    tokenizer=processor.tokenizer,
+    feature_extractor=processor.feature_extractor,
+)
+print(recogniser("recording.flac", return_timestamps="word"))
+```
+
+```js
+import {{ pipeline }} from "@huggingface/transformers";
+const recogniser = await pipeline("automatic-speech-recognition", "BUNDLE", {{ dtype: "q8" }});
+```
+
+```python
+import sherpa_onnx  # it normalises recordings itself
+recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc("BUNDLE/{graph}", "BUNDLE/tokens.txt")
+```
+
+transformers.js needs `tokenizer.json` and sherpa-onnx `tokens.txt`. They are absent if these programs cannot write the
+vocabulary's words, and sherpa-onnx normalises all recordings, so it suits models that take normalised audio."""
 
 
 class Wav2Vec2Family:
@@ -73,11 +99,20 @@ class Wav2Vec2Family:
             raise StableQuantError(folder / "config.json", "a frame lasts longer than a second", "restore the file")
         return CtcDecoder(front_end, memory, networks[GRAPH])
 
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """Where optimum, transformers.js and sherpa-onnx look for the graph, the network and the tokens."""
+        from stablequant.recognisers.ctc.publishing import published
+
+        return published(folder)
+
     def usage(self, folder: Path) -> str:
         """The inputs and outputs of the graph, in Markdown."""
+        from stablequant.recognisers.ctc.publishing import ONNX
+
         front_end = read_front_end(folder)
         normalised = f"each brought to zero mean and unit variance ({front_end.epsilon:g} added to the variance)"
         return USAGE.format(
+            graph=ONNX,
             rate=front_end.sample_rate,
             prepared=normalised if front_end.do_normalize else "between -1 and 1",
             blank=front_end.vocabulary.blank,

@@ -6,10 +6,11 @@ import onnx_ir as ir
 import torch
 
 from stablequant.recognisers.ctc.decoding import GRAPH
-from stablequant.recognisers.ctc.export_onnx import export_graph
+from stablequant.recognisers.ctc.export_onnx import describe, export_graph
 from stablequant.recognisers.wav2vec2_bert.front_end import FEATURES, MASK
 from stablequant.recognisers.wav2vec2_bert.layers import config_of, quantized_modules
 from stablequant.recognisers.wav2vec2_bert.loading import load_model
+from stablequant.recognisers.wav2vec2_bert.sizes import read_recognising
 
 STACKS = 49  # of the example, one second
 
@@ -21,4 +22,6 @@ def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
     mask = torch.ones(2, STACKS, dtype=torch.int64)
     mask[1, -1] = 0
     inputs = {FEATURES: torch.randn(2, STACKS, config["feature_projection_input_dim"]), MASK: mask}
-    return {GRAPH: export_graph(model, quantized_modules(config), inputs, torch.export.Dim("stacks", min=1))}
+    graph = export_graph(model, quantized_modules(config), inputs, torch.export.Dim("stacks", min=1))
+    describe(graph, read_recognising(folder).front_end)
+    return {GRAPH: graph}

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank
 
 FILES = ("config.json", "preprocessor_config.json", "vocab.json", "tokenizer_config.json")
-USAGE = """Without StableQuant: `model.onnx` takes what transformers' `SeamlessM4TFeatureExtractor` makes of recordings
-of one length at {rate} Hz, by the settings in `preprocessor_config.json`: `input_features`, float32
-`(batch, stacks, {width})`, and `attention_mask`, int64 `(batch, stacks)`. It gives `logits`, float32
-`(batch, frames, classes)`: the best class of each frame, repetitions merged and class {blank}, the blank, left out, by
-the names in `vocab.json`. In OpenVINO (2026.4.1) let it hear a second of silence first: where the very first audio is
-a single frame, all that follows comes out wrong."""
+USAGE = """`{graph}` takes what transformers' `SeamlessM4TFeatureExtractor` makes of recordings of one length at
+{rate} Hz, by the settings in `preprocessor_config.json`: `input_features`, float32 `(batch, stacks, {width})`, and
+`attention_mask`, int64 `(batch, stacks)`. It gives `logits`, float32 `(batch, frames, classes)`. A program takes the
+best class of each frame, merges repetitions, and leaves out class {blank}, the blank. `vocab.json` names the classes.
+The graph's metadata says the same. `AutoProcessor` of transformers and `OVModelForCTC` of optimum-intel open the
+folder."""
 
 
 class Wav2Vec2BertFamily:
@@ -86,10 +86,20 @@ class Wav2Vec2BertFamily:
 
         return CtcDecoder(*read_recognising(folder), networks[GRAPH])
 
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """Where optimum, transformers.js and sherpa-onnx look for the graph, the network and the tokens."""
+        from stablequant.recognisers.ctc.publishing import published
+
+        return published(folder)
+
     def usage(self, folder: Path) -> str:
         """The inputs and outputs of the graph, in Markdown."""
+        from stablequant.recognisers.ctc.publishing import ONNX
+
         front_end = self.writing(folder)
-        return USAGE.format(rate=front_end.sample_rate, width=front_end.width, blank=front_end.vocabulary.blank)
+        return USAGE.format(
+            graph=ONNX, rate=front_end.sample_rate, width=front_end.width, blank=front_end.vocabulary.blank
+        )
 
 
 FAMILY = Wav2Vec2BertFamily()

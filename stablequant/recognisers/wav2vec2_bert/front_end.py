@@ -8,7 +8,8 @@ import numpy as np
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd, read_entry, read_sample_rate
-from stablequant.recognisers.ctc.vocabulary import read_vocabulary, write_vocabulary
+from stablequant.recognisers.ctc.vocabulary import read_vocabulary
+from stablequant.recognisers.ctc.write_vocabulary import write_vocabulary
 from stablequant.recognisers.wav2vec2_bert.filter_bank import HOP, frames_of, log_mel
 from stablequant.storage.files import write_json
 
@@ -111,6 +112,7 @@ def write_filter_bank(folder: Path, front_end: FilterBank) -> None:
         folder / "preprocessor_config.json",
         {
             "feature_extractor_type": "SeamlessM4TFeatureExtractor",
+            "processor_class": "Wav2Vec2BertProcessor",
             "feature_size": front_end.mel_bins,
             "num_mel_bins": front_end.mel_bins,
             "stride": front_end.stride,

@@ -39,10 +39,11 @@ def signatures(config: ModelConfig) -> dict[str, Signature]:
             {"batch": 1, "tokens": PROMPT, "positions": config["max_source_positions"], "width": width},
         ),
         WITH_PAST: Signature(
-            {"input_ids": Tensor(("batch", "one"), "int64")}
+            {"input_ids": Tensor(("batch", "step"), "int64")}
             | {f"past_key_values.{name}": own if ".decoder." in name else other for name in names},
             logits | {f"present.{name}": new for name in names if ".decoder." in name},
-            {"batch": 1, "one": 1, "past": PROMPT, **fixed},
+            {"batch": 1, "step": 1, "past": PROMPT, **fixed},
+            {f"past_key_values.{name}": f"present.{name}" for name in names},
         ),
     }
 
