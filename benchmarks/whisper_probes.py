@@ -74,7 +74,7 @@ def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse
         free += time.perf_counter() - start
     print(f"fp32: encoder {encoder:.1f} s, decoding token by token {free:.1f} s, {len(chosen)} utterances", flush=True)
     ranges = {name: Range.symmetric(histogram.edges[-1]) for name, histogram in histograms.items()}
-    total = sum(u.samples for u in chosen)
+    total = sum(context.samples for context, _ in kept)
     encoder_macs = total * sum(costs[layer].macs for layer in recogniser.layers[: recogniser.resumable])
     rows, shares = [], []
     for layer in layers:

@@ -46,7 +46,8 @@ def layer_costs(recogniser: Recogniser) -> dict[str, Cost]:
         for module, product in products:
             macs[owners_here.get(module, layer)] += product
     recogniser.samples = counted
-    return {layer: Cost(macs[layer] / second, sizes[layer] / second) for layer in recogniser.layers}
+    padded = context.samples  # more than a second if the recogniser pads to a window
+    return {layer: Cost(macs[layer] / padded, sizes[layer] / padded) for layer in recogniser.layers}
 
 
 @contextmanager

@@ -21,13 +21,13 @@ HIDDEN = "hidden"  # the one tensor of a state
 
 
 class Windows:
-    """See `stablequant.recognisers.family.Context`. Every utterance fills a whole window, and none is padded."""
+    """See `stablequant.recognisers.family.Context`. Each utterance is padded to a window; its silence is audio, too."""
 
     padded = False
 
-    def __init__(self, config: ModelConfig, samples: Sequence[int]) -> None:
-        self.samples = sum(samples)
-        self._config, self._rows = config, len(samples)
+    def __init__(self, config: ModelConfig, rows: int, window: int) -> None:
+        self.samples = rows * window
+        self._config, self._rows = config, rows
 
     def lengths(self, module: QuantizedModule) -> list[int]:
         """Vectors in each row of the input of ``module``. Of the decoder: the largest number in a whole batch."""
@@ -70,7 +70,7 @@ class WhisperRecogniser:
 
     def context(self, samples: Sequence[int]) -> Windows:
         """The context of a batch whose utterances have lengths of ``samples``."""
-        return Windows(self._config, samples)
+        return Windows(self._config, len(samples), self.writing.window)
 
     def load(self, batch: Batch) -> State:
         """Log-mel features of ``batch``, float32 ``(utterances, bins, frames)``."""

@@ -9,6 +9,7 @@ from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper import torch_greedy
+from stablequant.search.costs import layer_costs
 
 AUDIO = [tones(0.4 + 0.3 * i, i) for i in range(6)]
 
@@ -95,7 +96,7 @@ def test_only_texts_that_differ_are_decoded_and_only_from_there_on(recogniser, m
 
 def test_what_is_decoded_anew_is_counted_by_its_share_of_the_products(recogniser):
     guide = list(recognise(recogniser, AUDIO)[0].guide)
-    assert set(recogniser.samples.values()) == {sum(map(len, AUDIO))}
+    assert set(recogniser.samples.values()) == {len(AUDIO) * recogniser.writing.window}
     changed = [*guide[:2], guide[2] + 1, *guide[3:]]
     macs, counted = [], []
     for tokens in (guide, changed):
@@ -119,7 +120,20 @@ def test_what_is_decoded_anew_is_counted_by_its_share_of_the_products(recogniser
             handle.remove()
         macs.append(products)
         counted.append({layer: recogniser.samples[layer] for layer in products})
-    assert set(counted[0].values()) == {len(AUDIO[0])}
+    assert set(counted[0].values()) == {recogniser.writing.window}
     assert macs[1]["head"] > macs[0]["head"], "nothing was decoded anew"
     for layer in macs[0]:
         assert counted[1][layer] / counted[0][layer] == pytest.approx(macs[1][layer] / macs[0][layer], abs=1e-3), layer
+
+
+def test_costs_are_those_of_whole_windows(recogniser):
+    """However short an utterance is, its hidden values are those of a window."""
+    window = recogniser.writing.window
+    costs = layer_costs(recogniser)
+    context = recogniser.context([len(samples) for samples in AUDIO])
+    state = recogniser.enter({"hidden": np.stack([recogniser.writing.features(samples) for samples in AUDIO])})
+    for layer in range(recogniser.resumable):
+        bytes_of_values = sum(values.numel() * values.element_size() for values in state.values())
+        assert costs[recogniser.layers[layer]].bytes * context.samples == pytest.approx(bytes_of_values)
+        state = recogniser.run(state, layer, layer + 1, context)
+    assert context.samples == len(AUDIO) * window
