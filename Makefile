@@ -23,7 +23,7 @@ INSTALLED := .venv/installed
 .PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
-	@$(BIN)/snakemake --cores all
+	@$(BIN)/snakemake
 	@$(BIN)/python -m stablequant.report.show results/demo/comparison.tsv
 	@echo "All of this speech is synthesised."
 
