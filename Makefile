@@ -6,9 +6,12 @@
 # make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
+# make whisper CHECKPOINT=DIR CALIBRATION=DIR EVALUATION=DIR   Whisper and what others make of it, with their packages in
+#             .venv-whisper (benchmarks/whisper.tsv)
 # make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
 #             one module, or of a random sample (docs/mutants.md)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
+# make docs   the documentation as a site, in site/
 # make lint   formatters, linters and the type checker
 # Each installs the pinned packages into .venv first, if that was not done yet.
 
@@ -17,7 +20,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers mutants lint format lock licences audit
+.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake --cores all
@@ -45,11 +48,31 @@ test-kills: $(INSTALLED)
 peers: $(INSTALLED) .venv-peers/installed
 	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv
 
+whisper: $(INSTALLED) .venv-whisper/installed
+	.venv-whisper/bin/python benchmarks/whisper.py --checkpoint "$(CHECKPOINT)" --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" --out benchmarks/whisper.tsv
+
 # The peers beside the project's own packages, which they see through a path file.
 .venv-peers/installed: envs/peers.txt
 	$(PYTHON) -m venv .venv-peers
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/peers.txt
+	@touch $@
+
+# As with the peers; all they need is listed, so that no further build of torch is installed.
+.venv-whisper/installed: envs/whisper-peers.txt
+	$(PYTHON) -m venv .venv-whisper
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-whisper/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-whisper/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/whisper-peers.txt
+	@touch $@
+
+docs: $(INSTALLED) .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/mkdocs build --strict --quiet
+
+# As with the peers.
+.venv-docs/installed: envs/docs.txt
+	$(PYTHON) -m venv .venv-docs
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/docs.txt
 	@touch $@
 
 # What an earlier run found is kept in mutants, so that a run continues it; without that folder it starts anew. Torch

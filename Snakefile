@@ -16,7 +16,9 @@ include: "rules/common.smk"  # config, code digests, estimates
 include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored
+include: "rules/plan.smk"  # how long a run will take
 include: "rules/equalisation.smk"  # channels of one range
+include: "rules/massive_channels.smk"  # channels that reach far beyond the rest
 include: "rules/rounding.smk"  # weights whose errors cancel
 include: "rules/reference.smk"  # fp32's words, posteriors and activations
 include: "rules/sensitivity.smk"  # each layer quantized alone
@@ -30,20 +32,14 @@ include: "rules/bundle.smk"  # the result, to take away
 include: "rules/report.smk"  # plots and tables to look at
 
 
-onerror:
-    if any("SIGKILL" in Path(file).read_text() for file in log):
-        print(
-            "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once "
-            "(--cores 1, or --resources mem_mb=MEGABYTES for all together); finished results stay"
-        )
-
-
 rule all:
     """Everything for every model of the config."""
     default_target: True
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
-        expand("results/{model}/bundle", model=config["models"] if SEARCHED else []),
+        expand("results/{model}/bundle", model=SEARCHED),
         expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),
+        expand("results/{model}/plots/{plot}.svg", model=SEARCHED, plot=PLOTS_OF_THE_SEARCH),
         [f"results/{model}/plots/peers.svg" for model, settings in config["models"].items() if "peers" in settings],
         expand("results/{model}/pages/{page}.html", model=config["models"], page=PAGES),
+        expand("results/{model}/pages/{page}.html", model=SEARCHED, page=PAGES_OF_THE_SEARCH),

@@ -115,7 +115,7 @@ class Subject:
 def load(results: Path, folder: Path, threads: int) -> Subject:
     """The run in ``results``; fp32 recognises its splits anew, its files go to ``folder``."""
     recogniser = load_recogniser(results / "checkpoint", threads=threads)
-    scales = load_scales(results / "equalisation.safetensors")
+    scales = load_scales(results / "channel_scales.safetensors")
     rounded = load_rounded(results / "weights.safetensors")
     preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio)
     splits, histograms = {}, {}

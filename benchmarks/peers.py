@@ -78,18 +78,23 @@ TIMED_SECONDS = 300  # of the evaluation audio
 
 
 def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
-    """Layers with a product that does not read quantized activations and INT8 weights."""
+    """Number of layers with a product that does not read quantized activations and INT8 weights."""
+    return len(floating(network, modules))
+
+
+def floating(network: Path, modules: Sequence[QuantizedModule]) -> set[str]:
+    """These layers by name, of the ``modules`` that are in OpenVINO's ``network``."""
     nodes = {
         node.get_friendly_name().split("/")[0]: node
         for node in ov.Core().read_model(network).get_ops()
         if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
     }
-    floating = set()
-    for module in modules:
-        node = nodes[module.module]
-        if not (_behind(node, 0, "FakeQuantize") and _behind(node, 1, "Convert")):
-            floating.add(module.layer)
-    return len(floating)
+    return {
+        module.layer
+        for module in modules
+        if module.module in nodes
+        and not (_behind(nodes[module.module], 0, "FakeQuantize") and _behind(nodes[module.module], 1, "Convert"))
+    }
 
 
 def _behind(node: ov.Node, place: int, kind: str, steps: int = 10) -> bool:

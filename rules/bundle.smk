@@ -1,20 +1,23 @@
 # One folder with all that is needed to use the result elsewhere.
 #
 # INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
-#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/evaluation.tsv
+#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/ of both splits
 # OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md
+
+SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "seed")
 
 
 rule write_bundle:
     """Gather all that is needed to use the quantized recogniser elsewhere."""
     input:
         graph="results/{model}/onnx/stablequant.onnx",
-        engines=expand("results/{{model}}/engines/{backend}/stablequant", backend=config["engines"]),
-        hypotheses=expand("results/{{model}}/evaluation/{backend}/stablequant.tsv", backend=config["engines"]),
+        engines=of_each_engine("results/{model}/engines/{backend}/{method}", "stablequant"),
+        hypotheses=of_each_engine("results/{model}/evaluation/{backend}/{method}.tsv", "stablequant"),
         checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
         comparison="results/{model}/comparison.tsv",
+        calibration="results/{model}/utterances/calibration.tsv",
         utterances="results/{model}/utterances/evaluation.tsv",
     output:
         directory("results/{model}/bundle"),
@@ -24,11 +27,11 @@ rule write_bundle:
     conda:
         "../envs/search.yaml"
     params:
-        samples=config["bundle_samples"],
+        samples=lambda wildcards: SAMPLES[wildcards.model],
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         settings=lambda wildcards: {
             **asdict(procedure(wildcards)),
-            **{key: config[key] for key in ("threshold", "percentiles", "unrecovered", "precision", "seed")},
+            **{key: config[key] for key in SETTINGS_OF_THE_SEARCH},
             "racing": config["racing"] if CONFIDENCE else None,
         },
         code=code_digest("write_bundle"),

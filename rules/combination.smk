@@ -15,7 +15,7 @@ rule check_combination:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
-        equalisation="results/{model}/equalisation.safetensors",
+        channel_scales="results/{model}/channel_scales.safetensors",
         weights="results/{model}/weights.safetensors",
         sensitivity="results/{model}/sensitivity.tsv",
         percentiles="results/{model}/percentiles.tsv",

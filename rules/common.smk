@@ -15,10 +15,12 @@ from snakemake.logging import logger
 from snakemake.utils import update_config
 
 ROOT = Path(str(workflow.current_basedir.get_path_or_uri(secret_free=True))).parent  # not of a workflow that imports us
-if not (ROOT / "stablequant").is_dir():
+LIBRARY = ROOT if (ROOT / "stablequant").is_dir() else ROOT.parent.parent  # as installed: stablequant/project/Snakefile
+if not (LIBRARY / "stablequant/workflow").is_dir():
     raise WorkflowError(f"{ROOT}: StableQuant cannot be imported from there; clone it, and name its Snakefile on disk")
-sys.path.insert(0, str(ROOT))
-os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
+if LIBRARY == ROOT:  # a clone, which need not be installed
+    sys.path.insert(0, str(ROOT))
+    os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
 from stablequant.corpora.manifests import check_apart, list_folder, manifest_in, read_manifest, siblings
 from stablequant.corpora.manifests import transcript_files
@@ -29,9 +31,12 @@ from stablequant.recognisers.registry import family_of, family_of_config
 from stablequant.report import captions
 from stablequant.workflow import digest
 from stablequant.workflow.config import anchor, check_files, resolve_config
+from stablequant.workflow.few_words import few_words, words_in
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.fingerprint import fingerprint, set_back
 from stablequant.workflow.procedure import read_procedure
+from stablequant.workflow.stages import Pace, passes_by_rule, seconds_per_pass
+from stablequant.workflow.terminal import show_stages
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
 
 LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
@@ -44,8 +49,9 @@ LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
 
 def executes():
     """Whether jobs are to run: whoever only looks at the workflow must change no file."""
-    if Path(sys.argv[0]).name not in ("snakemake", "__main__.py"):  # started through Snakemake's API
-        return True
+    program = Path(sys.argv[0])
+    if program.name != "snakemake" and program.parts[-2:] != ("snakemake", "__main__.py"):  # Snakemake's API
+        return not workflow.output_settings.dryrun
     _, options = parse_args(sys.argv[1:])
     return not any(getattr(options, name, None) not in (None, False) for name in LOOKS)
 
@@ -86,6 +92,8 @@ def check_braces(name, settings):
 
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
+if contains_wildcard(str(ROOT)):
+    raise WorkflowError(f"{ROOT}: Snakemake would read the braces as a wildcard; move the project")
 if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
     raise WorkflowError(
         "module: StableQuant's results cannot get a prefix; leave out 'prefix' and 'replace_prefix', or work in another "
@@ -122,6 +130,28 @@ PROCEDURES = {
     name: read_procedure(config, settings.get("procedure", config["procedure"]))
     for name, settings in config["models"].items()
 }
+ENGINES, METHODS, SAMPLES = (
+    {name: settings.get(key, config[key]) for name, settings in config["models"].items()}
+    for key in ("engines", "methods", "bundle_samples")
+)
+SEARCHED = [name for name, methods in METHODS.items() if "stablequant" in methods]  # for others nothing is searched
+
+
+def note_after(rule, wildcards):
+    """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
+    table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
+    if rule != "list_utterances" or wildcards["split"] != "calibration" or not table.is_file():
+        return None
+    return few_words(words_in(table), config["threshold"], f"calibration split of {wildcards['model']}")
+
+
+if workflow.is_main_process and executes() and not workflow.output_settings.verbose:
+    show_stages(
+        logger,
+        lambda: [(workflow.dag.jobid(job), job.rule.name) for job in workflow.dag.needrun_jobs()],
+        Pace(passes_by_rule(config), workflow.cores or 1, seconds_per_pass(list(config["models"]))),
+        note_after,
+    )
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 LAYERS_AT_MOST = 40  # of a checkpoint that was not imported yet, to estimate its jobs
@@ -174,9 +204,9 @@ def code_digest(script):
     Of families and backends those count that the job uses.
     """
     path = ROOT / "scripts" / f"{script}.py"
-    asked = digest.placeholders(path, ROOT)
+    asked = digest.placeholders(path, LIBRARY)
     if not asked:
-        return digest.code_digest(path, ROOT, {})
+        return digest.code_digest(path, LIBRARY, {})
 
     # Snakemake compares only parameters that need nothing but wildcards, so this must not ask for the input.
     def of_job(wildcards):
@@ -188,7 +218,7 @@ def code_digest(script):
             raise WorkflowError(f"FileNotFoundError: {error}") from error
         if "backend" in asked:
             chosen["backend"] = BACKENDS[wildcards.backend].module
-        return digest.code_digest(path, ROOT, chosen)
+        return digest.code_digest(path, LIBRARY, chosen)
 
     return of_job
 
@@ -259,6 +289,13 @@ def audio_root(wildcards):
     return None if Path(settings[wildcards.split]).is_dir() else settings.get("audio_root")
 
 
+def part_of_split(wildcards):
+    """How much of a split is used, and the seed that draws it; None for all of it."""
+    if wildcards.split != "calibration" or config["calibration_seconds"] is None:
+        return None
+    return {"seconds": config["calibration_seconds"], "seed": config["seed"]}
+
+
 def probe_of_layer(wildcards):
     """What the job measured that probed the layer."""
     jobs = probe_jobs(wildcards.model).items()
@@ -282,9 +319,28 @@ def scales_of_method(wildcards):
     return {"histograms": f"{results}/histograms.safetensors"}
 
 
+def of_each_engine(pattern, method="{method}"):
+    """Files of all engines of a model; ``pattern`` has the wildcards ``model``, ``backend`` and ``method``."""
+
+    def files(wildcards):
+        model = wildcards.model
+        methods = METHODS[model] if method == "{method}" else [method]
+        return expand(pattern, model=model, backend=ENGINES[model], method=methods)
+
+    return files
+
+
 def procedure(wildcards):
     """The steps that a model's procedure adds to the paper's."""
     return PROCEDURES[wildcards.model]
+
+
+def massive_channels(wildcards):
+    """How massive channels are searched, with the other settings that this depends on; None where they are not."""
+    found = procedure(wildcards)
+    if found.massive_channels is None:
+        return None
+    return {"massive_channels": found.massive_channels, "recentre": found.recentre}
 
 
 @not_yet

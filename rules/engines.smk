@@ -36,7 +36,7 @@ rule build_engine:
 rule compare_precisions:
     """Gather in which precision the layers of all engines run."""
     input:
-        expand("results/{{model}}/engines/{backend}/{method}", backend=config["engines"], method=config["methods"]),
+        of_each_engine("results/{model}/engines/{backend}/{method}"),
     output:
         "results/{model}/precision.tsv",
     log:

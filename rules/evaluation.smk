@@ -37,11 +37,7 @@ rule evaluate_engine:
 rule compare:
     """Join all evaluations of a model into one table."""
     input:
-        evaluations=expand(
-            "results/{{model}}/evaluation/{backend}/{method}.json",
-            backend=config["engines"],
-            method=config["methods"],
-        ),
+        evaluations=of_each_engine("results/{model}/evaluation/{backend}/{method}.json"),
         calibration="results/{model}/utterances/calibration.tsv",
         evaluation="results/{model}/utterances/evaluation.tsv",
     output:
@@ -61,11 +57,7 @@ rule compare:
 rule compare_hypotheses:
     """Set the hypotheses that quantization changed side by side with those of fp32."""
     input:
-        expand(
-            "results/{{model}}/evaluation/{backend}/{method}.tsv",
-            backend=config["engines"],
-            method=config["methods"],
-        ),
+        of_each_engine("results/{model}/evaluation/{backend}/{method}.tsv"),
     output:
         "results/{model}/hypotheses.tsv",
     log:

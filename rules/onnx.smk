@@ -1,6 +1,6 @@
 # One ONNX graph per method; every engine is built from these files.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, equalisation.safetensors,
+# INPUTS   results/{model}/checkpoint/, layers.tsv, scales/{method}.json, channel_scales.safetensors,
 #          weights.safetensors
 # OUTPUTS  results/{model}/onnx/fp32.onnx       nodes named like the modules they compute
 #          results/{model}/onnx/*.provenance.json   what each was made of, with what, and how
@@ -37,8 +37,8 @@ rule insert_qdq:
         layers="results/{model}/layers.tsv",
         checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/{method}.json",
-        equalisation=lambda wildcards: (
-            "results/{model}/equalisation.safetensors" if wildcards.method == "stablequant" else []
+        channel_scales=lambda wildcards: (
+            "results/{model}/channel_scales.safetensors" if wildcards.method == "stablequant" else []
         ),
         weights=lambda wildcards: "results/{model}/weights.safetensors" if wildcards.method == "stablequant" else [],
     output:

@@ -16,7 +16,7 @@ rule search_percentile:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
-        equalisation="results/{model}/equalisation.safetensors",
+        channel_scales="results/{model}/channel_scales.safetensors",
         weights="results/{model}/weights.safetensors",
         activations="results/{model}/activations.json",
         probe=probe_of_layer,

@@ -1,12 +1,14 @@
 # What fp32 makes of the calibration set, in one pass.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors; the evaluation
-#          split only has to be known good before long work starts, so it is ancient here
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors,
+#          carried_channels.json; the evaluation split only has to be known good before long work starts, so it is
+#          ancient here
 # OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
 #          results/{model}/posteriors.safetensors   log posteriors by utterance
 #          results/{model}/histograms.safetensors   magnitudes of every quantized module's input
-#          results/{model}/prepared_histograms.safetensors   the same inputs as the search quantizes them: equalised, and
-#                                                   with their signs where the range may lie around another centre than 0
+#          results/{model}/prepared_histograms.safetensors   the same inputs as the search quantizes them: equalised,
+#                                                   without carried channels, and with their signs where the range
+#                                                   may lie around another centre than 0
 #          results/{model}/activations.json         what activations/ beside it holds: hidden values that probes and
 #                                                   searches resume from, until gather_percentiles removes them
 
@@ -17,7 +19,8 @@ rule recognise_reference:
         checkpoint="results/{model}/checkpoint",
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
-        equalisation="results/{model}/equalisation.safetensors",
+        channel_scales="results/{model}/channel_scales.safetensors",
+        carried="results/{model}/carried_channels.json",
         checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         summary="results/{model}/reference.json",
@@ -36,7 +39,7 @@ rule recognise_reference:
         mem_mb=memory(copies=1),
         runtime=runtime(passes=reference_passes, gpu=True),
         gpu=gpus,
-        disk_mb=config["cache"]["disk_mb"] if "stablequant" in config["methods"] else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
+        disk_mb=lambda wildcards: config["cache"]["disk_mb"] if wildcards.model in SEARCHED else 0,  # no parameter: in float32 results do not depend on it, so a change reruns nothing
     params:
         device=config["device"],
         precision=config["precision"],

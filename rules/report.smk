@@ -4,30 +4,32 @@
 # OUTPUTS  results/{model}/plots/{plot}.svg
 #          results/{model}/pages/{page}.html   one sortable table each
 
-SEARCHED = "stablequant" in config["methods"]  # where it is not, nothing may ask for a search
 HISTOGRAMS = 6  # layers whose activations are shown, at most
-OF_THE_SEARCH = ["sensitivity", "percentiles", "combination", "scales", "histograms"]
-PLOTS = ["sensitivity", "percentiles", "histograms", "comparison", "tradeoff", "timeline"]
+PLOTS = ["comparison", "tradeoff", "timeline"]
+PLOTS_OF_THE_SEARCH = ["sensitivity", "percentiles", "histograms"]
 PAGES = {  # page: (section of the report, what it shows)
     "data": ("Data", ["checkpoint", "utterances/calibration.tsv", "utterances/evaluation.tsv"]),
-    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
-    "percentiles": ("Percentiles", ["percentiles.tsv"]),
-    "combination": ("Percentiles", ["combination.tsv"]),
-    "scales": ("Scales", ["scales/stablequant.json"]),
     "precision": ("Engines", ["precision.tsv"]),
     "comparison": ("Comparison", ["comparison.tsv"]),
     "hypotheses": ("Comparison", ["hypotheses.tsv"]),
 }
-if not SEARCHED:
-    PLOTS = [plot for plot in PLOTS if plot not in OF_THE_SEARCH]
-    PAGES = {page: shown for page, shown in PAGES.items() if page not in OF_THE_SEARCH}
-TABLES = {page: tables for page, (_, tables) in PAGES.items()}
+PAGES_OF_THE_SEARCH = {
+    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
+    "percentiles": ("Percentiles", ["percentiles.tsv"]),
+    "combination": ("Percentiles", ["combination.tsv"]),
+    "scales": ("Scales", ["scales/stablequant.json"]),
+}
+
+
+def tables_of(pages):
+    """Files that each page shows, below a model's results."""
+    return {page: tables for page, (_, tables) in pages.items()}
 
 
 rule write_pages:
     """Tables that a click on a header sorts."""
     input:
-        [f"results/{{model}}/{table}" for tables in TABLES.values() for table in tables],
+        [f"results/{{model}}/{table}" for tables in tables_of(PAGES).values() for table in tables],
     output:
         [
             report(
@@ -44,11 +46,32 @@ rule write_pages:
     conda:
         "../envs/search.yaml"
     params:
-        tables=TABLES,
-        told=page_summaries(TABLES),
+        tables=tables_of(PAGES),
+        told=page_summaries(tables_of(PAGES)),
         code=code_digest("write_pages"),
     script:
         "../scripts/write_pages.py"
+
+
+use rule write_pages as write_search_pages with:
+    input:
+        [f"results/{{model}}/{table}" for tables in tables_of(PAGES_OF_THE_SEARCH).values() for table in tables],
+    output:
+        [
+            report(
+                f"results/{{model}}/pages/{page}.html",
+                caption=f"captions/pages/{page}.rst",
+                category=section,
+                labels={"model": "{model}", "table": page},
+            )
+            for page, (section, _) in PAGES_OF_THE_SEARCH.items()
+        ],
+    log:
+        "logs/{model}/write_search_pages.log",
+    params:
+        tables=tables_of(PAGES_OF_THE_SEARCH),
+        told=page_summaries(tables_of(PAGES_OF_THE_SEARCH)),
+        code=code_digest("write_pages"),
 
 
 rule plot_sensitivity:

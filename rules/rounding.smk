@@ -1,6 +1,6 @@
 # Weights in INT8, rounded so that their errors cancel over calibration audio.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors
 # OUTPUTS  results/{model}/weights.safetensors   INT8 weights and their scales by module; none where `procedure` is paper
 
 
@@ -10,7 +10,7 @@ rule round_weights:
         checkpoint="results/{model}/checkpoint",
         layers="results/{model}/layers.tsv",
         utterances="results/{model}/utterances/calibration.tsv",
-        equalisation="results/{model}/equalisation.safetensors",
+        channel_scales="results/{model}/channel_scales.safetensors",
     output:
         "results/{model}/weights.safetensors",
     log:

@@ -1,6 +1,6 @@
 # Which layers lose too many words when quantized alone: one job per layer, then a gathering that decides what follows.
 #
-# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, equalisation.safetensors,
+# INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors,
 #          weights.safetensors, what recognise_reference wrote
 # OUTPUTS  results/{model}/sensitivity/{layers}.json   WER, degradation with its interval, errors and divergence by
 #                                                      utterance, of the one layer it is named by, or of all from one
@@ -17,7 +17,7 @@ rule probe_layer:
         summary="results/{model}/reference.json",
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/prepared_histograms.safetensors",
-        equalisation="results/{model}/equalisation.safetensors",
+        channel_scales="results/{model}/channel_scales.safetensors",
         weights="results/{model}/weights.safetensors",
         activations="results/{model}/activations.json",
     output:

@@ -6,7 +6,7 @@
 
 
 rule list_utterances:
-    """Decode every utterance of the split and join it with its transcript."""
+    """Decode the utterances of the split and join them with their transcripts."""
     input:
         manifest=manifest_files,
         checkpoint="results/{model}/checkpoint",
@@ -27,6 +27,7 @@ rule list_utterances:
         audio=audio_of_split,
         audio_root=audio_root,
         max_rejected=config["max_rejected"],
+        part=part_of_split,
         code=code_digest("list_utterances"),
     script:
         "../scripts/list_utterances.py"

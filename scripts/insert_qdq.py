@@ -19,8 +19,8 @@ with job(snakemake.log[0]) as log:
     sources, destinations = graph_files(source, names), graph_files(destination, names)
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer not in scales["float_layers"]]
     ranges = {name: Range.of_row(row) for name, row in scales["activations"].items()}
-    equalisation, weights = snakemake.input.get("equalisation"), snakemake.input.get("weights")
-    channel_scales = load_scales(Path(equalisation)) if equalisation else {}
+    divisors, weights = snakemake.input.get("channel_scales"), snakemake.input.get("weights")
+    channel_scales = load_scales(Path(divisors)) if divisors else {}
     rounded = load_rounded(Path(weights)) if weights else {}
     insert_qdq(sources, modules, ranges, channel_scales, destinations, rounded)
     before, after = (sum(map(graph_bytes, files.values())) for files in (sources, destinations))

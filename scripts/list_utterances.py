@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.corpora.entries import Rejection
-from stablequant.corpora.list_utterances import check_rejections, describe_rejections, list_utterances
+from stablequant.corpora.list_utterances import DrawnPart, check_rejections, describe_rejections, list_utterances
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.registry import family_of
@@ -16,7 +16,9 @@ with job(snakemake.log.messages) as log:
     checkpoint = Path(snakemake.input.checkpoint)
     writing = family_of(checkpoint).writing(checkpoint)
     entries = read_manifest(manifest, Path(root) if root else None, writing.labels)
-    utterances, rejections = list_utterances(entries, writing)
+    wanted = snakemake.params.part
+    part = DrawnPart(**wanted) if wanted else None
+    utterances, rejections = list_utterances(entries, writing, part)
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))

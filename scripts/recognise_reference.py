@@ -9,6 +9,7 @@ from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.activations import cache_key
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.split import read_split
+from stablequant.storage.files import read_json
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
@@ -16,8 +17,9 @@ with job(snakemake.log[0]) as log:
     params, switches, output = snakemake.params, snakemake.params.switches, snakemake.output
     recogniser = load_recogniser(checkpoint, params.device, snakemake.threads)
     split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed, switches["raced"])
-    scales = load_scales(Path(snakemake.input.equalisation))
-    preparation = Preparation(scales, switches["recentre"], switches["split_audio"])
+    scales = load_scales(Path(snakemake.input.channel_scales))
+    carried = read_json(Path(snakemake.input.carried))
+    preparation = Preparation(scales, switches["recentre"], switches["split_audio"], carried)
     found = recognise_reference(
         recogniser,
         split,

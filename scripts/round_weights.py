@@ -14,7 +14,7 @@ with job(snakemake.log[0]) as log:
     if step:
         recogniser = load_recogniser(Path(snakemake.input.checkpoint), params.device, snakemake.threads)
         split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed)
-        scales = load_scales(Path(snakemake.input.equalisation))
+        scales = load_scales(Path(snakemake.input.channel_scales))
         rounded = round_weights(recogniser, split, scales, step.audio_seconds)
     else:
         log.info("weights are rounded to the nearest level: the procedure is the paper's, or 'rounding' is not enabled")

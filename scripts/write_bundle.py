@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from stablequant.bundle.card import model_card
 from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import load_audio, read_utterances
@@ -14,6 +16,9 @@ with job(snakemake.log[0]) as log:
     files, params = snakemake.input, snakemake.params
     model = snakemake.wildcards.model
     scales = read_json(Path(files.scales))
+    checkpoint = Path(files.checkpoint)
+    rate = family_of(checkpoint).sample_rate(checkpoint)
+    calibrated = np.array([u.samples for u in read_utterances(Path(files.calibration))]) / rate
     record = {
         "model": model,
         "method": "stablequant",
@@ -21,6 +26,7 @@ with job(snakemake.log[0]) as log:
         "layers": read_table(Path(files.sensitivity)).to_dict("records"),
         "float_layers": scales["float_layers"],
         "activations": scales["activations"],
+        "calibration": {"longest_seconds": calibrated.max(), "p90_seconds": np.quantile(calibrated, 0.9)},
     }
     engines = {Path(engine).parent.name: Path(engine) for engine in files.engines}
     heard = {}
@@ -29,13 +35,12 @@ with job(snakemake.log[0]) as log:
         heard[backend] = dict(zip(rows["utterance"], rows["hypothesis"], strict=True))
     utterances = read_utterances(Path(files.utterances))
     chosen = utterances[: params.samples]
-    checkpoint = Path(files.checkpoint)
-    rate = family_of(checkpoint).sample_rate(checkpoint)
     samples = []
     for u in chosen:
         audio = load_audio(u, rate)  # refuses audio that was changed since it was listed
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
-        samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if u.start is None else (audio, rate)))
+        whole = u.start is None and u.channel is None  # then its file is copied
+        samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if whole else (audio, rate)))
     card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint, len(samples))
     if samples:
         log.info("the bundle contains %d recordings of the evaluation split (bundle_samples)", len(samples))

@@ -64,6 +64,7 @@ TINY_CONFIG = {
     "percentiles": [99.9, 99.0],
     "engines": ["openvino"],
     "evaluation_repeats": 1,
+    "bundle_samples": 5,
     "threshold": 0,
     "max_reference_wer": None,
     "models": {
@@ -262,9 +263,10 @@ def _in_project():
 def snakemake(
     folder: Path, *arguments: str, expect: int = 0, environment: dict[str, str] | None = None, minutes: float = 20
 ) -> str:
-    """Run snakemake in ``folder`` and return all it printed; a profile for a cluster is used as it is."""
+    """Run snakemake in ``folder``; a profile for a cluster is used as it is. Return all it printed, and its own log."""
     cores = [] if "--workflow-profile" in arguments else ["--cores", "2"]
     command = [sys.executable, "-m", "snakemake", *cores, *arguments]
+    before = own_logs(folder)
     done = subprocess.run(
         command,
         cwd=folder,
@@ -276,7 +278,12 @@ def snakemake(
     )
     printed = done.stdout + done.stderr
     assert done.returncode == expect, printed
-    return printed
+    return printed + "".join(file.read_text() for file in own_logs(folder) if file not in before)
+
+
+def own_logs(folder: Path) -> list[Path]:
+    """Snakemake's logs of the runs in ``folder``, which tell each job; the terminal shows stages."""
+    return sorted((folder / ".snakemake/log").glob("*.log"))
 
 
 def copy_project(folder: Path) -> Path:
@@ -344,6 +351,7 @@ def run(tmp_path_factory) -> Run:
             code = process.wait(timeout=1200)
     printed = (folder / "printed.log").read_text()
     assert code == 0, printed
+    printed += own_logs(folder)[-1].read_text()
     return Run(folder, printed, watched, bool(isolate))
 
 

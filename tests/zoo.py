@@ -7,6 +7,7 @@ a vocabulary of more than a hundred tokens is replaced by a shorter one of the s
 """
 
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,7 @@ class Published:
         """Write the twin into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         settings = self.settings
+        torch.manual_seed(zlib.adler32(self.name.encode()))  # each twin has weights of its own
         write_model(folder, settings, self.weights, self.dtype, self.lacks, self.silent(settings))
         vocabulary = {token: index for index, token in enumerate(self.tokens)}
         for file, content in (
@@ -137,7 +139,6 @@ def write_model(
     silent: Sequence[int],
 ) -> None:
     """A random model of these ``settings``, its norms and biases random too; weight norms have the names of 2021."""
-    torch.manual_seed(0)
     model = AutoModelForCTC.from_config(CONFIG_MAPPING[settings["model_type"]].from_dict(dict(settings))).eval()
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:

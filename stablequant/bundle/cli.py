@@ -1,4 +1,4 @@
-"""The command line: transcribe, serve, evaluate and verify with a bundle."""
+"""The command line: make a bundle, and transcribe, serve, evaluate and verify with it."""
 
 import io
 import json
@@ -6,31 +6,56 @@ import sys
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stablequant.bundle import making
 from stablequant.errors import StableQuantError
 
+if TYPE_CHECKING:
+    from stablequant.recognisers.family import BeamSearch
+
 app = typer.Typer(
-    help="Recognise speech with a bundle of StableQuant (results/MODEL/bundle, or a copy of it anywhere).",
+    help="Quantize a speech recogniser, and recognise speech with the bundle that comes of it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(making.quantize)
+app.command()(making.report)
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
 Backend = Annotated[str, typer.Option(help="which of the bundle's engines to run")]
 Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden values of what is recognised at once")]
 ChunkSeconds = Annotated[
-    float,
+    float | None,
     typer.Option(
         min=5,
         max=3600,
-        help="longer recordings are cut into chunks of this length; best about as long as the training utterances",
+        help="longer recordings are cut into chunks of this length; the default is what the model was calibrated on",
     ),
 ]
+LanguageModel = Annotated[
+    Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs stablequant[lm]")
+]
+HotWords = Annotated[
+    Path | None, typer.Option("--hot-words", help="expected words or phrases, one per line; needs stablequant[lm]")
+]
+Beam = Annotated[int, typer.Option(min=1, help="texts that the language model chooses among")]
+Weight = Annotated[float, typer.Option("--lm-weight", min=0, help="weight of the language model")]
+WordBonus = Annotated[float, typer.Option(help="added to the score for each word, with a language model")]
+
+
+def _search(lm: Path | None, hot_words: Path | None, beam: int, weight: float, bonus: float) -> "BeamSearch | None":
+    """The search that the options ask for; None if they ask for none."""
+    from stablequant.bundle.transcribe import read_hot_words
+    from stablequant.recognisers.family import BeamSearch
+
+    if lm is None and hot_words is None:
+        return None
+    expected = [] if hot_words is None else read_hot_words(hot_words)
+    return BeamSearch(lm, expected, beam=beam, weight=weight, word_bonus=bonus)
 
 
 class Format(StrEnum):
@@ -42,6 +67,23 @@ class Format(StrEnum):
     VTT = "vtt"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from stablequant.quantize.project import version
+
+        typer.echo(version())
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="show the version and exit")
+    ] = False,
+) -> None:
+    """Quantize a speech recogniser, and recognise speech with the bundle that comes of it."""
+
+
 @app.command()
 def transcribe(
     bundle: BundleFolder,
@@ -50,10 +92,15 @@ def transcribe(
         typer.Argument(metavar="AUDIO...", help="recordings that soundfile or ffmpeg reads; - is standard input"),
     ],
     format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
-    chunk_seconds: ChunkSeconds = 30,
+    chunk_seconds: ChunkSeconds = None,
     threads: Threads = 0,
     batch_mb: Memory = 400,
     backend: Backend = "openvino",
+    lm: LanguageModel = None,
+    hot_words: HotWords = None,
+    beam: Beam = 100,
+    lm_weight: Weight = 0.5,
+    word_bonus: WordBonus = 1.5,
 ) -> None:
     """Print what is said in recordings of any length, rate and number of channels.
 
@@ -66,7 +113,8 @@ def transcribe(
 
     if format in (Format.SRT, Format.VTT) and len(recordings) > 1:
         raise typer.BadParameter("subtitles need exactly one recording", param_hint="--format")
-    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
+    search = _search(lm, hot_words, beam, lm_weight, word_bonus)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
         try:
@@ -93,22 +141,35 @@ def evaluate(
     threads: Threads = 0,
     batch_mb: Memory = 100,
     backend: Backend = "openvino",
+    lm: LanguageModel = None,
+    hot_words: HotWords = None,
+    beam: Beam = 100,
+    lm_weight: Weight = 0.5,
+    word_bonus: WordBonus = 1.5,
+    fp32: Annotated[
+        Path | None,
+        typer.Option(help="with --lm: engine before quantization, if it is not results/MODEL/engines/BACKEND/fp32"),
+    ] = None,
 ) -> None:
-    """Recognise a split and print its word error rate, the time spent in the engine and the speed."""
+    """Recognise a split and print its word error rate, the time spent in the engine and the speed.
+
+    With --lm or --hot-words it also says what they gain, and, if the fp32 engine is there, whether the loss by
+    quantization survives them.
+    """
+    from stablequant.bundle.judge import Judge, describe, reference_engine
     from stablequant.bundle.write_bundle import read_bundle
     from stablequant.corpora.list_utterances import describe_rejections, list_utterances
     from stablequant.corpora.manifests import read_manifest
-    from stablequant.engines.evaluate_engine import evaluate as judge
     from stablequant.engines.evaluate_engine import hypothesis_table
-    from stablequant.engines.running import Stopwatch, load_engine, max_batch
     from stablequant.recognisers.sizes import MEGABYTE
     from stablequant.storage.files import write_table
 
+    search = _search(lm, hot_words, beam, lm_weight, word_bonus)
     opened = read_bundle(bundle)
     engine = opened.engine(backend)
-    networks, arithmetic = load_engine(engine, threads)
-    clock = Stopwatch()
-    decoder = opened.family.decoder(engine, clock.timing(networks))
+    judge = Judge(opened, engine, search, threads, batch_mb * MEGABYTE)
+    reference = None if search is None else reference_engine(opened, engine, fp32)
+    before = None if reference is None else Judge(opened, reference, search, threads, batch_mb * MEGABYTE)
     writing = opened.family.writing(bundle)
     listed = read_manifest(manifest, audio_root, writing.labels)
     utterances, rejections = list_utterances(listed, writing)
@@ -117,11 +178,15 @@ def evaluate(
         typer.echo("\n".join(describe_rejections(listed.source or manifest, rejections, total)), err=True)
     if not utterances:
         raise StableQuantError(manifest, "it has no usable utterance", "see the lines above")
-    batches = decoder.batches(utterances, batch_mb * MEGABYTE, max_batch(engine))
-    found = judge(decoder, clock, utterances, batches, writing.sample_rate, repeats=1)
-    speed = found.audio_seconds / found.wall_seconds
-    typer.echo(f"{len(utterances)} utterances, {found.audio_seconds:.1f} s of audio, {arithmetic} arithmetic")
-    typer.echo(f"{found.wall_seconds:.1f} s in the engine, {speed:.1f} times faster than real time")
+    judged = judge.judge(utterances)
+    alone, found = judged.alone, judged.searched or judged.alone
+    speed = alone.audio_seconds / alone.wall_seconds
+    typer.echo(f"{len(utterances)} utterances, {alone.audio_seconds:.1f} s of audio, {judge.arithmetic} arithmetic")
+    typer.echo(f"{alone.wall_seconds:.1f} s in the engine, {speed:.1f} times faster than real time")
+    if search is not None:
+        typer.echo("\n".join(describe(judged, None if before is None else before.judge(utterances))))
+    if search is not None and before is None:
+        typer.echo("--fp32 results/MODEL/engines/BACKEND/fp32 shows what quantization costs with it", err=True)
     typer.echo(f"Word Error Rate (WER): {found.scored.wer:.2f}")
     if out:
         write_table(out, hypothesis_table(utterances, found.hypotheses))
@@ -157,10 +222,17 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8000,
     threads: Threads = 0,
     batch_mb: Memory = 400,
-    chunk_seconds: ChunkSeconds = 30,
+    chunk_seconds: ChunkSeconds = None,
     backend: Backend = "openvino",
+    lm: LanguageModel = None,
+    hot_words: HotWords = None,
+    beam: Beam = 100,
+    lm_weight: Weight = 0.5,
+    word_bonus: WordBonus = 1.5,
     callers: Annotated[int, typer.Option(min=1, help="recordings that are recognised at the same time")] = 2,
     waiting: Annotated[int, typer.Option(min=0, help="further requests that wait; more are refused")] = 32,
+    uploads: Annotated[int, typer.Option(min=1, help="requests that arrive at the same time; more are refused")] = 64,
+    audio_seconds: Annotated[int, typer.Option(min=1, help="longest recording in seconds")] = 3600,
     upload_mb: Annotated[float, typer.Option(min=0.01, help="largest request in megabytes")] = 100,
     upload_seconds: Annotated[float, typer.Option(min=0.1, help="time in which a request must arrive")] = 60,
     recognise_seconds: Annotated[float, typer.Option(min=0.1, help="time after which a client gets an error")] = 600,
@@ -178,8 +250,9 @@ def serve(
         raise StableQuantError(
             "stablequant serve", f"it needs the package {missing.name}", "run: pip install 'stablequant[service]'"
         ) from missing
-    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend)
-    limits = service.Limits(upload_mb, callers, waiting, upload_seconds, recognise_seconds)
+    search = _search(lm, hot_words, beam, lm_weight, word_bonus)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds)
+    limits = service.Limits(upload_mb, callers, waiting, uploads, upload_seconds, recognise_seconds)
     typer.echo(f"{bundle} in {recogniser.arithmetic} arithmetic at http://{host}:{port}/v1", err=True)
     service.serve(recogniser, bundle.resolve().name, host, port, limits)
 
@@ -191,6 +264,9 @@ def main() -> None:
     except StableQuantError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(130)
     except OSError as error:
         place = error.filename2 or error.filename or "standard output"
         typer.echo(f"error: {place}: {error.strerror or error}", err=True)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import BinaryIO, Protocol
 
+import h11
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
@@ -22,13 +23,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stablequant.bundle.subtitles import cues, subrip, webvtt
 from stablequant.bundle.transcribe import RecordingError, Transcript
 from stablequant.recognisers.sizes import MEGABYTE
 
 FIELDS = 20  # most fields of a form
+CONNECTIONS = 512  # most connections, so that there are enough file numbers
 PATH = "/v1/audio/transcriptions"
+FULL = "the queue is full; try again later"
+LATER = {"Retry-After": "5"}
 
 
 class Recogniser(Protocol):
@@ -46,13 +51,15 @@ class Limits:
     upload_mb: megabytes of a request
     callers: recordings that are recognised at the same time
     waiting: further requests that wait; more are refused with status 503
-    upload_seconds: time in which a request must arrive
+    uploads: requests that arrive at the same time; more are refused with status 503
+    upload_seconds: time in which the head of a request must arrive, and then its body
     recognise_seconds: time after which a client gets status 504
     """
 
     upload_mb: float = 100
     callers: int = 2
     waiting: int = 32
+    uploads: int = 64
     upload_seconds: float = 60
     recognise_seconds: float = 600
 
@@ -60,8 +67,10 @@ class Limits:
 class Refusal(HTTPException):
     """A request that is refused; the answer has the form of OpenAI's errors."""
 
-    def __init__(self, status: int, message: str, parameter: str | None = None, retry: int | None = None) -> None:
-        super().__init__(status, message, {"Retry-After": str(retry)} if retry else None)
+    def __init__(
+        self, status: int, message: str, parameter: str | None = None, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, headers)
         self.parameter = parameter
 
 
@@ -84,6 +93,7 @@ class Service:
         self._metrics = Metrics()
         self._pool = ThreadPoolExecutor(limits.callers, "recognise")
         self._free = asyncio.Semaphore(limits.callers)
+        self._arriving = 0  # requests whose recordings are not complete
         self._inside = 0  # requests that wait or run
 
     def application(self) -> Starlette:
@@ -103,34 +113,39 @@ class Service:
         model = {"id": self._name, "object": "model", "created": 0, "owned_by": "stablequant"}
         return JSONResponse({"object": "list", "data": [model]})
 
+    @property
+    def _full(self) -> bool:
+        return self._inside >= self._limits.callers + self._limits.waiting
+
     async def health(self, _request: Request) -> Response:
         """Status 200 if a request would be taken, 503 if the queue is full."""
-        full = self._inside >= self._limits.callers + self._limits.waiting
-        return JSONResponse({"status": "full" if full else "ready", "waiting": self._inside}, 503 if full else 200)
+        status = {"status": "full" if self._full else "ready", "waiting": self._inside, "arriving": self._arriving}
+        return JSONResponse(status, 503 if self._full else 200)
 
     async def metrics(self, _request: Request) -> Response:
         """In the text format of Prometheus."""
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def transcriptions(self, request: Request) -> Response:
-        """Transcribe one recording."""
-        if self._inside >= self._limits.callers + self._limits.waiting:
-            raise Refusal(503, "the queue is full; try again later", retry=5)
-        self._inside += 1
-        self._metrics.waiting.set(self._inside)
+        """Transcribe one recording. Only a request that has arrived waits in the queue, so slow clients fill none."""
+        if self._full:
+            raise Refusal(503, FULL, headers=LATER)
+        if self._arriving >= self._limits.uploads:
+            raise Refusal(503, "too many recordings arrive at the same time; try again later", headers=LATER)
         try:
             with self._metrics.seconds.time():
                 answer = await self._answer(request)
         except ClientDisconnect:
             answer = Response(status_code=499)  # nobody reads it
-        finally:
-            self._inside -= 1
-            self._metrics.waiting.set(self._inside)
         self._metrics.requests.labels(answer.status_code).inc()
         return answer
 
     async def _answer(self, request: Request) -> Response:
-        form = await self._form(request)
+        self._arriving += 1
+        try:
+            form = await self._form(request)
+        finally:
+            self._arriving -= 1
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             await form.close()
@@ -139,10 +154,18 @@ class Service:
             written = answer_in(_text(form, "response_format") or "json")
             if _text(form, "stream") == "true":
                 raise Refusal(400, "answers are not streamed; leave 'stream' out", "stream")
+            if self._full:
+                raise Refusal(503, FULL, headers=LATER)
         except Refusal:
             await form.close()
             raise
-        transcript = await self._transcribe(upload.file)
+        self._inside += 1
+        self._metrics.waiting.set(self._inside)
+        try:
+            transcript = await self._transcribe(upload.file, request.receive)
+        finally:
+            self._inside -= 1
+            self._metrics.waiting.set(self._inside)
         self._metrics.audio.inc(transcript.seconds)
         return written(transcript)
 
@@ -154,18 +177,29 @@ class Service:
             async with asyncio.timeout(self._limits.upload_seconds):
                 form = await limited.form(max_files=1, max_fields=FIELDS)
         except TimeoutError as error:
-            raise Refusal(408, f"the request did not arrive within {self._limits.upload_seconds:g} s") from error
+            message = f"the request did not arrive within {self._limits.upload_seconds:g} s"
+            raise Refusal(408, message, headers={"Connection": "close"}) from error
         if not form:
             raise Refusal(400, "no form; send the recording as multipart/form-data", "file")
         return form
 
-    async def _transcribe(self, recording: BinaryIO) -> Transcript:
-        """Recognise ``recording`` when it is its turn, and close it."""
+    async def _transcribe(self, recording: BinaryIO, receive: Receive) -> Transcript:
+        """Recognise ``recording`` when it is its turn, and close it.
+
+        Raises `ClientDisconnect` if the client leaves before that, as ``receive`` tells.
+        """
+        turn, gone = asyncio.create_task(self._free.acquire()), asyncio.create_task(_until_gone(receive))
         try:
-            await self._free.acquire()
+            await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                raise ClientDisconnect
         except BaseException:
             recording.close()
+            if not turn.cancel():  # it had its turn
+                self._free.release()
             raise
+        finally:
+            gone.cancel()
         work = asyncio.get_running_loop().run_in_executor(self._pool, self._recogniser.transcribe, recording)
 
         def done(finished: asyncio.Future[Transcript]) -> None:
@@ -212,6 +246,12 @@ def _at_most(receive: Receive, largest: int) -> Receive:
     return limited
 
 
+async def _until_gone(receive: Receive) -> None:
+    """Return when the client has closed the connection."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _text(form: FormData, key: str) -> str | None:
     value = form.get(key)
     return value if isinstance(value, str) else None
@@ -254,16 +294,58 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def protocol(head_seconds: float) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1, which closes connections on which the head of a request takes longer than ``head_seconds``.
+
+    uvicorn itself waits for ever.
+    """
+
+    class Impatient(H11Protocol):
+        _deadline: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._expect_head()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._expect_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            self._stop_waiting()
+
+        def _expect_head(self) -> None:
+            """Start the clock if a head is not complete, and stop it if one is."""
+            if self.conn.their_state is not h11.IDLE:
+                self._stop_waiting()
+            elif self._deadline is None:
+                self._deadline = self.loop.call_later(head_seconds, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+    return Impatient
+
+
+def configure(recogniser: Recogniser, name: str, host: str, port: int, limits: Limits) -> uvicorn.Config:
+    """The service for uvicorn."""
+    return uvicorn.Config(
+        Service(recogniser, name, limits).application(),
+        host=host,
+        port=port,
+        http=protocol(limits.upload_seconds),
+        log_level="warning",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=int(limits.recognise_seconds),
+        timeout_keep_alive=30,
+    )
+
+
 def serve(recogniser: Recogniser, name: str, host: str, port: int, limits: Limits) -> None:
     """Serve until the process gets SIGINT or SIGTERM; then answer the requests that were taken, and return."""
     if not is_loopback(host):
         logging.warning("%s is reached from other machines, and nobody is asked for a password", host)
-    config = uvicorn.Config(
-        Service(recogniser, name, limits).application(),
-        host=host,
-        port=port,
-        log_level="warning",
-        timeout_graceful_shutdown=int(limits.recognise_seconds),
-        timeout_keep_alive=30,
-    )
-    uvicorn.Server(config).run()
+    uvicorn.Server(configure(recogniser, name, host, port, limits)).run()

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stablequant.bundle.transcribe import load_bundle
+from stablequant.bundle.transcribe import RecordingError
 from stablequant.bundle.write_bundle import RECORD, check, read_bundle
-from stablequant.corpora.audio import LONGEST
+from stablequant.corpora.audio import AudioError, read_audio
+from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.family import NotFiniteError
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
     """
     bundle = read_bundle(folder)
     check(folder, bundle.record)
-    # Samples are recognised without chunks, as in the evaluation.
-    recogniser = load_bundle(folder, threads, chunk_seconds=LONGEST, backend=backend)
+    engine = bundle.engine(backend)
+    loaded = load_engine(engine, threads)
+    decoder = bundle.family.decoder(engine, loaded.networks)
+    sample_rate = bundle.family.sample_rate(folder)
     samples = [s for s in bundle.samples if backend in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:
@@ -53,10 +57,17 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
                 folder / RECORD, f"it has no checksum of '{sample['file']}'", "copy the bundle again"
             )
 
+    def recognise(file: Path) -> str:
+        """As in the evaluation: whole, and without times."""
+        try:
+            return decoder.recognise([read_audio(file, sample_rate).samples])[0]
+        except AudioError as error:
+            raise RecordingError(file, str(error)) from error
+        except NotFiniteError as error:
+            raise StableQuantError(folder, "its network's output contains NaN or infinity", "build it again") from error
+
     def hear() -> Iterator[VerifiedSample]:
         for sample in samples:
-            yield VerifiedSample(
-                sample["file"], sample["hypotheses"][backend], recogniser.transcribe(folder / sample["file"]).text
-            )
+            yield VerifiedSample(sample["file"], sample["hypotheses"][backend], recognise(folder / sample["file"]))
 
-    return len(bundle.record["sha256"]), recogniser.arithmetic, hear()
+    return len(bundle.record["sha256"]), loaded.arithmetic, hear()

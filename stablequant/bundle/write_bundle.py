@@ -4,6 +4,7 @@ Graphs, networks and tokens lie where other libraries look for them, see `Family
 engine's ``engine.json`` says where its networks lie.
 """
 
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -60,9 +61,17 @@ class StoredSample(TypedDict):
     hypotheses: dict[str, str]
 
 
-class Record(TypedDict, total=False):
-    """What this module reads of `quantization.json`: the samples, and the checksums of the other files."""
+class Calibration(TypedDict, total=False):
+    """Of which lengths the calibration utterances were: the longest, and what nine tenths do not exceed."""
 
+    longest_seconds: float
+    p90_seconds: float
+
+
+class Record(TypedDict, total=False):
+    """What is read of `quantization.json`: lengths of calibration utterances, samples, checksums of the other files."""
+
+    calibration: Calibration
     samples: list[StoredSample]
     sha256: dict[str, str]
 
@@ -240,6 +249,8 @@ def read_bundle(folder: Path) -> Bundle:
     samples = record.get("samples", [])
     if not isinstance(samples, list) or not all(map(_is_sample, samples)):
         raise StableQuantError(folder / RECORD, "'samples' is malformed", "copy the bundle again")
+    if not _is_calibration(record.get("calibration", {})):
+        raise StableQuantError(folder / RECORD, "'calibration' is malformed", "copy the bundle again")
     check(folder, record, "config.json")
     family = family_of(folder)
     for name in family.files(folder):
@@ -251,4 +262,11 @@ def read_bundle(folder: Path) -> Bundle:
 def _is_sample(stored: object) -> bool:
     return (
         isinstance(stored, dict) and isinstance(stored.get("file"), str) and isinstance(stored.get("hypotheses"), dict)
+    )
+
+
+def _is_calibration(lengths: object) -> bool:
+    return isinstance(lengths, dict) and all(
+        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) < math.inf
+        for key in ("longest_seconds", "p90_seconds")
     )

@@ -15,12 +15,14 @@ import soundfile
 import soxr
 
 from stablequant.corpora.formats import boxes, ffmpeg, whole
+from stablequant.corpora.formats.mixing import mono
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
 from stablequant.corpora.formats.stream import AudioError as AudioError
 
 BLOCK = 2**20  # values decoded at once; memory is never allocated by the length that a header claims
 LONGEST = 24 * 3600  # seconds
 LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
+INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # what is silence, and full scale
 FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
 
 
@@ -33,7 +35,7 @@ class Audio:
     samples: float32 ``(samples,)``, full scale is 1, at the requested sample rate
     file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
-    channels: number of channels in the file, of which ``samples`` is the mean
+    channels: number of channels in the file, of which ``samples`` is the mean, or one
     notes: what the user should know of the file, see `formats.stream`
     """
 
@@ -51,26 +53,58 @@ def cut(samples: np.ndarray, sample_rate: int, start: float | None, stop: float 
     return samples[round(start * sample_rate) : round(stop * sample_rate)]
 
 
-def read_audio(source: Path | BinaryIO, sample_rate: int) -> Audio:
+def read_audio(
+    source: Path | BinaryIO, sample_rate: int, *, channel: int | None = None, longest: int = LONGEST
+) -> Audio:
     """Read an audio file, given as a path or opened, to its end.
 
-    Several channels are replaced by their mean. Audio at another rate is resampled to ``sample_rate`` (Hz). What
-    libsndfile cannot read, such as M4A and WebM, is decoded by ffmpeg if that is installed.
+    Several channels are replaced by the one with the number ``channel``, from 0, or by their mean. Audio at another
+    rate is resampled to ``sample_rate`` (Hz). What libsndfile cannot read, such as M4A and WebM, is decoded by ffmpeg
+    if that is installed.
 
     Raises
     ------
     AudioError
-        when the file is missing, damaged, cut off or longer than a day, when it contains NaN or infinity or too large
-        samples, or when it needs ffmpeg, which is not installed.
+        when the file is missing, damaged, cut off or longer than ``longest`` seconds, when it contains NaN or infinity
+        or too large samples or has no such channel, or when it needs ffmpeg, which is not installed.
     """
-    samples, rate, channels, notes = _decode(source)
-    resampled = samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
-    return Audio(resampled, len(samples), rate, channels, notes)
+    samples, rate, channels, notes = _decode(source, channel, longest)
+    return Audio(_resampled(samples, rate, sample_rate), len(samples), rate, channels, notes)
+
+
+def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LONGEST) -> Audio:
+    """Samples in memory at ``rate`` Hz, as `read_audio` would read them from a file.
+
+    ``values`` is ``(samples,)`` or, as soundfile has it, ``(samples, channels)``. Floating-point samples have a full
+    scale of 1. Of int16 and int32 it is the largest integer; of uint8 it is 128, and 128 is silence.
+
+    Raises
+    ------
+    AudioError
+        when it is no audio, longer than ``longest`` seconds, or contains NaN, infinity or too large samples.
+    """
+    shape = " x ".join(str(size) for size in values.shape)
+    if values.ndim not in (1, 2) or (values.ndim == 2 and not 0 < values.shape[1] <= max(1, len(values))):
+        raise AudioError(f"an array of {shape}; give it as samples, or as samples x channels")
+    if values.dtype.name in INTEGERS:
+        silence, scale = INTEGERS[values.dtype.name]
+        scaled = ((values.astype(np.float64) - silence) / scale).astype(np.float32)
+    elif np.issubdtype(values.dtype, np.floating):
+        scaled = values.astype(np.float32)
+    else:
+        raise AudioError(f"an array of {values.dtype}; give float32, int16, int32 or uint8")
+    samples = scaled if scaled.ndim == 1 else mono(scaled, None)
+    _check(samples, rate, longest)
+    return Audio(_resampled(samples, rate, sample_rate), len(samples), rate, 1 if values.ndim == 1 else values.shape[1])
+
+
+def _resampled(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    return samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
 
 
 def file_samples(source: Path) -> int:
     """Number of samples per channel in an audio file, see `read_audio`."""
-    return len(_decode(source)[0])
+    return len(_decode(source, None, LONGEST)[0])
 
 
 @contextmanager
@@ -92,19 +126,19 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         yield file
 
 
-def _decode(source: Path | BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+def _decode(source: Path | BinaryIO, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
     """Mono samples at the file's rate, this rate in Hz, the number of channels, and notes."""
     with _opened(source) as file:
-        samples, rate, channels, notes = _decode_file(file)
-    _check(samples, rate)
+        samples, rate, channels, notes = _decode_file(file, channel, longest)
+    _check(samples, rate, longest)
     return samples, rate, channels, notes
 
 
-def _decode_file(file: BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
+def _decode_file(file: BinaryIO, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
     """The same of an open file."""
     stream = whole.check(file)
     try:
-        return *_decode_stream(stream), stream.notes
+        return *_decode_stream(stream, channel, longest), stream.notes
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".")
         if error.code not in FOR_FFMPEG and not stream.by_ffmpeg:
@@ -112,19 +146,19 @@ def _decode_file(file: BinaryIO) -> tuple[np.ndarray, int, int, tuple[str, ...]]
         if str(getattr(file, "name", "")).lower().endswith((".raw", ".pcm")):
             raise AudioError("raw samples without a header; convert them to WAV or FLAC") from error
         if ffmpeg.is_installed():
-            return *ffmpeg.decode(file, LONGEST), tuple(note for note in stream.notes if note != UNCHECKED)
+            return *ffmpeg.decode(file, longest, channel), tuple(note for note in stream.notes if note != UNCHECKED)
         name = boxes.name(file)
         if name is None:
             raise AudioError(f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}") from error
         raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
 
 
-def _decode_stream(stream: Stream) -> tuple[np.ndarray, int, int]:
+def _decode_stream(stream: Stream, channel: int | None, longest: int) -> tuple[np.ndarray, int, int]:
     """Mono samples, their rate in Hz and the number of channels, by libsndfile."""
     decoded, forms = [], set()
     for part in stream.parts:
         with _piped(part) if stream.through_pipe else _handle(part) as handle:
-            samples, announced, *form = _decode_part(handle)
+            samples, announced, *form = _decode_part(handle, channel, longest)
         if stream.samples is None and len(samples) < announced:
             raise cut_off(len(samples), announced, "samples")
         decoded.append(samples)
@@ -138,16 +172,16 @@ def _decode_stream(stream: Stream) -> tuple[np.ndarray, int, int]:
     return samples, rate, channels
 
 
-def _decode_part(handle: BinaryIO | int) -> tuple[np.ndarray, int, int, int]:
+def _decode_part(handle: BinaryIO | int, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, int]:
     """Mono samples, how many libsndfile announces, their rate in Hz and the number of channels."""
     with soundfile.SoundFile(handle, closefd=False) as file:
         blocks = [np.zeros(0, dtype=np.float32)]
         length = 0
         while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
-            blocks.append(block[:, 0] if file.channels == 1 else block.mean(axis=1))
+            blocks.append(mono(block, channel))
             length += len(block)
-            if length > LONGEST * max(file.samplerate, 1):
-                raise AudioError(f"longer than {LONGEST // 3600} hours")
+            if length > longest * max(file.samplerate, 1):
+                raise AudioError(f"longer than {longest} s")
         return np.concatenate(blocks), file.frames, file.samplerate, file.channels
 
 
@@ -181,12 +215,12 @@ def _piped(part: BinaryIO) -> Iterator[int]:
         writer.join()
 
 
-def _check(samples: np.ndarray, rate: int) -> None:
+def _check(samples: np.ndarray, rate: int, longest: int) -> None:
     """Raise AudioError if samples at ``rate`` (Hz) cannot be recognised."""
     if rate <= 0:
         raise AudioError(f"a rate of {rate} Hz")
-    if len(samples) > LONGEST * rate:
-        raise AudioError(f"longer than {LONGEST // 3600} hours")
+    if len(samples) > longest * rate:
+        raise AudioError(f"longer than {longest} s")
     if not np.isfinite(samples).all():
         raise AudioError("the samples contain NaN or infinity")
     if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:

@@ -48,6 +48,8 @@ class ManifestEntry:
     part: the part of the file that is the utterance; None for the whole file
     speaker: who speaks; None if the manifest does not say
     name: name of the utterance; None if it is that of the file
+    channel: which channel of the file: a number from 0, or what a table says, see `channels.channel_of`; None for the
+        mean of all
     """
 
     line: int
@@ -57,6 +59,7 @@ class ManifestEntry:
     part: Part | None = None
     speaker: str | None = None
     name: str | None = None
+    channel: int | str | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def read_kaldi(path: Path) -> Listing:
                     _part(rest) if cut else None,
                     speakers[name][1] if name in speakers else None,
                     name,
+                    _channel(rest) if cut else None,
                 )
             )
         except RowError as fault:
@@ -76,10 +77,18 @@ def _part(rest: str) -> Part | None:
     cells = rest.split()
     if len(cells) not in (3, 4):
         raise RowError("not 'utterance recording start end'")
-    if cells[3:] not in ([], ["0"]):
-        raise RowError(f"channel {cells[3]} of a recording; write each channel as a file")
     ends_with_recording = re.fullmatch(r"-1(\.0*)?", cells[2])
     return part_of({"start": cells[1], "end": None if ends_with_recording else cells[2]}, ("start", "end"))
+
+
+def _channel(rest: str) -> int | None:
+    """The channel that ``recording start end [channel]`` names; Kaldi counts from 0."""
+    cells = rest.split()
+    if len(cells) < 4:
+        return None
+    if not cells[3].isdecimal():
+        raise RowError(f"channel '{cells[3][:20]}' of a recording; write its number, from 0")
+    return int(cells[3])
 
 
 def _lines(file: Path) -> Lines:

@@ -3,14 +3,16 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from stablequant.corpora.audio import Audio, AudioError, cut, read_audio
+from stablequant.corpora.channels import channel_of
+from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
 from stablequant.corpora.manifests import transcript_files
 from stablequant.corpora.parts import TOLERANCE, seconds_of
@@ -24,13 +26,24 @@ from stablequant.storage.files import checksum
 EXAMPLES = 5  # of rejected utterances that are printed
 
 
-def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utterance], list[Rejection]]:
+@dataclass(frozen=True)
+class DrawnPart:
+    """A part of a split that is used: ``seconds`` of audio, drawn with ``seed`` and balanced by speaker."""
+
+    seconds: float
+    seed: int
+
+
+def list_utterances(
+    manifest: Manifest, writing: Writing, part: DrawnPart | None = None
+) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
     Returns the usable utterances, and the rejected entries with the reasons, in the order of their lines. One warning
     each is logged for audio that has another sample rate than the recogniser's, has several channels, or is not quite
     as its header or the manifest says, and one if transcripts contain characters outside the vocabulary. One message
-    tells what was left out of transcripts, or replaced.
+    tells what was left out of transcripts, or replaced. If a ``part`` is wanted, only as many entries are decoded as it
+    takes, and one message tells how much that is.
 
     Raises
     ------
@@ -41,6 +54,7 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     heard: list[Audio] = []
     lengths = []
     lines: dict[str, int] = {}
+    channels = {entry.channel for entry in manifest.entries}
     transcripts: dict[Path, dict[str, str]] = {}
     respelled = Respelled(writing)
 
@@ -48,17 +62,25 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     def decode(path: Path) -> tuple[Audio, str]:
         return read_audio(path, writing.sample_rate), checksum(path)
 
-    for entry in progress(manifest.entries, label="checking audio"):
+    missing = part.seconds * writing.sample_rate if part else np.inf
+    for entry in progress(_drawn(manifest, part), label="checking audio"):
+        if missing <= 0:
+            break
         try:
-            utterance, audio = _check(manifest, entry, respelled, transcripts, decode)
+            utterance, audio = _check(manifest, entry, respelled, transcripts, decode, channels)
             if lines.setdefault(utterance.key, entry.line) != entry.line:
                 raise RowError(f"the same audio is on line {lines[utterance.key]} too")
         except (AudioError, RowError) as error:
             rejections.append(Rejection(entry.line, entry.path, str(error)))
         else:
+            missing -= utterance.samples
             utterances.append(utterance)
             lengths.append((entry, utterance))
-            heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32)))  # without them, for memory
+            mixed = audio.channels if utterance.channel is None else 1
+            heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32), channels=mixed))  # for memory
+    if part:
+        utterances.sort(key=lambda u: lines[u.key])
+        _tell(utterances, len(manifest.entries), part, writing.sample_rate)
     _warn(heard, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
@@ -66,6 +88,25 @@ def list_utterances(manifest: Manifest, writing: Writing) -> tuple[list[Utteranc
     respelled.log()
     _compare_lengths(lengths, writing.sample_rate)
     return _named_apart(utterances, manifest.root), sorted(rejections, key=lambda rejection: rejection.line)
+
+
+def _drawn(manifest: Manifest, part: DrawnPart | None) -> Sequence[ManifestEntry]:
+    """The entries in the order in which they are decoded."""
+    if part is None:
+        return manifest.entries
+    return balanced_order(manifest.entries, lambda entry: entry.speaker or speaker_in(manifest.file(entry)), part.seed)
+
+
+def _tell(utterances: Sequence[Utterance], total: int, part: DrawnPart, sample_rate: int) -> None:
+    """Log how much of a split is used."""
+    seconds = sum(u.samples for u in utterances) / sample_rate
+    speakers = {u.speaker for u in utterances}
+    logging.info(
+        "using %d of %d utterances, %.0f s where %g s are wanted, of %s, drawn with seed %d",
+        *(len(utterances), total, seconds, part.seconds),
+        "unknown speakers" if None in speakers else f"{len(speakers)} speakers",
+        part.seed,
+    )
 
 
 def _compare_lengths(lengths: Sequence[tuple[ManifestEntry, Utterance]], sample_rate: int) -> None:
@@ -106,7 +147,8 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
     """Replace names that occur more than once by paths relative to ``root``, with start and end of a part."""
 
     def by_path(u: Utterance) -> Utterance:
-        return replace(u, utterance=Path(u.path).relative_to(root).as_posix() + _place(u.start, u.stop))
+        place = _place(u.start, u.stop, u.channel)
+        return replace(u, utterance=Path(u.path).relative_to(root).as_posix() + place)
 
     names = Counter(u.utterance for u in utterances)
     named = [u if names[u.utterance] == 1 else by_path(u) for u in utterances]
@@ -114,9 +156,9 @@ def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:
     return named if unique else [by_path(u) for u in utterances]  # the path of one may be the name of another
 
 
-def _place(start: float | None, stop: float | None) -> str:
+def _place(start: float | None, stop: float | None, channel: int | None) -> str:
     """What the place in a recording adds to the name of an utterance; nothing for the whole file."""
-    return "" if start is None else f"-{start}-{stop}"
+    return ("" if start is None else f"-{start}-{stop}") + ("" if channel is None else f"-channel{channel}")
 
 
 def _check(
@@ -125,10 +167,12 @@ def _check(
     respelled: Respelled,
     transcripts: dict[Path, dict[str, str]],
     decode: Callable[[Path], tuple[Audio, str]],
+    channels: Collection[int | str | None],
 ) -> tuple[Utterance, Audio]:
     """The utterance of ``entry``, and the audio of its file.
 
-    ``decode`` gives the audio of a file, and its checksum. Raises AudioError or RowError if the entry cannot be used.
+    ``decode`` gives the audio of a file, and its checksum; ``channels`` are all that the manifest names. Raises
+    AudioError or RowError if the entry cannot be used.
     """
     path, writing = manifest.file(entry), respelled.writing
     audio, sha256 = decode(path)
@@ -136,6 +180,7 @@ def _check(
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
     place = seconds_of(entry.part, audio.file_samples, audio.file_rate) if entry.part else None
     start, stop = place or (None, None)
+    channel = None if entry.channel is None else channel_of(entry.channel, channels, audio.channels)
     samples = len(cut(audio.samples, writing.sample_rate, start, stop))
     if samples < writing.shortest_samples:
         raise AudioError(f"{samples} samples are too few, a frame needs {writing.shortest_samples}")
@@ -153,9 +198,9 @@ def _check(
     spelled = respelled.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
-    name = entry.name or path.stem + _place(start, stop)
+    name = entry.name or path.stem + _place(start, stop, channel)
     speaker = entry.speaker or speaker_in(path)
-    return Utterance(name, str(path), samples, spelled, sha256, speaker, start, stop), audio
+    return Utterance(name, str(path), samples, spelled, sha256, speaker, start, stop, channel), audio
 
 
 def speaker_in(path: Path) -> str | None:

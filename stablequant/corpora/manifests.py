@@ -215,9 +215,9 @@ def check_apart(calibration: Manifest, evaluation: Manifest, place: str) -> None
     Copies under other names are found later, by their content.
     """
 
-    def listed(manifest: Manifest) -> dict[tuple[str, Part | None], ManifestEntry]:
+    def listed(manifest: Manifest) -> dict[tuple[str, Part | None, int | str | None], ManifestEntry]:
         root = manifest.root.resolve()
-        return {(os.path.normpath(root / entry.path), entry.part): entry for entry in manifest.entries}
+        return {(os.path.normpath(root / entry.path), entry.part, entry.channel): entry for entry in manifest.entries}
 
     calibrated, judged = listed(calibration), listed(evaluation)
     shared = [entry.path for key, entry in judged.items() if key in calibrated]

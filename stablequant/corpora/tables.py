@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stablequant.corpora import channels
 from stablequant.corpora.entries import Listing, ManifestEntry, Rejection, RowError
 from stablequant.corpora.parts import may_cut, part_of, role_of
 from stablequant.errors import StableQuantError
@@ -176,6 +177,7 @@ def _listing(place: str, names: Sequence[str], rows: Sequence[Row]) -> Listing:
                 "name it start, end, offset or duration (seconds; start_ms, start_samples), or remove it",
             )
     parts = [name for name in names if role_of(name)]
+    listed_channels = _known(names, channels.COLUMNS)
     entries, rejections = [], []
     for row in rows:
         path = ""
@@ -184,17 +186,22 @@ def _listing(place: str, names: Sequence[str], rows: Sequence[Row]) -> Listing:
             if row.unnamed:
                 raise RowError(f"the cell '{row.unnamed[0][:40]}' is below no column; quote cells with a separator")
             text, part = _text(row.cells, texts), part_of(row.cells, parts)
-            speaker = next((str(row.cells[name]).strip() for name in speakers if row.cells.get(name) is not None), "")
+            speaker, channel = (_first(row.cells, names) for names in (speakers, listed_channels))
         except RowError as fault:
             rejections.append(Rejection(row.line, path, str(fault)))
         else:
-            entries.append(ManifestEntry(row.line, path, None, text, part, speaker or None))
+            entries.append(ManifestEntry(row.line, path, None, text, part, speaker, channel=channel))
     return Listing(entries, rejections)
 
 
 def _known(names: Sequence[str], known: Sequence[str]) -> list[str]:
     """Those of ``names`` that are ``known``, in that order."""
     return sorted((name for name in names if _normal(name) in known), key=lambda name: known.index(_normal(name)))
+
+
+def _first(cells: Cells, names: Sequence[str]) -> str | None:
+    """What the first of the columns ``names`` says that says anything."""
+    return next((text for name in names if cells.get(name) is not None and (text := str(cells[name]).strip())), None)
 
 
 def _is_a_number_but_0(value: object) -> bool:

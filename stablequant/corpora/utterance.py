@@ -28,6 +28,7 @@ class Utterance:
     sha256: checksum of the audio file
     speaker: who speaks; None if the corpus does not say
     start, stop: seconds between which the utterance lies in the file; None if it is the whole file
+    channel: number of its channel in the file, from 0; None if it is the mean of all
     """
 
     utterance: str
@@ -38,11 +39,13 @@ class Utterance:
     speaker: str | None = None
     start: float | None = None
     stop: float | None = None
+    channel: int | None = None
 
     @property
     def key(self) -> str:
-        """What tells the utterance from all others: the path, with start and end of a part."""
-        return self.path if self.start is None else f"{self.path}#{self.start}-{self.stop}"
+        """What tells the utterance from all others: the path, with start and end of a part, and its channel."""
+        channel = "" if self.channel is None else f"#{self.channel}"
+        return self.path + ("" if self.start is None else f"#{self.start}-{self.stop}") + channel
 
 
 Batch = list[Utterance]  # recognised at once
@@ -61,8 +64,13 @@ def read_utterances(path: Path) -> list[Utterance]:
     table = read_table(path, text=[name for name in names if name != "samples"])
     columns = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names)
     return [
-        Utterance(*row[:-2], *(None if cell is None else float(cell) for cell in row[-2:]))  # pandas rounds numbers
-        for row in zip(*columns, strict=True)
+        Utterance(
+            *row,
+            start=None if start is None else float(start),  # pandas rounds numbers
+            stop=None if stop is None else float(stop),
+            channel=None if channel is None else int(channel),
+        )
+        for *row, start, stop, channel in zip(*columns, strict=True)
     ]
 
 
@@ -75,7 +83,7 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
         when the recording cannot be read, or when it changed since it was listed.
     """
     try:
-        whole = read_audio(Path(utterance.path), sample_rate).samples
+        whole = read_audio(Path(utterance.path), sample_rate, channel=utterance.channel).samples
     except AudioError as error:
         raise StableQuantError(
             utterance.path,
@@ -106,7 +114,7 @@ def speakers_of(speakers: Iterable[str | None]) -> np.ndarray | None:
 def check_disjoint(calibration: Sequence[Utterance], evaluation: Sequence[Utterance]) -> None:
     """Raise `StableQuantError` if ``evaluation`` contains audio of ``calibration``, found by checksum.
 
-    Parts of one recording are different audio if they do not overlap.
+    Parts of one recording are different audio if they do not overlap, and so are its channels.
 
     Otherwise the test set would contain calibration audio.
     """
@@ -126,6 +134,8 @@ def check_disjoint(calibration: Sequence[Utterance], evaluation: Sequence[Uttera
 
 def _meet(one: Utterance, other: Utterance) -> bool:
     """Whether two utterances of the same file have audio in common."""
+    if one.channel is not None and other.channel is not None and one.channel != other.channel:
+        return False
     if one.start is None or one.stop is None or other.start is None or other.stop is None:
         return True
     return one.start < other.stop and other.start < one.stop

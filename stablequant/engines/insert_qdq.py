@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
+from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
-from stablequant.quantization.int8 import Range, dequantized, quantize_weight
+from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.storage.onnx_graph import input_of, load_graph, save_graph
@@ -29,6 +31,11 @@ def insert_qdq(
     (1.32) cannot load the graph with ``session.x64quantprecision``. A range with another centre than 0 becomes a
     subtraction before the pair and a term in the bias. Channel scales become a factor before the pair and a factor in
     the weights. If a range is split, a second node with the same weight multiplies the rounding error of the input.
+    Carried channels are zeros in the input of the node itself; two more nodes multiply them, as two INT8 numbers, by
+    their part of the weight. An embedding whose table is the weight of a module reads the module's INT8 weight.
+
+    Each further product has its own copy of its weight: ONNX Runtime (1.32) changes the weight of a convolution in
+    place when it loads the graph, and crashes if another convolution reads it.
 
     Parameters
     ----------
@@ -61,34 +68,124 @@ def _quantize(
     rounded: Mapping[str, RoundedWeight],
 ) -> None:
     """Quantize nodes of one graph, given with their modules."""
-    pairs: dict[tuple[ir.Value, str], ir.Value] = {}
+    inputs: dict[tuple[ir.Value, str], _Input] = {}
     zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
+    tied = tied_embeddings(graph, [node for _, node in modules])
     for module, node in modules:
-        chosen, factors = ranges[module.activation], channel_scales.get(module.activation)
-        weight = _quantize_weight(graph, node, factors, rounded.get(module.module))
+        name, chosen, factors = module.activation, ranges[module.activation], channel_scales.get(module.activation)
+        levels, scales = _quantize_weight(graph, node, factors, rounded.get(module.module))
         if chosen.centre:
+            weight = dequantized(levels, scales)
+            if chosen.carried:
+                weight = np.delete(weight, chosen.carried.channels, axis=1)
             _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
         tensor = input_of(node, 0)
-        if (tensor, module.activation) not in pairs:
-            pairs[tensor, module.activation] = _quantize_input(graph, node, module.activation, chosen, factors, zero)
-        node.replace_input_with(0, pairs[tensor, module.activation])
+        if (tensor, name) not in inputs:
+            inputs[tensor, name] = _quantize_input(graph, node, name, chosen, factors, levels.shape[1], zero)
+        numbers, carried = inputs[tensor, name]
+        node.replace_input_with(0, numbers[0])
         if chosen.split:
-            _multiply_the_rest(graph, node, module.activation, chosen, zero)
+            weight = _insert_weight(graph, node, levels, scales, "/rest")
+            _add_behind(graph, node, _product(graph, node, numbers[1], weight, "rest"), "sum")
+        if chosen.carried:
+            _multiply_carried(graph, node, carried, chosen.carried, levels, scales)
+        if node.name in tied:
+            share_table(graph, tied[node.name], node, factors)
+
+
+class _Input(NamedTuple):
+    """The input of a node after the QDQ pairs: one or two INT8 numbers, and those of the carried channels if any."""
+
+    numbers: Sequence[ir.Value]
+    carried: Sequence[ir.Value]
 
 
 def _quantize_input(
-    graph: ir.Graph, node: ir.Node, name: str, chosen: Range, channel_scales: np.ndarray | None, zero: ir.Value
-) -> ir.Value:
-    """The node's input after preparation (channel scales, centre) and the QDQ pair."""
-    value = input_of(node, 0)
-    if channel_scales is not None:
-        factors = 1 / channel_scales
+    graph: ir.Graph,
+    node: ir.Node,
+    name: str,
+    chosen: Range,
+    channel_scales: np.ndarray | None,
+    channels: int,
+    zero: ir.Value,
+) -> _Input:
+    """The node's input, which has ``channels`` if it has one group, after preparation and the QDQ pairs."""
+    source = value = input_of(node, 0)
+    factors: np.ndarray | None = None if channel_scales is None else 1 / channel_scales
+    centre = np.array(chosen.centre, dtype=np.float32)
+    carried: Sequence[ir.Value] = []
+    if chosen.carried:
+        massive = list(chosen.carried.channels)
+        own = None if factors is None else factors[massive]
+        carried = _carry(graph, node, source, name, chosen.carried, own, zero)
+        others = np.ones(channels, dtype=np.float32)
+        others[massive] = 0
+        factors = others if factors is None else factors * others
+        centre = centre * (others if _outputs_last(node) else others[:, None])
+    if factors is not None:
         factor = _constant(graph, f"{name}/factor", factors if _outputs_last(node) else factors[:, None])
         value = _insert(graph, node, "Mul", [value, factor], f"{name}/equalised")
     if chosen.centre:
-        centre = _constant(graph, f"{name}/centre", np.array(chosen.centre, dtype=np.float32))
-        value = _insert(graph, node, "Sub", [value, centre], f"{name}/centred")
-    return _insert_pair(graph, node, value, name, chosen.scale, zero)
+        value = _insert(graph, node, "Sub", [value, _constant(graph, f"{name}/centre", centre)], f"{name}/centred")
+    return _Input(_insert_numbers(graph, node, value, name, chosen, zero), carried)
+
+
+def _carry(
+    graph: ir.Graph,
+    node: ir.Node,
+    source: ir.Value,
+    name: str,
+    carried: Carried,
+    factors: np.ndarray | None,
+    zero: ir.Value,
+) -> Sequence[ir.Value]:
+    """The carried channels of ``source`` times ``factors`` ``(carried channels,)``, as two INT8 numbers."""
+    if node.attributes.get_int("group", 1) != 1:
+        raise ValueError(f"{node.name} has several groups of channels, so none can be carried")
+    places = _constant(graph, f"{name}/channels", np.array(carried.channels, dtype=np.int64))
+    axis = ir.AttrInt64("axis", -1 if _outputs_last(node) else 1)
+    value = _insert(graph, node, "Gather", [source, places], f"{name}/carried", [axis])
+    if factors is not None:
+        factor = _constant(graph, f"{name}/carried/factor", factors if _outputs_last(node) else factors[:, None])
+        value = _insert(graph, node, "Mul", [value, factor], f"{name}/carried/equalised")
+    return _insert_numbers(graph, node, value, f"{name}/carried", carried.range, zero)
+
+
+def _multiply_carried(
+    graph: ir.Graph,
+    node: ir.Node,
+    numbers: Sequence[ir.Value],
+    carried: Carried,
+    levels: np.ndarray,
+    scales: np.ndarray,
+) -> None:
+    """Multiply the carried channels by their part of the node's weight, and add the products to the node's output.
+
+    ``numbers`` are the coarse numbers and what they leave. ``levels`` and ``scales`` are the node's whole weight.
+    """
+    part = levels[:, list(carried.channels)]
+    products = []
+    for number, label in zip(numbers, ("coarse", "fine"), strict=True):
+        weight = _insert_weight(graph, node, part, scales, f"/{label}")
+        products.append(_product(graph, node, number, weight, label))
+    _add_behind(graph, node, _insert(graph, node, "Add", products, f"{node.name}/carried_products"), "carried_sum")
+
+
+def _product(graph: ir.Graph, node: ir.Node, value: ir.Value, weight: ir.Value, label: str) -> ir.Value:
+    """``value`` multiplied as ``node`` multiplies its input, but by ``weight`` and without the bias."""
+    attributes = list(node.attributes.values())
+    return _insert(graph, node, node.op_type, [value, weight], f"{node.name}/{label}", attributes)
+
+
+def _insert_numbers(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, chosen: Range, zero: ir.Value
+) -> Sequence[ir.Value]:
+    """``value`` after its QDQ pair; if ``chosen`` is split, also its rounding error after a pair of its own."""
+    rounded = _insert_pair(graph, before, value, name, chosen.scale, zero)
+    if not chosen.split:
+        return [rounded]
+    rest = _insert(graph, before, "Sub", [value, rounded], f"{name}/left")
+    return [rounded, _insert_pair(graph, before, rest, f"{name}/rest", chosen.rest_scale, zero)]
 
 
 def _insert_pair(
@@ -99,44 +196,6 @@ def _insert_pair(
     return _insert(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
 
 
-def _source(value: ir.Value) -> ir.Value:
-    """The first input of the node that computes ``value``."""
-    producer = value.producer()
-    if producer is None:
-        raise ValueError(f"{value.name} is not computed")
-    return input_of(producer, 0)
-
-
-def _multiply_the_rest(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
-    """Multiply the rounding error of the node's input by the same weight, in INT8, and add this to its output.
-
-    The second product has its own copy of the weight: ONNX Runtime (1.32) changes the weight of a convolution in place
-    when it loads the graph, and crashes if another convolution reads it.
-    """
-    rounded = input_of(node, 0)
-    exact = _source(_source(rounded))
-    rest = _insert(graph, node, "Sub", [exact, rounded], f"{name}/left")
-    pair = _insert_pair(graph, node, rest, f"{name}/rest", chosen.rest_scale, zero)
-    attributes = list(node.attributes.values())
-    weight = _copied_weight(graph, node)
-    product = _insert(graph, node, node.op_type, [pair, weight], f"{node.name}/rest", attributes)
-    _add_behind(graph, node, product)
-
-
-def _copied_weight(graph: ir.Graph, node: ir.Node) -> ir.Value:
-    """A copy of the node's INT8 weight, dequantized by the same scales."""
-    dequantize = input_of(node, 1).producer()
-    if dequantize is None:
-        raise ValueError(f"the weight of {node.name} is not quantized")
-    stored, steps, zeros = (input_of(dequantize, place) for place in range(3))
-    if stored.const_value is None or zeros.const_value is None:
-        raise ValueError(f"the weight of {node.name} is not a constant")
-    weight = _constant(graph, f"{node.name}/rest/weight", stored.const_value.numpy())
-    zero = _constant(graph, f"{node.name}/rest/weight_zero", zeros.const_value.numpy())
-    attributes = list(dequantize.attributes.values())
-    return _insert(graph, node, "DequantizeLinear", [weight, steps, zero], f"{node.name}/rest/weight_dq", attributes)
-
-
 def _outputs_last(node: ir.Node) -> bool:
     """Whether the weight is ``(inputs, outputs)``; a convolution's is ``(outputs, inputs, kernel)``."""
     return node.op_type == "MatMul"
@@ -144,8 +203,8 @@ def _outputs_last(node: ir.Node) -> bool:
 
 def _quantize_weight(
     graph: ir.Graph, node: ir.Node, channel_scales: np.ndarray | None, rounded: RoundedWeight | None
-) -> np.ndarray:
-    """Make the node's weight INT8; return the dequantized weight, float32 ``(outputs, ...)``."""
+) -> RoundedWeight:
+    """Make the node's weight INT8 and return it, ``(outputs, ...)``."""
     value = input_of(node, 1)
     if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
@@ -160,22 +219,29 @@ def _quantize_weight(
     levels, scales = rounded
     if (levels.T if outputs_last else levels).shape != value.const_value.shape.numpy():
         raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
-    integers = _constant(graph, f"{node.name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
-    steps = _constant(graph, f"{node.name}/weight_scale", scales)
-    zeros = _constant(graph, f"{node.name}/weight_zero", np.zeros(len(scales), dtype=np.int8))
-    axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
-    node.replace_input_with(
-        1, _insert(graph, node, "DequantizeLinear", [integers, steps, zeros], f"{node.name}/weight_dq", [axis])
-    )
+    node.replace_input_with(1, _insert_weight(graph, node, levels, scales))
     del graph.initializers[value.name]
-    return dequantized(levels, scales)
+    return levels, scales
+
+
+def _insert_weight(graph: ir.Graph, node: ir.Node, levels: np.ndarray, scales: np.ndarray, label: str = "") -> ir.Value:
+    """``levels`` ``(outputs, ...)`` with ``scales`` ``(outputs,)`` as a weight that ``node`` can read.
+
+    ``label`` comes behind the node's name in the names of what is inserted.
+    """
+    outputs_last, name = _outputs_last(node), f"{node.name}{label}"
+    integers = _constant(graph, f"{name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
+    steps = _constant(graph, f"{name}/weight_scale", scales)
+    zeros = _constant(graph, f"{name}/weight_zero", np.zeros(len(scales), dtype=np.int8))
+    axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
+    return _insert(graph, node, "DequantizeLinear", [integers, steps, zeros], f"{name}/weight_dq", [axis])
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
     """Add ``amount`` ``(outputs,)`` to the output of ``node``, in its bias if it has one."""
     reader, place = _bias_of(node)
     if reader is None:
-        _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
+        _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)), "sum")
         return
     old = reader.inputs[place] if place < len(reader.inputs) else None
     if old is not None:  # other nodes may share this constant, so it is replaced and not changed
@@ -205,11 +271,11 @@ def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
     return None, 0
 
 
-def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value) -> None:
+def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value, label: str) -> None:
     """Add ``amount`` to the output of ``node`` with a new node. If it was an output of the graph, the sum is."""
     old = node.outputs[0]
     uses = list(old.uses())
-    addition = ir.Node("", "Add", [old, amount], name=f"{node.name}/sum")
+    addition = ir.Node("", "Add", [old, amount], name=f"{node.name}/{label}")
     total = addition.outputs[0]
     total.name, total.type, total.shape = addition.name, old.type, old.shape
     graph.insert_after(node, addition)

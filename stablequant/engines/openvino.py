@@ -17,6 +17,7 @@ from stablequant.engines.description import Description
 from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
+from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
@@ -38,12 +39,17 @@ class OpenVino:
         return str(ov.get_version())
 
     def build(self, request: Request, folder: Path) -> Description:
-        """Convert each graph. INT8 weights stay INT8.
+        """Convert each graph. INT8 weights stay INT8. The two graphs of a decoder become one network with a memory.
 
         Layers that are not quantized must run in float32, so bfloat16 is allowed only if every layer is INT8.
         """
+        further = further_steps(request.signatures)
         for name, graph in request.graphs.items():
-            convert(graph, folder / f"{name}.xml")
+            if name in further:
+                memory = request.signatures[further[name]].memory
+                convert(graph, folder / f"{name}.xml", request.graphs[further[name]], memory)
+            elif name not in further.values():
+                convert(graph, folder / f"{name}.xml")
         return {"floating": request.settings["floating"] if request.all_int8 else FLOAT32}
 
     def check(self, description: Description) -> bool:
@@ -53,10 +59,19 @@ class OpenVino:
     def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
         """Compile the networks for this CPU."""
         floating = description.get("floating", FLOAT32)
-        networks, found = {}, []
+        networks: dict[str, Network] = {}
+        found = []
+        further = further_steps(signatures)
         for name, signature in signatures.items():
             file = network_file(folder, description, f"{name}.xml")
-            networks[name], arithmetic = load_network(file, signature, threads, floating)
+            if name in further:
+                both = signature, signatures[further[name]]
+                compiled, arithmetic = compile_network(_matching(file, with_memory(*both)), threads, floating)
+                networks[name], networks[further[name]] = remembering_networks(compiled, *both)
+            elif name not in further.values():
+                networks[name], arithmetic = load_network(file, signature, threads, floating)
+            else:
+                continue
             found.append(arithmetic)
         return Loaded(networks, next((kind for kind in found if kind != FLOAT32), FLOAT32))
 
@@ -79,20 +94,28 @@ class OpenVino:
 BACKEND = OpenVino()
 
 
-def convert(onnx: Path, network: Path) -> None:
+def convert(onnx: Path, network: Path, further: Path | None = None, memory: Mapping[str, str] | None = None) -> None:
     """Write the graph ``onnx`` as OpenVINO's ``network`` (.xml), with the weights beside it (.bin).
 
-    Raises `StableQuantError` if the files cannot be written.
+    With the graph of the ``further`` steps and its ``memory``, both become one network, see
+    `stablequant.engines.openvino_memory`. Raises `StableQuantError` if the files cannot be written.
     """
-    model = ov.Core().read_model(onnx)
-    channels_last(model)
-    fold_key_transpose(model)
+    model = _converted(onnx)
+    if further and memory:
+        model = join_steps(model, _converted(further), memory)
     try:
         ov.save_model(model, network, compress_to_fp16=False)
     except RuntimeError as error:  # OpenVINO does not say why
         raise StableQuantError(
             network.parent, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
         ) from error
+
+
+def _converted(onnx: Path) -> ov.Model:
+    model = ov.Core().read_model(onnx)
+    channels_last(model)
+    fold_key_transpose(model)
+    return model
 
 
 def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:
@@ -106,15 +129,9 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
 
     Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """
-    model = _read(file)
-    sides = []
-    for tensors in (model.inputs, model.outputs):
-        ranks = [tensor.partial_shape.rank for tensor in tensors]
-        axes = [None if rank.is_dynamic else rank.get_length() for rank in ranks]
-        sides.append([(tensor.get_names(), count) for tensor, count in zip(tensors, axes, strict=True)])
-    check_tensors(signature, sides[0], sides[1], file)
-    inputs = names_of(signature.inputs, [names for names, _ in sides[0]])
-    outputs = names_of(signature.outputs, [names for names, _ in sides[1]])
+    model = _matching(file, signature)
+    inputs = names_of(signature.inputs, [tensor.get_names() for tensor in model.inputs])
+    outputs = names_of(signature.outputs, [tensor.get_names() for tensor in model.outputs])
     compiled, arithmetic = compile_network(model, threads, floating)
     idle: SimpleQueue[ov.InferRequest] = SimpleQueue()  # a request serves one caller at a time
 
@@ -130,6 +147,18 @@ def load_network(file: Path, signature: Signature, threads: int, floating: str =
 
     network(warm_up_inputs(signature))
     return network, arithmetic
+
+
+def _matching(file: Path, signature: Signature) -> ov.Model:
+    """The network in ``file``; raise `StableQuantError` if it is damaged or does not match ``signature``."""
+    model = _read(file)
+    sides = []
+    for tensors in (model.inputs, model.outputs):
+        ranks = [tensor.partial_shape.rank for tensor in tensors]
+        axes = [None if rank.is_dynamic else rank.get_length() for rank in ranks]
+        sides.append([(tensor.get_names(), count) for tensor, count in zip(tensors, axes, strict=True)])
+    check_tensors(signature, sides[0], sides[1], file)
+    return model
 
 
 def _read(network: Path) -> ov.Model:

@@ -1,5 +1,6 @@
 """Load and run engines of any backend."""
 
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,13 @@ def max_batch(folder: Path) -> float:
     """The largest number of utterances that the engine in ``folder`` takes at once; infinite if there is no limit."""
     backend, description = backend_of(folder)
     return backend.max_batch(description)
+
+
+def longest_input(folder: Path) -> float:
+    """Samples of the longest audio that the engine in ``folder`` takes; infinite if there is no limit."""
+    _, description = backend_of(folder)
+    limits = description.get("profile", {}).get("samples")
+    return math.inf if limits is None else float(limits[-1])
 
 
 class Stopwatch:

@@ -1,15 +1,16 @@
 """Collect histograms of all activations in one pass, with fixed memory."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from stablequant.errors import StableQuantError
 from stablequant.quantization.histograms import TINIEST, Histogram
+from stablequant.quantization.int8 import Carried
 from stablequant.quantization.scaled import reciprocal
 from stablequant.recognisers.family import Context, QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
@@ -30,31 +31,38 @@ class HistogramCollector:
     ----------
     signed: whether values are counted with their signs; otherwise their magnitudes are
     split: stored in the histogram, see `stablequant.quantization.histograms.Histogram`
+    carried: channels that are not counted, and their largest magnitude so far
     low, high: smallest value (0 if there is none below 0), and the largest (0 if there is none above 0)
     counts: int64 ``(bins,)``; if signed, the second half counts negative values
     """
 
-    def __init__(self, signed: bool = False, split: bool = False) -> None:
+    def __init__(self, signed: bool = False, split: bool = False, carried: Sequence[int] = ()) -> None:
         self.signed, self.split = signed, split
+        self.carried = Carried(tuple(carried), 0.0) if carried else None
         self.low = self.high = 0.0
         self.counts = np.zeros(2 * SIGN if signed else SIGN, dtype=np.int64)
 
     def collect(self, values: torch.Tensor) -> None:
         """Count ``values`` (any shape); raise `StableQuantError` if they contain NaN or infinity."""
         counted = values.detach().float().flatten()
-        smallest, largest = (extreme.item() for extreme in counted.aminmax())
-        if not math.isfinite(smallest) or not math.isfinite(largest):
-            raise StableQuantError(
-                "the recogniser's activations",
-                "they contain NaN or infinity",
-                "check its weights, or take precision: float32",
-            )
+        smallest, largest = _extremes(counted)
         self.low, self.high = min(self.low, smallest), max(self.high, largest)
         # The carry of a finite number never reaches the sign. The shift repeats it, and the mask removes the copies.
         rounded_up = counted.view(torch.int32).add(2**DROPPED - 1).bitwise_right_shift_(DROPPED)
         found = torch.bincount(rounded_up.bitwise_and_(len(self.counts) - 1)).cpu().numpy()
         used = np.flatnonzero(found)  # most bins stay empty, and the memory of their pages is never taken
         self.counts[used] += found[used]
+
+    def collect_channels(self, values: torch.Tensor, channel_axis: int) -> None:
+        """Count ``values``, but of the carried channels, which ``channel_axis`` counts, only the largest magnitude."""
+        if self.carried is None:
+            self.collect(values)
+            return
+        carried = torch.zeros(values.shape[channel_axis], dtype=torch.bool, device=values.device)
+        carried[list(self.carried.channels)] = True
+        smallest, largest = _extremes(values.index_select(channel_axis, carried.nonzero()[:, 0]))
+        self.carried = replace(self.carried, amax=max(self.carried.amax, -smallest, largest))
+        self.collect(values.index_select(channel_axis, (~carried).nonzero()[:, 0]))
 
     def histogram(self) -> Histogram:
         """The histogram of what was counted so far. Neighbouring empty bins are joined."""
@@ -77,7 +85,19 @@ class HistogramCollector:
             edges[-1] = largest
         if self.signed and self.low < 0:
             edges[0] = self.low
-        return Histogram(joined, edges, self.signed, self.split)
+        return Histogram(joined, edges, self.signed, self.split, self.carried)
+
+
+def _extremes(values: torch.Tensor) -> tuple[float, float]:
+    """The smallest and the largest of ``values``; raise `StableQuantError` if they contain NaN or infinity."""
+    smallest, largest = (extreme.item() for extreme in values.aminmax())
+    if not math.isfinite(smallest) or not math.isfinite(largest):
+        raise StableQuantError(
+            "the recogniser's activations",
+            "they contain NaN or infinity",
+            "check its weights, or take precision: float32",
+        )
+    return smallest, largest
 
 
 class Collectors(dict[str, HistogramCollector]):
@@ -99,16 +119,18 @@ class Preparation:
     channel_scales: divisors of the channels, float32 ``(channels,)`` by activation name
     recentre: whether the centre of a range may differ from 0, for operations without zero padding
     split_audio: whether the audio is quantized as two numbers: a coarse one and its rounding error
+    carried: channels that are quantized apart from the rest, as two numbers, by activation name
     """
 
     channel_scales: Mapping[str, np.ndarray] = field(default_factory=dict)
     recentre: bool = False
     split_audio: bool = False
+    carried: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     @property
     def changes_anything(self) -> bool:
         """Whether any activation is changed before it is quantized."""
-        return bool(self.channel_scales) or self.recentre or self.split_audio
+        return bool(self.channel_scales) or self.recentre or self.split_audio or bool(self.carried)
 
 
 @contextmanager
@@ -118,7 +140,8 @@ def collecting(
     """Collectors that count the inputs of ``modules`` in every forward pass of ``model`` inside the block.
 
     With ``preparation``, activations are divided by their channel scales first. Signs are counted if the centre of the
-    range may differ from 0. The histogram of audio that will be quantized as two numbers has ``split`` set.
+    range may differ from 0. The histogram of audio that will be quantized as two numbers has ``split`` set. Carried
+    channels are left out.
     """
     chosen = preparation or Preparation()
     collectors = Collectors()
@@ -129,7 +152,9 @@ def collecting(
         operation = operation_of(model, module)
         split = chosen.split_audio and reads_audio(operation)
         collectors[module.activation] = HistogramCollector(
-            chosen.recentre and not split and not is_padded(operation), split
+            chosen.recentre and not split and not is_padded(operation),
+            split,
+            chosen.carried.get(module.activation, ()),
         )
         factor = reciprocal(operation, chosen.channel_scales.get(module.activation))
 
@@ -141,7 +166,7 @@ def collecting(
         ) -> None:
             values = inputs[0] if factor is None else inputs[0] * factor
             for part in unpadded(values, module, operation, collectors.context):
-                collectors[module.activation].collect(part)
+                collectors[module.activation].collect_channels(part, channel_axis(operation) - 2)
 
         handles.append(operation.register_forward_pre_hook(hook))
     try:

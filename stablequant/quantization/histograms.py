@@ -1,12 +1,13 @@
 """Histograms of activations: of their magnitudes, or of their values with signs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from stablequant.quantization.int8 import Carried
 from stablequant.storage.files import read_tensors, replacing
 
 UNCLIPPED = 100.0  # percentile that clips nothing
@@ -27,12 +28,14 @@ class Histogram:
         is above 0; with signs, the first edge is the exact minimum if it is below 0.
     signed: whether values were counted with their signs
     split: whether the activation will be quantized as two numbers, see `stablequant.quantization.int8.Range`
+    carried: channels whose values were not counted, because they will be quantized apart; None if there are none
     """
 
     counts: np.ndarray
     edges: np.ndarray
     signed: bool = False
     split: bool = False
+    carried: Carried | None = None
 
     @property
     def low(self) -> float:
@@ -92,19 +95,20 @@ class Histogram:
         edges = np.linspace(self.low if self.signed else 0.0, self.high, bins + 1)
         below = np.rint(self.below(edges[1:-1]))
         counts = np.diff(below, prepend=0, append=self.total).astype(np.int64)
-        return Histogram(counts, edges, self.signed, self.split)
+        return replace(self, counts=counts, edges=edges)
 
 
 def mirrored(histogram: Histogram) -> Histogram:
     """The histogram of the same values with the other sign. Zeros lie in a bin below 0 then."""
-    return Histogram(histogram.counts[::-1], -histogram.edges[::-1], histogram.signed, histogram.split)
+    return replace(histogram, counts=histogram.counts[::-1], edges=-histogram.edges[::-1])
 
 
 def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
     """Write histograms by activation name, as they were collected.
 
     The tensors are ``{activation}/counts`` (int64) and ``/edges`` (float32, which is exact for collected histograms),
-    and ``/signed`` and ``/split`` if they are set.
+    and ``/signed`` and ``/split`` if they are set. For carried channels, ``/carried`` (int64) are their indices and
+    ``/carried_amax`` (float64) is their largest magnitude.
     """
     tensors = {}
     for name, histogram in histograms.items():
@@ -113,6 +117,9 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
         for mark in ("signed", "split"):
             if getattr(histogram, mark):
                 tensors[f"{name}/{mark}"] = np.array([True])
+        if histogram.carried:
+            tensors[f"{name}/carried"] = np.array(histogram.carried.channels, dtype=np.int64)
+            tensors[f"{name}/carried_amax"] = np.array([histogram.carried.amax], dtype=np.float64)
     with replacing(path) as temporary:
         save_file(tensors, temporary)
 
@@ -120,12 +127,20 @@ def save_histograms(path: Path, histograms: dict[str, Histogram]) -> None:
 def load_histograms(path: Path) -> dict[str, Histogram]:
     """Read what `save_histograms` wrote; raise `StableQuantError` if the file is damaged."""
     tensors = read_tensors(path)
+
+    def carried(name: str) -> Carried | None:
+        channels = tensors.get(f"{name}/carried")
+        return (
+            None if channels is None else Carried(tuple(channels.tolist()), float(tensors[f"{name}/carried_amax"][0]))
+        )
+
     return {
         name: Histogram(
             tensors[f"{name}/counts"],
             tensors[f"{name}/edges"].astype(np.float64),
             f"{name}/signed" in tensors,
             f"{name}/split" in tensors,
+            carried(name),
         )
         for name in sorted({key.rsplit("/", 1)[0] for key in tensors})
     }

@@ -51,6 +51,28 @@ def on_level(ends: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray 
 
 
 @dataclass(frozen=True)
+class Carried:
+    """Channels that reach so far that they are quantized apart from the rest of their activation, as two INT8 numbers.
+
+    The product of the rest reads zeros in their place. Two more products read only these channels: one the coarse
+    numbers, one what these leave.
+
+    Attributes
+    ----------
+    channels: indices of the channels, ascending
+    amax: their largest magnitude, in the unit of the activation after division by its channel scales
+    """
+
+    channels: tuple[int, ...]
+    amax: float
+
+    @property
+    def range(self) -> "Range":
+        """The range of the two INT8 numbers."""
+        return Range.symmetric(self.amax, split=True)
+
+
+@dataclass(frozen=True)
 class Range:
     """The range of an activation that INT8 represents: `QMAX` steps on each side of the centre.
 
@@ -66,22 +88,26 @@ class Range:
     split: whether the rounding error is quantized too; then two INT8 numbers together have the steps of a 16-bit
         number, and the centre must be 0
     zero_level: whether 0 is a level although the centre is not 0
+    carried: channels that this range is not for, because they are quantized apart; None if there are none
     """
 
     low: float
     high: float
     split: bool = False
     zero_level: bool = False
+    carried: Carried | None = None
 
     @classmethod
-    def symmetric(cls, amax: float, split: bool = False) -> "Range":
+    def symmetric(cls, amax: float, split: bool = False, carried: Carried | None = None) -> "Range":
         """The range from -``amax`` to ``amax``."""
-        return cls(-amax, amax, split)
+        return cls(-amax, amax, split, carried=carried)
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Range":
         """The range in a row of ``scales/{method}.json``, by column."""
-        return cls(row["low"], row["high"], row["split"], row["zero_level"])
+        channels = tuple(row["carried"])
+        carried = Carried(channels, row["carried_amax"]) if channels else None
+        return cls(row["low"], row["high"], row["split"], row["zero_level"], carried)
 
     @property
     def amax(self) -> float:

@@ -1,12 +1,13 @@
 """The range with the least mean squared quantization error."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from stablequant.quantization.histograms import Histogram, mirrored
 from stablequant.quantization.int8 import QMAX, Range, between_levels, on_level
-from stablequant.quantization.ranges import percentile_amax, percentile_range, range_between
+from stablequant.quantization.ranges import percentile_amax, percentile_range, range_between, range_up_to
 
 CHUNK = 256  # candidate ranges evaluated at once, to limit memory
 FINE, FINER = 64, 16  # symmetric ranges tried per octave, and how many times finer the search is around the best
@@ -53,7 +54,7 @@ def clip(histogram: Histogram, low: float, high: float) -> Histogram:
     highs = [high - narrow, high] if high < histogram.high else [high]
     edges = np.concatenate([lows, inside, highs])
     counts = np.diff(histogram.below(edges[1:-1]), prepend=0, append=histogram.total)
-    return Histogram(counts, edges, histogram.signed, histogram.split)
+    return replace(histogram, counts=counts, edges=edges)
 
 
 def mse_range(histogram: Histogram, percentile: float = 100) -> Range:
@@ -65,7 +66,7 @@ def mse_range(histogram: Histogram, percentile: float = 100) -> Range:
     if histogram.split or histogram.amax == 0:
         return percentile_range(histogram, percentile)
     if not histogram.signed:
-        return Range.symmetric(mse_amax(clip(histogram, 0.0, percentile_amax(histogram, percentile))))
+        return range_up_to(histogram, mse_amax(clip(histogram, 0.0, percentile_amax(histogram, percentile))))
     cut = percentile_range(histogram, percentile)
     return range_between(histogram, *_mse_ends(clip(histogram, cut.low, cut.high), cut.zero_level))
 

@@ -12,7 +12,12 @@ MANY = 0.1  # share of exact zeros from which 0 is a level
 
 def range_between(histogram: Histogram, low: float, high: float) -> Range:
     """The range from ``low`` to ``high`` for signed values. 0 is a level if at least `MANY` of them are exactly 0."""
-    return Range(low, high, zero_level=histogram.zeros >= MANY * histogram.total)
+    return Range(low, high, zero_level=histogram.zeros >= MANY * histogram.total, carried=histogram.carried)
+
+
+def range_up_to(histogram: Histogram, amax: float) -> Range:
+    """The range from -``amax`` to ``amax`` for magnitudes."""
+    return Range.symmetric(amax, histogram.split, histogram.carried)
 
 
 def full_range(histogram: Histogram) -> Range:
@@ -21,7 +26,7 @@ def full_range(histogram: Histogram) -> Range:
     It is exact, but for an end of signed values that 0 does not lie before: that one is exact to one bin.
     """
     if not histogram.signed:
-        return Range.symmetric(histogram.amax, histogram.split)
+        return range_up_to(histogram, histogram.amax)
     return range_between(histogram, histogram.low, histogram.high)
 
 
@@ -32,7 +37,7 @@ def percentile_range(histogram: Histogram, percentile: float) -> Range:
     values. If so many values are 0 that nothing else would be left, nothing is excluded.
     """
     if not histogram.signed:
-        return Range.symmetric(percentile_amax(histogram, percentile), histogram.split)
+        return range_up_to(histogram, percentile_amax(histogram, percentile))
     if percentile == 100:
         return full_range(histogram)
     kept = histogram.total - histogram.total * (1 - percentile / 100) / 2

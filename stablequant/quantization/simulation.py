@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quanti
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.scaled import reciprocal, weight_of
 from stablequant.recognisers.family import QuantizedModule
-from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.operations import Operation, channel_axis, operation_of
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation name, see `stablequant.quantization.channel_scales`
 
@@ -36,8 +37,16 @@ def fake_quantized_weights(
     return weights
 
 
-def fake_quantize_input(values: torch.Tensor, chosen: Range) -> torch.Tensor:
-    """Fake-quantize ``values`` (any shape) to the range ``chosen``, with its centre or as two INT8 numbers."""
+def fake_quantize_input(values: torch.Tensor, chosen: Range, channel_axis: int = -1) -> torch.Tensor:
+    """Fake-quantize ``values`` (any shape) to the range ``chosen``, with its centre or as two INT8 numbers.
+
+    Carried channels, which ``channel_axis`` counts, get the range that ``chosen`` has for them.
+    """
+    if chosen.carried:
+        places = torch.tensor(chosen.carried.channels, device=values.device)
+        massive = fake_quantize_input(values.index_select(channel_axis, places), chosen.carried.range)
+        rest = fake_quantize_input(values, replace(chosen, carried=None))
+        return rest.index_copy_(channel_axis, places, massive)
     if chosen.centre != 0:
         return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
     rounded = fake_quantize_activation(values, chosen.scale)
@@ -55,6 +64,17 @@ def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor
     return values.mul(1 / scale).round_().clamp_(QMIN, QMAX).mul_(scale)
 
 
+def _tables(model: torch.nn.Module, operation: Operation) -> list[torch.nn.Embedding]:
+    """The embeddings whose table is the weight of ``operation``."""
+    embeddings = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
+    return [embedding for embedding in embeddings if embedding.weight is operation.weight]
+
+
+def _multiply_output(table: torch.nn.Embedding, factor: torch.Tensor) -> Callable[[], None]:
+    """Multiply what ``table`` gives by ``factor`` ``(channels,)``; return what undoes that."""
+    return table.register_forward_hook(lambda _module, _inputs, output: output * factor).remove
+
+
 @contextmanager
 def fake_quantized(
     model: torch.nn.Module,
@@ -65,6 +85,7 @@ def fake_quantized(
 ) -> Iterator[None]:
     """Inside the block, the inputs of ``modules`` are fake-quantized and their weights are replaced by ``weights``.
 
+    An embedding whose table is the weight of a module has the fake-quantized table then, as in the engine's graph.
     ``ranges`` and ``channel_scales`` are by activation name. An activation without scales is not equalised. ``weights``
     are by module name, from `fake_quantized_weights` with the same scales.
     """
@@ -79,11 +100,15 @@ def fake_quantized(
                 inputs: tuple[torch.Tensor, ...],
                 chosen: Range = ranges[module.activation],
                 factor: torch.Tensor | None = factor,
+                axis: int = channel_axis(operation) - 2,  # from the end, since a Linear may read a batch or one row
             ) -> tuple[torch.Tensor, ...]:
                 values = inputs[0].float()  # with autocast it may be in reduced precision
-                return (fake_quantize_input(values if factor is None else values * factor, chosen), *inputs[1:])
+                scaled = values if factor is None else values * factor
+                return (fake_quantize_input(scaled, chosen, axis), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
+            if factor is not None:
+                undo += [_multiply_output(table, factor) for table in _tables(model, operation)]
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))
             operation.weight.data = weights[module.module]
         yield

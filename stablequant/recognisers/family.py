@@ -22,7 +22,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,11 +194,14 @@ class Signature(NamedTuple):
     ----------
     inputs, outputs: by name
     warm_up: size of each axis of the input on which an engine runs first, when it is loaded
+    memory: inputs with what was computed before -> the output that gives it, of this graph or of the one before it. A
+        caller passes such outputs on, or rows of them, and reads nothing of them: some engines give only references
     """
 
     inputs: Mapping[str, Tensor]
     outputs: Mapping[str, Tensor]
     warm_up: Mapping[str, int]
+    memory: Mapping[str, str] = MappingProxyType({})
 
 
 class Limits(NamedTuple):
@@ -210,11 +214,19 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Word:
-    """A recognised word with its start and end, in seconds from the beginning of the recording."""
+    """A recognised word.
+
+    Attributes
+    ----------
+    word: as it is written
+    start, end: seconds from the beginning of the recording
+    confidence: between 0 and 1, see `stablequant.recognisers.ctc.words.words_of`; None if the family gives none
+    """
 
     word: str
     start: float
     end: float
+    confidence: float | None = None
 
 
 class Decoder(Protocol):
@@ -231,6 +243,48 @@ class Decoder(Protocol):
 
         The recording is cut into chunks of ``chunk_seconds``. ``budget`` and ``most`` are as in `batches`.
         """
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """How to search for words with a language model of words, hot words, or both.
+
+    A text scores the logarithm of its posterior, plus ``weight`` times that of its probability by the language model,
+    plus ``word_bonus`` for each word.
+
+    Attributes
+    ----------
+    language_model: file of an n-gram model, ARPA (also gzipped) or KenLM's binary; None for none
+    hot_words: words or phrases that are expected
+    hot_word_weight: what a hot word adds to the score
+    beam: number of texts that are followed at once
+    weight, word_bonus: see above
+    """
+
+    language_model: Path | None = None
+    hot_words: Sequence[str] = ()
+    hot_word_weight: float = 10.0
+    beam: int = 100
+    weight: float = 0.5
+    word_bonus: float = 1.5
+
+
+@runtime_checkable
+class SearchingDecoder(Decoder, Protocol):
+    """A decoder that can search for words with a language model."""
+
+    def searching(self, settings: BeamSearch) -> SearchingDecoder:
+        """The same recogniser, which searches with ``settings``; raise `StableQuantError` if it cannot."""
+
+
+@runtime_checkable
+class BatchDecoder(Decoder, Protocol):
+    """A decoder that recognises parts of several recordings at once."""
+
+    def transcribe_all(
+        self, recordings: Sequence[np.ndarray], chunk_seconds: float, budget: float, most: float
+    ) -> list[list[Word]]:
+        """`transcribe` for each of ``recordings``; `NotFiniteError` names the recording."""
 
 
 class Family(Protocol):

@@ -14,6 +14,7 @@ from stablequant.recognisers.family import layer_of_activation
 from stablequant.report import figures
 
 BINS = 512  # of the same width, in a plot
+LEGEND = 0.35  # inches below the plots
 
 
 class Scale(TypedDict):
@@ -34,18 +35,21 @@ def plot_histograms(
     """
     shown = [name for name in histograms if layer_of_activation(name) in layers and name in scales]
     rows = max(1, -(-len(shown) // 2))
-    figure, grid = plt.subplots(rows, 2, figsize=(8, 2.1 * rows + 0.8), squeeze=False)
+    figure, grid = plt.subplots(rows, 2, figsize=(8, 2.1 * rows + 0.2 + LEGEND + figures.TITLE), squeeze=False)
     for axes in grid.ravel()[len(shown) :]:
         axes.set_axis_off()
     for name, axes in zip(shown, grid.ravel(), strict=False):
         histogram, row = histograms[name], scales[name]
         equal = histogram.rebinned(BINS)
-        axes.stairs(np.maximum(equal.counts, 0.5), equal.edges, fill=True, color=figures.LIGHT, baseline=0.5)
+        axes.stairs(np.maximum(equal.counts, 0.5), equal.edges, fill=True, color=figures.PALE, baseline=0.5)
         axes.set_yscale("log")
         ranges: dict[str, tuple[Range, dict[str, Any]]] = {  # the last two are often equal: a thin line on a wide one
             "MAX": (full_range(histogram), {"linestyle": ":", "color": "black"}),
-            "least squared error": (Range(row["low"], row["high"]), {"linewidth": 4.5, "color": figures.MIDDLE}),
-            "percentile of the layer": (
+            "least squared error": (
+                Range(row["low"], row["high"]),
+                {"linewidth": 4.5, "color": figures.OURS},
+            ),
+            "cut-off of the layer": (
                 percentile_range(histogram, row["percentile"]),
                 {"linestyle": "--", "linewidth": 1.3, "color": "black"},
             ),
@@ -57,7 +61,15 @@ def plot_histograms(
         axes.set_title(f"{name} ({row['percentile']:g} %)", fontsize=12, loc="left")
         axes.set_xlabel("value" if histogram.signed else "magnitude")
         axes.set_ylabel("count")
+    figures.title(figure, *_message(scales, shown, layers), below=LEGEND)
     if shown:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
-        figure.tight_layout(rect=(0, 0, 1, 1 - 0.35 / figure.get_figheight()))
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
     figures.save(figure, path)
+
+
+def _message(scales: Mapping[str, Scale], shown: Sequence[str], layers: Sequence[str]) -> tuple[str, str]:
+    clipped = {layer_of_activation(name) for name in shown if scales[name]["percentile"] < 100}
+    return (
+        f"Outliers are clipped in {len(clipped)} of the {len(layers)} layers that suffer most",
+        "how often each value occurs; in brackets the share of values that is kept",
+    )

@@ -1,6 +1,5 @@
 """Plot of WER against size and speed, for each engine."""
 
-from itertools import cycle, product
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,31 +14,47 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second.
     """
     shown = table[table["wer"].notna()]
-    legend = 0.22 * -(-len(shown) // 3) + 0.1  # inches
-    figure, (size, speed) = plt.subplots(1, 2, figsize=(8, 3.4 + legend), sharey=True)
+    figure, (size, speed) = plt.subplots(
+        1, 2, figsize=(8, max(3.6, 0.2 * len(shown)) + figures.TITLE), sharey=True, width_ratios=[1, 1.25]
+    )
     several = len(set(shown["backend"])) > 1
-    marks = cycle(product(("full", "left", "bottom"), "osD^vPX*<>phd8"))  # 42 pairs that also differ without colour
-    for row, (filled, marker) in zip(shown.itertuples(), marks, strict=False):
-        ours = row.method == "stablequant"
+    ends: list[tuple[float, float]] = []
+    names, colours = [], []
+    for row in shown.itertuples():
+        mark, colour, pixels = {"stablequant": ("o", figures.OURS, 11), "fp32": ("D", figures.INK, 8)}.get(
+            str(row.method), ("o", figures.OTHERS, 7)
+        )
+        name = f"{row.method} ({row.backend})" if several else str(row.method)
+        front = 3 if row.method in ("stablequant", "fp32") else 2
         for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):
-            axes.plot(
-                value,
-                row.wer,
-                marker,
-                markersize=10 if ours else 7,
-                color=figures.DARK,
-                fillstyle=filled,
-                markerfacecolor=figures.DARK if ours or filled != "full" else "white",
-                markerfacecoloralt="white",
-                label=f"{row.method} ({row.backend})" if several else row.method,
-            )
-    size.set_xlabel("engine size, fraction of fp32's")
+            axes.plot(value, row.wer, mark, markersize=pixels, color=colour, zorder=front, label=name)
+        ends.append((float(row.rtfx), float(row.wer)))
+        names.append(name)
+        colours.append(colour)
+    size.set_xlabel("engine size, as a share of fp32's")
     speed.set_xlabel("speed, seconds of audio per second")
-    size.set_ylabel("WER on the evaluation set, %")
+    size.set_ylabel("WER, %")
+    for axes in (size, speed):
+        axes.grid(color=figures.PALE, linewidth=0.5)
     if len(shown):
         size.set_xlim(0, 1.07 * shown["size_ratio"].max())
         speed.set_xlim(0, 1.07 * shown["rtfx"].max())
         size.set_ylim(0, 1.07 * shown["wer"].max() or None)
-        figure.legend(*size.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=11)
-    figure.tight_layout(rect=(0, legend / (3.4 + legend), 1, 1))
+    figures.title(figure, _message(shown), "evaluation split; lower is better, smaller and faster too")
+    figures.label_at_the_right(speed, ends, names, colours)
     figures.save(figure, path)
+
+
+def _message(shown: pd.DataFrame) -> str:
+    ours, fp32 = (shown[shown["method"] == method] for method in ("stablequant", "fp32"))
+    if ours.empty or fp32.empty:
+        return "WER, size and speed of each engine"
+    best = ours.loc[ours["wer"].idxmin()]
+    plain = fp32[fp32["backend"] == best["backend"]]
+    if plain.empty:
+        return f"StableQuant has {best['wer']:.1f} % WER at {best['size_ratio']:.2f} of fp32's size"
+    faster = best["rtfx"] / plain["rtfx"].iloc[0]
+    return (
+        f"StableQuant: {best['wer']:.1f} % WER where fp32 has {plain['wer'].iloc[0]:.1f} %, "
+        f"{best['size_ratio']:.2f} of the size, {faster:.1f} times the speed"
+    )

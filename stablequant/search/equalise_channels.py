@@ -60,6 +60,13 @@ def _above(percentile: float, count: int) -> int:
     return math.floor((100 - percentile) * count / 100 + 1e-6)  # numbers such as 99.9 are not exact in binary
 
 
+def measure_channels(recogniser: Recogniser, batches: Sequence[Batch], percentile: float) -> ChannelPercentiles:
+    """The ``percentile`` (in percent) and the maximum of every channel of every activation, over ``batches``."""
+    measured = ChannelPercentiles(percentile, _expected_frames(recogniser, batches))
+    measure_inputs(recogniser, batches, measured, "channels")
+    return measured
+
+
 def equalise_channels(
     recogniser: Recogniser, split: Split, exponent: float, percentile: float, audio_seconds: float
 ) -> dict[str, np.ndarray]:
@@ -69,9 +76,7 @@ def equalise_channels(
     measured on ``audio_seconds`` of the split, see `Split.sample`. ``exponent`` (0 to 1) is the share of this range in
     the scale.
     """
-    batches = split.sample(audio_seconds)
-    extents = ChannelPercentiles(percentile, _expected_frames(recogniser, batches))
-    measure_inputs(recogniser, batches, extents, "channels")
+    extents = measure_channels(recogniser, split.sample(audio_seconds), percentile)
     scales, maxima = {}, extents.maxima()
     for activation, reached in extents.reached().items():
         readers = [operation_of(recogniser.model, m) for m in recogniser.modules if m.activation == activation]

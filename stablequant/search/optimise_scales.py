@@ -5,18 +5,23 @@ from collections.abc import Mapping
 import pandas as pd
 
 from stablequant.quantization.histograms import Histogram
-from stablequant.quantization.int8 import Range
+from stablequant.quantization.int8 import Carried, Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, full_range, percentile_range
 from stablequant.recognisers.family import layer_of_activation
 
-COLUMNS = ["activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split", "zero_level"]
+COLUMNS = [
+    *("activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split", "zero_level"),
+    *("carried", "carried_amax"),
+]
 
 
 def optimise_ranges(
     histograms: dict[str, Histogram], method: str, uniform_percentile: float, percentiles: Mapping[str, float]
 ) -> pd.DataFrame:
     """One row per activation with the columns `COLUMNS`, see `stablequant.quantization.int8.Range`.
+
+    ``carried`` lists channels that are quantized apart, and ``carried_amax`` is their largest magnitude.
 
     The methods ``max``, ``percentile``, ``entropy`` and ``mse`` treat all layers in the same way; ``percentile`` uses
     ``uniform_percentile`` (in percent). The method ``stablequant`` minimises the squared error over each histogram
@@ -46,5 +51,6 @@ def optimise_ranges(
         else:
             raise ValueError(f"unknown method {method}")
         values = (chosen.low, chosen.high, chosen.amax, chosen.centre, chosen.scale, chosen.split, chosen.zero_level)
-        rows.append([activation, layer, percentile, *values])
+        carried = chosen.carried or Carried((), 0.0)
+        rows.append([activation, layer, percentile, *values, list(carried.channels), carried.amax])
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -21,7 +21,7 @@ class SearchFiles(Protocol):
 
     checkpoint: str
     utterances: str
-    equalisation: str
+    channel_scales: str
     weights: str
     summary: str
     posteriors: str
@@ -86,7 +86,7 @@ def read_search(files: SearchFiles, settings: Settings, layers: Collection[str] 
         reference,
         Activations(Path(index), cache_key(checkpoint, split), recogniser.layers) if index else None,
         settings.seed,
-        channel_scales=load_scales(Path(files.equalisation)),
+        channel_scales=load_scales(Path(files.channel_scales)),
         rounded=load_rounded(Path(files.weights), {m.module for m in modules}),
     )
     return Search(recogniser, modules, calibration, racing)

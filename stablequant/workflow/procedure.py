@@ -3,7 +3,7 @@
 It is read from the config once, while the Snakefile is parsed. A step that is not enabled is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -23,6 +23,28 @@ class Equalisation:
 
     exponent: float
     percentile: float
+    audio_seconds: float
+
+
+@dataclass(frozen=True)
+class MassiveChannels:
+    """Treat channels apart that reach far beyond the rest, see `stablequant.search.choose_massive_channels`.
+
+    Attributes
+    ----------
+    channels: numbers of channels that are tried, ascending
+    reach: the largest channel must reach at least this many times as far as the rest
+    divergence: nats per position that the activation must lose, quantized alone, before anything is tried
+    gain: share (0 to 1) by which the divergence of the activation quantized alone must fall
+    tolerance: share (0 to 1) of that divergence up to which a cheaper choice counts as good as the best
+    audio_seconds: amount of calibration audio on which all this is measured
+    """
+
+    channels: Sequence[int]
+    reach: float
+    divergence: float
+    gain: float
+    tolerance: float
     audio_seconds: float
 
 
@@ -55,17 +77,18 @@ class Procedure:
     ----------
     recentre: whether the centre of a range may differ from 0
     split_audio: whether the first convolution reads each audio sample as two INT8 numbers
-    equalisation, rounding, combination: settings of these steps; None if a step is not enabled
+    equalisation, massive_channels, rounding, combination: settings of these steps; None if a step is not enabled
     """
 
     recentre: bool = False
     split_audio: bool = False
     equalisation: Equalisation | None = None
+    massive_channels: MassiveChannels | None = None
     rounding: Rounding | None = None
     combination: Combination | None = None
 
 
-Step = TypeVar("Step", Equalisation, Rounding, Combination)
+Step = TypeVar("Step", Equalisation, MassiveChannels, Rounding, Combination)
 
 
 def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
@@ -79,6 +102,7 @@ def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
         recentre=config["recentre"]["enabled"],
         split_audio=config["split_audio"]["enabled"],
         equalisation=_step(Equalisation, config["equalisation"]),
+        massive_channels=_step(MassiveChannels, config["massive_channels"]),
         rounding=_step(Rounding, config["rounding"]),
         combination=_step(Combination, config["combination"]),
     )

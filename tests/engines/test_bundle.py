@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -209,6 +211,46 @@ def test_evaluation_prints_the_word_error_rate(bundle, tmp_path):
     assert refused.stdout.decode().splitlines()[-1] == f"Word Error Rate (WER): {expected:.2f}"
     assert f"error: {tmp_path}: Is a directory" in refused.stderr.decode()
     assert "Traceback" not in refused.stderr.decode()
+
+
+def arpa(transcripts: Sequence[str]) -> str:
+    """A unigram model of the words of ``transcripts``."""
+    words = Counter(word for text in transcripts for word in [*text.split(), "</s>"])
+    rows = [f"{math.log10(count / words.total()):.4f}\t{word}" for word, count in words.items()]
+    head = f"\\data\\\nngram 1={len(rows) + 2}\n\n\\1-grams:\n-99\t<s>\n-6\t<unk>\n"
+    return head + "\n".join(rows) + "\n\n\\end\\\n"
+
+
+def test_evaluation_says_whether_the_loss_survives_a_language_model(bundle, demo, demo_utterances, tmp_path):
+    few = demo_utterances[:12]
+    (tmp_path / "few.csv").write_text("\n".join(["path,text", *(f"{u.path},{u.transcript}" for u in few)]) + "\n")
+    (tmp_path / "lm.arpa").write_text(arpa([u.transcript for u in few]))
+    (tmp_path / "hot.txt").write_text(few[0].transcript.split()[0].lower() + "\n")
+    loaded = Loaded.load(bundle.parent / "checkpoint")
+    fp32 = build(loaded, bundle.parent / "fp32.onnx", tmp_path / "fp32", float_layers={m.layer for m in loaded.modules})
+
+    def evaluated(*options: object) -> tuple[list[str], float]:
+        """What is printed, and the WER of the hypotheses by another program."""
+        done = run("evaluate", bundle, tmp_path / "few.csv", "--out", tmp_path / "words.tsv", *options)
+        rows = [line.split("\t") for line in (tmp_path / "words.tsv").read_text().splitlines()[1:]]
+        return done.stdout.decode().splitlines(), 100 * jiwer.wer([row[1] for row in rows], [row[2] for row in rows])
+
+    _, alone = evaluated()
+    printed, searched = evaluated("--lm", tmp_path / "lm.arpa", "--hot-words", tmp_path / "hot.txt", "--fp32", fp32)
+    assert searched < alone, "the model of the very transcripts helps"
+    assert printed[-1] == f"Word Error Rate (WER): {searched:.2f}"
+    table = {line.split()[0]: line.split()[1:] for line in printed if line.startswith(("fp32", "quantized"))}
+    assert table["quantized"] == [f"{alone:.2f}", f"{searched:.2f}"]
+    costs = [
+        float(with_int8) - float(before) for with_int8, before in zip(table["quantized"], table["fp32"], strict=True)
+    ]
+    assert printed[-3].startswith(f"quantization alone: {costs[0]:+.2f} points (")
+    assert printed[-2].startswith(f"quantization with the language model: {costs[1]:+.2f} points (")
+    refused = run("evaluate", bundle, tmp_path / "few.csv", "--lm", tmp_path / "lm.arpa", "--fp32", tmp_path, expect=1)
+    assert f"error: {tmp_path}: not the folder of an engine" in refused.stderr.decode()
+    spoken = run("transcribe", bundle, few[0].path, "--lm", tmp_path / "lm.arpa", "-f", "json")
+    assert jiwer.wer(few[0].transcript, json.loads(spoken.stdout)["text"]) < 0.3
+    assert all(0 < word["confidence"] <= 1 for word in json.loads(spoken.stdout)["words"])
 
 
 def in_one_recording(folder: Path, utterances: Sequence[Utterance]) -> Path:

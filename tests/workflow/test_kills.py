@@ -19,7 +19,8 @@ SEED = 0
 HAND = 5  # kills of one project at most; the next ones are of a new one
 DELAYS = (0.0, 2.0)  # seconds between a stage's first line in its log and the kill
 FINISHED = (
-    *("checkpoint/*", "equalisation.safetensors", "weights.safetensors", "reference.json", "*histograms.safetensors"),
+    *("checkpoint/*", "equalisation.safetensors", "channel_scales.safetensors", "weights.safetensors"),
+    *("reference.json", "*histograms.safetensors"),
     *(
         "sensitivity/*.json",
         "percentiles/*.json",

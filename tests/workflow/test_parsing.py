@@ -135,15 +135,25 @@ def import_with(folder: Path, config: str, *lines: str) -> None:
 
 
 def test_another_workflow_imports_this_one(tmp_path):
-    """And runs it: to the layers' jobs, which are known once the checkpoint was imported."""
-    write_mine(tmp_path)
-    import_with(tmp_path, "config: config")
-    snakemake(tmp_path, "results/mine/utterances/evaluation.tsv")
-    rows = (tmp_path / "results/mine/utterances/evaluation.tsv").read_text().splitlines()[1:]
-    assert [row.split("\t")[1].startswith("evaluation/") for row in rows] == [True, True]
-    printed = snakemake(tmp_path, "-n", "results/mine/sensitivity.tsv")
-    assert printed.count("rule sq_probe_layer:") == len(layers_of(tmp_path / "results/mine/layers.tsv"))
-    assert "demo" not in {path.name for path in (tmp_path / "results").iterdir()}
+    """And runs it: to the layers' jobs, which are known once the checkpoint was imported.
+
+    Braces in the names of folders do no harm where Snakemake reads no file: where one works, and where the audio is.
+    """
+    folder, audio = tmp_path / "my {work}", tmp_path / "audio {of} mine"
+    folder.mkdir()
+    audio.mkdir()
+    write_mine(folder, audio_root=str(audio))
+    for split in ("calibration", "evaluation"):
+        shutil.move(folder / split, audio)
+        manifest = folder / f"{split}.tsv"
+        manifest.write_text(manifest.read_text().replace("\n101/", f"\n{split}/101/"))
+    import_with(folder, "config: config")
+    snakemake(folder, "results/mine/utterances/evaluation.tsv")
+    rows = (folder / "results/mine/utterances/evaluation.tsv").read_text().splitlines()[1:]
+    assert [row.split("\t")[1].startswith(f"{audio}/") for row in rows] == [True, True]
+    printed = snakemake(folder, "-n", "results/mine/sensitivity.tsv")
+    assert printed.count("rule sq_probe_layer:") == len(layers_of(folder / "results/mine/layers.tsv"))
+    assert "demo" not in {path.name for path in (folder / "results").iterdir()}
 
 
 def test_a_prefix_of_an_imported_workflow_is_refused(tmp_path):
@@ -158,11 +168,14 @@ def test_a_prefix_of_an_imported_workflow_is_refused(tmp_path):
         ("mine:", "no:", 'mine.yaml, line 2: YAML does not read the model\'s name no as text; put it in quotes: "no":'),
         ("evaluation.tsv", "calibration", "2 of its 2 audio files are in the calibration data too, such as '"),
         ("evaluation.tsv", "e{b}val.tsv", "would read the braces in 'e{b}val.tsv' as a wildcard; rename it"),
+        ("evaluation.tsv", "f{o}lder", "would read the braces in 'f{o}lder' as a wildcard; rename it"),
+        (str(DEMO), "f{o}lder/m", "would read the braces in 'f{o}lder/m/config.json' as a wildcard; rename it"),
     ],
 )
 def test_a_wrong_config_is_told_while_the_run_is_planned(tmp_path, old, new, told):
     write_mine(tmp_path)
     shutil.copyfile(tmp_path / "evaluation.tsv", tmp_path / "e{b}val.tsv")
+    shutil.copytree(DEMO, tmp_path / "f{o}lder/m")
     text = (tmp_path / "mine.yaml").read_text()
     (tmp_path / "mine.yaml").write_text(text.replace(old, new))
     arguments = ["--snakefile", str(PROJECT / "Snakefile"), "--configfile", "mine.yaml", "-n"]

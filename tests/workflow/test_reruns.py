@@ -103,6 +103,22 @@ def test_each_switch_alone_reruns_the_reference(project, change):
     assert planned(project)["recognise_reference"] == 1
 
 
+def test_massive_channels_are_chosen_anew_if_their_settings_change_and_what_follows_runs_again(project):
+    settings = yaml.safe_load((project / "config.yaml").read_text())["massive_channels"]
+    configure(project, massive_channels=settings | {"gain": 0.9})
+    jobs = planned(project)
+    assert {
+        "choose_massive_channels",
+        "round_weights",
+        "recognise_reference",
+        "probe_layer",
+        "insert_qdq",
+    } <= jobs.keys()
+    assert not jobs.keys() & {"equalise_channels", "import_checkpoint", "list_utterances", "export_onnx"}
+    table = read_table(project / "results/tiny/massive_channels.tsv")
+    assert len(table) == len(load_scales(project / "results/tiny/equalisation.safetensors")) + 1, "and the audio"
+
+
 def test_activations_of_other_code_are_refused_with_one_sentence(project):
     index = project / "results/tiny/activations.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))
@@ -165,7 +181,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
         return [row["centre"] for row in read_json(results / "scales/stablequant.json")["activations"].values()]
 
     assert sum(map(bool, centres())) > 10
-    assert len(load_scales(results / "equalisation.safetensors")) > 10
+    assert len(load_scales(results / "channel_scales.safetensors")) > 10
     rounded = load_rounded(results / "weights.safetensors")
     plain = int8_weights(results / "onnx/max.onnx", rounded)
     assert len(rounded) > 10
@@ -175,11 +191,17 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
     tiny = TINY_CONFIG["models"]["tiny"]
     configure(project, models={"tiny": tiny | {"procedure": "paper"}})
     jobs = planned(project)
-    assert {"equalise_channels", "round_weights", "recognise_reference", "probe_layer"} <= jobs.keys()
+    assert {
+        "equalise_channels",
+        "choose_massive_channels",
+        "round_weights",
+        "recognise_reference",
+        "probe_layer",
+    } <= jobs.keys()
     assert not jobs.keys() & {"import_checkpoint", "list_utterances", "export_onnx"}
     snakemake(project, "--until", "insert_qdq")
     assert not any(centres())
-    assert load_scales(results / "equalisation.safetensors") == {}
+    assert load_scales(results / "channel_scales.safetensors") == {}
     assert load_rounded(results / "weights.safetensors") == {}
     own = int8_weights(results / "onnx/stablequant.onnx", rounded)
     assert all(np.array_equal(own[name], plain[name]) for name in rounded)

@@ -16,6 +16,7 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from stablequant.corpora.formats.mixing import mono
 from stablequant.corpora.formats.stream import AudioError, read_at
 
 # ffmpeg's readers of single files. Those that open further files (hls, dash, concat, image2) are not among them.
@@ -35,11 +36,11 @@ def is_installed() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
-def decode(file: BinaryIO, longest: int) -> tuple[np.ndarray, int, int]:
+def decode(file: BinaryIO, longest: int, channel: int | None = None) -> tuple[np.ndarray, int, int]:
     """Decode the first audio stream of ``file``, an open file of any kind.
 
-    Returns the mean of all channels (float32 ``(samples,)``, full scale is 1), the sample rate in Hz, and the number of
-    channels. What is longer than ``longest`` seconds ends one second after that.
+    Returns one ``channel``, from 0, or the mean of all (float32 ``(samples,)``, full scale is 1), the sample rate in
+    Hz, and the number of channels. What is longer than ``longest`` seconds ends one second after that.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def decode(file: BinaryIO, longest: int) -> tuple[np.ndarray, int, int]:
             clock.start()
             try:
                 assert process.stdout is not None
-                samples, rate, channels = _read_au(process.stdout)
+                samples, rate, channels = _read_au(process.stdout, channel)
                 status = process.wait()
             except BaseException:
                 process.kill()
@@ -91,8 +92,8 @@ def _on_disk(file: BinaryIO) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _read_au(pipe: IO[bytes]) -> tuple[np.ndarray, int, int]:
-    """The mean of all channels, the sample rate and the number of channels of AU in float32; empty if there is none."""
+def _read_au(pipe: IO[bytes], channel: int | None) -> tuple[np.ndarray, int, int]:
+    """Samples, the sample rate and the number of channels of AU in float32, see `decode`; empty if there is none."""
     head = pipe.read(24)
     if len(head) < 24:
         return np.zeros(0, dtype=np.float32), 0, 0
@@ -101,5 +102,5 @@ def _read_au(pipe: IO[bytes]) -> tuple[np.ndarray, int, int]:
     blocks = [np.zeros(0, dtype=np.float32)]
     while block := pipe.read(4 * channels * max(1, BLOCK // channels)):
         values = np.frombuffer(block[: len(block) // (4 * channels) * 4 * channels], dtype=">f4")
-        blocks.append(values.reshape(-1, channels).mean(axis=1, dtype=np.float32))
+        blocks.append(mono(values.reshape(-1, channels), channel))
     return np.concatenate(blocks), rate, channels

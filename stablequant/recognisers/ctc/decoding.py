@@ -1,8 +1,9 @@
-"""A CTC recogniser that runs as an engine: one graph computes logits, which are decoded by best path."""
+"""A CTC recogniser that runs as an engine: one graph computes logits, which are decoded by best path or beam search."""
+
+from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
+from stablequant.recognisers.ctc.word_search import WordSearch
 from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
-from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.family import BeamSearch, Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.sizes import Footprint
 
 GRAPH = "model"  # the only graph of a CTC recogniser
@@ -36,11 +38,19 @@ def limits_of(samples: Sequence[int], shortest: int, longest: int) -> dict[str, 
 class CtcDecoder:
     """Recognises with the network of a CTC model, see `stablequant.recognisers.family.Decoder`.
 
-    ``memory`` is the memory for the hidden values; its ``hop`` is the number of samples per frame.
+    ``memory`` is the memory for the hidden values; its ``hop`` is the number of samples per frame. Words are those of
+    the best path, or found by ``search``.
     """
 
-    def __init__(self, front_end: FrontEnd, memory: Footprint, network: Network) -> None:
-        self._front_end, self._memory, self._network = front_end, memory, network
+    def __init__(
+        self, front_end: FrontEnd, memory: Footprint, network: Network, search: WordSearch | None = None
+    ) -> None:
+        self._front_end, self._memory, self._network, self._search = front_end, memory, network, search
+
+    def searching(self, settings: BeamSearch) -> CtcDecoder:
+        """The same recogniser with a beam search, see `stablequant.recognisers.family.SearchingDecoder`."""
+        search = WordSearch(self._front_end.vocabulary, settings)
+        return CtcDecoder(self._front_end, self._memory, self._network, search)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, most: float = math.inf) -> list[Batch]:
         """Batches of equally long utterances, because engines have no masks for padding."""
@@ -49,39 +59,64 @@ class CtcDecoder:
     def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
         """Hypotheses for recordings of one length, each float32 ``(samples,)``; raise `NotFiniteError`."""
         logits = self._logits(audio)
+        if self._search is not None:
+            return [self._search.text(row) for row in logits]
         return [self._front_end.vocabulary.decode(row.argmax(axis=-1)) for row in logits]
 
     def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
-        """Words in a recording of any length, float32 ``(samples,)``.
+        """Words in a recording of any length, see `transcribe_all`."""
+        (words,) = self.transcribe_all([samples], chunk_seconds, budget, most)
+        return words
 
-        A recording longer than ``chunk_seconds`` is cut into chunks that overlap, so that no word is cut.
+    def transcribe_all(
+        self, recordings: Sequence[np.ndarray], chunk_seconds: float, budget: float, most: float
+    ) -> list[list[Word]]:
+        """Words in recordings of any length, each float32 ``(samples,)``.
+
+        A recording longer than ``chunk_seconds`` is cut into chunks that overlap, so that no word is cut. Chunks of one
+        length are recognised together, whichever recording they are of.
 
         Raises
         ------
         NotFiniteError
-            when the network's output contains NaN or infinity.
+            when the network's output for a recording contains NaN or infinity.
         ValueError
             when ``chunk_seconds`` is not more than twice the overlap.
         """
         if not chunk_seconds > 2 * OVERLAP_SECONDS:
             raise ValueError(f"chunks of {chunk_seconds} s; take more than {2 * OVERLAP_SECONDS:g}")
-        logits = self._whole(samples, chunk_seconds, budget, most)
-        return words_of(logits, self._front_end.vocabulary, self._memory.hop / self._front_end.sample_rate)
+        frame_seconds = self._memory.hop / self._front_end.sample_rate
+        found = self._whole(recordings, chunk_seconds, budget, most)
+        if self._search is not None:
+            return [self._search.words(logits, frame_seconds) for logits in found]
+        return [words_of(logits, self._front_end.vocabulary, frame_seconds) for logits in found]
 
-    def _whole(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> np.ndarray:
-        """Logits of the whole recording, ``(frames, classes)``."""
+    def _whole(
+        self, recordings: Sequence[np.ndarray], chunk_seconds: float, budget: float, most: float
+    ) -> Iterator[np.ndarray]:
+        """Logits of each whole recording, ``(frames, classes)``."""
         rate, shortest, hop = self._front_end.sample_rate, self._front_end.shortest_samples, self._memory.hop
-        padded = np.pad(samples, (0, max(0, shortest - len(samples))))
-        chunks = cut_chunks(len(padded), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop)
-        rows = max(1, int(min(most, budget / self._memory.bytes(chunks[0].stop - chunks[0].start))))
-        parts: list[np.ndarray] = []
-        for _, group in groupby(chunks, key=lambda chunk: chunk.stop - chunk.start):
-            listed = list(group)
+        padded = [np.pad(samples, (0, max(0, shortest - len(samples)))) for samples in recordings]
+        cuts = [
+            cut_chunks(len(samples), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop) for samples in padded
+        ]
+        pieces = [(number, chunk) for number, chunks in enumerate(cuts) for chunk in chunks]
+        parts: dict[tuple[int, int], np.ndarray] = {}  # logits by recording and start of the chunk
+        by_length: dict[int, list[tuple[int, slice]]] = {}
+        for number, chunk in pieces:
+            by_length.setdefault(chunk.stop - chunk.start, []).append((number, chunk))
+        for length, listed in by_length.items():
+            rows = max(1, int(min(most, budget / self._memory.bytes(length))))
             for first in range(0, len(listed), rows):
-                parts += list(self._logits([padded[chunk] for chunk in listed[first : first + rows]]))
-        return np.concatenate(
-            [part[kept] for part, kept in zip(parts, frames_to_keep(chunks, parts, hop), strict=True)]
-        )
+                batch = listed[first : first + rows]
+                try:
+                    found = self._logits([padded[number][chunk] for number, chunk in batch])
+                except NotFiniteError as error:
+                    raise NotFiniteError(batch[error.row][0]) from error
+                parts |= {(number, chunk.start): part for (number, chunk), part in zip(batch, found, strict=True)}
+        for number, chunks in enumerate(cuts):
+            own = [parts[number, chunk.start] for chunk in chunks]
+            yield np.concatenate([part[kept] for part, kept in zip(own, frames_to_keep(chunks, own, hop), strict=True)])
 
     def _logits(self, audio: Sequence[np.ndarray]) -> np.ndarray:
         """Logits ``(recordings, frames, classes)`` of recordings of one length, each ``(samples,)``."""

@@ -39,21 +39,44 @@ def frames_to_keep(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: in
 def words_of(logits: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -> list[Word]:
     """Words on the best path through ``logits`` ``(frames, classes)``.
 
-    A word lasts from the start of its first token to the end of its last token. ``frame_seconds`` is the duration of a
-    frame.
+    A word lasts from the start of its first token to the end of its last token. Its confidence is the geometric mean of
+    the posteriors of its tokens, over all frames in which the best path stays on one of them; frames of the blank do
+    not count. ``frame_seconds`` is the duration of a frame.
     """
-    runs = [(index, sum(1 for _ in group)) for index, group in groupby(logits.argmax(axis=-1).tolist())]
+    path, posteriors = logits.argmax(axis=-1), log_posteriors(logits)
+    runs = [(index, sum(1 for _ in group)) for index, group in groupby(path.tolist())]
     ends = accumulate(length for _, length in runs)
     words: list[Word] = []
-    letters, start, end = "", 0, 0
+    letters: str = ""
+    tokens: list[slice] = []
     for (index, length), stop in zip(runs, ends, strict=True):
         for number, text in enumerate(vocabulary.written(index).split(" ")):
             if number > 0 and letters:  # behind a space
-                words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
-                letters = ""
+                words.append(word_on(path, tokens, posteriors, letters, frame_seconds))
+                letters, tokens = "", []
             if text:
-                start = start if letters else stop - length
-                letters, end = letters + text, stop
+                letters += text
+                tokens.append(slice(stop - length, stop))
     if letters:
-        words.append(Word(letters, round(start * frame_seconds, 3), round(end * frame_seconds, 3)))
+        words.append(word_on(path, tokens, posteriors, letters, frame_seconds))
     return words
+
+
+def word_on(
+    path: np.ndarray, tokens: Sequence[slice], posteriors: np.ndarray, letters: str, frame_seconds: float
+) -> Word:
+    """The word ``letters``, whose ``tokens`` are these frames of ``path`` ``(frames,)``, class indices.
+
+    ``posteriors`` are logarithms, ``(frames, classes)``.
+    """
+    heard = np.concatenate([posteriors[np.arange(frames.start, frames.stop), path[frames]] for frames in tokens])
+    confidence = round(float(np.exp(heard.mean(dtype=np.float64))), 4)
+    start, end = (round(frame * frame_seconds, 3) for frame in (tokens[0].start, tokens[-1].stop))
+    return Word(letters, start, end, confidence)
+
+
+def log_posteriors(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the posteriors of each frame, ``(frames, classes)``, from ``logits`` of this shape."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    found: np.ndarray = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return found

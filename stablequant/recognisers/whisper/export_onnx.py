@@ -17,8 +17,8 @@ from stablequant.recognisers.whisper.loading import load_model
 from stablequant.recognisers.whisper.network import Pair, decode, encoded_pairs
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
-FIXED = ("bins", "frames", "positions", "width", "heads", "head_size", "one")  # axes of one size
-EXAMPLE = {"batch": 2, "tokens": 4, "past": 5}  # sizes of the others while exporting
+FIXED = ("bins", "frames", "positions", "width", "heads", "head_size")  # axes of one size
+EXAMPLE = {"batch": 2, "tokens": 4, "step": 3, "past": 5}  # sizes of the others while exporting
 
 
 class _Encoder(torch.nn.Module):
@@ -46,7 +46,7 @@ class _Decoder(torch.nn.Module):
 
 
 class _WithPast(torch.nn.Module):
-    """Each further step: one token, and the keys and values so far."""
+    """Each further step: one token or more, and the keys and values so far."""
 
     def __init__(self, model: WhisperForConditionalGeneration) -> None:
         super().__init__()
@@ -59,11 +59,17 @@ class _WithPast(torch.nn.Module):
         return [logits, *(tensor for pair in pairs for tensor in pair)]
 
 
+def graph_modules(model: WhisperForConditionalGeneration) -> dict[str, torch.nn.Module]:
+    """The network of each graph by name, in torch."""
+    return {ENCODER: _Encoder(model), DECODER: _Decoder(model), WITH_PAST: _WithPast(model)}
+
+
 def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
     """The graphs of the checkpoint in ``folder`` by name."""
     compute_exactly(threads)
     config = read_sizes(folder)
     model = load_model(folder, "eager")
+    model.proj_out.weight = torch.nn.Parameter(model.proj_out.weight.detach().clone())  # so that it becomes a constant
     wanted = signatures(config)
     modules = {m.module for m in quantized_modules(config)}
     inside = {
@@ -71,9 +77,8 @@ def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
         DECODER: {name for name in modules if not name.startswith("model.encoder.")},
     }
     inside[WITH_PAST] = {n for n in inside[DECODER] if not n.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))}
-    parts = {ENCODER: _Encoder(model), DECODER: _Decoder(model), WITH_PAST: _WithPast(model)}
     graphs = {}
-    for name, part in parts.items():
+    for name, part in graph_modules(model).items():
         graphs[name] = _export(part, wanted[name], config)
         name_nodes(graphs[name], inside[name])
         strip_metadata(graphs[name])
@@ -111,4 +116,4 @@ def _export(part: torch.nn.Module, signature: Signature, config: ModelConfig) ->
 
 
 def _largest(axis: str, config: ModelConfig) -> int | None:
-    return config["max_target_positions"] - 1 if axis in ("tokens", "past") else None
+    return config["max_target_positions"] - 1 if axis in ("tokens", "step", "past") else None

@@ -11,10 +11,17 @@ if TYPE_CHECKING:
     from stablequant.recognisers.whisper.front_end import FrontEnd
     from stablequant.recognisers.whisper.greedy import GreedyDecoder
 
-USAGE = """Without StableQuant: `encoder.onnx` takes `input_features`, Whisper's log-mel features of a window of 30 s,
-float32 `(batch, {bins}, {frames})`. `decoder.onnx` takes the prompt {prompt} as `input_ids` and the encoder's output.
-Each further token enters `decoder_with_past.onnx` with the keys and values so far. Names of inputs and outputs are
-those of optimum's exported models."""
+USAGE = """This folder opens as it is in optimum and, with the engine `openvino`, in OpenVINO GenAI:
+
+```python
+openvino_genai.WhisperPipeline("BUNDLE", "CPU").generate(samples)
+optimum.intel.OVModelForSpeechSeq2Seq.from_pretrained("BUNDLE")
+optimum.onnxruntime.ORTModelForSpeechSeq2Seq.from_pretrained("BUNDLE")
+```
+
+`encoder_model.onnx` takes `input_features`, Whisper's log-mel features of a window of 30 s, float32
+`(batch, {bins}, {frames})`. `decoder_model.onnx` takes the prompt {prompt} as `input_ids` and the encoder's output.
+Each further token enters `decoder_with_past_model.onnx` with the keys and values so far."""
 
 
 class WhisperFamily:
@@ -72,8 +79,10 @@ class WhisperFamily:
         return GreedyDecoder(self.writing(folder), read_sizes(folder), networks)
 
     def published(self, folder: Path) -> Mapping[str, str]:
-        """Nothing yet."""
-        return {}
+        """The names of optimum, and of OpenVINO GenAI."""
+        from stablequant.recognisers.whisper.published import PUBLISHED
+
+        return PUBLISHED
 
     def usage(self, folder: Path) -> str:
         """The inputs and outputs of the graphs, in Markdown."""

@@ -14,7 +14,8 @@ from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, S
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.layers import ModelConfig, layer_names, quantized_modules
 from stablequant.recognisers.whisper.memory import make_batches
-from stablequant.recognisers.whisper.network import Pair, decode, encoded_pairs
+from stablequant.recognisers.whisper.network import encoded_pairs
+from stablequant.recognisers.whisper.torch_greedy import Text, follow, write
 
 HIDDEN = "hidden"  # the one tensor of a state
 
@@ -104,15 +105,22 @@ class WhisperRecogniser:
         is most likely somewhere, the text is decoded anew from there on.
         """
         encoded = self.run(state, first, self.resumable, context)[HIDDEN]
-        for layer in self.layers[self.resumable :]:
-            self.samples[layer] += context.samples
         encoder: Any = self.model.model.encoder
         with self._computing():
-            encoded = encoder.layer_norm(encoded)
-            return [
-                self._recognise(encoded[[row]], guide)
-                for row, guide in enumerate([None] * len(encoded) if guides is None else guides)
-            ]
+            crossed = encoded_pairs(self.model, encoder.layer_norm(encoded))
+            if guides is None or None in guides:
+                found = write(self.model, self.writing, crossed)
+            else:
+                found = follow(self.model, self.writing, crossed, [list(guide or ()) for guide in guides])
+        self._count(context, found)
+        return [
+            Recognised(
+                self.writing.spell(self.writing.text(text.tokens)),
+                torch.log_softmax(text.logits, dim=-1).cpu().numpy(),
+                text.guide,
+            )
+            for text in found
+        ]
 
     def _computing(self) -> torch.autocast:
         return torch.autocast(self._device.type, self._precision, enabled=self._precision != torch.float32)
@@ -128,55 +136,13 @@ class WhisperRecogniser:
             found = encoder.layers[int(name.removeprefix("encoder")) - 1](hidden, None)
         return found
 
-    def _recognise(self, encoded: torch.Tensor, guide: Guide) -> Recognised:
-        """What is recognised in one utterance, from the encoder's output ``(1, frames, width)``."""
-        crossed = encoded_pairs(self.model, encoded)
-        prompt = list(self.writing.prompt)
-        if guide is None:
-            tokens, logits = self._greedy([], [], crossed)
-        else:
-            tokens = list(guide)
-            found, past = self._step([*prompt, *tokens[:-1]], [], crossed)
-            logits = found[len(prompt) - 1 :]
-            best = self._best(logits)
-            same = next((i for i, (a, b) in enumerate(zip(best, tokens, strict=True)) if a != b), None)
-            if same is not None:
-                kept = [(keys[:, :, : len(prompt) + same], values[:, :, : len(prompt) + same]) for keys, values in past]
-                rewritten, _ = self._greedy([*tokens[:same], best[same]], kept, crossed)
-                return self._found(rewritten, logits, tokens)
-        return self._found(tokens, logits, tokens)
-
-    def _found(self, written: Sequence[int], logits: torch.Tensor, guide: Sequence[int]) -> Recognised:
-        posteriors = torch.log_softmax(logits, dim=-1).cpu().numpy()
-        return Recognised(self.writing.spell(self.writing.text(written)), posteriors, guide)
-
-    def _greedy(
-        self, tokens: list[int], past: Sequence[Pair], crossed: Sequence[Pair]
-    ) -> tuple[list[int], torch.Tensor]:
-        """Continue ``tokens``; return all of them and the logits ``(new tokens, classes)``.
-
-        ``past`` holds the keys and values of the prompt and of all ``tokens`` but the last; nothing if there are none.
-        """
-        tokens = list(tokens)
-        logits: list[torch.Tensor] = []
-        given = [tokens[-1]] if tokens else list(self.writing.prompt)
-        while len(tokens) < self.writing.most_tokens and (not tokens or tokens[-1] != self.writing.end):
-            found, past = self._step(given, past, crossed)
-            logits.append(found[-1:])
-            scores = self.writing.allowed(found[-1].cpu().numpy(), first=not tokens)
-            tokens.append(int(scores.argmax()))
-            given = tokens[-1:]
-        return tokens, torch.cat(logits) if logits else torch.empty(0)
-
-    def _best(self, logits: torch.Tensor) -> list[int]:
-        """The most likely allowed token at each position of a text, from ``logits`` ``(tokens, classes)``."""
-        scores = self.writing.allowed(logits.cpu().numpy(), first=False)
-        scores[:1] = self.writing.allowed(scores[:1], first=True)
-        return [int(token) for token in scores.argmax(axis=-1)]
-
-    def _step(
-        self, tokens: Sequence[int], past: Sequence[Pair], crossed: Sequence[Pair]
-    ) -> tuple[torch.Tensor, list[Pair]]:
-        given = torch.tensor([list(tokens)], device=self._device)
-        logits, pairs = decode(self.model, given, past, crossed)
-        return logits[0].float(), pairs
+    def _count(self, context: Windows, found: Sequence[Text]) -> None:
+        """Count the audio that passed through the decoder: once, and what was decoded anew by its share of products."""
+        width, inner = self._config["d_model"], self._config["decoder_ffn_dim"]
+        of_a_token = 6 * width**2 + 2 * width * inner  # multiply-accumulates of one layer
+        of_a_window = 2 * width**2 * self._config["max_source_positions"]
+        for layer in self.layers[self.resumable :]:
+            window = 0 if layer == "head" else of_a_window / of_a_token
+            tokens = [len(self.writing.prompt) + len(text.guide) - 1 for text in found]
+            anew = [text.rewritten / (window + count) for text, count in zip(found, tokens, strict=True)]
+            self.samples[layer] += context.samples + round(context.samples * sum(anew) / len(anew))

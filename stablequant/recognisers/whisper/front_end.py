@@ -12,11 +12,13 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.whisper.layers import read_sizes
+from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
+from stablequant.recognisers.whisper.timestamps import TimeTokens
 from stablequant.storage.files import read_json
 
 START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
+NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the same token, by its name in newer and older tokenizers
 GENERATION, PREPROCESSOR, TOKENIZER, SPELLING = (
     "generation_config.json",
     "preprocessor_config.json",
@@ -43,6 +45,7 @@ class FrontEnd:
     language: code such as ``en``
     tokenizer: of Hugging Face
     spelling: American spellings of British words, for English
+    times: tokens of timestamps; None if the vocabulary has none
     labels: suffixes of fairseq's transcripts that hold words
     """
 
@@ -59,6 +62,7 @@ class FrontEnd:
     language: str
     tokenizer: Tokenizer
     spelling: Mapping[str, str]
+    times: TimeTokens | None = None
     labels: tuple[str, ...] = ("wrd", "ltr")
 
     @property
@@ -93,8 +97,8 @@ class FrontEnd:
         return str(self.tokenizer.decode([token for token in tokens if token < self.end])).strip()
 
     def features(self, samples: np.ndarray) -> np.ndarray:
-        """Log-mel features of one window, float32 ``(bins, frames)``, of at most `window` samples."""
-        padded = np.pad(samples, (0, self.window - len(samples)))
+        """Log-mel features, float32 ``(bins, frames)``. Less than a window is padded with silence to a whole one."""
+        padded = np.pad(samples, (0, max(0, self.window - len(samples))))
         return log_mel(padded, self.sample_rate, self.bins, self.fft, self.hop)
 
     def allowed(self, scores: np.ndarray, first: bool) -> np.ndarray:
@@ -150,7 +154,20 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
         language,
         tokenizer,
         {str(word): str(american) for word, american in spelling.items()},
+        _times(generation, tokenizer, tokens, sizes),
     )
+
+
+def _times(
+    generation: Mapping[str, object], tokenizer: Tokenizer, prompt: Sequence[int], sizes: ModelConfig
+) -> TimeTokens | None:
+    """The tokens of timestamps. They follow the last token of ``prompt``, which asks for a text without them."""
+    zero, last = prompt[-1] + 1, prompt[-1] + 1 + sizes["max_source_positions"]
+    if last >= sizes["vocab_size"]:
+        return None
+    limit = generation.get("max_initial_timestamp_index")
+    known = [number for name in NO_SPEECH if (number := tokenizer.token_to_id(name)) is not None]
+    return TimeTokens(prompt[:-1], zero, last, limit if isinstance(limit, int) else None, known[0] if known else None)
 
 
 def _content(file: Path) -> Mapping[str, object]:

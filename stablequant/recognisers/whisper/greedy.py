@@ -9,6 +9,7 @@ from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.layers import ModelConfig
+from stablequant.recognisers.whisper.long_form import Choose, Decode, Fallback, spread, transcribe_windows
 from stablequant.recognisers.whisper.memory import make_batches
 
 ENCODER, DECODER, WITH_PAST = "encoder", "decoder", "decoder_with_past"
@@ -38,10 +39,11 @@ def signatures(config: ModelConfig) -> dict[str, Signature]:
             {"batch": 1, "tokens": PROMPT, "positions": config["max_source_positions"], "width": width},
         ),
         WITH_PAST: Signature(
-            {"input_ids": Tensor(("batch", "one"), "int64")}
+            {"input_ids": Tensor(("batch", "step"), "int64")}
             | {f"past_key_values.{name}": own if ".decoder." in name else other for name in names},
             logits | {f"present.{name}": new for name in names if ".decoder." in name},
-            {"batch": 1, "one": 1, "past": PROMPT, **fixed},
+            {"batch": 1, "step": 1, "past": PROMPT, **fixed},
+            {f"past_key_values.{name}": f"present.{name}" for name in names},
         ),
     }
 
@@ -57,8 +59,15 @@ def limits_of(config: ModelConfig) -> dict[str, Limits]:
 class GreedyDecoder:
     """See `stablequant.recognisers.family.Decoder`. Recordings are decoded together, each until its text ends."""
 
-    def __init__(self, front_end: FrontEnd, config: ModelConfig, networks: Mapping[str, Network]) -> None:
+    def __init__(
+        self,
+        front_end: FrontEnd,
+        config: ModelConfig,
+        networks: Mapping[str, Network],
+        fallback: Fallback | None = None,
+    ) -> None:
         self._front_end, self._config, self._networks = front_end, config, networks
+        self._fallback = fallback or Fallback()
 
     def batches(self, utterances: Sequence[Utterance], budget: float, most: float = math.inf) -> list[Batch]:
         """Batches within the budget, of any lengths."""
@@ -66,49 +75,75 @@ class GreedyDecoder:
 
     def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
         """Normalised hypotheses for recordings of at most a window, each float32 ``(samples,)``."""
-        return [self._front_end.spell(self._front_end.text(tokens)) for tokens in self._decode(audio)]
+        front_end = self._front_end
+        encoded = self._encode(np.stack([front_end.features(samples) for samples in audio]))
+        texts, _ = self._decode(
+            encoded,
+            front_end.prompt,
+            lambda tokens, scores: int(front_end.allowed(scores, first=not tokens).argmax()),
+        )
+        return [front_end.spell(front_end.text(tokens)) for tokens in texts]
 
     def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
-        """Words in a recording of any length, which is cut into windows. Words share their window's time evenly."""
+        """Words as Whisper writes them, with punctuation, in a recording of any length.
+
+        Windows are decoded one after the other, see `stablequant.recognisers.whisper.long_form`; with
+        ``chunk_seconds`` below their length, each holds only as much audio. The times of segments are Whisper's own.
+        Inside a segment they are an estimate: each word has a share by its number of characters.
+        """
         front_end = self._front_end
-        window = min(front_end.window, int(chunk_seconds * front_end.sample_rate))
+        seconds = front_end.hop / front_end.sample_rate  # of a frame
+        window = min(front_end.window // front_end.hop, int(chunk_seconds / seconds))
+        length = len(samples) / front_end.sample_rate
         words: list[Word] = []
-        for start in range(0, len(samples), window):
-            part = samples[start : start + window]
-            (tokens,) = self._decode([part])
-            written = front_end.text(tokens).split()
-            times = np.linspace(start, start + len(part), len(written) + 1) / front_end.sample_rate
-            words += [
-                Word(word, round(float(times[i]), 3), round(float(times[i + 1]), 3)) for i, word in enumerate(written)
-            ]
+        for start, segment in transcribe_windows(front_end, samples, window, self._encoded, self._fallback):
+            ends = [min(length, (start + frame) * seconds) for frame in (segment.start, segment.end)]
+            words += spread(front_end.text(segment.tokens), *ends)
         return words
 
-    def _decode(self, audio: Sequence[np.ndarray]) -> list[list[int]]:
-        """Tokens of each recording, without the prompt."""
-        front_end = self._front_end
-        features = np.stack([front_end.features(samples) for samples in audio])
+    def _encoded(self, features: np.ndarray) -> Decode:
+        """Run the encoder on one window ``(bins, frames)``; return how texts are decoded from its output."""
+        encoded = self._encode(features[None])
+
+        def decode(prompt: Sequence[int], choose: Choose) -> tuple[list[int], np.ndarray]:
+            texts, scores = self._decode(encoded, prompt, choose)
+            return texts[0], scores[0]
+
+        return decode
+
+    def _encode(self, features: np.ndarray) -> np.ndarray:
         encoded = self._networks[ENCODER]({"input_features": features})["last_hidden_state"]
         for row, values in enumerate(encoded):
             if not np.isfinite(values).all():
                 raise NotFiniteError(row)
-        prompt = np.tile(np.array(front_end.prompt, dtype=np.int64), (len(audio), 1))
-        found = dict(self._networks[DECODER]({"input_ids": prompt, "encoder_hidden_states": encoded}))
+        return encoded
+
+    def _decode(self, encoded: np.ndarray, prompt: Sequence[int], choose: Choose) -> tuple[list[list[int]], np.ndarray]:
+        """Tokens of each recording without the prompt, and the scores behind each token of the prompt.
+
+        Parameters
+        ----------
+        encoded: the encoder's output, float32 ``(recordings, positions, width)``
+        prompt: tokens with which all texts begin
+        choose: chooses each token
+        """
+        front_end = self._front_end
+        most = self._config["max_target_positions"] - len(prompt)
+        given = np.tile(np.array(prompt, dtype=np.int64), (len(encoded), 1))
+        found = dict(self._networks[DECODER]({"input_ids": given, "encoder_hidden_states": encoded}))
         crossed = {name: values for name, values in found.items() if ".encoder." in name}
-        texts: list[list[int]] = [[] for _ in audio]
-        running = list(range(len(audio)))
+        beginning = found["logits"]
+        texts: list[list[int]] = [[] for _ in encoded]
+        running = list(range(len(encoded)))
         while True:
             logits = found["logits"][:, -1]
             for row, scores in zip(running, logits, strict=True):
                 if not np.isfinite(scores).all():
                     raise NotFiniteError(row)
-                texts[row].append(int(front_end.allowed(scores, first=not texts[row]).argmax()))
-            going = [
-                i
-                for i, row in enumerate(running)
-                if texts[row][-1] != front_end.end and len(texts[row]) < front_end.most_tokens
-            ]
+                texts[row].append(choose(texts[row], scores))
+            going = [i for i, row in enumerate(running) if texts[row][-1] != front_end.end and len(texts[row]) < most]
             if not going:
-                return texts
+                return texts, beginning
             own = {name: values for name, values in found.items() if ".decoder." in name}
             if len(going) < len(running):
                 own = {name: values[going] for name, values in own.items()}

@@ -13,6 +13,7 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Imported
 from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
+from stablequant.recognisers.whisper.published import write_openvino_tokenizer
 from stablequant.storage.files import read_json, write_json
 
 TIED = {"proj_out.weight"}  # the embedding's weight; some checkpoints write it once, some twice
@@ -40,6 +41,7 @@ def read(source: Path, language: str | None = None) -> Imported:
         generation = read_json(source / GENERATION)
         write_json(folder / GENERATION, generation | ({"language": language} if language else {}))
         _write_tokenizer(source, folder / TOKENIZER)
+        write_openvino_tokenizer(folder / TOKENIZER, folder)
         read_front_end(folder)  # raises StableQuantError if the tokenizer does not fit
 
     return Imported(model, quantized_modules(sizes), write)

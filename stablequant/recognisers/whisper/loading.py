@@ -27,13 +27,12 @@ def load(folder: Path, device: str = "cpu", threads: int = 1) -> WhisperRecognis
 def load_model(folder: Path, attention: str) -> WhisperForConditionalGeneration:
     """The model with ``attention``, the implementation of the encoder's attention in transformers.
 
-    The head gets a weight of its own: it shares the embedding's in the checkpoint, which stays in floating point.
+    The head and the embedding of tokens have one weight, unless the checkpoint has two.
     """
     silence: Callable[[], None] = disable_progress_bar
     silence()
     model: WhisperForConditionalGeneration = WhisperForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
     )
-    model.proj_out.weight = torch.nn.Parameter(model.proj_out.weight.detach().clone())
     model.train(False).requires_grad_(False)
     return model

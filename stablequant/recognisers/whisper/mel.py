@@ -14,10 +14,11 @@ LINEAR_UP_TO = 1000.0  # Hz; the mel scale is linear below and logarithmic above
 HERTZ_PER_MEL = 200.0 / 3
 LOG_STEP = np.log(6.4) / 27.0
 HIGHEST = 8000.0  # Hz, upper edge of the last filter
+BLOCK = 6000  # frames computed at once
 
 
 def log_mel(samples: np.ndarray, sample_rate: int, bins: int, fft: int, hop: int) -> np.ndarray:
-    """Log-mel features of one window, float32 ``(bins, len(samples) // hop)``.
+    """Log-mel features, float32 ``(bins, len(samples) // hop)``, of a recording of any length.
 
     Parameters
     ----------
@@ -27,14 +28,17 @@ def log_mel(samples: np.ndarray, sample_rate: int, bins: int, fft: int, hop: int
     fft: samples of a frame
     hop: samples from one frame to the next
     """
-    padded = np.pad(samples.astype(np.float64), fft // 2, mode="reflect")
+    padded = np.pad(samples, fft // 2, mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, fft)[::hop][: len(samples) // hop]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(fft) / fft)
-    spectrum = np.fft.rfft(frames * window, axis=1)
-    power = spectrum.real**2 + spectrum.imag**2
-    logarithm = np.log10(np.maximum(power @ mel_filters(sample_rate, bins, fft), FLOOR))
-    kept = np.maximum(logarithm, logarithm.max() - RANGE)
-    return np.ascontiguousarray(((kept + 4) / 4).T, dtype=np.float32)
+    filters = mel_filters(sample_rate, bins, fft)
+    logarithm = np.empty((len(frames), bins), dtype=np.float32)
+    for first in range(0, len(frames), BLOCK):
+        spectrum = np.fft.rfft(frames[first : first + BLOCK].astype(np.float64) * window, axis=1)
+        power = spectrum.real**2 + spectrum.imag**2
+        logarithm[first : first + BLOCK] = np.log10(np.maximum(power @ filters, FLOOR))
+    kept = np.maximum(logarithm, logarithm.max() - np.float32(RANGE))
+    return np.ascontiguousarray(((kept + 4) / 4).T)
 
 
 @functools.cache

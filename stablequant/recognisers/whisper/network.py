@@ -18,7 +18,12 @@ def encoded_pairs(model: WhisperForConditionalGeneration, encoded: torch.Tensor)
 
 
 def decode(
-    model: WhisperForConditionalGeneration, tokens: torch.Tensor, past: Sequence[Pair], crossed: Sequence[Pair]
+    model: WhisperForConditionalGeneration,
+    tokens: torch.Tensor,
+    past: Sequence[Pair],
+    crossed: Sequence[Pair],
+    places: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, list[Pair]]:
     """Logits ``(utterances, tokens, classes)`` of what follows each of ``tokens``, and the keys and values so far.
 
@@ -27,15 +32,17 @@ def decode(
     tokens: int64 ``(utterances, tokens)``
     past: keys and values of the tokens before these, by layer; empty if there are none
     crossed: see `encoded_pairs`
+    places: position of each of ``tokens`` in its text, int64 ``(utterances, tokens)``; by default they follow ``past``
+    mask: added to the scores of the self-attention, ``(utterances, 1, tokens, past and tokens)``; by default a token
+        sees all tokens before it
     """
     decoder: Any = model.model.decoder
-    before = past[0][0].shape[2] if past else 0
-    count = tokens.shape[1]
-    hidden = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[before : before + count]
-    mask = None
-    if not past:  # later tokens come one by one
-        places = torch.arange(count, device=tokens.device)
-        mask = torch.where(places[None, :] > places[:, None], torch.finfo(hidden.dtype).min, 0.0)
+    before, count = past[0][0].shape[2] if past else 0, tokens.shape[1]
+    order = before + torch.arange(count, device=tokens.device)
+    hidden = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[order if places is None else places]
+    if mask is None:
+        known = torch.arange(before + count, device=tokens.device)
+        mask = torch.where(known[None, :] > order[:, None], torch.finfo(hidden.dtype).min, 0.0)
     pairs = []
     for number, layer in enumerate(_layers(model)):
         normed = layer.self_attn_layer_norm(hidden)

@@ -54,6 +54,10 @@ class TinySeq2Seq:
 
         return GreedyDecoder(self.writing(folder), networks)
 
+    def published(self, folder: Path) -> Mapping[str, str]:
+        """None."""
+        return {}
+
     def usage(self, folder: Path) -> str:
         return "`encoder.onnx` takes `features`, `decoder.onnx` what it gives and the tokens so far."
 

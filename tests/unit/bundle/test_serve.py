@@ -1,5 +1,6 @@
 """The service over real HTTP, with OpenAI's client and with clients that do everything wrong."""
 
+import functools
 import io
 import json
 import socket
@@ -8,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,15 @@ import pytest
 import soundfile
 import uvicorn
 from conftest import torch_network
+from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder
+from recognisers.test_decoding import spoken as said
 from test_transcribe import transcriber
 
-from stablequant.bundle.serve import PATH, Limits, Service, is_loopback
-from stablequant.bundle.transcribe import Transcript
+from stablequant.bundle.serve import PATH, Limits, configure, is_loopback
+from stablequant.bundle.transcribe import Transcriber, Transcript
+from stablequant.bundle.write_bundle import Bundle
 from stablequant.recognisers.family import Word
+from stablequant.recognisers.registry import family_of
 
 SHORT = Limits(upload_mb=1, callers=2, waiting=2, upload_seconds=1, recognise_seconds=20)
 
@@ -29,8 +34,7 @@ SHORT = Limits(upload_mb=1, callers=2, waiting=2, upload_seconds=1, recognise_se
 @contextmanager
 def serving(recogniser, limits: Limits = SHORT) -> Iterator[int]:
     """The port on which ``recogniser`` is served inside the block."""
-    config = uvicorn.Config(Service(recogniser, "tiny", limits).application(), port=0, log_level="error")
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(configure(recogniser, "tiny", "127.0.0.1", 0, limits))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -42,7 +46,9 @@ def serving(recogniser, limits: Limits = SHORT) -> Iterator[int]:
         thread.join()
 
 
+@functools.cache
 def client(port: int) -> openai.OpenAI:
+    """Shared by threads; to make one takes longer than to ask."""
     return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
 
 
@@ -56,8 +62,10 @@ class Echo:
 
     def __init__(self, pause: float = 0) -> None:
         self.pause = pause
+        self.asked = 0
 
     def transcribe(self, source) -> Transcript:
+        self.asked += 1
         samples, rate = soundfile.read(source)
         time.sleep(self.pause)
         words = [Word(str(len(samples)), 0.0, len(samples) / rate)]
@@ -159,7 +167,7 @@ def test_a_full_queue_refuses_and_recovers():
         assert len(served) >= 4 and len(set(served)) == len(served)
         assert refused and all(isinstance(fault, openai.InternalServerError) for fault in refused)
         assert all(fault.status_code == 503 and fault.response.headers["retry-after"] == "5" for fault in refused)
-        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0}
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0, "arriving": 0}
         assert ask(port, 77) == "77"
 
 
@@ -175,8 +183,100 @@ def test_slow_broken_and_too_large_uploads_harm_nobody():
         assert refused.value.status_code == 413
         assert "400" in raw(port, head(4) + b"--x!").splitlines()[0]
         time.sleep(0.2)
-        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0}
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0, "arriving": 0}
         assert ask(port, 5) == "5"
+
+
+STARTED = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+
+
+def test_slow_clients_take_no_place_in_the_queue():
+    """More of them than the queue has places; each sends a byte now and then."""
+    with serving(Echo(), Limits(callers=1, waiting=1, uploads=9, upload_seconds=2)) as port, ExitStack() as open_ones:
+        slow = [open_ones.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(8)]
+        for connection in slow:
+            connection.sendall(head(10_000) + STARTED)
+        for samples in range(5, 9):
+            for connection in slow:
+                connection.sendall(b"x")
+            assert ask(port, samples) == str(samples)
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0, "arriving": 8}
+        slow.append(open_ones.enter_context(socket.create_connection(("127.0.0.1", port))))
+        slow[-1].sendall(head(10_000) + STARTED)
+        time.sleep(0.2)
+        with pytest.raises(openai.InternalServerError, match="too many recordings arrive at the same time"):
+            ask(port, 5)
+        for connection in slow:
+            connection.settimeout(5)
+            assert b"408" in connection.recv(100)
+        assert ask(port, 5) == "5"
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: "])
+@pytest.mark.parametrize("before", [False, True])
+def test_connections_on_which_no_request_comes_are_closed(sent, before):
+    """Also behind a request that was answered; between two requests the client may wait longer."""
+    with serving(Echo()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.settimeout(2)
+        if before:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+            while connection.recv(1) != b"}":
+                pass
+        connection.sendall(sent)
+        if before and not sent:
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        else:
+            start = time.monotonic()
+            assert connection.recv(1) == b""
+            assert time.monotonic() - start > 0.8
+
+
+def test_who_leaves_while_waiting_gives_up_the_place():
+    recogniser = Echo(0.5)
+    body = STARTED + recording(50) + b"\r\n--x--\r\n"
+    with serving(recogniser, Limits(callers=1, waiting=4)) as port, ThreadPoolExecutor(1) as callers:
+        first = callers.submit(ask, port, 77)
+        while not recogniser.asked:
+            time.sleep(0.01)
+        for _ in range(4):
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(head(len(body)) + body)
+                time.sleep(0.05)
+        assert ask(port, 5) == "5"
+        assert first.result() == "77"
+        assert recogniser.asked == 2
+        assert 'stablequant_requests_total{status="499"} 4.0' in get(port, "/metrics")
+
+
+def test_many_clients_each_get_the_words_of_their_own_recording(tiny):
+    """Sixty different recordings, sixteen at a time, through the decoder; what is said in each is known beforehand."""
+    network = Reading()
+    draw = np.random.default_rng(0)
+    paths = [draw.integers(0, 4, 50 + n) for n in range(60)]
+    bundle = Bundle(tiny.folder, {}, family_of(tiny.folder))
+    recogniser = Transcriber(bundle, reading_decoder(network), "float32", 1, 10, 4)
+
+    def recorded(path: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        soundfile.write(file, said(path), 16_000, format="WAV", subtype="FLOAT")
+        return file.getvalue()
+
+    def create(path: np.ndarray) -> str:
+        answer = client(port).audio.transcriptions.create(model="any", file=("a.wav", recorded(path)))
+        return answer.text
+
+    with serving(recogniser, Limits(callers=4, waiting=60)) as port, ThreadPoolExecutor(16) as callers:
+        assert list(callers.map(create, paths)) == [VOCABULARY.decode(path) for path in paths]
+
+
+def test_audio_that_is_too_long_is_refused(tiny):
+    bundle = Bundle(tiny.folder, {}, family_of(tiny.folder))
+    recogniser = Transcriber(bundle, reading_decoder(Reading()), "float32", 1, 10, 4, longest_seconds=1)
+    with serving(recogniser) as port:
+        assert ask(port, 16_000) == ""
+        with pytest.raises(openai.BadRequestError, match="longer than 1 s"):
+            ask(port, 16_001)
 
 
 def test_a_recording_that_takes_too_long_frees_its_place_when_it_is_done():

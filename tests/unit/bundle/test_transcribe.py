@@ -1,16 +1,29 @@
 """A bundle's recogniser: what it refuses, and what it makes of a recording."""
 
+import io
+import math
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import Loaded, heard, torch_network
+from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder, spoken
+from whisper_files import write_tiny_whisper
 
-from stablequant.bundle.transcribe import Transcriber, load_bundle
+from stablequant.bundle.transcribe import (
+    RecordingError,
+    Transcriber,
+    default_chunk,
+    load_bundle,
+    read_hot_words,
+    searching,
+)
 from stablequant.bundle.write_bundle import Bundle
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Network
+from stablequant.recognisers.family import BeamSearch, Network, Word
 from stablequant.recognisers.registry import family_of
 
 
@@ -54,6 +67,146 @@ def test_a_recording_without_audio_is_named(tiny, tmp_path):
     soundfile.write(tmp_path / "audio.wav", np.zeros(0), 16_000)
     with pytest.raises(StableQuantError, match=r"audio\.wav: no audio in it; give a recording that can be read"):
         transcriber(tiny, torch_network(tiny.model)).transcribe(tmp_path / "audio.wav")
+
+
+def test_speech_is_transcribed_from_whatever_holds_it(demo, demo_utterances):
+    """Paths, bytes, open files, and arrays at any rate, of any type, with channels or without."""
+    path = Path(demo_utterances[0].path)
+    recogniser = transcriber(demo, torch_network(demo.model))
+    expected = recogniser.transcribe(path)
+    samples, rate = soundfile.read(path, dtype="float32")
+    for held in (str(path), path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes())):
+        assert recogniser.transcribe(held) == expected
+    for dtype in ("int16", "int32", "float64"):
+        assert recogniser.transcribe(soundfile.read(path, dtype=dtype)[0], rate) == expected
+    assert recogniser.transcribe(torch.from_numpy(samples), rate) == expected
+    stereo = np.stack([samples + 0.1, samples - 0.1], axis=1)
+    for found in (
+        recogniser.transcribe(stereo, rate),
+        recogniser.transcribe((128 + np.rint(127 * samples / np.abs(samples).max())).astype(np.uint8), rate),
+        recogniser.transcribe(np.repeat(samples, 3), 3 * rate),
+    ):
+        assert found.seconds == pytest.approx(expected.seconds)
+        assert jiwer.cer(expected.text, found.text) < 0.1
+    assert all(0 < word.confidence <= 1 for word in expected.words)
+
+
+def test_several_recordings_are_recognised_together_and_keep_their_order(tiny):
+    """Chunks of one length share a batch, whichever recording they are of."""
+    network = Reading()
+    draw = np.random.default_rng(0)
+    paths = [draw.integers(0, 4, frames) for frames in (900, 30, 1000, 30, 900)]
+    recogniser = Transcriber(Bundle(tiny.folder, {}, family_of(tiny.folder)), reading_decoder(network), "", 100, 10, 99)
+    found = recogniser.transcribe([spoken(path) for path in paths], 16_000)
+    assert [transcript.text for transcript in found] == [VOCABULARY.decode(path) for path in paths]
+    # Of the long ones each has two full chunks and a last one that is less than a frame shorter.
+    assert sorted(rows for rows, _ in network.shapes) == [2, 3, 6]
+    assert found == [recogniser.transcribe(spoken(path), 16_000) for path in paths]
+    assert recogniser.transcribe([]) == []
+
+
+def test_a_decoder_without_batches_takes_one_recording_after_another(tiny):
+    class One:
+        def transcribe(self, samples, chunk_seconds, budget, most):
+            return [Word(str(len(samples)), 0.0, 1.0)]
+
+    recogniser = Transcriber(Bundle(tiny.folder, {}, family_of(tiny.folder)), One(), "", 1, 10, 1)
+    found = recogniser.transcribe([np.zeros(5), np.zeros(7)], 16_000)
+    assert [transcript.text for transcript in found] == ["5", "7"]
+
+
+@pytest.mark.parametrize(
+    ("source", "rate", "fault"),
+    [
+        (np.zeros(100), None, r"an array without its sample rate; call transcribe\(array, sample_rate=\.\.\.\)"),
+        (np.zeros(100), 0, "a rate of 0 Hz"),
+        (np.zeros((2, 16_000)), 16_000, "an array of 2 x 16000; give it as samples, or as samples x channels"),
+        (np.zeros((2, 3, 4)), 16_000, "an array of 2 x 3 x 4"),
+        (np.zeros(100, dtype=complex), 16_000, "an array of complex128; give float32, int16, int32 or uint8"),
+        (np.zeros(100, dtype=np.int64), 16_000, "an array of int64"),
+        (np.array([0.0, np.nan]), 16_000, "the samples contain NaN or infinity"),
+        (np.zeros(0), 16_000, "no audio in it"),
+        (np.zeros(32_001), 16_000, "longer than 2 s"),
+        (b"", None, "an empty file"),
+        (io.StringIO("text"), None, "a file that was opened as text; open it with mode 'rb'"),
+        (7, None, "a recording of type int; give a path, bytes, a file or an array"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_recording_is_named_by_its_place(tiny, source, rate, fault):
+    bundle = Bundle(tiny.folder, {}, family_of(tiny.folder))
+    recogniser = Transcriber(bundle, reading_decoder(Reading()), "", 1, 10, 1, longest_seconds=2)
+    with pytest.raises(RecordingError, match=f"^the recording: {fault}"):
+        recogniser.transcribe(source, rate)
+    with pytest.raises(RecordingError, match=f"^recording 2: {fault}"):
+        recogniser.transcribe([io.BytesIO(heard_of()), source], rate)
+
+
+def heard_of() -> bytes:
+    """A file with a second of silence."""
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(16_000), 16_000, format="WAV")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("record", "longest", "seconds"),
+    [
+        ({}, math.inf, 10),  # a bundle of an earlier version
+        ({"calibration": {"longest_seconds": 9.0, "p90_seconds": 6.5}}, math.inf, 6.5),
+        ({"calibration": {"longest_seconds": 4.0, "p90_seconds": 3.5}}, math.inf, 5),
+        ({"calibration": {"longest_seconds": 90.0, "p90_seconds": 60}}, math.inf, 30),
+        ({"calibration": {"longest_seconds": 90.0, "p90_seconds": 60}}, 16_000 * 8, 8),  # what the engine takes
+        ({}, 16_000, 4.01),
+    ],
+)
+def test_chunks_are_as_long_as_what_was_calibrated_and_what_the_engine_takes(tiny, record, longest, seconds):
+    assert default_chunk(Bundle(tiny.folder, record, family_of(tiny.folder)), longest) == pytest.approx(seconds)
+
+
+def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
+    write_tiny_whisper(tmp_path)
+    family = family_of(tmp_path)
+    assert default_chunk(Bundle(tmp_path, {"calibration": {"p90_seconds": 9.0}}, family), math.inf) == 2
+    decoder = family.decoder(tmp_path, {})
+    with pytest.raises(StableQuantError, match="whisper writes by a language model of its own; leave out the language"):
+        searching(decoder, BeamSearch(hot_words=["WORD"]), Bundle(tmp_path, {}, family))
+
+
+def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(demo, demo_utterances):
+    """One voice, for half a minute or more. The demo was trained on utterances of 2 to 4 s, so chunks of 30 s do it harm."""
+    voice = [u for u in demo_utterances if u.speaker == demo_utterances[0].speaker]
+    pieces = [np.pad(soundfile.read(u.path, dtype="float32")[0], (0, 8_000)) for u in voice]
+    repeats = -(-9 // len(pieces))
+    network = torch_network(demo.model)
+    expected = "".join(heard(demo, network, voice)[u.path] for u in voice).replace(" ", "") * repeats
+    calibrated = {"calibration": {"longest_seconds": 4.0, "p90_seconds": 3.5}}
+    suits = default_chunk(Bundle(demo.folder, calibrated, family_of(demo.folder)), math.inf)
+    errors = [
+        jiwer.cer(
+            expected,
+            transcriber(demo, network, seconds)
+            .transcribe(np.concatenate(pieces * repeats), 16_000)
+            .text.replace(" ", ""),
+        )
+        for seconds in (suits, 30)
+    ]
+    assert errors[0] < 0.08
+    assert errors[0] < errors[1] / 1.5
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [("one\n\n  two  words \n", ["one", "two words"]), ("", None), (b"\xff\xfe", None), (" \n", None)],
+)
+def test_hot_words_are_read_one_per_line(tmp_path, content, words):
+    file = tmp_path / "words.txt"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if words is not None:
+        assert read_hot_words(file) == words
+        return
+    with pytest.raises(StableQuantError, match=r"words\.txt: .*; write one hot word per line"):
+        read_hot_words(file)
 
 
 def test_speech_is_transcribed_from_a_file_and_from_standard_input(demo, demo_utterances):

@@ -409,7 +409,7 @@ def test_kaldis_folder_has_segments_and_speakers(tmp_path):
     ("segments", "text", "line", "reason"),
     [
         ("a rec1 0 1\nb rec9 0 1\n", "a A\nb B\n", 2, "the recording 'rec9' is not in wav.scp"),
-        ("a rec1 0 1\nb rec1 0 1 1\n", "a A\nb B\n", 2, "channel 1"),
+        ("a rec1 0 1\nb rec1 0 1 A\n", "a A\nb B\n", 2, "channel 'A' of a recording; write its number"),
         ("a rec1 0 1\nb rec1 0\n", "a A\nb B\n", 2, "not 'utterance recording start end'"),
         ("a rec1 0 1\nb rec1 1 1\n", "a A\nb B\n", 2, "empty"),
         ("a rec1 0 1\nb rec1 1 2\n", "a A\n", 2, "no transcript of 'b'"),

@@ -138,7 +138,10 @@ def test_not_finite_is_refused(value):
 
 def test_what_changes_nothing_is_no_preparation():
     assert not Preparation().changes_anything
-    for chosen in (Preparation({"deep": np.ones(6)}), Preparation(recentre=True), Preparation(split_audio=True)):
+    for chosen in (
+        *(Preparation({"deep": np.ones(6)}), Preparation(recentre=True), Preparation(split_audio=True)),
+        Preparation(carried={"deep": (1,)}),
+    ):
         assert chosen.changes_anything
 
 
@@ -201,6 +204,31 @@ def test_activations_are_counted_as_they_will_be_quantized():
             assert full_range(histogram).low == pytest.approx(values.min(), rel=2**-8), name
     assert collected(recogniser, Preparation(recentre=True))["front"].signed
     assert not collected(recogniser, Preparation(split_audio=True))["head"].signed
+
+
+@pytest.mark.parametrize("budget", [1, 1200], ids=["each utterance alone", "padded batches"])
+def test_of_carried_channels_only_the_largest_magnitude_is_kept(budget):
+    """Of products and of a convolution that pads, without padding."""
+    recogniser = FakeRecogniser(songs())
+    scales, carried = {"deep": np.linspace(0.5, 2, 6, dtype=np.float32)}, {"deep": (0, 3), "near": (5,)}
+    collectors = collected(recogniser, Preparation(scales, carried=carried), budget)
+    expected = read_by_hand(recogniser)
+    for name, histogram in collectors.histograms().items():
+        values = np.abs(expected[name]) / scales.get(name, np.ones(1))[:, None]
+        channels = list(carried.get(name, ()))
+        rest = np.delete(values, channels, axis=0)
+        assert histogram.total == rest.size, name
+        assert histogram.amax == pytest.approx(rest.max(), rel=1e-5), name
+        assert (histogram.carried is None) == (not channels), name
+        if channels:
+            assert histogram.carried.channels == tuple(channels)
+            assert histogram.carried.amax == pytest.approx(values[channels].max(), rel=1e-5), name
+
+
+def test_carried_channels_that_are_not_finite_are_refused():
+    collector = HistogramCollector(carried=(1,))
+    with pytest.raises(StableQuantError, match="they contain NaN or infinity"):
+        collector.collect_channels(torch.tensor([[1.0, float("nan")]]), -1)
 
 
 def test_nothing_is_counted_outside_the_block():

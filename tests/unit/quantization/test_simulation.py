@@ -5,7 +5,7 @@ import pytest
 import torch
 from fake_recogniser import MODULES, WEIGHTS, FakeRecogniser, posteriors_by_hand, songs
 
-from stablequant.quantization.int8 import Range, dequantized, quantize_weight
+from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
 from stablequant.quantization.simulation import (
     fake_quantize_activation,
     fake_quantize_input,
@@ -38,6 +38,26 @@ def test_a_split_range_has_the_steps_of_16_bits_and_clamps_like_any_other():
     assert (coarse - values).abs().max() > 0.4 * chosen.scale
     assert (found - values).abs().max() <= 0.51 * chosen.rest_scale
     assert fake_quantize_input(torch.tensor([5.0]), chosen).item() == pytest.approx(3.0, abs=chosen.scale)
+
+
+@pytest.mark.parametrize("ends", [(-3.0, 3.0), (-0.2, 3.0)], ids=["centre 0", "own centre"])
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_carried_channels_are_two_numbers_and_the_rest_is_as_without_them(ends, axis):
+    values = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0)).clamp(*ends)
+    values.movedim(axis, 0)[[1, 4]] *= 50
+    before = values.clone()
+    carried = Carried((1, 4), 160.0)
+    found = fake_quantize_input(values, Range(*ends, carried=carried), axis)
+    others = fake_quantize_input(values, Range(*ends))
+    assert torch.equal(values, before), "the input was changed in place"
+    for channel, (own, plain, exact) in enumerate(
+        zip(*(v.movedim(axis, 0) for v in (found, others, values)), strict=True)
+    ):
+        if channel in (1, 4):
+            assert (own - exact).abs().max() <= 0.51 * carried.range.rest_scale
+            assert torch.equal(own, fake_quantize_input(exact, Range.symmetric(160.0, split=True)))
+        else:
+            assert torch.equal(own, plain)
 
 
 def test_activations_are_quantized_as_torch_does():

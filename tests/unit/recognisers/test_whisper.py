@@ -167,7 +167,7 @@ def test_three_graphs_decode_as_torch_does(recogniser, checkpoint, tmp_path):
     words = decoder.transcribe(
         np.concatenate([np.pad(audio[0], (0, SECONDS * RATE - len(audio[0]))), audio[1]]), 30, 1, 1
     )
-    assert words[-1].end == pytest.approx(SECONDS + len(audio[1]) / RATE, abs=1e-3)
+    assert words[-1].end == pytest.approx(SECONDS + len(audio[1]) / RATE, abs=0.01)  # times are whole frames
 
 
 def test_audio_longer_than_a_window_is_rejected(recogniser, tmp_path):

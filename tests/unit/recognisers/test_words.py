@@ -40,14 +40,34 @@ def logits(classes: list[int]) -> np.ndarray:
 def test_words_last_from_their_first_letters_frame_to_their_last_letters():
     path = [0, 3, 3, 0, 3, 2, 2, 0, 4, 1, 0, 2]
     words = words_of(logits(path), VOCABULARY, 0.02)
-    assert words == [Word("AA", 0.02, 0.1), Word("B", 0.16, 0.18)]
+    sure = round(float(np.e / (np.e + 4)), 4)  # of a one among four zeros, in every frame
+    assert words == [Word("AA", 0.02, 0.1, sure), Word("B", 0.16, 0.18, sure)]
     assert " ".join(word.word for word in words) == VOCABULARY.decode(np.array(path))
 
 
 def test_without_a_delimiter_every_token_is_a_word():
     vocabulary = Vocabulary(["<pad>", "aa", "b"], blank=0, delimiter=None)
     words = words_of(np.eye(3, dtype=np.float32)[[1, 1, 0, 2]], vocabulary, 0.02)
-    assert words == [Word("aa", 0.0, 0.04), Word("b", 0.06, 0.08)]
+    assert [(word.word, word.start, word.end) for word in words] == [("aa", 0.0, 0.04), ("b", 0.06, 0.08)]
+
+
+def test_confidence_is_the_geometric_mean_of_the_posteriors_of_the_words_tokens():
+    """Of the tokens' frames only: neither blanks nor other words count."""
+    posteriors = np.array(
+        [
+            [0.10, 0.05, 0.05, 0.80, 0.00],  # A
+            [0.20, 0.10, 0.10, 0.50, 0.10],  # A goes on
+            [0.60, 0.10, 0.10, 0.10, 0.10],  # blank
+            [0.10, 0.10, 0.10, 0.30, 0.40],  # B
+            [0.01, 0.01, 0.96, 0.01, 0.01],  # |
+            [0.25, 0.00, 0.05, 0.00, 0.70],  # B
+        ]
+    )
+    with np.errstate(divide="ignore"):
+        words = words_of(np.log(posteriors) + 3, VOCABULARY, 0.02)  # logits are posteriors up to a constant
+    assert [word.word for word in words] == ["AB", "B"]
+    assert words[0].confidence == pytest.approx((0.8 * 0.5 * 0.4) ** (1 / 3), abs=1e-4)
+    assert words[1].confidence == pytest.approx(0.7, abs=1e-4)
 
 
 def test_words_are_those_of_the_decoder_on_random_paths():

@@ -1,11 +1,13 @@
 """Ranges of all activations by each method."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from distributions import binned, draw, histogram_of, noise
 
-from stablequant.quantization.histograms import Histogram
-from stablequant.quantization.int8 import Range
+from stablequant.quantization.histograms import Histogram, load_histograms, save_histograms
+from stablequant.quantization.int8 import Carried, Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, percentile_range
 from stablequant.search.optimise_scales import COLUMNS, optimise_ranges
@@ -46,6 +48,8 @@ def row(layer: str, percentile: float, chosen: Range) -> dict:
         "scale": chosen.scale,
         "split": chosen.split,
         "zero_level": chosen.zero_level,
+        "carried": [],
+        "carried_amax": 0.0,
     }
 
 
@@ -87,3 +91,18 @@ def test_an_unknown_method_is_refused(histograms):
     with pytest.raises(ValueError) as error:
         optimise_ranges(histograms, "minmax", 99.0, {})
     assert str(error.value) == "unknown method minmax"
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("method", ["max", "percentile", "mse", "stablequant"])
+def test_a_range_keeps_the_carried_channels_and_never_clips_them(method, signed, tmp_path):
+    """From the histogram's file to a row of the table, and back."""
+    counted = binned(draw("post-gelu")[::60], 0.1, signed=signed)
+    carried = Carried((2, 17), 83.25)
+    save_histograms(tmp_path / "h.safetensors", {"block.in": replace(counted, carried=carried), "block.out": counted})
+    histograms = load_histograms(tmp_path / "h.safetensors")
+    found = rows(histograms, method, {"block": 98.0})
+    chosen, plain = Range.of_row(found["block.in"]), Range.of_row(found["block.out"])
+    assert plain.carried is None
+    assert chosen == replace(plain, carried=carried)
+    assert chosen.carried.range == Range.symmetric(83.25, split=True)

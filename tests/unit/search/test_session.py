@@ -50,7 +50,7 @@ def inputs(tmp_path, monkeypatch) -> Inputs:
     return Inputs(
         checkpoint=str(checkpoint),
         utterances=str(tmp_path / "utterances.tsv"),
-        equalisation=str(tmp_path / "scales.safetensors"),
+        channel_scales=str(tmp_path / "scales.safetensors"),
         weights=str(tmp_path / "weights.safetensors"),
         summary=str(calibrated.files.summary),
         posteriors=str(calibrated.files.posteriors),

@@ -18,7 +18,7 @@ CHOSEN = {"family": "wav2vec2", "backend": "openvino"}
 PLOTS = {p for p in SCRIPTS if p.startswith("plot_")}
 RESUME = {"probe_layer", "search_percentile"}
 SEARCH = {"recognise_reference", "check_combination", *RESUME}
-RUN_TORCH = SEARCH | {"equalise_channels", "round_weights"}
+RUN_TORCH = SEARCH | {"equalise_channels", "choose_massive_channels", "round_weights"}
 
 
 def files_of(root: Path) -> dict[str, Path]:
@@ -104,9 +104,9 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
         ("search/racing.py", {*RESUME, "check_combination"}),
         ("search/select_layers.py", {"select_layers", "check_combination", "plot_histograms", "write_pages"}),
         ("search/racing_order.py", RUN_TORCH),
-        ("search/module_inputs.py", {"equalise_channels", "round_weights"}),
+        ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
         ("quantization/compensation.py", {"round_weights"}),
-        ("quantization/least_error.py", {"optimise_scales", "check_combination"}),
+        ("quantization/least_error.py", {"optimise_scales", "check_combination", "choose_massive_channels"}),
         ("engines/insert_qdq.py", {"insert_qdq"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine"}),
         ("engines/onnxruntime.py", set()),

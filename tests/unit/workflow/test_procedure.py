@@ -7,14 +7,24 @@ import yaml
 from conftest import PROJECT
 
 from stablequant.workflow.config import validate_config
-from stablequant.workflow.procedure import Combination, Equalisation, Procedure, Rounding, read_procedure
+from stablequant.workflow.procedure import (
+    Combination,
+    Equalisation,
+    MassiveChannels,
+    Procedure,
+    Rounding,
+    read_procedure,
+)
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-STEPS = ("recentre", "split_audio", "equalisation", "rounding", "combination")
+STEPS = ("recentre", "split_audio", "equalisation", "massive_channels", "rounding", "combination")
 EXTENDED = Procedure(
     recentre=True,
     split_audio=True,
     equalisation=Equalisation(exponent=0.5, percentile=99.0, audio_seconds=7),
+    massive_channels=MassiveChannels(
+        channels=[2, 3], reach=5.0, divergence=0.01, gain=0.6, tolerance=0.2, audio_seconds=6
+    ),
     rounding=Rounding(audio_seconds=8),
     combination=Combination(audio_seconds=9, suspects=2),
 )
@@ -24,6 +34,8 @@ def config(*enabled: str) -> dict:
     """A valid config with settings of its own, in which these steps are enabled and the others are not."""
     changed = copy.deepcopy(CONFIG)
     changed["equalisation"] |= {"exponent": 0.5, "percentile": 99.0, "audio_seconds": 7}
+    own = {"channels": [2, 3], "reach": 5.0, "divergence": 0.01, "gain": 0.6, "tolerance": 0.2, "audio_seconds": 6}
+    changed["massive_channels"] |= own
     changed["rounding"] |= {"audio_seconds": 8}
     changed["combination"] |= {"audio_seconds": 9, "suspects": 2}
     for step in STEPS:
@@ -35,7 +47,8 @@ def config(*enabled: str) -> dict:
 @pytest.mark.parametrize("enabled", [(), STEPS, ("recentre",), ("rounding", "combination")])
 def test_the_papers_procedure_has_no_added_step_whatever_the_blocks_say(enabled):
     found = read_procedure(config(*enabled), "paper")
-    assert found == Procedure(recentre=False, split_audio=False, equalisation=None, rounding=None, combination=None)
+    steps = dict.fromkeys(("equalisation", "massive_channels", "rounding", "combination"))
+    assert found == Procedure(recentre=False, split_audio=False, **steps)
 
 
 def test_the_extended_procedure_has_every_step_that_is_enabled():

@@ -1,0 +1,340 @@
+"""Whisper in static INT8, and the engines that one might take instead: ``make whisper``, or by hand
+
+    .venv-whisper/bin/python benchmarks/whisper.py --checkpoint DIR --calibration DIR --evaluation DIR \\
+        --out benchmarks/whisper.tsv
+
+``--checkpoint`` is a Hugging Face folder, ``--calibration`` and ``--evaluation`` are folders laid out as LibriSpeech.
+All engines recognise the same recordings one by one on this CPU, greedily, in English, without timestamps, and take
+turns, recording by recording, each in a process of its own. It needs the packages of envs/whisper-peers.txt beside the
+project's own; run it in the project's folder.
+
+``wer`` is in percent, after Whisper's normaliser. ``degradation`` are the points of WER lost against the same engine
+in floating point (ours, for whisper.cpp), with a 95 % interval by speaker. ``kl`` is the divergence from our fp32 along
+its own tokens, in nats per token, for engines that give logits. ``rtfx`` are seconds of audio per second, from samples
+to text. ``encoder_seconds`` are the median per window of 30 s, ``decoder_seconds_per_token`` the mean. ``size_bytes``
+are those of the networks. ``float_layers`` counts layers with a product that does not read INT8 activations and
+weights. ``seconds`` and ``passes`` are those of quantizing, as benchmarks/peers.py counts them.
+
+What was made and recognised is kept in results/whisper-benchmark, so that an interrupted run goes on where it stopped.
+An engine that fails is a row with an ``error``, and is tried anew by the next run.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pandas as pd
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from librispeech import listed, part_of
+from whisper_engines import KINDS, Graphs, Heard, Subject, load_own, written
+
+from stablequant.corpora.utterance import score
+from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.registry import family_of
+from stablequant.scoring.divergence import divergence, most_likely, summarised
+from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.word_errors import degradation
+from stablequant.storage.files import checksum, read_json, write_json, write_table
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+COLUMNS = [
+    *("engine", "method", "wer", "degradation", "ci_low", "ci_high", "kl", "size_bytes", "rtfx", "encoder_seconds"),
+    *("decoder_seconds_per_token", "float_layers", "seconds", "passes", "error"),
+]
+KEPT = PROJECT / "results/whisper-benchmark"
+CLASSES = 256  # of a token's posteriors that are kept, the likeliest of fp32
+NETWORKS = (".xml", ".bin", ".onnx", ".data")
+WAIT = 900  # s for an engine to load
+
+
+def prepare(arguments: argparse.Namespace) -> Subject:
+    """Run the workflow as far as its engines and its bundle, and read what the peers need of it."""
+    name = arguments.checkpoint.resolve().name + "-benchmark"
+    name += f"-{arguments.utterances}" if arguments.utterances else ""
+    work = KEPT / name
+    splits = {
+        split: part_of(getattr(arguments, split), work / "speech" / split, arguments.utterances)
+        for split in ("calibration", "evaluation")
+    }
+    overlay = work / "config.yaml"
+    overlay.parent.mkdir(parents=True, exist_ok=True)
+    own = {"checkpoint": str(arguments.checkpoint.resolve()), **{split: str(root) for split, root in splits.items()}}
+    settings: dict = {"models": {"demo": None, name: own}, "methods": ["fp32", "max", "stablequant"]}
+    settings |= {"engines": ["openvino"], "batch_mb": 1000}
+    if arguments.config:
+        settings |= yaml.safe_load(arguments.config.read_text())
+    overlay.write_text(yaml.safe_dump(settings))
+    wanted = [f"results/{name}/engines/openvino/{method}" for method in settings["methods"]]
+    command = [PROJECT / ".venv/bin/python", "-m", "snakemake", "--cores", arguments.threads, "--rerun-incomplete"]
+    command += ["--configfile", overlay, "--", *wanted, f"results/{name}/bundle"]
+    subprocess.run(list(map(str, command)), cwd=PROJECT, check=True)
+    results = PROJECT / "results" / name
+    writing = family_of(results / "checkpoint").writing(results / "checkpoint")
+    calibration, evaluation = (listed(splits[split], writing, work / f"{split}.tsv") for split in splits)
+    return Subject(arguments.checkpoint.resolve(), results, calibration, evaluation, arguments.threads)
+
+
+def own_cost(subject: Subject) -> dict:
+    """``seconds`` and ``passes`` of the workflow's own jobs, see benchmarks/peers.py."""
+    from peers import own_cost
+
+    return own_cost(SimpleNamespace(name=subject.results.name, results=subject.results, threads=subject.threads))
+
+
+def made_of(subject: Subject, engine: str, method: str) -> str:
+    """Digest of what an engine is made of: checkpoint, audio, this code, the peers' versions; ours: its files."""
+    parts = [checksum(subject.source / "model.safetensors")] if (subject.source / "model.safetensors").exists() else []
+    parts += [u.sha256 for u in (*subject.calibration, *subject.evaluation)]
+    parts += [checksum(PROJECT / file) for file in ("envs/whisper-peers.txt", "benchmarks/whisper_engines.py")]
+    own = subject.results / "engines/openvino" / method
+    if KINDS[engine, method].make is None:
+        parts += [checksum(file) for file in sorted(own.rglob("*")) if file.is_file()]
+    elif (engine, method) == ("openvino-genai", "stablequant"):
+        parts += [checksum(file) for file in sorted((subject.results / "bundle").rglob("*.bin"))]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:16]
+
+
+def make(subject: Subject, engine: str, method: str) -> dict:
+    """Make an engine, unless that was done; return its row so far: ``seconds`` and ``passes``, or its ``error``."""
+    row = {"engine": engine, "method": method}
+    kind = KINDS[engine, method]
+    try:
+        import_module(kind.package)
+        if kind.make is None:
+            return row | (own_cost(subject) if method == "stablequant" else {})
+        folder = engine_of(subject, engine, method)
+        taken = folder / "taken.json"
+        if not taken.is_file():
+            print(f"making {engine} {method}", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if engine not in ("openvino-genai", "faster-whisper"):
+                folder.mkdir()
+            start = time.perf_counter()
+            passes = kind.make(subject, folder)
+            write_json(taken, {"seconds": time.perf_counter() - start, "passes": passes})
+        return row | read_json(taken)
+    except Exception as error:  # a peer that fails is a result
+        return row | {"error": in_one_line(engine, method, error)}
+
+
+def engine_of(subject: Subject, engine: str, method: str) -> Path:
+    """The folder of an engine: the workflow's own, or the one that a peer's is written to."""
+    if KINDS[engine, method].make is None:
+        return subject.results / "engines/openvino" / method
+    return KEPT / subject.results.name / f"engines/{engine}/{method}-{made_of(subject, engine, method)}"
+
+
+def in_one_line(engine: str, method: str, error: BaseException) -> str:
+    """An error as a row holds it; the log has it whole."""
+    logging.error("%s %s", engine, method, exc_info=error)
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def references(subject: Subject) -> dict[str, Path]:
+    """What fp32 writes in each recording of the evaluation, and its likeliest posteriors, in files by key."""
+    folder = KEPT / subject.results.name / f"reference-{made_of(subject, 'openvino', 'fp32')}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {u.key: folder / f"{number}.npz" for number, u in enumerate(subject.evaluation)}
+    missing = [u for u in subject.evaluation if not files[u.key].is_file()]
+    if missing:
+        engine = load_own(subject, engine_of(subject, "openvino", "fp32"), subject.threads)
+        assert isinstance(engine, Graphs)
+        for utterance in missing:
+            samples = subject.audio(utterance)
+            encoded = engine._decoder._encode(subject.front_end.features(samples)[None])
+            tokens = written(subject, engine._decoder, encoded)
+            posteriors = log_posteriors(engine.logits(samples, tokens))
+            classes = most_likely(posteriors, CLASSES)
+            making = files[utterance.key].with_suffix(".part.npz")
+            np.savez(making, tokens=tokens, classes=classes, posteriors=summarised(posteriors, classes))
+            making.rename(files[utterance.key])
+    return files
+
+
+def log_posteriors(logits: np.ndarray) -> np.ndarray:
+    """Log softmax of ``logits`` ``(tokens, classes)``, float32."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))).astype(np.float32)
+
+
+def serve(subject: Subject, engine: str, method: str, folder: Path, pipe: Connection) -> None:
+    """In a process of its own: load an engine, then recognise what is asked for, until nothing is."""
+    try:
+        loaded = KINDS[engine, method].load(subject, folder, subject.threads)
+        loaded.recognise(np.zeros(subject.front_end.sample_rate, dtype=np.float32))  # makes it ready
+        pipe.send(None)
+        while asked := pipe.recv():
+            utterance, reference = asked
+            samples = subject.audio(utterance)
+            heard = loaded.recognise(samples)
+            with np.load(reference) as kept:
+                tokens = kept["tokens"].tolist()
+                logits = loaded.logits(samples, tokens)
+                nats = np.nan
+                if logits is not None:
+                    found = summarised(log_posteriors(logits), kept["classes"])
+                    nats = divergence(kept["posteriors"], found)
+            pipe.send([*heard, nats, len(tokens)])
+    except Exception as error:
+        pipe.send(in_one_line(engine, method, error))
+
+
+class Running:
+    """An engine in its process, and what it recognised, kept line by line in a file."""
+
+    def __init__(self, subject: Subject, row: dict) -> None:
+        self.row, self._subject = row, subject
+        engine, method = row["engine"], row["method"]
+        self._file = KEPT / subject.results.name / f"heard/{engine}-{method}-{made_of(subject, engine, method)}.jsonl"
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        lines = self._file.read_text().splitlines() if self._file.is_file() else []
+        self.heard = dict(map(json.loads, (line for line in lines if line.endswith("]"))))
+        self.error: str | None = row.get("error")
+        if self.error or len(self.heard) == len(subject.evaluation):
+            return
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = (replace(subject), engine, method, engine_of(subject, engine, method), theirs)  # without its cache
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._receive()
+
+    def recognise(self, utterance, reference: Path) -> None:
+        """Recognise one recording, unless that was done or the engine failed."""
+        if self.error or utterance.key in self.heard:
+            return
+        self._pipe.send((utterance, reference))
+        found = self._receive()
+        if not self.error:
+            self.heard[utterance.key] = found
+            with self._file.open("a") as file:
+                file.write(json.dumps([utterance.key, found]) + "\n")
+
+    def _receive(self) -> object:
+        try:
+            found = self._pipe.recv() if self._pipe.poll(WAIT) else f"TimeoutError: no answer for {WAIT} s"
+        except EOFError:
+            self._process.join()
+            found = f"the process ended with status {self._process.exitcode}"
+        if isinstance(found, str):
+            self.error = found
+        return found
+
+    def finish(self) -> None:
+        """End its process."""
+        if hasattr(self, "_process") and self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+
+def table_of(subject: Subject, engines: list[Running]) -> pd.DataFrame:
+    """One row per engine."""
+    done = {(e.row["engine"], e.row["method"]): e for e in engines if not e.error}
+    texts = {name: {key: values[0] for key, values in engine.heard.items()} for name, engine in done.items()}
+    scored = {name: score(subject.evaluation, found) for name, found in texts.items()}
+    audio = sum(u.samples for u in subject.evaluation) / subject.front_end.sample_rate
+    rows = []
+    for engine in engines:
+        row = dict(engine.row) | ({"error": engine.error} if engine.error else {})
+        name = row["engine"], row["method"]
+        if name in scored:
+            values = np.array([[*map(float, numbers)] for _, *numbers in engine.heard.values()])
+            heard, nats, positions = values[:, :-2], values[:, -2].sum(), values[:, -1].sum()
+            seconds, encoder, decoder, tokens = (heard[:, i] for i in range(len(Heard._fields) - 1))
+            row |= {"wer": scored[name].wer, "kl": nats / positions, "rtfx": audio / seconds.sum()}
+            row |= {"encoder_seconds": np.median(encoder), "decoder_seconds_per_token": decoder.sum() / tokens.sum()}
+            row |= {
+                "size_bytes": size_of(engine_of(subject, *name), name[0]),
+                "float_layers": floating_layers(subject, *name),
+            }
+            base = KINDS[name].base
+            if base in scored:
+                row["degradation"] = degradation(scored[name], scored[base])
+                row["ci_low"], row["ci_high"] = degradation_interval(scored[name], scored[base], CONFIG["seed"])
+        rows.append(row)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def size_of(folder: Path, engine: str) -> int:
+    """Bytes of the networks in ``folder``. Tokenizers, which all need, are left out."""
+    files = [file for file in folder.glob("*") if file.suffix in NETWORKS and "tokenizer" not in file.name]
+    if engine == "openvino-genai":  # a bundle has other files, too
+        files = [file for file in files if file.name.startswith("openvino_")]
+    return sum(file.stat().st_size for file in files)
+
+
+def floating_layers(subject: Subject, engine: str, method: str) -> float:
+    """Layers with a product that is not INT8 with INT8 activations; NaN where the files do not tell."""
+    from peers import floating
+
+    folder, modules = engine_of(subject, engine, method), read_modules(subject.results / "layers.tsv")
+    if engine == "openvino":
+        return len(set().union(*(floating(folder / f"{graph}.xml", modules) for graph in subject.graphs)))
+    if engine == "onnxruntime":
+        layers = {module.module: module.layer for module in modules}
+        quantized = set()
+        for graph in subject.graphs:
+            nodes = onnx.load(folder / f"{graph}.onnx", load_external_data=False).graph.node
+            made = {output: node.op_type for node in nodes for output in node.output}
+            for node in nodes:
+                integer = "Integer" in node.op_type
+                read = node.input and made.get(node.input[0]) == "DequantizeLinear"
+                name = node.name.removesuffix("_quant").split("/")[0]
+                if name in layers and (integer or read):
+                    quantized.add(name)
+        return len({layer for module, layer in layers.items() if module not in quantized})
+    if engine == "openvino-genai" and method != "stablequant":
+        return len({module.layer for module in modules})
+    return np.nan
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--evaluation", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="TSV to write")
+    parser.add_argument("--utterances", type=int, help="of each split, to try the benchmark; their numbers say little")
+    parser.add_argument("--config", type=Path, help="YAML with settings of the workflow that differ from config.yaml")
+    parser.add_argument("--only", nargs="+", metavar="ENGINE/METHOD", help="of these, beside openvino/fp32")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    names = [name for name in KINDS if not arguments.only or "/".join(name) in ("openvino/fp32", *arguments.only)]
+    subject = prepare(arguments)
+    rows = [make(subject, *name) for name in names]
+    files = references(subject)
+    engines = [Running(subject, row) for row in rows]
+    for number, utterance in enumerate(subject.evaluation):
+        for engine in engines:
+            engine.recognise(utterance, files[utterance.key])
+        print(f"recognised {number + 1} of {len(subject.evaluation)}", flush=True)
+    for engine in engines:
+        engine.finish()
+    table = table_of(subject, engines)
+    print(table.to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()

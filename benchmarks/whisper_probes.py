@@ -1,0 +1,110 @@
+"""What a probe of each layer of a Whisper costs, beside an encoder pass of fp32.
+
+    .venv/bin/python benchmarks/whisper_probes.py --checkpoint DIR --calibration DIR --utterances 24 --rows 8
+
+A probe is what the search does with one layer quantized: it starts at the hidden values that are kept before the layer
+(here, before every one), runs the rest of the encoder, passes fp32's tokens through the decoder at once, and decodes
+only the utterances in which another token is most likely, from there on. ``seconds`` are on the clock; ``products``
+are multiply-accumulates without attention scores. Both are shown as shares of an encoder pass over the same audio.
+``free_seconds`` is what the same layer costs when all utterances are decoded token by token, and the texts are checked
+to be the same. Ranges are maxima of fp32.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from librispeech import listed, part_of
+
+from stablequant.corpora.utterance import Utterance
+from stablequant.quantization.collecting import collecting
+from stablequant.quantization.int8 import Range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.family import Recogniser
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.report.show import markdown_table
+from stablequant.search.costs import layer_costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="a Hugging Face folder or hub id of a Whisper")
+    parser.add_argument("--calibration", type=Path, required=True, help="a folder laid out as LibriSpeech")
+    parser.add_argument("--utterances", type=int, default=24, help="of all speakers alike")
+    parser.add_argument("--rows", type=int, default=8, help="utterances recognised at once")
+    parser.add_argument("--layers", nargs="+", help="probe these only")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        import_checkpoint(arguments.checkpoint, Path(folder) / "checkpoint")
+        recogniser = load_recogniser(Path(folder) / "checkpoint", threads=arguments.threads)
+        part = part_of(arguments.calibration, Path(folder) / "speech", arguments.utterances)
+        chosen = listed(part, recogniser.writing, Path(folder) / "calibration.tsv")
+        measure(recogniser, chosen, arguments)
+
+
+def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse.Namespace) -> None:
+    batches = [chosen[first : first + arguments.rows] for first in range(0, len(chosen), arguments.rows)]
+    layers = arguments.layers or recogniser.layers
+    costs = layer_costs(recogniser)
+    kept, guides, encoder, free = [], [], 0.0, 0.0
+    with collecting(recogniser.model, recogniser.modules) as collectors:
+        for batch in batches:
+            context = recogniser.context([u.samples for u in batch])
+            states = [recogniser.load(batch)]
+            for layer in range(recogniser.resumable):
+                states.append(recogniser.run(states[-1], layer, layer + 1, context))
+            guides.append([r.guide for r in recogniser.recognise(states[-1], recogniser.resumable, context)])
+            kept.append((context, states))
+        histograms = collectors.histograms()
+    for context, states in kept:
+        start = time.perf_counter()
+        hidden = recogniser.run(states[0], 0, recogniser.resumable, context)
+        encoder += time.perf_counter() - start
+        start = time.perf_counter()
+        recogniser.recognise(hidden, recogniser.resumable, context)
+        free += time.perf_counter() - start
+    print(f"fp32: encoder {encoder:.1f} s, decoding token by token {free:.1f} s, {len(chosen)} utterances", flush=True)
+    ranges = {name: Range.symmetric(histogram.edges[-1]) for name, histogram in histograms.items()}
+    total = sum(u.samples for u in chosen)
+    encoder_macs = total * sum(costs[layer].macs for layer in recogniser.layers[: recogniser.resumable])
+    rows, shares = [], []
+    for layer in layers:
+        modules = [m for m in recogniser.modules if m.layer == layer]
+        weights = fake_quantized_weights(recogniser.model, modules, {}, {})
+        first = min(recogniser.layers.index(layer), recogniser.resumable)
+        recogniser.samples.clear()
+        along, freely, anew = 0.0, 0.0, 0
+        with fake_quantized(recogniser.model, modules, ranges, {}, weights):
+            for (context, states), guide in zip(kept, guides, strict=True):
+                start = time.perf_counter()
+                found = recogniser.recognise(states[first], first, context, guide)
+                along += time.perf_counter() - start
+                counted = recogniser.samples.copy()
+                start = time.perf_counter()
+                full = recogniser.recognise(states[first], first, context)
+                freely += time.perf_counter() - start
+                recogniser.samples = counted
+                assert [r.text for r in found] == [r.text for r in full], f"{layer}: other texts than full decoding's"
+                anew += sum(list(r.guide) != list(g) for r, g in zip(full, guide, strict=True))
+        macs = sum(count * costs[name].macs for name, count in recogniser.samples.items())
+        shares.append((along / encoder, macs / encoder_macs))
+        rows.append([layer, f"{along:.2f}", *(f"{share:.2f}" for share in shares[-1]), str(anew), f"{freely:.2f}"])
+        print(*rows[-1], flush=True)
+    columns = ["layer", "seconds", "of an encoder pass", "products", "decoded anew", "free_seconds"]
+    print(markdown_table(columns, rows))
+    clock, macs = (sum(side) / len(shares) for side in zip(*shares, strict=True))
+    print(f"on average {clock:.2f} of an encoder pass on the clock, {macs:.2f} by products")
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,123 @@
+"""The commands that make a bundle and show what came of it."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stablequant.errors import StableQuantError
+
+AcceptableLoss = Annotated[
+    float, typer.Option(min=0, help="points of WER that may be lost for a result to be called safe to deploy")
+]
+
+
+class Unrecovered(StrEnum):
+    """What becomes of layers that lose too much at every cut-off."""
+
+    QUANTIZE = "quantize"
+    KEEP = "keep"
+
+
+class Procedure(StrEnum):
+    """The search."""
+
+    EXTENDED = "extended"
+    PAPER = "paper"
+
+
+class Device(StrEnum):
+    """Where the search runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def quantize(
+    checkpoint: Annotated[
+        str, typer.Argument(help="folder in Hugging Face layout, fairseq's .pt, or owner/name on the hub")
+    ],
+    calibration: Annotated[Path, typer.Option(help="manifest, table or folder of the audio that decides")],
+    evaluation: Annotated[Path, typer.Option(help="other audio, which only judges the result")],
+    out: Annotated[Path, typer.Option(help="folder for everything that is written; the same one goes on there")],
+    engines: Annotated[
+        list[str] | None,
+        typer.Option(help="openvino (default), onnxruntime, tensorrt-rtx, tensorrt; several with commas"),
+    ] = None,
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(help="what to compare with: max (default), percentile, entropy, mse; several with commas"),
+    ] = None,
+    target_lang: Annotated[str | None, typer.Option(help="language of a checkpoint with adapters for several")] = None,
+    audio_root: Annotated[Path | None, typer.Option(help="folder of the audio, if it is not the manifest's")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, help="points of WER a layer may lose alone before its outliers are clipped")
+    ] = None,
+    calibration_seconds: Annotated[
+        float | None, typer.Option(min=1, help="seconds of the calibration audio that are used, drawn at random")
+    ] = None,
+    procedure: Annotated[Procedure | None, typer.Option(help="extended (default), or the search as published")] = None,
+    unrecovered: Annotated[
+        Unrecovered | None,
+        typer.Option(help="quantize (default), or keep in floating point, layers that lose too much"),
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="where the search runs")] = None,
+    cores: Annotated[int, typer.Option(min=0, help="cores to use; 0 takes all")] = 0,
+    acceptable_loss: AcceptableLoss = 1.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="say what the run will do and take, and stop")
+    ] = False,
+) -> None:
+    """Quantize a recogniser to INT8, judge it, and write it into a folder that can be used anywhere.
+
+    First the checkpoint is imported, the audio is checked and the machine is timed, and you are told what the run will
+    do and take. The same command again goes on where it stopped, or does nothing. The exit status is 1 if the run
+    failed.
+    """
+    try:
+        from stablequant.quantize import command, settings
+    except ImportError as missing:
+        raise _without_search(missing) from missing
+    changes: dict[str, Any] = {
+        "threshold": threshold,
+        "calibration_seconds": calibration_seconds,
+        "procedure": procedure and procedure.value,
+        "unrecovered": unrecovered and unrecovered.value,
+        "device": device and device.value,
+    }
+    options = settings.Options(
+        checkpoint,
+        calibration,
+        evaluation,
+        out,
+        settings.engines_of(engines or []),
+        settings.methods_of(methods or []),
+        target_lang,
+        audio_root,
+        tuple((key, value) for key, value in changes.items() if value is not None),
+    )
+    found = command.quantize(options, cores, acceptable_loss, dry_run, typer.echo)
+    if found is None and not dry_run:
+        raise typer.Exit(1)
+    typer.echo(str(out.absolute()))
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="folder of a finished run, --out of stablequant quantize")],
+    html: Annotated[Path | None, typer.Option(help="write all plots, tables and statistics into this one page")] = None,
+    acceptable_loss: AcceptableLoss = 1.0,
+) -> None:
+    """Show what came of a finished run."""
+    try:
+        from stablequant.quantize import command
+    except ImportError as missing:
+        raise _without_search(missing) from missing
+    command.report(folder, html, acceptable_loss, typer.echo)
+
+
+def _without_search(missing: ImportError) -> StableQuantError:
+    return StableQuantError(
+        "stablequant quantize", f"it needs the package {missing.name}", "run: pip install 'stablequant[search]'"
+    )

@@ -1,0 +1,73 @@
+"""One INT8 table for an embedding and the product whose weight it is.
+
+Many decoders write with the table that they read with: the weight of the last product is the embedding of tokens. A
+graph holds both. Of a small model this table is a large part of all weights, and an embedding that stays in floating
+point takes more space than all INT8 weights together. After quantization the embedding reads the product's INT8 weight:
+the levels of its tokens, times the scale of each token.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from stablequant.storage.onnx_graph import input_of
+
+
+def tied_embeddings(graph: ir.Graph, products: Sequence[ir.Node]) -> dict[str, ir.Node]:
+    """The Gather nodes that read a table ``(classes, width)`` equal to the weight of a MatMul, by the MatMul's name."""
+    gathers = [node for node in graph if node.op_type == "Gather" and not node.attributes.get_int("axis", 0)]
+    tables = [(node, table) for node in gathers if (table := _constant_of(node, 0)) is not None and table.ndim == 2]
+    found = {}
+    for product in products:
+        weight = _constant_of(product, 1) if product.op_type == "MatMul" else None
+        for gather, table in tables:
+            if weight is not None and table.shape == weight.T.shape and np.array_equal(table, weight.T):
+                found[str(product.name)] = gather
+    return found
+
+
+def share_table(graph: ir.Graph, gather: ir.Node, product: ir.Node, channel_scales: np.ndarray | None) -> None:
+    """Replace ``gather`` by one that reads the INT8 weight of ``product``.
+
+    ``channel_scales`` ``(width,)`` are those that the weight was multiplied by; None if it was not.
+    """
+    dequantize = input_of(product, 1).producer()
+    if dequantize is None:
+        raise ValueError(f"the weight of {product.name} is not quantized")
+    levels, scales = input_of(dequantize, 0), input_of(dequantize, 1)  # (width, classes), (classes,)
+    table, tokens = input_of(gather, 0), input_of(gather, 1)
+    name = f"{product.name}/embedding"
+
+    def insert(operation: str, inputs: Sequence[ir.Value], part: str, *attributes: ir.Attr) -> ir.Value:
+        node = ir.Node("", operation, inputs, attributes, name=f"{name}/{part}")
+        node.outputs[0].name = node.name
+        graph.insert_before(gather, node)
+        return node.outputs[0]
+
+    columns = insert("Gather", [levels, tokens], "levels", ir.AttrInt64("axis", 1))  # (width, batch, tokens)
+    numbers = insert("Cast", [columns], "numbers", ir.AttrInt64("to", ir.DataType.FLOAT))
+    rows = insert("Transpose", [numbers], "rows", ir.AttrInt64s("perm", [1, 2, 0]))
+    last = _register(graph, f"{name}/last", np.array([-1], dtype=np.int64))
+    steps = insert("Unsqueeze", [insert("Gather", [scales, tokens], "scales"), last], "steps")
+    values = insert("Mul", [rows, steps], "values")
+    if channel_scales is not None:
+        values = insert("Mul", [values, _register(graph, f"{name}/factor", 1 / channel_scales)], "unscaled")
+    old = gather.outputs[0]
+    for use in list(old.uses()):
+        use.node.replace_input_with(use.idx, values)
+    graph.remove(gather, safe=True)
+    if not table.uses() and table.name is not None:
+        del graph.initializers[table.name]
+
+
+def _constant_of(node: ir.Node, index: int) -> np.ndarray | None:
+    value = node.inputs[index]
+    return None if value is None or value.const_value is None else value.const_value.numpy()
+
+
+def _register(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value

@@ -1,0 +1,66 @@
+"""`stablequant quantize` and `stablequant report`: from a checkpoint to a verdict."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from stablequant.errors import StableQuantError
+from stablequant.quantize.plan import FILES, make_plan
+from stablequant.quantize.run import cores_here, run_workflow, write_report
+from stablequant.quantize.settings import Options, config_of, defaults, write_config
+from stablequant.quantize.verdict import Verdict, verdict
+from stablequant.report.show import show
+from stablequant.workflow.few_words import few_words
+
+Say = Callable[[str], None]
+
+
+def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say: Say) -> Verdict | None:
+    """Import the checkpoint and list the audio, say what the run will take, run it, and say what came of it.
+
+    Returns the verdict; None after a failed run, whose cause was shown, and after a dry run.
+    """
+    write_config(options)
+    cores = cores or cores_here()
+    results = options.out / "results" / options.model
+    say(f"{options.checkpoint}: reading the checkpoint and the audio, and timing this machine")
+    if not run_workflow(options.out, [f"results/{options.model}/{name}" for name in FILES], cores):
+        return None
+    config = defaults() | config_of(options)
+    plan = make_plan(results, config["models"][options.model], config, cores)
+    for line in plan.lines():
+        say(line)
+    if warning := few_words(plan.calibration.words, plan.threshold, "calibration split"):
+        say(warning)
+    if dry_run:
+        say("nothing was quantized (--dry-run); the same command without it goes on from here")
+        return None
+    if not run_workflow(options.out, [], cores):
+        return None
+    found = verdict(results, acceptable)
+    for line in found.lines:
+        say(line)
+    bundle = results / "bundle"
+    say(f"try it: stablequant transcribe {bundle} RECORDING")
+    return found
+
+
+def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None:
+    """Say again what came of the run in ``folder``, and bind its plots and tables into one ``page`` if one is named.
+
+    Raises `StableQuantError` if nothing is finished there.
+    """
+    tables = sorted(folder.glob("results/*/comparison.tsv"))
+    if not tables:
+        raise StableQuantError(
+            folder,
+            "no finished run in it (results/*/comparison.tsv)",
+            "give the folder that was --out of a finished run",
+        )
+    for table in tables:
+        say(f"{table.parent.name}:")
+        say(show(table))
+        if (table.parent / "bundle").is_dir():
+            for line in verdict(table.parent, acceptable).lines:
+                say(line)
+    if page is not None and write_report(folder, page):
+        say(str(page))

@@ -1,0 +1,152 @@
+"""What a run will do and take, told before it starts."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stablequant.corpora.utterance import read_utterances
+from stablequant.errors import StableQuantError
+from stablequant.quantize.run import memory_here
+from stablequant.recognisers.registry import family_of
+from stablequant.storage.files import read_json
+from stablequant.workflow.fan_out import layers_of
+from stablequant.workflow.resources import MB, memory_mb
+from stablequant.workflow.stages import START_SECONDS, duration, passes_by_rule
+
+INT8_SHARE = 0.3  # of a float32 file's size that an INT8 one has, at most
+FILES = ("layers.tsv", "utterances/calibration.tsv", "utterances/evaluation.tsv", "speed.json")  # it is read from
+
+
+@dataclass(frozen=True)
+class SplitSize:
+    """How much audio a split has."""
+
+    utterances: int
+    words: int
+    seconds: float
+    speakers: int | None
+
+    def __str__(self) -> str:
+        heard = duration(self.seconds) if self.seconds >= 90 else f"{self.seconds:.0f} s"
+        speakers = "" if self.speakers is None else f", {self.speakers} speaker{'s' if self.speakers > 1 else ''}"
+        return f"{heard}, {self.utterances} utterances, {self.words} words{speakers}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will take.
+
+    Attributes
+    ----------
+    layers: layers that are quantized
+    calibration, evaluation: the splits
+    engines, methods: what is built
+    threshold: points of WER a layer may lose alone
+    percentiles: cut-offs tried for a layer that loses more
+    passes: recognitions of the calibration split if no layer must be searched
+    passes_per_search: further ones for each layer that must
+    seconds, seconds_per_search: time for these
+    job_mb, jobs: memory of a job in megabytes, and jobs at once
+    disk_mb, kept_mb: megabytes of disk while it runs, and afterwards
+    free_mb: free megabytes of that disk
+    """
+
+    layers: int
+    calibration: SplitSize
+    evaluation: SplitSize
+    engines: list[str]
+    methods: list[str]
+    threshold: float
+    percentiles: int
+    passes: float
+    passes_per_search: float
+    seconds: float
+    seconds_per_search: float
+    job_mb: int
+    jobs: int
+    disk_mb: float
+    kept_mb: float
+    free_mb: float
+
+    def lines(self) -> list[str]:
+        """For people."""
+        cores = f"{self.jobs} job{'s' if self.jobs > 1 else ''} at once"
+        return [
+            f"layers        {self.layers}; each is quantized alone, and one that loses more than {self.threshold:g} "
+            f"points of WER is searched with {self.percentiles} cut-offs",
+            f"calibration   {self.calibration}",
+            f"evaluation    {self.evaluation}",
+            f"engines       {', '.join(self.engines)}: {', '.join(self.methods)}",
+            f"passes        about {self.passes:.0f} over the calibration audio, and {self.passes_per_search:.0f} more "
+            "for each layer that is searched",
+            f"time          about {duration(self.seconds)}, and {duration(self.seconds_per_search)} more for each layer that "
+            f"is searched ({cores}; timed on this machine)",
+            f"memory        up to {self.job_mb / 1000:.1f} GB for each job; there are {memory_here() / 1000:.1f} GB here",
+            f"disk          up to {self.disk_mb / 1000:.1f} GB while it runs, {self.kept_mb / 1000:.1f} GB afterwards; "
+            f"{self.free_mb / 1000:.0f} GB are free",
+        ]
+
+
+def split_size(table: Path, sample_rate: int) -> SplitSize:
+    """The size of the split in ``utterances/{split}.tsv``."""
+    listed = read_utterances(table)
+    speakers = {u.speaker for u in listed}
+    return SplitSize(
+        len(listed),
+        sum(len(u.transcript.split()) for u in listed),
+        sum(u.samples for u in listed) / sample_rate,
+        None if None in speakers else len(speakers),
+    )
+
+
+def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any], cores: int) -> Plan:
+    """The plan of a model whose `FILES` lie in ``results``. ``model`` is its block of ``config``, which is complete.
+
+    Raises `StableQuantError` if the disk has no space for it.
+    """
+    checkpoint = results / "checkpoint"
+    rate = family_of(checkpoint).sample_rate(checkpoint)
+    layers = len(layers_of(results / "layers.tsv"))
+    calibration, evaluation = (
+        split_size(results / f"utterances/{split}.tsv", rate) for split in ("calibration", "evaluation")
+    )
+    engines, methods = (list(model.get(key, config[key])) for key in ("engines", "methods"))
+    size = sum(file.stat().st_size for file in checkpoint.rglob("*") if file.is_file())
+    job_mb = memory_mb(size, 2, config["batch_mb"], 1)
+    jobs = max(1, min(cores, memory_here() // job_mb))
+
+    passes = passes_by_rule(config)
+    probes = layers * passes["probe_layer"] / config["probe"]["layers_per_job"]
+    fixed = passes["recognise_reference"] + probes + passes["check_combination"]
+    one = read_json(results / "speed.json")["pass_seconds"]
+    judged = len(engines) * len(methods) * passes["evaluate_engine"] * one * evaluation.seconds / calibration.seconds
+    starts = (layers + 2 * len(engines) * len(methods) + 30) * START_SECONDS
+    graphs = size / MB * (1 + INT8_SHARE * (len(methods) - 1)) * (1 + len(engines))
+    kept = size / MB + graphs + INT8_SHARE * (1 + len(engines)) * size / MB
+    disk = kept + config["cache"]["disk_mb"]
+    results.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(results).free / MB
+    if free < kept:
+        raise StableQuantError(
+            results, f"only {free:.0f} MB are free, but the results need about {kept:.0f} MB", "free some, or use --out"
+        )
+    return Plan(
+        layers=layers,
+        calibration=calibration,
+        evaluation=evaluation,
+        engines=engines,
+        methods=methods,
+        threshold=config["threshold"],
+        percentiles=len(config["percentiles"]),
+        passes=fixed,
+        passes_per_search=passes["search_percentile"],
+        seconds=(fixed * one + starts) / jobs + judged,
+        seconds_per_search=(passes["search_percentile"] * one + START_SECONDS) / jobs,
+        job_mb=job_mb,
+        jobs=jobs,
+        disk_mb=disk,
+        kept_mb=kept,
+        free_mb=free,
+    )

@@ -1,0 +1,58 @@
+"""Run the workflow in a folder through Snakemake's interface for programs: the same rules, files and reruns."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from snakemake.api import DAGApi, SnakemakeApi
+from snakemake.settings.types import DAGSettings, ExecutionSettings, OutputSettings, ResourceSettings
+from snakemake_interface_report_plugins.registry import ReportPluginRegistry
+
+from stablequant.quantize.project import project
+from stablequant.storage.locks import locked
+
+MB = 1_000_000
+SETTINGS = ExecutionSettings(lock=False)  # the lock is ours
+
+
+def cores_here() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def memory_here() -> int:
+    """Memory of this machine in megabytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB
+
+
+def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
+    """Make ``targets`` in ``folder``, all of the workflow's if there are none; return whether that succeeded.
+
+    What is finished and still valid is not made again. What failed is shown, its cause last. Two runs in one folder
+    wait for each other; a run that was killed leaves no lock.
+    """
+    with locked(folder / "run"):
+        return _do(folder, targets, cores, lambda dag: dag.execute_workflow(execution_settings=SETTINGS))
+
+
+def write_report(folder: Path, page: Path) -> bool:
+    """Bind the plots and tables of the run in ``folder`` into one ``page``; return whether that succeeded."""
+    settings = ReportPluginRegistry().get_plugin("html").settings_cls(path=page.absolute())
+    return _do(folder, [], 1, lambda dag: dag.create_report(reporter="html", report_settings=settings))
+
+
+def _do(folder: Path, targets: Sequence[str], cores: int, act: Callable[[DAGApi], None]) -> bool:
+    with SnakemakeApi(OutputSettings()) as api:
+        try:
+            workflow = api.workflow(
+                resource_settings=ResourceSettings(
+                    cores=cores, resources={"gpu": 1, "mem_mb": int(0.9 * memory_here())}
+                ),
+                snakefile=project() / "Snakefile",
+                workdir=folder,
+            )
+            act(workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True)))
+        except Exception as error:
+            api.print_exception(error)
+            return False
+    return True

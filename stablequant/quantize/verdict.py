@@ -1,0 +1,109 @@
+"""What came of a run, in words that a person can act on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from stablequant.engines.folder import EVALUATED
+from stablequant.search.gather_percentiles import best_percentiles
+from stablequant.storage.files import read_json, read_table
+
+ACCEPTABLE_LOSS = 1.0  # points of WER; the same as the default of nncf.quantize_with_accuracy_control (max_drop 0.01)
+METHOD = "stablequant"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a quantized recogniser may take the place of fp32.
+
+    Attributes
+    ----------
+    safe: whether the engines that ran lose no more than is acceptable
+    lines: what was found, for people
+    """
+
+    safe: bool
+    lines: list[str]
+
+
+def verdict(results: Path, acceptable: float) -> Verdict:
+    """The verdict on the run in ``results``. ``acceptable`` is the loss in points of WER that may be possible."""
+    table = read_table(results / "comparison.tsv")
+    rows = table[table["method"] == METHOD]
+    lines, judgements = [], []
+    for _, row in rows.iterrows():
+        if row["status"] != EVALUATED:
+            lines.append(f"{row['backend']}: {row['status']}")
+            continue
+        fp32 = table[(table["backend"] == row["backend"]) & (table["method"] == "fp32")].iloc[0]
+        lines.append(_measured(row, fp32))
+        lines += [f"  {note}" for note in _notes(row)]
+        judgement, remedy = judge(row["degradation"], row["ci_low"], row["ci_high"], int(row["words"]), acceptable)
+        judgements.append(judgement)
+        lines.append(f"  {remedy}")
+    lines += _layers(results)
+    safe = bool(judgements) and all(judgements)
+    return Verdict(safe, lines)
+
+
+def _measured(row: pd.Series, fp32: pd.Series) -> str:
+    speed = row["speedup"]
+    return (
+        f"{row['backend']}: WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses "
+        f"{row['degradation']:.2f} points ({row['ci_low']:.2f} to {row['ci_high']:.2f} at 95 %) of {int(row['words'])} "
+        f"words; size {row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's"
+        + (f"; {speed:.1f} times as fast" if pd.notna(speed) else "")
+    )
+
+
+def _notes(row: pd.Series) -> list[str]:
+    if "int8" in str(row["arithmetic"]):
+        return []
+    return [
+        f"no gain in speed here: this CPU runs it in {row['arithmetic']}; CPUs with VNNI (2019 or newer) run it in INT8"
+    ]
+
+
+def judge(loss: float, low: float, high: float, words: int, acceptable: float) -> tuple[bool, str]:
+    """Whether a loss with its interval, in points of WER, is surely at most ``acceptable``; and a sentence about it."""
+    if high <= acceptable:
+        return True, f"safe to deploy: on speech like the evaluation split it loses at most {max(high, 0):.2f} points"
+    if low > acceptable:
+        return False, (
+            f"not safe to deploy: it loses more than {acceptable:g} points; try --unrecovered keep, which leaves the "
+            "layers that lose most in floating point, or calibration audio that is more like the evaluation split"
+        )
+    if loss > acceptable:
+        return False, (
+            f"not safe to deploy: it seems to lose more than {acceptable:g} points; try --unrecovered keep, or more "
+            "calibration audio"
+        )
+    width = (high - low) / 2
+    needed = words * (width / max(acceptable - loss, 1e-3)) ** 2
+    return False, (
+        f"not proven safe: the evaluation split is too small to rule out a loss of more than {acceptable:g} points; "
+        f"about {_rounded(needed)} words would do ({words} were heard)"
+    )
+
+
+def _rounded(number: float) -> int:
+    """``number`` with two digits that count, never less than it."""
+    digits = max(len(str(int(number))) - 2, 0)
+    return -int(-number // 10**digits) * 10**digits
+
+
+def _layers(results: Path) -> list[str]:
+    best = best_percentiles(read_table(results / "percentiles.tsv"))
+    chosen = [f"{layer} at {percentile:g} %" for layer, percentile in best.items()]
+    kept: Sequence[str] = read_json(results / f"scales/{METHOD}.json")["float_layers"]
+    return [
+        f"layers searched: {_listed(chosen) or 'none; no layer lost more than the threshold'}",
+        f"layers left in floating point: {_listed(kept) or 'none'}",
+    ]
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

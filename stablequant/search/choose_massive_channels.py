@@ -1,0 +1,258 @@
+"""Find channels that reach far beyond the rest of their activation, and choose how each activation is quantized.
+
+Some activations of large models have a few channels that are many times larger than all others (Sun et al., "Massive
+Activations in Large Language Models", 2024). One INT8 scale for all channels then leaves few levels for the rest, and
+clipping loses what the large values mean. Where an activation has such channels, these forms are tried, the simplest
+first:
+
+- `PLAIN`: no channel is treated apart. Equalisation would divide each channel by what it reached in the calibration
+  audio. In other audio, other channels may spike, and they would be clipped.
+- `EQUALISED`: equalised as all other activations are.
+- `SCALED`: only these channels are divided, so that they reach as far as the rest. The weights take the scales up. This
+  costs no product.
+- `CARRIED`: these channels are taken out and quantized apart, as two INT8 numbers. This costs two small products.
+
+What is chosen depends on the divergence of the posteriors from fp32 on a part of the calibration audio, with only this
+activation and the weights that read it in INT8.
+"""
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+
+from stablequant.progress import progress
+from stablequant.quantization.collecting import Preparation, collecting
+from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.least_error import mse_range
+from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
+from stablequant.recognisers.family import QuantizedModule, Recogniser, layer_of_activation
+from stablequant.recognisers.operations import groups_of, operation_of
+from stablequant.search.equalise_channels import measure_channels
+from stablequant.search.recognise_reference import Cache, Files, recognise_reference
+from stablequant.search.reference import load_reference
+from stablequant.search.split import Split, context_of, loaded
+from stablequant.search.trials import Calibration, Trial
+from stablequant.workflow.procedure import MassiveChannels
+
+NONE, PLAIN, EQUALISED, SCALED, CARRIED = "none", "plain", "equalised", "scaled", "carried"
+FEW = 8  # at most one of this many channels may be massive
+COLUMNS = [
+    *("layer", "activation", "form", "channels", "reach"),
+    *("divergence_before", "divergence_after", "more_products"),
+]
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to quantize an activation.
+
+    Attributes
+    ----------
+    form: `NONE` without massive channels, otherwise `PLAIN`, `EQUALISED`, `SCALED` or `CARRIED`
+    channels: indices of the channels that are treated apart, ascending
+    scales: channel scales of the activation, float32 ``(channels,)``; None if it has none
+    """
+
+    form: str
+    channels: tuple[int, ...]
+    scales: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The result of the search.
+
+    Attributes
+    ----------
+    channel_scales: of all activations, with those that were scaled, float32 ``(channels,)`` by activation name
+    carried: indices of the carried channels by activation name
+    table: one row per activation with the columns `COLUMNS`
+    """
+
+    channel_scales: dict[str, np.ndarray]
+    carried: dict[str, tuple[int, ...]]
+    table: pd.DataFrame
+
+
+def untouched(channel_scales: Mapping[str, np.ndarray]) -> Chosen:
+    """The result without this step: all ``channel_scales`` stay, and no channels are carried."""
+    return Chosen(dict(channel_scales), {}, pd.DataFrame(columns=COLUMNS))
+
+
+def choose_massive_channels(
+    recogniser: Recogniser, split: Split, preparation: Preparation, settings: MassiveChannels
+) -> Chosen:
+    """Choose for every activation how its massive channels are quantized, if it has any.
+
+    ``preparation`` says how activations are prepared without this step. All is measured on a part of ``split``, see
+    `Split.sample`. An activation without massive channels keeps its channel scales.
+    """
+    batches = split.sample(settings.audio_seconds)
+    maxima = measure_channels(recogniser, batches, 100).maxima()
+    readers = {name: [m for m in recogniser.modules if m.activation == name] for name in maxima}
+    scales = preparation.channel_scales
+    options = {}
+    for name, reached in maxima.items():
+        grouped = groups_of(operation_of(recogniser.model, readers[name][0])) > 1
+        options[name] = options_of(reached, scales.get(name), grouped, settings.channels, settings.reach)
+    tried = {name: found for name, found in options.items() if found[0].form != NONE}
+    logging.info("%d of %d activations may have massive channels", len(tried), len(options))
+    sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
+    divergences = _divergences(recogniser, sample, preparation, readers, tried, settings.divergence) if tried else {}
+    found = untouched(scales)
+    rows: list[list[object]] = []
+    for name, reached in maxima.items():
+        measured = divergences.get(name, [math.nan])
+        number = choose(measured, settings.gain, settings.tolerance)
+        option = options[name][number]
+        if option.form == CARRIED:
+            found.carried[name] = option.channels
+        found.channel_scales.pop(name, None)
+        if option.scales is not None:
+            found.channel_scales[name] = option.scales
+        more = 200 * len(option.channels) / len(reached) if option.form == CARRIED else 0.0
+        farthest = max((reach(reached, n) for n in settings.channels if n * FEW <= len(reached)), default=1.0)
+        row = [layer_of_activation(name), name, option.form, len(option.channels), farthest]
+        rows.append([*row, measured[0], measured[number], more])
+    return replace(found, table=pd.DataFrame(rows, columns=COLUMNS))
+
+
+def reach(maxima: np.ndarray, count: int) -> float:
+    """How many times as far as the rest the largest channel reaches, if the rest is all but ``count`` channels.
+
+    ``maxima`` ``(channels,)`` are the channels' largest magnitudes. It is infinite if the rest is silent.
+    """
+    descending = np.sort(maxima)[::-1]
+    if descending[count] == 0:
+        return math.inf if descending[0] > 0 else 1.0
+    return float(descending[0] / descending[count])
+
+
+def choose(divergences: Sequence[float], gain: float, tolerance: float) -> int:
+    """Index of the option to take, by the divergence of each; the simplest come first.
+
+    If the best one does not lower the divergence of the first by the share ``gain``, it is the first. Otherwise it is
+    the simplest one whose divergence is above the best by at most the share ``tolerance`` of that of the first.
+    """
+    before, best = divergences[0], min(divergences)
+    pays = best < before and before - best >= gain * before
+    if not pays:  # also if nothing was measured
+        return 0
+    return next(i for i in range(1, len(divergences)) if divergences[i] <= best + tolerance * before)
+
+
+def options_of(
+    maxima: np.ndarray, scales: np.ndarray | None, grouped: bool, numbers: Sequence[int], least_reach: float
+) -> list[Option]:
+    """The options for an activation, the simplest first: only `NONE` if it has no massive channels.
+
+    ``maxima`` ``(channels,)`` are the largest magnitudes of its channels, and ``scales`` their channel scales. One of
+    ``numbers`` is tried if it is not more than a share of `FEW` and if that many channels reach at least
+    ``least_reach`` times as far as the rest. Channels of ``grouped`` convolutions are not carried, because a product of
+    a few channels needs one group.
+    """
+    counts = [n for n in sorted(numbers) if n * FEW <= len(maxima) and reach(maxima, n) >= least_reach]
+    farthest = np.argsort(-maxima, kind="stable")
+    if not counts:
+        return [Option(NONE, (), scales)]
+    found = [Option(PLAIN, (), None)]
+    if scales is not None:
+        found.append(Option(EQUALISED, (), scales))
+    for count in counts:
+        channels = np.sort(farthest[:count])
+        divisors = np.ones(len(maxima), dtype=np.float32)
+        divisors[channels] = maxima[channels] / (maxima[farthest[count]] or maxima[channels].min() or 1)
+        found.append(Option(SCALED, tuple(channels.tolist()), divisors))
+    for count in [] if grouped else counts:
+        found.append(Option(CARRIED, tuple(np.sort(farthest[:count]).tolist()), None))
+    return found
+
+
+def _divergences(
+    recogniser: Recogniser,
+    sample: Split,
+    preparation: Preparation,
+    readers: Mapping[str, Sequence[QuantizedModule]],
+    tried: Mapping[str, Sequence[Option]],
+    least: float,
+) -> dict[str, list[float]]:
+    """Divergence of each option of each activation of ``tried``, in nats per position, by activation name.
+
+    If that of the first option is below ``least``, no other is tried.
+    """
+    with TemporaryDirectory() as folder:
+        files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
+        recognise_reference(recogniser, sample, files, Cache({}, 0))
+        reference = load_reference(files.summary, files.posteriors)
+        calibration = Calibration(sample, reference, None, sample.seed)
+        histograms = _histograms(recogniser, calibration, preparation, readers, tried)
+        contexts = [context_of(recogniser, batch) for batch in sample.batches]
+        states = [recogniser.load(batch) for batch in sample.batches]
+        entered, found = 0, {}
+        places = {name: recogniser.layers.index(readers[name][0].layer) for name in tried}
+        for name in progress(sorted(tried, key=places.__getitem__), label="massive channels"):
+            layer = min(places[name], recogniser.resumable)
+            for number, context in enumerate(contexts):
+                states[number] = recogniser.run(states[number], entered, layer, context)
+            entered = layer
+            trials: list[Trial] = []
+            for option, histogram in zip(tried[name], histograms[name], strict=True):
+                trial = Trial({name: mse_range(histogram)}, calibration)
+                scales = {} if option.scales is None else {name: option.scales}
+                weights = fake_quantized_weights(recogniser.model, readers[name], scales)
+                with fake_quantized(recogniser.model, readers[name], trial.ranges, scales, weights):
+                    for batch, state, context in zip(sample.batches, states, contexts, strict=True):
+                        guides = reference.guides_of(batch)
+                        trial.add(batch, recogniser.recognise(state, layer, context, guides))
+                        if any(_is_worse(trial, other) for other in trials):
+                            break
+                trials.append(trial)
+                form, measured = option.form, trial.divergence
+                logging.info("%s, %d channels %s: %.3g nats per position", name, len(option.channels), form, measured)
+                if trials[0].divergence < least:
+                    break
+            found[name] = [trial.divergence for trial in trials]
+    return found
+
+
+def _is_worse(trial: Trial, simpler: Trial) -> bool:
+    """Whether ``trial`` diverges more so far than ``simpler`` did on the same utterances, if that recognised all."""
+    same = trial.seen[simpler.seen]
+    return bool(simpler.seen.all() and trial.divergences.sum() > simpler.divergences[same].sum())
+
+
+def _histograms(
+    recogniser: Recogniser,
+    calibration: Calibration,
+    preparation: Preparation,
+    readers: Mapping[str, Sequence[QuantizedModule]],
+    tried: Mapping[str, Sequence[Option]],
+) -> dict[str, list[Histogram]]:
+    """Histogram of each activation of ``tried`` as each of its options prepares it, by activation name."""
+    found: dict[str, list[Histogram]] = {name: [] for name in tried}
+    with ExitStack() as stack:
+        collectors = []
+        for number in range(max(map(len, tried.values()))):
+            options = {name: options[number] for name, options in tried.items() if number < len(options)}
+            prepared = replace(
+                preparation,
+                channel_scales={name: option.scales for name, option in options.items() if option.scales is not None},
+                carried={name: option.channels for name, option in options.items() if option.form == CARRIED},
+            )
+            modules = [module for name in options for module in readers[name]]
+            collectors.append(stack.enter_context(collecting(recogniser.model, modules, prepared)))
+        for batch, context, state in loaded(recogniser, calibration.split.batches, "histograms"):
+            for collector in collectors:
+                collector.context = context
+            recogniser.recognise(state, 0, context, calibration.reference.guides_of(batch))
+        for collector in collectors:
+            for name, histogram in collector.histograms().items():
+                found[name].append(histogram)
+    return found

@@ -1,0 +1,76 @@
+"""Write a bundle of a tiny random Whisper in INT8, recordings, and what its OpenVINO engine writes, into a folder."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+PROJECT = Path(__file__).parents[2]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
+
+from whisper_files import SECONDS, write_tiny_whisper  # noqa: E402
+
+from stablequant.bundle.transcribe import load_bundle  # noqa: E402
+from stablequant.bundle.write_bundle import write_bundle  # noqa: E402
+from stablequant.engines.build_engine import Order, build_engine  # noqa: E402
+from stablequant.engines.insert_qdq import insert_qdq  # noqa: E402
+from stablequant.quantization.int8 import Range  # noqa: E402
+from stablequant.recognisers.export_onnx import export_onnx  # noqa: E402
+from stablequant.recognisers.import_checkpoint import import_checkpoint  # noqa: E402
+from stablequant.recognisers.load_recogniser import load_recogniser  # noqa: E402
+from stablequant.recognisers.registry import family_of  # noqa: E402
+from stablequant.storage.files import graph_files  # noqa: E402
+
+RATE = 16_000
+
+
+def recordings(count: int = 8) -> np.ndarray:
+    """Tones in noise of a whole window each, float32 ``(count, samples)``."""
+    draw = np.random.default_rng(0)
+    time = np.arange(SECONDS * RATE) / RATE
+    pitches, sways = draw.uniform(100, 3000, (count, 1)), draw.uniform(1, 9, (count, 1))
+    tones = np.sin(2 * np.pi * pitches * time) * np.sin(2 * np.pi * sways * time)
+    noise = draw.normal(size=tones.shape) * draw.uniform(0.001, 0.1, (count, 1))
+    return (0.3 * tones + noise).astype(np.float32)
+
+
+def maxima(checkpoint: Path, audio: np.ndarray) -> dict[str, Range]:
+    """The range of each activation over ``audio``."""
+    recogniser = load_recogniser(checkpoint)
+    found: dict[str, float] = {}
+    for module in recogniser.modules:
+
+        def note(_module, inputs, name=module.activation) -> None:
+            found[name] = max(found.get(name, 0), float(inputs[0].abs().max()))
+
+        recogniser.model.get_submodule(module.module).register_forward_pre_hook(note)
+    features = np.stack([recogniser.writing.features(samples) for samples in audio])
+    recogniser.recognise(recogniser.enter({"hidden": features}), 0, recogniser.context([audio.shape[1]] * len(audio)))
+    return {name: Range.symmetric(largest) for name, largest in found.items()}
+
+
+def main(folder: Path) -> None:
+    """Write everything into ``folder``."""
+    checkpoint, audio = folder / "checkpoint", recordings()
+    write_tiny_whisper(folder / "source")
+    import_checkpoint(str(folder / "source"), checkpoint)
+    family = family_of(checkpoint)
+    names = list(family.signatures(checkpoint))
+    export_onnx(checkpoint, folder / "fp32.onnx", threads=1)
+    modules = load_recogniser(checkpoint).modules
+    graph = folder / "int8.onnx"
+    ranges = maxima(checkpoint, audio)
+    insert_qdq(graph_files(folder / "fp32.onnx", names), modules, ranges, {}, graph_files(graph, names))
+    order = Order("openvino", "stablequant", {"floating": "float32"}, [], [])
+    build_engine(order, graph, checkpoint, modules, folder / "openvino")
+    engines = {"openvino": folder / "openvino"}
+    write_bundle(folder / "bundle", graph, checkpoint, engines, {"model": "tiny"}, "# tiny\n")
+    recogniser = load_bundle(folder / "bundle")
+    texts = [recogniser.decoder.recognise([samples])[0] for samples in audio]
+    np.save(folder / "audio.npy", audio)
+    (folder / "texts.json").write_text(json.dumps(texts))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
