@@ -4,6 +4,7 @@ The servers compute logits. Their clients prepare the audio and decode, as the b
 """
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ def export_for_triton(bundle: Bundle, name: str, folder: Path) -> None:
 
     ``folder`` appears complete or not at all. Raises `StableQuantError` if the recogniser has several graphs.
     """
-    graph, signature = _only_graph(bundle)
+    graph, signature = _only_graph(bundle, name, folder)
     place = _place(bundle, f"{graph}.onnx", f"{graph}.onnx")
     with replacing_folder(folder) as making:
         _copy(bundle, place, making / name / VERSION / "model.onnx")
@@ -63,7 +64,7 @@ def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:
     The server is started in ``folder``, as ``ovms --config_path config.json``. ``folder`` appears complete or not at
     all. Raises `StableQuantError` if the recogniser has several graphs, or if the bundle has no OpenVINO engine.
     """
-    graph, _ = _only_graph(bundle)
+    graph, _ = _only_graph(bundle, name, folder)
     bundle.engine("openvino")
     with replacing_folder(folder) as making:
         for kind in ("xml", "bin"):
@@ -73,14 +74,21 @@ def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:
         write_json(making / "config.json", {"model_config_list": [{"config": entry}]})
 
 
-def _only_graph(bundle: Bundle) -> tuple[str, Signature]:
+def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature]:
+    """Name and signature of the recogniser's graph. Refuses what cannot be exported, and to replace foreign folders."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StableQuantError("--name", f"'{name}' is no name for a folder", "take letters, digits, '_', '-' and '.'")
+    if folder.exists() and not (folder / name / VERSION).is_dir() and any(folder.iterdir()):
+        raise StableQuantError(folder, f"it exists, and is no model repository of '{name}'", "name a new folder")
     signatures = bundle.family.signatures(bundle.folder)
     if len(signatures) > 1:
         raise StableQuantError(
-            bundle.folder, f"its recogniser has {len(signatures)} graphs, and only one can be exported", "serve it"
+            bundle.folder,
+            f"its recogniser has {len(signatures)} graphs, and servers take one",
+            "use stablequant serve",
         )
-    ((name, signature),) = signatures.items()
-    return name, signature
+    ((graph, signature),) = signatures.items()
+    return graph, signature
 
 
 def _place(bundle: Bundle, file: str, otherwise: str) -> str:
