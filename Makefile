@@ -1,5 +1,7 @@
 # make run    the demo, from the checkpoint to the table
 # make test [WORKERS=2]   the whole test suite, in two processes or as many as are told
+# make test-interop   the tests that open bundles with other libraries, which are installed into .venv-interop; they take
+#             the results of make run, and transformers.js needs node and npm
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-extra-large   a random HuBERT of extra large's size (963 million parameters) quantized and built, which takes 20 GB
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
@@ -20,7 +22,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
+.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake
@@ -28,7 +30,11 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not interop"
+
+# Without tests/conftest.py, which needs the project's own transformers.
+test-interop: run .venv-interop/node/installed
+	.venv-interop/bin/python -m pytest --confcutdir tests/interop -m interop tests/interop
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
@@ -73,6 +79,10 @@ endif
 	$(PYTHON) -m venv .venv-$*
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+.venv-interop/node/installed: .venv-interop/installed
+	ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-save --prefix .venv-interop/node @huggingface/transformers@4.3.2 # without CUDA
 	@touch $@
 
 .venv-fairseq/installed: envs/fairseq.txt
