@@ -21,9 +21,7 @@ from stablequant.workflow.digest import all_modules
 
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").rglob("*.md")]
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
-PRINTS = re.compile(
-    r"`\.venv/bin/python (\S[^`]* --(?:markdown|brief) (benchmarks/\S+\.tsv))`"
-)
+PRINTS = re.compile(r"`\.venv/bin/python (\S[^`]* --(?:markdown|brief) (benchmarks/\S+\.tsv))`")
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
 
 
