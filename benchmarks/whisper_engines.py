@@ -167,8 +167,12 @@ def nncf_static(in_float: tuple[str, ...], subject: Subject, folder: Path) -> fl
     )
     for name, graph in subject.graphs.items():
         model = ov.Core().read_model(graph)
-        found = [n.get_friendly_name() for n in model.get_ops() if n.get_type_name() in ("MatMul", "Convolution")]
-        ignored = [node for node in found if node.split("/")[0] in in_float]
+        products = [node for node in model.get_ops() if node.get_type_name() in ("MatMul", "Convolution")]
+        for node in products:
+            if node.get_friendly_name() == "logits":  # OpenVINO names what gives an output after the output
+                node.set_friendly_name("proj_out")
+        names = [node.get_friendly_name() for node in products]
+        ignored = [node for node in names if node.split("/")[0] in in_float]
         items = list(calibration_inputs(subject, name))  # NNCF reads them several times
         names = [next(iter(tensor.get_names() & subject.signatures[name].inputs.keys())) for tensor in model.inputs]
         dataset = nncf.Dataset(items, lambda item, names=names: [item[key] for key in names])
