@@ -1,5 +1,7 @@
 # make run    the demo, from the checkpoint to the table
 # make test [WORKERS=2]   the whole test suite, in two processes or as many as are told
+# make test-interop   the tests that open bundles with other libraries, which are installed into .venv-interop; they take
+#             the results of make run, and transformers.js needs node and npm
 # make test-fairseq   the tests that need fairseq itself, which is built from source into .venv-fairseq
 # make test-extra-large   a random HuBERT of extra large's size (963 million parameters) quantized and built, which takes 20 GB
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
@@ -20,15 +22,19 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
+.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
-	@$(BIN)/snakemake --cores all
+	@$(BIN)/snakemake
 	@$(BIN)/python -m stablequant.report.show results/demo/comparison.tsv
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not interop"
+
+# Without tests/conftest.py, which needs the project's own transformers.
+test-interop: run .venv-interop/node/installed
+	.venv-interop/bin/python -m pytest --confcutdir tests/interop -m interop tests/interop
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq
@@ -51,29 +57,9 @@ peers: $(INSTALLED) .venv-peers/installed
 whisper: $(INSTALLED) .venv-whisper/installed
 	.venv-whisper/bin/python benchmarks/whisper.py --checkpoint "$(CHECKPOINT)" --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" --out benchmarks/whisper.tsv
 
-# The peers beside the project's own packages, which they see through a path file.
-.venv-peers/installed: envs/peers.txt
-	$(PYTHON) -m venv .venv-peers
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-peers/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/peers.txt
-	@touch $@
-
-# As with the peers; all they need is listed, so that no further build of torch is installed.
-.venv-whisper/installed: envs/whisper-peers.txt
-	$(PYTHON) -m venv .venv-whisper
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-whisper/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-whisper/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement envs/whisper-peers.txt
-	@touch $@
-
 docs: $(INSTALLED) .venv-docs/installed
+	$(BIN)/python docs/write_reference.py
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. .venv-docs/bin/mkdocs build --strict --quiet
-
-# As with the peers.
-.venv-docs/installed: envs/docs.txt
-	$(PYTHON) -m venv .venv-docs
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-docs/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/docs.txt
-	@touch $@
 
 # What an earlier run found is kept in mutants, so that a run continues it; without that folder it starts anew. Torch
 # gets one thread for each of the tests that run at once.
@@ -87,11 +73,16 @@ else
 endif
 	@echo "To see one: .venv-mutation/bin/mutmut show NAME"
 
-# As with the peers.
-.venv-mutation/installed: envs/mutation.txt
-	$(PYTHON) -m venv .venv-mutation
-	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-mutation/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
-	.venv-mutation/bin/python -m pip install --quiet --disable-pip-version-check --requirement envs/mutation.txt
+# Environments of their own beside the project's packages, which they see through a path file. The lists are complete,
+# so that nothing is installed that they do not name, such as a further build of torch.
+.venv-%/installed: envs/%.txt
+	$(PYTHON) -m venv .venv-$*
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' > "$$(.venv-$*/bin/python -c 'import site; print(site.getsitepackages()[0])')/project.pth"
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	@touch $@
+
+.venv-interop/node/installed: .venv-interop/installed
+	ONNXRUNTIME_NODE_INSTALL=skip npm install --silent --no-save --prefix .venv-interop/node @huggingface/transformers@4.3.2 # without CUDA
 	@touch $@
 
 .venv-fairseq/installed: envs/fairseq.txt

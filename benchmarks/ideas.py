@@ -117,7 +117,8 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     recogniser = load_recogniser(results / "checkpoint", threads=threads)
     scales = load_scales(results / "channel_scales.safetensors")
     rounded = load_rounded(results / "weights.safetensors")
-    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio)
+    carried = read_json(results / "carried_channels.json")
+    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio, carried)
     splits, histograms = {}, {}
     for name in SPLITS:
         (folder / name).mkdir()

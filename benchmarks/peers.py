@@ -130,9 +130,10 @@ def prepare(name: str, threads: int) -> Subject:
 
 def own_cost(subject: Subject) -> dict:
     """``seconds`` and ``passes`` of StableQuant's own jobs."""
-    rules = ["equalise_channels", "round_weights", "recognise_reference", "probe_layer", "search_percentile"]
+    rules = ["equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference"]
+    rules += ["probe_layer", "search_percentile", "check_combination"]
     jobs = read_jobs(PROJECT / "logs" / subject.name)
-    chosen = jobs["rule"].isin([*rules, "check_combination"])
+    chosen = jobs["rule"].isin(rules)
     placed = jobs["rule"].isin(["optimise_scales", "insert_qdq"]) & (jobs["job"] == OURS)
     work = jobs.loc[chosen | placed, "work"].sum()
     probes, searches, steps = (

@@ -5,7 +5,7 @@
 
 ``--checkpoint`` is a Hugging Face folder, ``--calibration`` and ``--evaluation`` are folders laid out as LibriSpeech.
 All engines recognise the same recordings one by one on this CPU, greedily, in English, without timestamps, and take
-turns, recording by recording, each in a process of its own. It needs the packages of envs/whisper-peers.txt beside the
+turns, recording by recording, each in a process of its own. It needs the packages of envs/whisper.txt beside the
 project's own; run it in the project's folder.
 
 ``wer`` is in percent, after Whisper's normaliser. ``degradation`` are the points of WER lost against the same engine
@@ -102,7 +102,7 @@ def made_of(subject: Subject, engine: str, method: str) -> str:
     """Digest of what an engine is made of: checkpoint, audio, this code, the peers' versions; ours: its files."""
     parts = [checksum(subject.source / "model.safetensors")] if (subject.source / "model.safetensors").exists() else []
     parts += [u.sha256 for u in (*subject.calibration, *subject.evaluation)]
-    parts += [checksum(PROJECT / file) for file in ("envs/whisper-peers.txt", "benchmarks/whisper_engines.py")]
+    parts += [checksum(PROJECT / file) for file in ("envs/whisper.txt", "benchmarks/whisper_engines.py")]
     own = subject.results / "engines/openvino" / method
     if KINDS[engine, method].make is None:
         parts += [checksum(file) for file in sorted(own.rglob("*")) if file.is_file()]

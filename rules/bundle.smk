@@ -2,7 +2,8 @@
 #
 # INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
 #          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/ of both splits
-# OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md
+# OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md; laid out so that other
+#                                    programs open it (docs/how-to/other-programs.md)
 
 SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "seed")
 

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 from snakemake.cli import parse_args
@@ -47,10 +48,15 @@ LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
 )
 
 
+def is_typed():
+    """Whether Snakemake itself was started, and not another program that runs this workflow, as `stablequant quantize`."""
+    program = Path(sys.argv[0])
+    return program.name == "snakemake" or program.parts[-2:] == ("snakemake", "__main__.py")
+
+
 def executes():
     """Whether jobs are to run: whoever only looks at the workflow must change no file."""
-    program = Path(sys.argv[0])
-    if program.name != "snakemake" and program.parts[-2:] != ("snakemake", "__main__.py"):  # Snakemake's API
+    if not is_typed():
         return not workflow.output_settings.dryrun
     _, options = parse_args(sys.argv[1:])
     return not any(getattr(options, name, None) not in (None, False) for name in LOOKS)
@@ -71,11 +77,16 @@ def with_defaults(config):
     return defaults
 
 
+@cache
+def read_split(path, root):
+    """The manifest ``path`` with the audio below ``root``; of a folder, what `write_manifest` will list."""
+    return list_folder(path) if path.is_dir() else read_manifest(path, root)
+
+
 def manifest_of(settings, split):
-    """The manifest of a model's split; of a folder, what `write_manifest` will list."""
+    """The manifest of a model's split, which is read once."""
     root = settings.get("audio_root")
-    path = Path(settings[split])
-    return list_folder(path) if path.is_dir() else read_manifest(path, Path(root) if root else None)
+    return read_split(Path(settings[split]), Path(root) if root else None)
 
 
 def check_braces(name, settings):
@@ -140,7 +151,7 @@ SEARCHED = [name for name, methods in METHODS.items() if "stablequant" in method
 def note_after(rule, wildcards):
     """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
     table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
-    if rule != "list_utterances" or wildcards["split"] != "calibration" or not table.is_file():
+    if not is_typed() or rule != "list_utterances" or wildcards["split"] != "calibration" or not table.is_file():
         return None
     return few_words(words_in(table), config["threshold"], f"calibration split of {wildcards['model']}")
 
@@ -274,12 +285,20 @@ def manifest_files(wildcards):
 
 def audio_of_split(wildcards):
     """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
-    settings = config["models"][wildcards.model]
-    split = Path(settings[wildcards.split])
-    manifest = manifest_of(settings, wildcards.split)
-    audio = list(dict.fromkeys(manifest.file(entry) for entry in manifest.entries))  # parts share a file
+    return audio_of(wildcards.model, wildcards.split)
+
+
+@cache
+def audio_of(model, name):
+    """The same, looked at once."""
+    settings = config["models"][model]
+    split = Path(settings[name])
+    manifest = manifest_of(settings, name)
+    audio = manifest.files()
     listed = [] if split.is_dir() else [split, *siblings(split)]
-    transcripts = [file for folder in sorted({file.parent for file in audio}) for file in transcript_files(folder)]
+    transcripts = [
+        file for folder in sorted({os.path.dirname(file) for file in audio}) for file in transcript_files(Path(folder))
+    ]
     return fingerprint([*listed, *transcripts, *audio])
 
 

@@ -27,7 +27,7 @@ rule choose_massive_channels:
         "../envs/search.yaml"
     resources:
         mem_mb=memory(copies=2),
-        runtime=runtime(passes=3, gpu=True),
+        runtime=runtime(passes=10, gpu=True),
         gpu=gpus,
     params:
         settings=massive_channels,

@@ -257,6 +257,32 @@ def serve(
     service.serve(recogniser, bundle.resolve().name, host, port, limits)
 
 
+class Server(StrEnum):
+    """``triton``: NVIDIA Triton; ``ovms``: OpenVINO Model Server."""
+
+    TRITON = "triton"
+    OVMS = "ovms"
+
+
+@app.command()
+def export(
+    bundle: BundleFolder,
+    server: Annotated[Server, typer.Option("--for", help="the server", show_default=False)],
+    out: Annotated[Path, typer.Option(help="folder of the model repository; it is replaced", show_default=False)],
+    name: Annotated[str, typer.Option(help="the model's name in the server")] = "recogniser",
+) -> None:
+    """Write the bundle's network as a model repository of Triton or of OpenVINO Model Server.
+
+    The server computes logits; its clients prepare the audio and decode, as the bundle's card says.
+    """
+    from stablequant.bundle.export_for_server import export_for_ovms, export_for_triton
+    from stablequant.bundle.write_bundle import read_bundle
+
+    write = export_for_triton if server == Server.TRITON else export_for_ovms
+    write(read_bundle(bundle), name, out)
+    typer.echo(out)
+
+
 def main() -> None:
     """Run the command line. A fault in the user's data is printed as one sentence, and the exit status is 1."""
     try:

@@ -98,8 +98,7 @@ def quantize(
         audio_root,
         tuple((key, value) for key, value in changes.items() if value is not None),
     )
-    found = command.quantize(options, cores, acceptable_loss, dry_run, typer.echo)
-    if found is None and not dry_run:
+    if not command.quantize(options, cores, acceptable_loss, dry_run, typer.echo):
         raise typer.Exit(1)
     typer.echo(str(out.absolute()))
 

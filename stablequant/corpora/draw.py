@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 def balanced_order(items: Sequence[Item], speaker_of: Callable[[Item], str | None], seed: int) -> list[Item]:
-    """``items`` in a random order, drawn with ``seed``, in which the first of every speaker come first, then the second.
+    """``items`` in a random order, drawn with ``seed``: one of every speaker, then a second one of every speaker, ...
 
     So any first part of it has about as many items of each speaker, as long as a speaker has any. Items of which no
     speaker is known count as those of one.

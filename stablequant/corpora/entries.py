@@ -102,6 +102,12 @@ class Manifest:
             path /= part if os.path.lexists(path / part) else self._names_in(path).get(composed(part), part)
         return path
 
+    def files(self) -> list[str]:
+        """The audio files of all entries, each once, as text: a Path for each of a million takes long."""
+        root = str(self.root)
+        found = (f"{root}/{e.path}" if e.path.isascii() else str(self.file(e)) for e in self.entries)
+        return list(dict.fromkeys(found))
+
     def _names_in(self, folder: Path) -> dict[str, str]:
         """The names in ``folder`` by their composed forms. It is listed once, as it may hold a whole corpus."""
         if folder not in self._names:

@@ -7,24 +7,24 @@ from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import FILES, make_plan
 from stablequant.quantize.run import cores_here, run_workflow, write_report
 from stablequant.quantize.settings import Options, config_of, defaults, write_config
-from stablequant.quantize.verdict import Verdict, verdict
+from stablequant.quantize.verdict import verdict
 from stablequant.report.show import show
 from stablequant.workflow.few_words import few_words
 
 Say = Callable[[str], None]
 
 
-def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say: Say) -> Verdict | None:
+def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say: Say) -> bool:
     """Import the checkpoint and list the audio, say what the run will take, run it, and say what came of it.
 
-    Returns the verdict; None after a failed run, whose cause was shown, and after a dry run.
+    Returns whether the run succeeded; the cause was shown if it did not. A dry run stops before the search.
     """
     write_config(options)
     cores = cores or cores_here()
     results = options.out / "results" / options.model
     say(f"{options.checkpoint}: reading the checkpoint and the audio, and timing this machine")
     if not run_workflow(options.out, [f"results/{options.model}/{name}" for name in FILES], cores):
-        return None
+        return False
     config = defaults() | config_of(options)
     plan = make_plan(results, config["models"][options.model], config, cores)
     for line in plan.lines():
@@ -33,15 +33,14 @@ def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say
         say(warning)
     if dry_run:
         say("nothing was quantized (--dry-run); the same command without it goes on from here")
-        return None
+        return True
     if not run_workflow(options.out, [], cores):
-        return None
-    found = verdict(results, acceptable)
-    for line in found.lines:
+        return False
+    for line in verdict(results, acceptable).lines:
         say(line)
     bundle = results / "bundle"
     say(f"try it: stablequant transcribe {bundle} RECORDING")
-    return found
+    return True
 
 
 def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None:

@@ -72,7 +72,8 @@ class Plan:
 
     def lines(self) -> list[str]:
         """For people."""
-        cores = f"{self.jobs} job{'s' if self.jobs > 1 else ''} at once"
+        at_once = f"{self.jobs} job{'s' if self.jobs > 1 else ''} at once"
+        searching, memory = duration(self.seconds_per_search), memory_here() / 1000
         return [
             f"layers        {self.layers}; each is quantized alone, and one that loses more than {self.threshold:g} "
             f"points of WER is searched with {self.percentiles} cut-offs",
@@ -81,9 +82,9 @@ class Plan:
             f"engines       {', '.join(self.engines)}: {', '.join(self.methods)}",
             f"passes        about {self.passes:.0f} over the calibration audio, and {self.passes_per_search:.0f} more "
             "for each layer that is searched",
-            f"time          about {duration(self.seconds)}, and {duration(self.seconds_per_search)} more for each layer that "
-            f"is searched ({cores}; timed on this machine)",
-            f"memory        up to {self.job_mb / 1000:.1f} GB for each job; there are {memory_here() / 1000:.1f} GB here",
+            f"time          about {duration(self.seconds)}, and {searching} more for each layer that is searched "
+            f"({at_once}, timed on this machine)",
+            f"memory        up to {self.job_mb / 1000:.1f} GB for a job; this machine has {memory:.1f} GB",
             f"disk          up to {self.disk_mb / 1000:.1f} GB while it runs, {self.kept_mb / 1000:.1f} GB afterwards; "
             f"{self.free_mb / 1000:.0f} GB are free",
         ]

@@ -12,6 +12,8 @@ from stablequant.storage.files import read_json, read_table
 
 ACCEPTABLE_LOSS = 1.0  # points of WER; the same as the default of nncf.quantize_with_accuracy_control (max_drop 0.01)
 METHOD = "stablequant"
+USABLE_WER = 50.0  # percent; the same as the config's default of max_reference_wer for the calibration split
+FEWEST_CHANGES = 3.0  # words: where none changed, up to 3 may still be expected in as many others (rule of three, 95 %)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def verdict(results: Path, acceptable: float) -> Verdict:
         fp32 = table[(table["backend"] == row["backend"]) & (table["method"] == "fp32")].iloc[0]
         lines.append(_measured(row, fp32))
         lines += [f"  {note}" for note in _notes(row)]
-        judgement, remedy = judge(row["degradation"], row["ci_low"], row["ci_high"], int(row["words"]), acceptable)
+        judgement, remedy = _judged(row, fp32, acceptable)
         judgements.append(judgement)
         lines.append(f"  {remedy}")
     lines += _layers(results)
@@ -66,10 +68,24 @@ def _notes(row: pd.Series) -> list[str]:
     ]
 
 
+def _judged(row: pd.Series, fp32: pd.Series, acceptable: float) -> tuple[bool, str]:
+    if fp32["wer"] > USABLE_WER:
+        return False, (
+            f"cannot be judged: fp32 itself has a WER of {fp32['wer']:.0f} % on the evaluation split; check that its "
+            "transcripts and language are the recogniser's"
+        )
+    return judge(row["degradation"], row["ci_low"], row["ci_high"], int(row["words"]), acceptable)
+
+
 def judge(loss: float, low: float, high: float, words: int, acceptable: float) -> tuple[bool, str]:
-    """Whether a loss with its interval, in points of WER, is surely at most ``acceptable``; and a sentence about it."""
+    """Whether a loss with its interval, in points of WER, is surely at most ``acceptable``; and a sentence about it.
+
+    ``words`` were heard. A bootstrap's interval is empty where no word changed, so it is never taken for narrower than
+    `FEWEST_CHANGES` words.
+    """
+    measured, high = high, max(high, 100 * FEWEST_CHANGES / max(words, 1))
     if high <= acceptable:
-        return True, f"safe to deploy: on speech like the evaluation split it loses at most {max(high, 0):.2f} points"
+        return True, f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points"
     if low > acceptable:
         return False, (
             f"not safe to deploy: it loses more than {acceptable:g} points; try --unrecovered keep, which leaves the "
@@ -80,8 +96,9 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
             f"not safe to deploy: it seems to lose more than {acceptable:g} points; try --unrecovered keep, or more "
             "calibration audio"
         )
-    width = (high - low) / 2
-    needed = words * (width / max(acceptable - loss, 1e-3)) ** 2
+    needed = max(
+        words * ((measured - loss) / max(acceptable - loss, 1e-3)) ** 2, 100 * FEWEST_CHANGES / max(acceptable, 1e-3)
+    )
     return False, (
         f"not proven safe: the evaluation split is too small to rule out a loss of more than {acceptable:g} points; "
         f"about {_rounded(needed)} words would do ({words} were heard)"

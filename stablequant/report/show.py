@@ -1,4 +1,4 @@
-"""Print a comparison for people: ``python -m stablequant.report.show [--markdown] results/demo/comparison.tsv``."""
+"""Print a comparison for people: ``python -m stablequant.report.show results/demo/comparison.tsv``."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from stablequant.report.captions import with_interval
 from stablequant.storage.files import read_table
 
 DIGITS = {
     **{"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2},
     **{"size_ratio": 3, "onnx_ratio": 3, "speedup": 2, "float_layers": 0},
 }
+BRIEF = {"fp32": "fp32", "max": "INT8, `max`", "stablequant": "INT8, StableQuant"}
 SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
 
 
@@ -43,6 +45,16 @@ def markdown(path: Path) -> str:
     return markdown_table(list(table.columns), table.to_numpy().tolist())
 
 
+def brief(path: Path) -> str:
+    """The rows fp32, max and stablequant of the comparison in ``path`` that were evaluated, as a Markdown table."""
+    table = read_table(path)
+    rows = []
+    for row in table[table["wer"].notna() & table["method"].isin(BRIEF)].to_dict("records"):
+        lost = "0" if row["method"] == "fp32" else with_interval(row)
+        rows.append([BRIEF[row["method"]], f"{row['wer']:.2f} %", lost, f"{row['size_ratio']:.2f}"])
+    return markdown_table(["", "WER", "points of WER lost (95 % interval)", "size"], rows)
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table of text."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
@@ -51,6 +63,8 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in the README")
+    parser.add_argument("--brief", action="store_true", help="three rows in Markdown: fp32, max and stablequant")
     parser.add_argument("table", type=Path, help="a comparison.tsv")
     arguments = parser.parse_args()
-    print((markdown if arguments.markdown else show)(arguments.table))
+    form = brief if arguments.brief else markdown if arguments.markdown else show
+    print(form(arguments.table))

@@ -125,6 +125,7 @@ def _combination(files: list[Path]) -> tuple[str, pd.DataFrame]:
 def _scales(files: list[Path]) -> tuple[str, pd.DataFrame]:
     content = read_json(files[0])
     table = pd.DataFrame.from_dict(content["activations"], orient="index").rename_axis("activation").reset_index()
+    table["carried"] = table["carried"].map(len)  # channels
     floating = ", ".join(content["float_layers"]) or "none"
     return f"Ranges and scales of {len(table)} activations. Layers left in floating point: {floating}.", table
 

@@ -110,7 +110,7 @@ def choose_massive_channels(
     rows: list[list[object]] = []
     for name, reached in maxima.items():
         measured = divergences.get(name, [math.nan])
-        number = choose(measured, settings.gain, settings.tolerance)
+        number = choose(measured, settings.gain, settings.divergence)
         option = options[name][number]
         if option.form == CARRIED:
             found.carried[name] = option.channels
@@ -135,17 +135,17 @@ def reach(maxima: np.ndarray, count: int) -> float:
     return float(descending[0] / descending[count])
 
 
-def choose(divergences: Sequence[float], gain: float, tolerance: float) -> int:
+def choose(divergences: Sequence[float], gain: float, tolerated: float) -> int:
     """Index of the option to take, by the divergence of each; the simplest come first.
 
     If the best one does not lower the divergence of the first by the share ``gain``, it is the first. Otherwise it is
-    the simplest one whose divergence is above the best by at most the share ``tolerance`` of that of the first.
+    the simplest one whose divergence is above the best by at most ``tolerated``.
     """
     before, best = divergences[0], min(divergences)
     pays = best < before and before - best >= gain * before
     if not pays:  # also if nothing was measured
         return 0
-    return next(i for i in range(1, len(divergences)) if divergences[i] <= best + tolerance * before)
+    return next(i for i, divergence in enumerate(divergences) if divergence <= best + tolerated)
 
 
 def options_of(

@@ -34,9 +34,9 @@ class MassiveChannels:
     ----------
     channels: numbers of channels that are tried, ascending
     reach: the largest channel must reach at least this many times as far as the rest
-    divergence: nats per position that the activation must lose, quantized alone, before anything is tried
-    gain: share (0 to 1) by which the divergence of the activation quantized alone must fall
-    tolerance: share (0 to 1) of that divergence up to which a cheaper choice counts as good as the best
+    divergence: nats per position that do not matter. Nothing is tried for an activation that costs less when it is
+        quantized alone, and what is simpler may cost this much more than what is best.
+    gain: share (0 to 1) by which the divergence must fall
     audio_seconds: amount of calibration audio on which all this is measured
     """
 
@@ -44,7 +44,6 @@ class MassiveChannels:
     reach: float
     divergence: float
     gain: float
-    tolerance: float
     audio_seconds: float
 
 

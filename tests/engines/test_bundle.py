@@ -32,6 +32,8 @@ from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.storage.files import checksum
+from stablequant.workflow.provenance import checksums
 
 WITHOUT_TORCH = (
     "import sys; sys.modules |= dict.fromkeys(['torch', 'transformers']); from stablequant.bundle.cli import main; "
@@ -319,7 +321,7 @@ def test_a_bundle_that_was_changed_is_refused(bundle, demo_utterances, tmp_path)
         assert message in error, error
         assert "Traceback" not in done.stderr.decode()
 
-    weights = "engines/openvino/model.bin"
+    weights = "openvino_model.bin"
     refused(lambda b: (b / weights).write_bytes(b"foreign"), f"{weights}: the file was changed")
     refused(lambda b: (b / weights).unlink(), f"{weights}: missing from the bundle")
     refused(lambda b: (b / "vocab.json").write_text("{}"), "vocab.json: the file was changed")
@@ -344,6 +346,70 @@ def test_a_record_that_names_files_elsewhere_is_refused(bundle, tmp_path):
     (tmp_path / "copy/quantization.json").write_text(json.dumps(record))
     with pytest.raises(StableQuantError, match="leads out of the bundle"):
         read_bundle(tmp_path / "copy").engine("openvino")
+
+
+def test_a_network_that_an_engine_seeks_elsewhere_is_refused(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    described = tmp_path / "copy/engines/openvino/engine.json"
+    content = json.loads(described.read_text())
+    assert content["files"] == {f"model.{kind}": f"../../openvino_model.{kind}" for kind in ("bin", "xml")}
+    for place in ("../../../outside.xml", "/outside.xml", "../../unlisted.xml"):
+        described.write_text(json.dumps(content | {"files": {"model.xml": place}}))
+        record = json.loads((tmp_path / "copy" / RECORD).read_text())
+        record["sha256"]["engines/openvino/engine.json"] = checksum(described)
+        (tmp_path / "copy" / RECORD).write_text(json.dumps(record))
+        with pytest.raises(StableQuantError, match=r"it has no checksum of '.*(outside|unlisted)\.xml'"):
+            read_bundle(tmp_path / "copy").engine("openvino")
+
+
+def test_each_file_is_in_the_bundle_once_and_where_others_look_for_it(bundle):
+    files = {str(file.relative_to(bundle)): checksum(file) for file in bundle.rglob("*") if file.is_file()}
+    networks = {name for name in files if Path(name).suffix in (".onnx", ".xml", ".bin")}
+    assert networks == {"onnx/model_quantized.onnx", "openvino_model.xml", "openvino_model.bin"}
+    assert {"tokens.txt", "tokenizer.json", "config.json", "preprocessor_config.json", "vocab.json"} <= files.keys()
+
+
+def test_a_bundle_of_an_earlier_version_is_read(bundle, demo_utterances, tmp_path):
+    old = tmp_path / "old"
+    shutil.copytree(bundle, old)
+    for kind in ("xml", "bin"):
+        (old / f"openvino_model.{kind}").rename(old / f"engines/openvino/model.{kind}")
+    (old / "onnx/model_quantized.onnx").rename(old / "model.onnx")
+    described = old / "engines/openvino/engine.json"
+    described.write_text(json.dumps({k: v for k, v in json.loads(described.read_text()).items() if k != "files"}))
+    shutil.rmtree(old / "engines/onnxruntime")
+    record = json.loads((old / RECORD).read_text())
+    (old / RECORD).unlink()
+    (old / RECORD).write_text(json.dumps(record | {"sha256": checksums(old)}))
+    path = demo_utterances[0].path
+    assert load_bundle(old).transcribe(path) == load_bundle(bundle).transcribe(path)
+    done = run("export", old, "--for", "ovms", "--out", tmp_path / "served")
+    assert done.stdout.decode().strip() == str(tmp_path / "served")
+
+
+def test_servers_get_the_networks_of_the_bundle(bundle, tmp_path):
+    run("export", bundle, "--for", "triton", "--out", tmp_path / "triton", "--name", "demo")
+    assert checksum(tmp_path / "triton/demo/1/model.onnx") == checksum(bundle / "onnx/model_quantized.onnx")
+    configured = (tmp_path / "triton/demo/config.pbtxt").read_text().split()
+    assert configured[:2] == ["name:", '"demo"']
+    assert configured.count("TYPE_FP32") == 2
+    run("export", bundle, "--for", "ovms", "--out", tmp_path / "ovms", "--name", "demo")
+    (entry,) = json.loads((tmp_path / "ovms/config.json").read_text())["model_config_list"]
+    folder = tmp_path / "ovms" / entry["config"]["base_path"] / "1"
+    assert checksum(folder / "model.xml") == checksum(bundle / "openvino_model.xml")
+    assert checksum(folder / "model.bin") == checksum(bundle / "openvino_model.bin")
+    assert entry["config"]["name"] == "demo"
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("../demo", "is no name for a folder"), ("demo", "is no model repository of 'demo'")]
+)
+def test_an_export_replaces_nothing_foreign(bundle, tmp_path, name, fault):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious.txt").touch()
+    done = run("export", bundle, "--for", "triton", "--out", tmp_path / "mine", "--name", name, expect=1)
+    assert fault in done.stderr.decode()
+    assert (tmp_path / "mine/precious.txt").is_file()
 
 
 def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_path):

@@ -26,7 +26,8 @@ def rules_with_gpu(folder: Path, device: str) -> set[str]:
 
 
 def test_a_gpu_is_asked_for_by_the_rules_that_compute_on_it(project):
-    torch_rules = {"equalise_channels", "round_weights", "recognise_reference", "probe_layer", "search_percentile"}
+    torch_rules = {"equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference"}
+    torch_rules |= {"probe_layer", "search_percentile"}
     assert rules_with_gpu(project, "cuda") == torch_rules | {"check_combination"}
 
 

@@ -33,7 +33,7 @@ def test_the_run_is_complete(finished):
     assert selected(finished), "nothing selected: the tests below would prove nothing"
     assert len(list((results / "plots").glob("*.svg"))) == 7
     assert len(list((results / "pages").glob("*.html"))) == 8
-    assert {"model.onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
+    assert {"onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
     listed = read_table(results / "hypotheses.tsv")
     assert set(listed["method"]) <= {"max", "stablequant"}
     assert len(listed), "a random recogniser that hears the same after quantization"
@@ -45,7 +45,7 @@ def test_the_model_card_holds_the_table_and_names_what_the_graph_takes_and_gives
     assert len(record["layers"]) == 12
     assert {row["layer"] for row in record["activations"].values()} == {row["layer"] for row in record["layers"]}
     assert markdown(finished / "results/tiny/comparison.tsv") in (bundle / "README.md").read_text()
-    graph = load_graph(bundle / "model.onnx").graph
+    graph = load_graph(bundle / "onnx/model_quantized.onnx").graph
     card = (bundle / "README.md").read_text()
     assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
 

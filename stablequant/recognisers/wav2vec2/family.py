@@ -26,9 +26,11 @@ from optimum.intel import OVModelForCTC  # or optimum.onnxruntime.ORTModelForCTC
 from transformers import AutoProcessor, pipeline
 
 processor = AutoProcessor.from_pretrained("BUNDLE")
+model = OVModelForCTC.from_pretrained("BUNDLE")
+model.main_input_name = "input_values"  # some versions of optimum-intel lack it
 recogniser = pipeline(
     "automatic-speech-recognition",
-    model=OVModelForCTC.from_pretrained("BUNDLE"),
+    model=model,
     tokenizer=processor.tokenizer,
     feature_extractor=processor.feature_extractor,
 )
@@ -46,7 +48,9 @@ recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc("BUNDLE/{gra
 ```
 
 transformers.js needs `tokenizer.json` and sherpa-onnx `tokens.txt`. They are absent if these programs cannot write the
-vocabulary's words, and sherpa-onnx normalises all recordings, so it suits models that take normalised audio."""
+vocabulary's words, and sherpa-onnx normalises all recordings, so it suits models that take normalised audio. On Intel
+CPUs with AMX, OpenVINO (2026.4.1) computes some INT8 networks wrongly if it is told to compute the rest in float32. Then
+set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16` in the environment."""
 
 
 class Wav2Vec2Family:

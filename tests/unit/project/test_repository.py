@@ -11,13 +11,19 @@ from pathlib import Path
 
 import yaml
 from conftest import PROJECT
+from write_reference import pages
 
 from stablequant.engines.backend import BACKENDS
 from stablequant.recognisers.registry import families
+from stablequant.report.plot_peers import plot_peers
+from stablequant.storage.files import read_table
 from stablequant.workflow.digest import all_modules
 
-DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").glob("*.md")]
+DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").rglob("*.md")]
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
+PRINTS = re.compile(
+    r"`\.venv/bin/python (\S[^`]* --(?:markdown|brief) (benchmarks/\S+\.tsv))`"
+)
 PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)==(\S+)((?: \\\n +--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)
 
 
@@ -94,10 +100,15 @@ def test_the_package_requires_what_its_command_imports():
     assert imported_by(command, ["onnxruntime"]) == required - {"openvino"} | optional["onnxruntime"] | known
 
 
-def test_every_config_key_is_in_the_readme():
-    readme = (PROJECT / "README.md").read_text()
-    for key in yaml.safe_load((PROJECT / "config.yaml").read_text()):
-        assert f"| `{key}` |" in readme, key
+def test_the_references_are_those_of_the_schema_and_of_the_help():
+    for name, text in pages().items():
+        assert (PROJECT / "docs/reference" / name).read_text() == text, "run: python docs/write_reference.py"
+
+
+def test_the_readme_is_short_enough_to_be_read():
+    lines = (PROJECT / "README.md").read_text().splitlines()
+    assert len(lines) <= 150
+    assert "make test" in lines or any(line.startswith("make test ") for line in lines)
 
 
 def anchors(page: Path) -> set[str]:
@@ -110,7 +121,9 @@ def test_every_table_that_was_measured_is_in_a_document_as_its_command_prints_it
     printed = set()
     for page in DOCUMENTS:
         text = page.read_text()
-        for command, table in set(re.findall(r"`\.venv/bin/python (\S[^`]* --markdown (benchmarks/\S+\.tsv))`", text)):
+        for command, table in set(
+            re.findall(r"`\.venv/bin/python (\S[^`]* --(?:markdown|brief) (benchmarks/\S+\.tsv))`", text)
+        ):
             run = subprocess.run([sys.executable, *command.split()], cwd=PROJECT, capture_output=True, text=True)
             assert run.returncode == 0, run.stderr
             rows = [line for line in run.stdout.splitlines() if line.startswith("|")]
@@ -118,6 +131,12 @@ def test_every_table_that_was_measured_is_in_a_document_as_its_command_prints_it
             assert "\n".join(rows) in text, f"{page.name}: not what {command} prints"
             printed.add(PROJECT / table)
     assert printed == {*(PROJECT / "benchmarks").glob("*.tsv")}
+
+
+def test_the_readmes_picture_is_of_the_table_of_peers(tmp_path):
+    table = read_table(PROJECT / "benchmarks/peers.tsv", text=("model", "method"))
+    plot_peers(table[table["model"] == "demo"], tmp_path / "peers.svg")
+    assert (PROJECT / "docs/assets/peers.svg").read_bytes() == (tmp_path / "peers.svg").read_bytes()
 
 
 def test_every_link_of_the_documents_leads_somewhere():

@@ -2,12 +2,17 @@
 
 import html
 import re
+from dataclasses import replace
 
 import pandas as pd
+from distributions import binned, noise
 
+from stablequant.quantization.int8 import Carried
 from stablequant.report.compare_hypotheses import COLUMNS
 from stablequant.report.write_pages import page, write_page
-from stablequant.storage.files import write_table
+from stablequant.search.optimise_scales import COLUMNS as SCALES
+from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.storage.files import write_json, write_table
 
 
 def cells(document: str) -> list[list[str]]:
@@ -47,3 +52,16 @@ def test_what_strangers_wrote_is_shown_and_not_run():
     assert cells(document) == [['"><script>alert(1)</script>']]
     assert document.count("<script>") == 1, "the page's own"
     assert "<b>" not in document and "<i>" not in document
+
+
+def test_the_page_of_scales_counts_the_carried_channels(tmp_path):
+    histograms = {
+        "fc1": binned(noise(1000), 0.1),
+        "fc2": replace(binned(noise(1000), 0.1), carried=Carried((3, 5), 9.5)),
+    }
+    table = optimise_ranges(histograms, "max", 99.9, {})
+    content = {"activations": table.set_index("activation").to_dict("index"), "float_layers": []}
+    write_json(tmp_path / "scales.json", content)
+    shown = cells(write_page("scales", "m", [tmp_path / "scales.json"]))
+    places = [SCALES.index("carried"), SCALES.index("carried_amax")]
+    assert [[row[place] for place in places] for row in shown] == [["0", "0"], ["2", "9.500"]]

@@ -30,7 +30,7 @@ from stablequant.search.choose_massive_channels import (
 )
 from stablequant.workflow.procedure import MassiveChannels
 
-SETTINGS = MassiveChannels(channels=[1, 2], reach=4.0, divergence=1e-9, gain=0.3, tolerance=0.02, audio_seconds=1e9)
+SETTINGS = MassiveChannels(channels=[1, 2], reach=4.0, divergence=1e-9, gain=0.3, audio_seconds=1e9)
 
 
 def forms(options: list[Option]) -> list[tuple[str, tuple[int, ...]]]:
@@ -70,11 +70,11 @@ def test_channels_beside_a_silent_rest_are_scaled_to_the_least_of_them():
 def test_the_choice_is_the_cheapest_of_the_nearly_best_and_only_where_it_pays():
     """Every list of four divergences on a small grid, by the definition."""
     for divergences in product([0.0, 1.0, 2.0, 3.0, 8.0], repeat=4):
-        for gain, tolerance in ((0.5, 0.1), (0.3, 0.3), (1.0, 0.0)):
+        for gain, tolerated in ((0.5, 0.5), (0.3, 1.5), (1.0, 0.0)):
             before, best = divergences[0], min(divergences)
             pays = best < before and (before - best) / before >= gain
-            good = [i for i in (1, 2, 3) if divergences[i] - best <= tolerance * before]
-            assert choose(divergences, gain, tolerance) == (good[0] if pays else 0), divergences
+            good = [i for i in range(4) if divergences[i] - best <= tolerated]
+            assert choose(divergences, gain, tolerated) == (good[0] if pays else 0), divergences
     assert choose([0.3], 0.5, 0.1) == 0
     assert choose([math.nan], 0.5, 0.1) == 0
 
@@ -140,7 +140,7 @@ def test_the_choice_is_that_of_trying_everything_in_numpy(read, form, monkeypatc
     options = options_of(maxima, equalised["mix.out"], False, SETTINGS.channels, SETTINGS.reach)
     assert len(options) == 6
     expected = [divergence_by_hand(recogniser, option, tmp_path) for option in options]
-    option = options[choose(expected, SETTINGS.gain, SETTINGS.tolerance)]
+    option = options[choose(expected, SETTINGS.gain, SETTINGS.divergence)]
     assert option.form == form
     row = found.table.set_index("activation").loc["mix.out"]
     assert (row["form"], row["channels"], row["layer"]) == (form, len(option.channels), "mix")
@@ -170,7 +170,7 @@ def test_without_massive_channels_nothing_is_tried_and_nothing_changes(monkeypat
     monkeypatch.setattr(stage, "FEW", 3)
     recogniser = FakeRecogniser(songs())
     scales = {"deep": np.linspace(0.5, 2, 6, dtype=np.float32)}
-    far = MassiveChannels([1, 2], 100.0, 0.0, 0.5, 0.1, 1e9)
+    far = MassiveChannels([1, 2], 100.0, 0.0, 0.5, 1e9)
     split = split_of(recogniser)
     found = choose_massive_channels(recogniser, split, Preparation(scales, True), far)
     assert found.channel_scales == scales and found.carried == {}
@@ -182,7 +182,7 @@ def test_without_massive_channels_nothing_is_tried_and_nothing_changes(monkeypat
 
 def test_an_activation_that_loses_little_is_not_even_equalised(planted):
     scales = {"mix.out": np.full(6, 2, dtype=np.float32)}
-    found = chosen_for(planted, scales, MassiveChannels([1, 2], 4.0, 1e3, 0.3, 0.02, 1e9))
+    found = chosen_for(planted, scales, MassiveChannels([1, 2], 4.0, 1e3, 0.3, 1e9))
     assert found.channel_scales == {} and found.carried == {}
     row = found.table.set_index("activation").loc["mix.out"]
     assert row["form"] == PLAIN and 0 < row["divergence_before"] == row["divergence_after"]

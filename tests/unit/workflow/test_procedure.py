@@ -22,9 +22,7 @@ EXTENDED = Procedure(
     recentre=True,
     split_audio=True,
     equalisation=Equalisation(exponent=0.5, percentile=99.0, audio_seconds=7),
-    massive_channels=MassiveChannels(
-        channels=[2, 3], reach=5.0, divergence=0.01, gain=0.6, tolerance=0.2, audio_seconds=6
-    ),
+    massive_channels=MassiveChannels(channels=[2, 3], reach=5.0, divergence=0.01, gain=0.6, audio_seconds=6),
     rounding=Rounding(audio_seconds=8),
     combination=Combination(audio_seconds=9, suspects=2),
 )
@@ -34,7 +32,7 @@ def config(*enabled: str) -> dict:
     """A valid config with settings of its own, in which these steps are enabled and the others are not."""
     changed = copy.deepcopy(CONFIG)
     changed["equalisation"] |= {"exponent": 0.5, "percentile": 99.0, "audio_seconds": 7}
-    own = {"channels": [2, 3], "reach": 5.0, "divergence": 0.01, "gain": 0.6, "tolerance": 0.2, "audio_seconds": 6}
+    own = {"channels": [2, 3], "reach": 5.0, "divergence": 0.01, "gain": 0.6, "audio_seconds": 6}
     changed["massive_channels"] |= own
     changed["rounding"] |= {"audio_seconds": 8}
     changed["combination"] |= {"audio_seconds": 9, "suspects": 2}

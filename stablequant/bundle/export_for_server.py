@@ -1,0 +1,104 @@
+"""Write a bundle's network as a model repository of Triton or of OpenVINO Model Server.
+
+The servers compute logits. Their clients prepare the audio and decode, as the bundle's card says.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from stablequant.bundle.write_bundle import Bundle, check
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.family import Signature, Tensor
+from stablequant.storage.files import replacing_folder, write_json, write_text
+
+LARGEST_BATCH = 16  # requests of one length that Triton may compute together
+KINDS = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}  # Triton's names
+VERSION = "1"
+
+
+def export_for_triton(bundle: Bundle, name: str, folder: Path) -> None:
+    """Write a model repository with the ONNX graph, for Triton's backend of ONNX Runtime.
+
+    ``folder`` appears complete or not at all. Raises `StableQuantError` if the recogniser has several graphs.
+    """
+    graph, signature = _only_graph(bundle, name, folder)
+    place = _place(bundle, f"{graph}.onnx", f"{graph}.onnx")
+    with replacing_folder(folder) as making:
+        _copy(bundle, place, making / name / VERSION / "model.onnx")
+        write_text(making / name / "config.pbtxt", triton_config(name, signature))
+
+
+def triton_config(name: str, signature: Signature) -> str:
+    """Triton's model configuration, as protobuf text. The first axis of all tensors is the batch, the others are free.
+
+    Triton puts requests together only if their tensors have one shape, so no recording is padded.
+    """
+    listed = [_triton_tensors("input", signature.inputs), _triton_tensors("output", signature.outputs)]
+    return "\n".join(
+        [
+            f"name: {json.dumps(name)}",
+            'backend: "onnxruntime"',
+            f"max_batch_size: {LARGEST_BATCH}",
+            *listed,
+            "dynamic_batching { }",
+            "instance_group [ { kind: KIND_CPU } ]",
+            "",
+        ]
+    )
+
+
+def _triton_tensors(side: str, tensors: Mapping[str, Tensor]) -> str:
+    entries = [
+        f"  {{ name: {json.dumps(name)} data_type: {KINDS[tensor.dtype]} dims: {[-1] * (len(tensor.axes) - 1)} }}"
+        for name, tensor in tensors.items()
+    ]
+    return "\n".join([f"{side} [", ",\n".join(entries), "]"])
+
+
+def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:
+    """Write a model repository with the OpenVINO network, and the server's ``config.json``.
+
+    The server is started in ``folder``, as ``ovms --config_path config.json``. ``folder`` appears complete or not at
+    all. Raises `StableQuantError` if the recogniser has several graphs, or if the bundle has no OpenVINO engine.
+    """
+    graph, _ = _only_graph(bundle, name, folder)
+    bundle.engine("openvino")
+    with replacing_folder(folder) as making:
+        for kind in ("xml", "bin"):
+            file = f"engines/openvino/{graph}.{kind}"
+            _copy(bundle, _place(bundle, file, file), making / name / VERSION / f"model.{kind}")
+        entry = {"name": name, "base_path": name, "target_device": "CPU"}
+        write_json(making / "config.json", {"model_config_list": [{"config": entry}]})
+
+
+def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature]:
+    """Name and signature of the recogniser's graph. Refuses what cannot be exported, and to replace foreign folders."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise StableQuantError("--name", f"'{name}' is no name for a folder", "take letters, digits, '_', '-' and '.'")
+    if folder.exists() and not (folder / name / VERSION).is_dir() and any(folder.iterdir()):
+        raise StableQuantError(folder, f"it exists, and is no model repository of '{name}'", "name a new folder")
+    signatures = bundle.family.signatures(bundle.folder)
+    if len(signatures) > 1:
+        raise StableQuantError(
+            bundle.folder,
+            f"its recogniser has {len(signatures)} graphs, and servers take one",
+            "use stablequant serve",
+        )
+    ((graph, signature),) = signatures.items()
+    return graph, signature
+
+
+def _place(bundle: Bundle, file: str, otherwise: str) -> str:
+    """Where a file of the bundle lies: under its published name, or in a bundle of an earlier version ``otherwise``."""
+    published = {file: name for name, file in bundle.family.published(bundle.folder).items()}
+    name = published.get(file, otherwise)
+    return name if (bundle.folder / name).is_file() else otherwise
+
+
+def _copy(bundle: Bundle, name: str, copy: Path) -> None:
+    check(bundle.folder, bundle.record, name)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundle.folder / name, copy)

@@ -1,0 +1,142 @@
+"""Other libraries open a bundle of the demo as it is, and recognise the same words as StableQuant (make test-interop).
+
+A library that computes with OpenVINO is compared with our OpenVINO engine, one with ONNX Runtime with our ONNX Runtime
+engine.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import onnxruntime_ep_openvino
+import openvino
+import pytest
+import sherpa_onnx
+from optimum.intel import OVModelForCTC
+from optimum.onnxruntime import ORTModelForCTC
+from transformers import AutoProcessor, pipeline
+
+pytestmark = pytest.mark.interop
+
+NODE = Path(sys.prefix, "node")
+RATE = 16_000
+LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT", "ORT_ENABLE_ALL")
+
+
+@pytest.fixture(scope="module")
+def processor(bundle):
+    return AutoProcessor.from_pretrained(bundle)
+
+
+def decoded(processor, logits: np.ndarray) -> list[str]:
+    return processor.batch_decode(logits.argmax(axis=-1))[0].split()
+
+
+def different(found: dict[str, list[str]], expected: dict[str, list[str]]) -> dict[str, tuple[list[str], list[str]]]:
+    assert list(found) == list(expected)
+    return {path: (words, expected[path]) for path, words in found.items() if words != expected[path]}
+
+
+def test_optimum_intel(bundle, processor, recordings, by_openvino):
+    model = OVModelForCTC.from_pretrained(bundle)
+    found = {}
+    for path, samples in recordings.items():
+        inputs = processor(samples, sampling_rate=RATE, return_tensors="pt")
+        found[path] = decoded(processor, model(**inputs).logits.numpy())
+    assert not different(found, by_openvino)
+
+
+def test_a_pipeline_over_optimum_onnx_with_times_of_words(bundle, processor, recordings, by_onnxruntime):
+    parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
+    recogniser = pipeline("automatic-speech-recognition", model=ORTModelForCTC.from_pretrained(bundle), **parts)
+    found = {}
+    for path, samples in recordings.items():
+        answer = recogniser({"raw": samples, "sampling_rate": RATE}, return_timestamps="word")
+        found[path] = answer["text"].split()
+        assert [chunk["text"] for chunk in answer["chunks"]] == found[path]
+        times = [time for chunk in answer["chunks"] for time in chunk["timestamp"]]
+        assert times == sorted(times)
+        assert 0 <= times[0] < times[-1] <= len(samples) / RATE
+    assert not different(found, by_onnxruntime)
+
+
+@pytest.mark.parametrize("first", [None, 400, 719])
+def test_plain_openvino_after_a_first_recording_of_a_single_frame(bundle, processor, recordings, by_openvino, first):
+    network = openvino.Core().compile_model(bundle / "openvino_model.xml", "CPU")
+    if first:
+        network(np.zeros((1, first), dtype=np.float32))
+    found = {}
+    for path, samples in recordings.items():
+        values = processor(samples, sampling_rate=RATE, return_tensors="np").input_values
+        found[path] = decoded(processor, network(values)[0])
+    assert not different(found, by_openvino)
+
+
+def test_benchmark_app(bundle):
+    tool = Path(sys.executable).with_name("benchmark_app")
+    command = [str(tool), "-m", str(bundle / "openvino_model.xml"), "-shape", "[1,16000]", "-data_shape", "[1,16000]"]
+    done = subprocess.run([*command, "-t", "1", "-d", "CPU"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Throughput:" in done.stdout
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("precise", ["0", "1"])
+def test_plain_onnx_runtime(bundle, processor, recordings, by_onnxruntime, level, precise):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    options.add_session_config_entry("session.x64quantprecision", precise)
+    session = onnxruntime.InferenceSession(bundle / "onnx/model_quantized.onnx", options)
+    few = recordings if level == "ORT_ENABLE_ALL" else dict(list(recordings.items())[:10])
+    found = {}
+    for path, samples in few.items():
+        values = processor(samples, sampling_rate=RATE, return_tensors="np").input_values
+        found[path] = decoded(processor, session.run(None, {"input_values": values})[0])
+    expected = {path: by_onnxruntime[path] for path in few}
+    wrong = different(found, expected)
+    most = 0 if level == "ORT_ENABLE_ALL" else 1  # without fusion sums are rounded otherwise
+    assert len(wrong) <= most, wrong
+
+
+def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_openvino):
+    name = onnxruntime_ep_openvino.get_ep_name()
+    onnxruntime.register_execution_provider_library(name, onnxruntime_ep_openvino.get_library_path())
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
+    options = onnxruntime.SessionOptions()
+    options.add_provider_for_devices(devices[:1], {})
+    session = onnxruntime.InferenceSession(bundle / "onnx/model_quantized.onnx", options)
+    assert name in session.get_providers()
+    session.run(None, {"input_values": np.zeros((1, 400), dtype=np.float32)})
+    found = {}
+    for path, samples in recordings.items():
+        values = processor(samples, sampling_rate=RATE, return_tensors="np").input_values
+        found[path] = decoded(processor, session.run(None, {"input_values": values})[0])
+    assert not different(found, by_openvino)
+
+
+def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
+    recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
+        str(bundle / "onnx/model_quantized.onnx"), str(bundle / "tokens.txt")
+    )
+    found = {}
+    for path, samples in recordings.items():
+        stream = recogniser.create_stream()
+        stream.accept_waveform(RATE, samples)
+        recogniser.decode_stream(stream)
+        found[path] = stream.result.text.split()
+    assert not different(found, by_onnxruntime)
+
+
+def test_transformers_js(bundle, recordings, by_onnxruntime, tmp_path):
+    files = []
+    for number, samples in enumerate(recordings.values()):
+        files.append(tmp_path / f"{number}.f32")
+        files[-1].write_bytes(samples.astype("<f4").tobytes())
+    script = Path(__file__).with_name("transcribe.mjs")
+    command = ["node", str(script), str(NODE / "node_modules"), str(bundle.resolve()), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = {path: line.split() for path, line in zip(recordings, done.stdout.splitlines(), strict=True)}
+    assert not different(found, by_onnxruntime)

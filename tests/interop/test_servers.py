@@ -1,0 +1,27 @@
+"""Configurations for servers, read by the servers' own formats (make test-interop). No server is run."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import tritonclient
+from google.protobuf import text_format
+
+from stablequant.bundle.export_for_server import export_for_triton
+from stablequant.bundle.write_bundle import read_bundle
+
+pytestmark = pytest.mark.interop
+
+
+def test_triton_reads_the_configuration(bundle, tmp_path):
+    file = Path(tritonclient.__file__).parent / "grpc/model_config_pb2.py"  # without grpcio, which the package imports
+    spec = importlib.util.spec_from_file_location("model_config_pb2", file)
+    formats = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(formats)
+    export_for_triton(read_bundle(bundle), "demo", tmp_path / "repository")
+    read = text_format.Parse((tmp_path / "repository/demo/config.pbtxt").read_text(), formats.ModelConfig())
+    assert (read.name, read.backend, read.max_batch_size) == ("demo", "onnxruntime", 16)
+    assert [(t.name, t.data_type, list(t.dims)) for t in read.input] == [("input_values", formats.TYPE_FP32, [-1])]
+    assert [(t.name, t.data_type, list(t.dims)) for t in read.output] == [("logits", formats.TYPE_FP32, [-1, -1])]
+    assert read.HasField("dynamic_batching")
+    assert read.instance_group[0].kind == formats.ModelInstanceGroup.KIND_CPU

@@ -1,0 +1,81 @@
+"""The command line as a config: it fits the schema, and what is wrong is told with the option."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import DEMO, PROJECT, write_speech
+
+from stablequant.errors import StableQuantError
+from stablequant.quantize.settings import Options, config_of, defaults, engines_of, methods_of, write_config
+from stablequant.workflow.config import resolve_config
+
+
+@pytest.fixture
+def options(tmp_path) -> Options:
+    for split in ("calibration", "evaluation"):
+        write_speech(tmp_path / split, tmp_path / f"{split}.tsv", 1, split)
+    return Options(str(DEMO), tmp_path / "calibration.tsv", tmp_path / "evaluation.tsv", tmp_path / "out")
+
+
+def test_the_config_that_is_written_is_the_workflows_with_one_model(options):
+    write_config(options)
+    written = yaml.safe_load((options.out / "config.yaml").read_text())
+    config = defaults() | written
+    resolve_config(config, PROJECT / "config.schema.yaml")
+    assert [*config["models"]] == ["model"]
+    assert config["models"]["model"]["checkpoint"] == str(DEMO)
+    assert (config["engines"], config["methods"]) == (["openvino"], ["fp32", "max", "stablequant"])
+    assert config["bundle_samples"] == 0, "nobody's voice leaves the machine unasked"
+
+
+def test_what_was_asked_for_stands_in_it(options):
+    asked = Options(
+        *("owner/name@main", options.calibration, options.evaluation, options.out, ["onnxruntime"], ["fp32"], "deu"),
+        *(options.out, (("threshold", 0.5),)),
+    )
+    config = config_of(asked)
+    assert config["threshold"] == 0.5
+    model = config["models"]["name"]
+    assert model["checkpoint"] == "owner/name@main" and model["target_lang"] == "deu"
+    assert model["engines"] == ["onnxruntime"] and model["audio_root"] == str(options.out.absolute())
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "name"),
+    [
+        ("owner/wav2vec2-base@v1", "wav2vec2-base"),
+        ("models/my model (1)/", "my-model-1"),
+        ("a/hubert.large.pt", "hubert.large"),
+    ],
+)
+def test_a_model_is_named_after_its_checkpoint(options, checkpoint, name):
+    assert Options(checkpoint, options.calibration, options.evaluation, options.out).model == name
+
+
+def test_the_same_command_again_leaves_the_config_as_it_is(options):
+    write_config(options)
+    before = (options.out / "config.yaml").stat().st_mtime_ns
+    write_config(options)
+    assert (options.out / "config.yaml").stat().st_mtime_ns == before
+
+
+def test_anothers_config_and_a_missing_split_are_refused(options):
+    options.out.mkdir()
+    (options.out / "config.yaml").write_text("models: {}\n")
+    with pytest.raises(
+        StableQuantError, match=r"config.yaml: it was not written by this command; give another folder to"
+    ):
+        write_config(options)
+    with pytest.raises(StableQuantError, match=r"--evaluation: 'none.tsv' does not exist; correct the path"):
+        write_config(Options(str(DEMO), options.calibration, Path("none.tsv"), options.out))
+
+
+def test_engines_and_methods_are_checked_before_anything_runs():
+    assert engines_of(["openvino,onnxruntime", "openvino"]) == ["openvino", "onnxruntime"]
+    with pytest.raises(StableQuantError, match="--engines: 'tensorrtx' is not known; did you mean 'tensorrt"):
+        engines_of(["tensorrtx"])
+    with pytest.raises(StableQuantError, match=r"--methods: 'minmax' is not known; .*nown are fp32, max, "):
+        methods_of(["minmax"])
+    assert methods_of(["mse"]) == ["fp32", "mse", "stablequant"], "the verdict compares these two"
+    assert methods_of([]) == engines_of([]) == []
