@@ -23,6 +23,7 @@ from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.front_end import FrontEnd, read_front_end
 from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST, signatures
 from stablequant.recognisers.whisper.layers import read_sizes
+from stablequant.recognisers.whisper.published import write_openvino_tokenizer
 from stablequant.storage.files import graph_files, read_json
 
 BIN = Path(sys.executable).parent
@@ -460,6 +461,8 @@ def own_bundle(subject: Subject, folder: Path) -> float:
     if not list(bundle.rglob("openvino_decoder_model.xml")):
         raise RuntimeError("the bundle has no openvino_decoder_model.xml")
     shutil.copytree(bundle, folder, dirs_exist_ok=True)
+    if not (folder / "openvino_tokenizer.xml").exists():  # the workflow's environment may lack the package for it
+        write_openvino_tokenizer(subject.checkpoint / "tokenizer.json", folder)
     return 0
 
 
