@@ -23,11 +23,13 @@ from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.front_end import FrontEnd, read_front_end
 from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST, signatures
 from stablequant.recognisers.whisper.layers import read_sizes
+from stablequant.recognisers.whisper.published import write_openvino_tokenizer
 from stablequant.storage.files import graph_files, read_json
 
 BIN = Path(sys.executable).parent
 ALPHA = 0.95  # of SmoothQuant, as optimum-intel sets it for Whisper
 CALIBRATION = 100  # utterances that calibrate the peers
+STEPS = 5  # of each one's text that calibrate the graph of further steps
 
 
 class Heard(NamedTuple):
@@ -119,32 +121,48 @@ def _run(command: list) -> None:
         raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
 
 
-def calibration_inputs(subject: Subject, name: str) -> Iterator[dict[str, np.ndarray]]:
+@dataclass(frozen=True)
+class CalibrationInputs:
     """Inputs of the graph ``name`` of calibration utterances, with the tokens that fp32 wrote in the workflow.
 
-    The decoder's first graph gets all of them at once, that of further steps the middle one of each text.
+    The decoder's first graph gets all of them at once, that of further steps `STEPS` tokens of each text. They are
+    computed anew for each reader, since those of further steps are large.
     """
-    rows = read_json(subject.results / "reference.json")["utterances"]
-    guides = {row["path"]: row["guide"] for row in rows}
-    files = {} if name == ENCODER else {part: subject.graphs[part] for part in (ENCODER, DECODER)}
-    networks = openvino_networks(subject, files, subject.threads, "f32")
-    prompt = list(subject.front_end.prompt)
-    for utterance in subject.calibration[:CALIBRATION]:
-        features = {"input_features": subject.features(utterance)}
-        if name == ENCODER:
-            yield features
-            continue
-        encoded = networks[ENCODER](features)["last_hidden_state"]
-        tokens = guides[utterance.key]
-        middle = len(tokens) // 2
-        known = tokens[:-1] if name == DECODER else tokens[:middle]
-        inputs = {"input_ids": np.array([prompt + known], dtype=np.int64), "encoder_hidden_states": encoded}
-        if name == DECODER:
-            yield inputs
-            continue
-        present = networks[DECODER](inputs)
-        past = {key.replace("present", "past_key_values", 1): v for key, v in present.items() if key != "logits"}
-        yield {"input_ids": np.array([tokens[middle : middle + 1]], dtype=np.int64), **past}
+
+    subject: Subject
+    name: str
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        subject, name = self.subject, self.name
+        rows = read_json(subject.results / "reference.json")["utterances"]
+        guides = {row["path"]: row["guide"] for row in rows}
+        files = {} if name == ENCODER else {part: subject.graphs[part] for part in (ENCODER, DECODER)}
+        networks = openvino_networks(subject, files, subject.threads, "f32")
+        prompt = list(subject.front_end.prompt)
+        for utterance in subject.calibration[:CALIBRATION]:
+            features = {"input_features": subject.features(utterance)}
+            if name == ENCODER:
+                yield features
+                continue
+            encoded = networks[ENCODER](features)["last_hidden_state"]
+            tokens = guides[utterance.key]
+            whole = {
+                "input_ids": np.array([prompt + tokens[:-1]], dtype=np.int64),
+                "encoder_hidden_states": encoded,
+            }
+            if name == DECODER:
+                yield whole
+                continue
+            present = networks[DECODER](whole)
+            present.pop("logits")
+            for place in sorted(set(np.linspace(0, len(tokens) - 1, STEPS).astype(int).tolist())):
+                known = {
+                    key.replace("present", "past_key_values", 1): values[:, :, : len(prompt) + place]
+                    if ".decoder." in key
+                    else values
+                    for key, values in present.items()
+                }
+                yield {"input_ids": np.array([[tokens[place]]], dtype=np.int64), **known}
 
 
 def written(subject: Subject, decoder, encoded: np.ndarray) -> list[int]:
@@ -167,16 +185,19 @@ def nncf_static(in_float: tuple[str, ...], subject: Subject, folder: Path) -> fl
     )
     for name, graph in subject.graphs.items():
         model = ov.Core().read_model(graph)
-        found = [n.get_friendly_name() for n in model.get_ops() if n.get_type_name() in ("MatMul", "Convolution")]
-        ignored = [node for node in found if node.split("/")[0] in in_float]
-        items = list(calibration_inputs(subject, name))  # NNCF reads them several times
+        products = [node for node in model.get_ops() if node.get_type_name() in ("MatMul", "Convolution")]
+        for node in products:
+            if node.get_friendly_name() == "logits":  # OpenVINO names what gives an output after the output
+                node.set_friendly_name("proj_out")
+        names = [node.get_friendly_name() for node in products]
+        ignored = [node for node in names if node.split("/")[0] in in_float]
         names = [next(iter(tensor.get_names() & subject.signatures[name].inputs.keys())) for tensor in model.inputs]
-        dataset = nncf.Dataset(items, lambda item, names=names: [item[key] for key in names])
+        dataset = nncf.Dataset(CalibrationInputs(subject, name), lambda item, names=names: [item[key] for key in names])
         quantized = nncf.quantize(
             model,
             dataset,
             model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=len(items),
+            subset_size=CALIBRATION * (STEPS if name == WITH_PAST else 1),
             ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
             advanced_parameters=advanced,
         )
@@ -204,7 +225,7 @@ def onnxruntime_static(subject: Subject, folder: Path) -> float:
 
     class Reader(CalibrationDataReader):
         def __init__(self, name: str) -> None:
-            self._items = calibration_inputs(subject, name)
+            self._items = iter(CalibrationInputs(subject, name))
 
         def get_next(self) -> dict | None:
             return next(self._items, None)
@@ -440,6 +461,8 @@ def own_bundle(subject: Subject, folder: Path) -> float:
     if not list(bundle.rglob("openvino_decoder_model.xml")):
         raise RuntimeError("the bundle has no openvino_decoder_model.xml")
     shutil.copytree(bundle, folder, dirs_exist_ok=True)
+    if not (folder / "openvino_tokenizer.xml").exists():  # the workflow's environment may lack the package for it
+        write_openvino_tokenizer(subject.checkpoint / "tokenizer.json", folder)
     return 0
 
 

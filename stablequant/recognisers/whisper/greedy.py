@@ -9,7 +9,7 @@ from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.layers import ModelConfig
-from stablequant.recognisers.whisper.long_form import Choose, Decode, Fallback, spread, transcribe_windows
+from stablequant.recognisers.whisper.long_form import Choose, Decode, Fallback, transcribe_windows, words_of
 from stablequant.recognisers.whisper.memory import make_batches
 
 ENCODER, DECODER, WITH_PAST = "encoder", "decoder", "decoder_with_past"
@@ -98,7 +98,7 @@ class GreedyDecoder:
         words: list[Word] = []
         for start, segment in transcribe_windows(front_end, samples, window, self._encoded, self._fallback):
             ends = [min(length, (start + frame) * seconds) for frame in (segment.start, segment.end)]
-            words += spread(front_end.text(segment.tokens), *ends)
+            words += words_of(front_end, segment, *ends)
         return words
 
     def _encoded(self, features: np.ndarray) -> Decode:

@@ -7,13 +7,15 @@ that carries errors and repetitions from window to window.
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from stablequant.recognisers.family import Word
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.timestamps import Segment, TimeTokens, allowed_with_times, split_segments
+
+SPACE = "Ġ"  # how byte-level tokenizers write a space before a word
 
 Choose = Callable[[Sequence[int], np.ndarray], int]  # the tokens so far and the scores of what follows -> next token
 
@@ -37,26 +39,34 @@ class Fallback:
 
 
 class Writer:
-    """Writes one window's text: chooses tokens by the rules of timestamps, and remembers how likely they were."""
+    """Writes one window's text: chooses tokens by the rules of timestamps, and remembers how likely they were.
 
-    def __init__(self, front_end: FrontEnd, times: TimeTokens, temperature: float, draw: np.random.Generator) -> None:
+    Without ``times`` the text has no timestamps. ``log_probabilities`` are those of the tokens written so far.
+    """
+
+    def __init__(
+        self, front_end: FrontEnd, times: TimeTokens | None, temperature: float, draw: np.random.Generator
+    ) -> None:
         self._front_end, self._times = front_end, times
         self._temperature, self._draw = temperature, draw
-        self._log_probabilities: list[float] = []
+        self.log_probabilities: list[float] = []
 
     def choose(self, tokens: Sequence[int], scores: np.ndarray) -> int:
         """The token that follows ``tokens``, by its ``scores`` ``(classes,)``."""
-        allowed = allowed_with_times(self._front_end, self._times, scores, tokens)
+        if self._times is None:
+            allowed = self._front_end.allowed(scores, first=not tokens)
+        else:
+            allowed = allowed_with_times(self._front_end, self._times, scores, tokens)
         token = int(allowed.argmax())
         if self._temperature:
             token = int(self._draw.choice(len(allowed), p=_softmax(allowed / self._temperature)))
-        self._log_probabilities.append(float(np.log(_softmax(allowed)[token])))
+        self.log_probabilities.append(float(np.log(_softmax(allowed)[token])))
         return token
 
     @property
     def log_probability(self) -> float:
         """Mean of the tokens written so far."""
-        return float(np.mean(self._log_probabilities))
+        return float(np.mean(self.log_probabilities))
 
 
 Decode = Callable[[Sequence[int], Choose], tuple[list[int], np.ndarray]]  # prompt, choice -> tokens, scores of prompt
@@ -83,40 +93,34 @@ def transcribe_windows(
     while seek < length:
         frames = min(window, length - seek)
         part = features[:, seek : seek + window]
-        tokens = _decoded(front_end, encode(np.pad(part, ((0, 0), (0, full - part.shape[1])))), fallback, draw)
-        if tokens is None:
+        found = _decoded(front_end, encode(np.pad(part, ((0, 0), (0, full - part.shape[1])))), fallback, draw)
+        if found is None:
             seek += frames
             continue
+        tokens, likely = found
         segments, onward = split_segments(times, tokens, frames) if times else ([Segment(0, frames, tokens)], frames)
         for segment in segments:
-            yield seek, segment
+            yield seek, replace(segment, log_probabilities=likely[: len(segment.tokens)])
+            likely = likely[len(segment.tokens) :]
         seek += min(onward, frames)
 
 
 def _decoded(
     front_end: FrontEnd, decode: Decode, fallback: Fallback, draw: np.random.Generator
-) -> Sequence[int] | None:
-    """Tokens of a window without the end of the text; None if nobody speaks in it."""
+) -> tuple[list[int], list[float]] | None:
+    """Tokens of a window without the end of the text, and their log probabilities; None if nobody speaks in it."""
     times = front_end.times
-    if times is None:
-        tokens, _ = decode(
-            front_end.prompt, lambda tokens, scores: int(front_end.allowed(scores, first=not tokens).argmax())
-        )
-        return _without_end(front_end, tokens)
-    for temperature in fallback.temperatures:
+    for temperature in fallback.temperatures if times else (0.0,):
         writer = Writer(front_end, times, temperature, draw)
-        tokens, scores = decode(times.prompt, writer.choose)
+        tokens, scores = decode(times.prompt if times else front_end.prompt, writer.choose)
         unlikely = writer.log_probability < fallback.least_log_probability
-        silent = 0.0 if times.no_speech is None else float(_softmax(scores[0])[times.no_speech])
+        silent = 0.0 if times is None or times.no_speech is None else _softmax(scores[0])[times.no_speech]
         if unlikely and silent > fallback.most_no_speech:
             return None
         if not unlikely and compression(front_end.text(tokens)) <= fallback.most_compression:
             break
-    return _without_end(front_end, tokens)
-
-
-def _without_end(front_end: FrontEnd, tokens: list[int]) -> list[int]:
-    return tokens[:-1] if tokens[-1:] == [front_end.end] else tokens
+    written = len(tokens) - (tokens[-1] == front_end.end)
+    return tokens[:written], writer.log_probabilities[:written]
 
 
 def compression(text: str) -> float:
@@ -125,12 +129,30 @@ def compression(text: str) -> float:
     return len(content) / len(zlib.compress(content))
 
 
-def spread(text: str, start: float, end: float) -> list[Word]:
-    """The words of a segment from ``start`` to ``end`` (seconds), each with a share by its number of characters."""
-    words = text.split()
+def words_of(front_end: FrontEnd, segment: Segment, start: float, end: float) -> list[Word]:
+    """The words of a segment from ``start`` to ``end`` (seconds).
+
+    The confidence of a word is the geometric mean of its tokens' probabilities; where tokens and words do not fit,
+    as in languages without spaces, it is that of the segment.
+    """
+    apart: list[list[float]] = []
+    for token, likely in zip(segment.tokens, segment.log_probabilities, strict=True):
+        if token < front_end.end:
+            if not apart or str(front_end.tokenizer.id_to_token(token)).startswith(SPACE):
+                apart.append([])
+            apart[-1].append(likely)
+    words = front_end.text(segment.tokens).split()
+    if len(apart) != len(words):
+        apart = [[likely for part in apart for likely in part]] * len(words)
+    return spread(words, start, end, [round(float(np.exp(np.mean(part))), 4) for part in apart])
+
+
+def spread(words: Sequence[str], start: float, end: float, confidences: Sequence[float]) -> list[Word]:
+    """``words`` from ``start`` to ``end`` (seconds), each with a share by its number of characters."""
     ends = np.cumsum([len(word) for word in words])
     places = start + (end - start) * np.concatenate([[0], ends]) / max(1, sum(map(len, words)))
-    return [Word(word, round(float(places[i]), 3), round(float(places[i + 1]), 3)) for i, word in enumerate(words)]
+    times = [round(float(place), 3) for place in places]
+    return [Word(*word) for word in zip(words, times, times[1:], confidences, strict=False)]
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -46,11 +46,13 @@ class Segment:
     ----------
     start, end: in frames of the log-mel features, from the beginning of the window
     tokens: its text, timestamps included
+    log_probabilities: of the tokens
     """
 
     start: int
     end: int
     tokens: Sequence[int]
+    log_probabilities: Sequence[float] = ()
 
 
 def allowed_with_times(front_end: FrontEnd, times: TimeTokens, scores: np.ndarray, tokens: Sequence[int]) -> np.ndarray:

@@ -14,8 +14,15 @@ from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.greedy import GreedyDecoder
 from stablequant.recognisers.whisper.layers import read_sizes
-from stablequant.recognisers.whisper.long_form import Fallback, Writer, compression, spread, transcribe_windows
-from stablequant.recognisers.whisper.timestamps import TimeTokens, allowed_with_times, split_segments
+from stablequant.recognisers.whisper.long_form import (
+    Fallback,
+    Writer,
+    compression,
+    spread,
+    transcribe_windows,
+    words_of,
+)
+from stablequant.recognisers.whisper.timestamps import Segment, TimeTokens, allowed_with_times, split_segments
 
 RATE = 16_000
 FRAME = 0.01  # s
@@ -139,7 +146,7 @@ def test_words_have_times_inside_their_segments(checkpoint, networks):
     decoder = decoder_of(checkpoint, networks)
     words = decoder.transcribe(samples, 30, 1, 1)
     assert words
-    assert all(0 <= word.start <= word.end <= 7.3 for word in words)
+    assert all(0 <= word.start <= word.end <= 7.3 and 0 < word.confidence <= 1 for word in words)
     assert [word.start for word in words] == sorted(word.start for word in words)
     assert words == decoder.transcribe(samples, SECONDS, 1, 1)
     shorter = decoder.transcribe(samples, 1, 1, 1)
@@ -148,9 +155,25 @@ def test_words_have_times_inside_their_segments(checkpoint, networks):
 
 
 def test_words_share_a_segment_by_their_characters():
-    found = [(word.word, word.start, word.end) for word in spread(" one three ", 2.0, 4.0)]
+    found = [(word.word, word.start, word.end) for word in spread(["one", "three"], 2.0, 4.0, [0.5, 1.0])]
     assert found == [("one", 2.0, 2.75), ("three", 2.75, 4.0)]
-    assert spread("", 1, 2) == []
+    assert spread([], 1, 2, []) == []
+
+
+def test_a_words_confidence_is_the_geometric_mean_of_its_tokens(checkpoint):
+    front_end = family_of(checkpoint).writing(checkpoint)
+    zero = front_end.times.zero
+    text = front_end.tokenizer.encode(" so it").ids
+    assert len(text) == 6, "every byte is a token"
+    chances = [0.9, 0.5, 0.5, 0.25, 0.8, 0.4, 0.1, 0.7]
+    found = words_of(front_end, Segment(0, 100, [zero, *text, zero + 9], np.log(chances)), 0.0, 1.0)
+    assert [(word.word, word.confidence) for word in found] == [
+        ("so", pytest.approx((0.5 * 0.5 * 0.25) ** (1 / 3), abs=1e-4)),
+        ("it", pytest.approx((0.8 * 0.4 * 0.1) ** (1 / 3), abs=1e-4)),
+    ]
+    first = [*text[:1], *text[:1], *text[1:]]  # a token that is a space alone
+    mixed = words_of(front_end, Segment(0, 100, first, np.log(chances[:7])), 0.0, 1.0)
+    assert [word.confidence for word in mixed] == 2 * [pytest.approx(np.prod(chances[:7]) ** (1 / 7), abs=1e-4)]
 
 
 def test_a_text_that_repeats_itself_is_drawn_with_higher_temperatures(checkpoint, networks):
