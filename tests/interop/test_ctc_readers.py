@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import onnxruntime
 import onnxruntime_ep_openvino
@@ -117,6 +118,7 @@ def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_op
 
 
 def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
+    """It adds 1e-5 to the variance where we add 1e-7, and contains an older ONNX Runtime, so that it rounds otherwise."""
     recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         str(bundle / "onnx/model_quantized.onnx"), str(bundle / "tokens.txt")
     )
@@ -126,7 +128,9 @@ def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
         stream.accept_waveform(RATE, samples)
         recogniser.decode_stream(stream)
         found[path] = stream.result.text.split()
-    assert not different(found, by_onnxruntime)
+    assert len(different(found, by_onnxruntime)) <= 5
+    texts = [[" ".join(words) for words in read.values()] for read in (by_onnxruntime, found)]
+    assert jiwer.cer(*texts) < 0.005
 
 
 def test_transformers_js(bundle, recordings, by_onnxruntime, tmp_path):
