@@ -118,7 +118,7 @@ def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_op
 
 
 def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
-    """It adds 1e-5 to the variance where we add 1e-7, and contains an older ONNX Runtime, so that it rounds otherwise."""
+    """It adds 1e-5 to the variance where we add 1e-7, and has an older ONNX Runtime, which rounds otherwise."""
     recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         str(bundle / "onnx/model_quantized.onnx"), str(bundle / "tokens.txt")
     )
