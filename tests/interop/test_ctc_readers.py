@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import onnxruntime
 import onnxruntime_ep_openvino
@@ -75,8 +76,8 @@ def test_plain_openvino_after_a_first_recording_of_a_single_frame(bundle, proces
 
 
 def test_benchmark_app(bundle):
-    tool = Path(sys.executable).with_name("benchmark_app")
-    command = [str(tool), "-m", str(bundle / "openvino_model.xml"), "-shape", "[1,16000]", "-data_shape", "[1,16000]"]
+    tool = [sys.executable, "-c", "from openvino.tools.benchmark.main import main; main()"]
+    command = [*tool, "-m", str(bundle / "openvino_model.xml"), "-shape", "[1,16000]", "-data_shape", "[1,16000]"]
     done = subprocess.run([*command, "-t", "1", "-d", "CPU"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Throughput:" in done.stdout
@@ -117,6 +118,7 @@ def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_op
 
 
 def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
+    """It adds 1e-5 to the variance where we add 1e-7, and has an older ONNX Runtime, which rounds otherwise."""
     recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc(
         str(bundle / "onnx/model_quantized.onnx"), str(bundle / "tokens.txt")
     )
@@ -126,7 +128,9 @@ def test_sherpa_onnx(bundle, recordings, by_onnxruntime):
         stream.accept_waveform(RATE, samples)
         recogniser.decode_stream(stream)
         found[path] = stream.result.text.split()
-    assert not different(found, by_onnxruntime)
+    assert len(different(found, by_onnxruntime)) <= 5
+    texts = [[" ".join(words) for words in read.values()] for read in (by_onnxruntime, found)]
+    assert jiwer.cer(*texts) < 0.005
 
 
 def test_transformers_js(bundle, recordings, by_onnxruntime, tmp_path):
