@@ -22,8 +22,9 @@ TOKENS = np.array([[6, 0, 3], [3, 3, 1]])
 def reading_and_writing(path: Path, table: np.ndarray) -> Path:
     """A graph that looks ``tokens`` up in ``table`` and multiplies what it finds by `TABLE`."""
     nodes = [
-        helper.make_node("Gather", ["table", "tokens"], ["embedded"], name="embed"),
-        helper.make_node("MatMul", ["embedded", "weight"], ["logits"], name="head"),
+        helper.make_node("Gather", ["table", "tokens"], ["rows"], name="embed"),
+        helper.make_node("Identity", ["rows"], ["embedded"], name="same"),
+        helper.make_node("MatMul", ["rows", "weight"], ["logits"], name="head"),
     ]
     tokens = helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "tokens"])
     outputs = [
