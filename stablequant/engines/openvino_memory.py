@@ -139,7 +139,7 @@ def remembering_networks(compiled: ov.CompiledModel, first: Signature, further: 
     change, and the next reset, a request may give the outputs of its last step again.
     """
     idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
-    read = next(iter(further.memory))  # all references are the same
+    read = next(name for name, output in further.memory.items() if output in further.outputs)
 
     def begin(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         try:

@@ -11,14 +11,15 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 from whisper_files import SECONDS, write_tiny_whisper  # noqa: E402
 
-from stablequant.bundle.transcribe import load_bundle  # noqa: E402
-from stablequant.bundle.write_bundle import write_bundle  # noqa: E402
+from stablequant.bundle.write_bundle import read_bundle, write_bundle  # noqa: E402
 from stablequant.engines.build_engine import Order, build_engine  # noqa: E402
 from stablequant.engines.insert_qdq import insert_qdq  # noqa: E402
+from stablequant.engines.running import load_engine  # noqa: E402
 from stablequant.quantization.int8 import Range  # noqa: E402
 from stablequant.recognisers.export_onnx import export_onnx  # noqa: E402
 from stablequant.recognisers.import_checkpoint import import_checkpoint  # noqa: E402
 from stablequant.recognisers.load_recogniser import load_recogniser  # noqa: E402
+from stablequant.recognisers.operations import operation_of  # noqa: E402
 from stablequant.recognisers.registry import family_of  # noqa: E402
 from stablequant.storage.files import graph_files  # noqa: E402
 
@@ -44,7 +45,7 @@ def maxima(checkpoint: Path, audio: np.ndarray) -> dict[str, Range]:
         def note(_module, inputs, name=module.activation) -> None:
             found[name] = max(found.get(name, 0), float(inputs[0].abs().max()))
 
-        recogniser.model.get_submodule(module.module).register_forward_pre_hook(note)
+        operation_of(recogniser.model, module).register_forward_pre_hook(note)
     features = np.stack([recogniser.writing.features(samples) for samples in audio])
     recogniser.recognise(recogniser.enter({"hidden": features}), 0, recogniser.context([audio.shape[1]] * len(audio)))
     return {name: Range.symmetric(largest) for name, largest in found.items()}
@@ -66,8 +67,10 @@ def main(folder: Path) -> None:
     build_engine(order, graph, checkpoint, modules, folder / "openvino")
     engines = {"openvino": folder / "openvino"}
     write_bundle(folder / "bundle", graph, checkpoint, engines, {"model": "tiny"}, "# tiny\n")
-    recogniser = load_bundle(folder / "bundle")
-    texts = [recogniser.decoder.recognise([samples])[0] for samples in audio]
+    engine = read_bundle(folder / "bundle").engine("openvino")
+    decoder = family.decoder(engine, load_engine(engine, threads=1).networks)
+    texts = decoder.recognise(audio)
+    assert texts == [decoder.recognise([samples])[0] for samples in audio]
     np.save(folder / "audio.npy", audio)
     (folder / "texts.json").write_text(json.dumps(texts))
 

@@ -12,6 +12,7 @@ from stablequant.quantization.simulation import (
     fake_quantized,
     fake_quantized_weights,
 )
+from stablequant.recognisers.family import QuantizedModule
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (-1.0, 1.001)])
@@ -192,3 +193,22 @@ def test_the_whole_recogniser_computes_what_numpy_does_with_the_same_numbers():
     with fake_quantized(recogniser.model, MODULES, ranges, scales, found):
         assert posteriors(recogniser) == pytest.approx(expected, abs=0.02)
     assert np.abs(expected - exact).max() > 1
+
+
+def test_an_embedding_with_the_weight_of_a_module_has_its_fake_quantized_table():
+    class Tied(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = torch.nn.Embedding(7, 5), torch.nn.Linear(5, 7, bias=False)
+            self.head.weight = self.table.weight
+
+    model, module = Tied().requires_grad_(False), QuantizedModule("head", "head", "head", "head")
+    scales = {"head": np.float32([0.5, 1, 2, 4, 0.25])}
+    before, tokens = model.table.weight.clone(), torch.tensor([6, 0, 3])
+    weights = fake_quantized_weights(model, [module], scales)
+    with fake_quantized(model, [module], {"head": Range.symmetric(1)}, scales, weights):
+        found = model.table(tokens)
+    levels, steps = quantize_weight(before.numpy() * scales["head"])
+    expected = (dequantized(levels, steps) / scales["head"])[tokens.numpy()]
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)
+    assert torch.equal(model.table(tokens), before[tokens])

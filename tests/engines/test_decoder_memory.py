@@ -1,0 +1,112 @@
+"""A decoder of two graphs as one network with a memory, and as plans for a GPU that is not there."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from whisper_files import SECONDS, write_tiny_whisper
+
+from stablequant.engines import onnxruntime, openvino, tensorrt_rtx
+from stablequant.engines.backend import Request
+from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.quantization.int8 import Range
+from stablequant.recognisers.export_onnx import export_onnx
+from stablequant.recognisers.family import Network
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
+from stablequant.storage.files import graph_files
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whisper")
+    write_tiny_whisper(folder / "source")
+    import_checkpoint(str(folder / "source"), folder / "checkpoint")
+    export_onnx(folder / "checkpoint", folder / "fp32.onnx", threads=1)
+    return folder / "checkpoint"
+
+
+def request(checkpoint: Path, graphs: Mapping[str, Path], **settings) -> Request:
+    family = family_of(checkpoint)
+    limits = family.limits(checkpoint, [RATE], RATE)
+    return Request(graphs, family.signatures(checkpoint), limits, settings, all_int8=False)
+
+
+def graphs_of(checkpoint: Path, stem: str) -> dict[str, Path]:
+    names = list(family_of(checkpoint).signatures(checkpoint))
+    return graph_files(checkpoint.parent / f"{stem}.onnx", names)
+
+
+@pytest.fixture(scope="module")
+def networks(checkpoint, tmp_path_factory) -> dict[str, Mapping[str, Network]]:
+    """The networks of both backends for the CPU."""
+    signatures, found = family_of(checkpoint).signatures(checkpoint), {}
+    for name, backend in (("openvino", openvino.BACKEND), ("onnxruntime", onnxruntime.BACKEND)):
+        folder = tmp_path_factory.mktemp(name)
+        description = backend.build(request(checkpoint, graphs_of(checkpoint, "fp32")), folder)
+        found[name] = backend.load(folder, description, signatures, 1).networks
+    assert {file.name for file in (checkpoint.parent.parent).glob("openvino*/*.bin")} == {"encoder.bin", "decoder.bin"}
+    return found
+
+
+def encoded(rows: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, SECONDS * 50, 32)).astype(np.float32)
+
+
+def steps(networks: Mapping[str, Network], states: np.ndarray, kept: list[list[int]]) -> list[np.ndarray]:
+    """Logits of a prompt and of a token after each selection of rows in ``kept``, each of the rows that were left."""
+    prompt = np.tile(np.array([[1, 2, 3]]), (len(states), 1))
+    found = networks["decoder"]({"input_ids": prompt, "encoder_hidden_states": states})
+    crossed = {name: values for name, values in found.items() if ".encoder." in name}
+    logits = [found["logits"]]
+    for number, rows in enumerate(kept):
+        own = {name: values[rows] for name, values in found.items() if ".decoder." in name}
+        crossed = {name: values[rows] for name, values in crossed.items()}
+        past = {name.replace("present", "past_key_values"): values for name, values in (own | crossed).items()}
+        found = networks["decoder_with_past"]({"input_ids": np.array([[number + 7]] * len(rows)), **past})
+        logits.append(found["logits"])
+    return logits
+
+
+def test_steps_are_those_of_the_graphs_however_rows_leave(networks):
+    """The same infer request serves batches of several sizes, one after the other."""
+    for rows, kept in ((6, [[0, 1, 2, 3, 4, 5], [2, 3, 4], [0, 1, 2], [1]]), (6, [[5, 0]]), (1, [[0], [0]]), (3, [])):
+        states = encoded(rows, seed=rows + len(kept))
+        expected = steps(networks["onnxruntime"], states, kept)
+        for found, wanted in zip(steps(networks["openvino"], states, kept), expected, strict=True):
+            assert found.shape == wanted.shape
+            assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_threads_do_not_share_a_memory(networks):
+    batches = [encoded(rows=2, seed=seed) for seed in range(12)]
+    kept = [[0, 1], [1], [0]]
+    expected = [steps(networks["onnxruntime"], states, kept) for states in batches]
+    with ThreadPoolExecutor(4) as callers:
+        found = list(callers.map(lambda states: steps(networks["openvino"], states, kept), batches))
+    for one, other in zip(found, expected, strict=True):
+        for logits, wanted in zip(one, other, strict=True):
+            assert np.abs(logits - wanted).max() < 1e-4
+
+
+def test_a_step_cannot_be_continued_twice(networks):
+    found = networks["openvino"]["decoder"]({"input_ids": np.array([[1, 2]]), "encoder_hidden_states": encoded(rows=1)})
+    past = {name.replace("present", "past_key_values"): v for name, v in found.items() if name != "logits"}
+    networks["openvino"]["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
+    with pytest.raises(ValueError, match="were continued before"):
+        networks["openvino"]["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
+
+
+def test_plans_of_all_graphs_are_built_for_a_gpu_that_is_not_there(checkpoint, tmp_path):
+    modules = quantized_modules(read_sizes(checkpoint))
+    ranges = {module.activation: Range.symmetric(4) for module in modules}
+    graphs = graphs_of(checkpoint, "int8")
+    insert_qdq(graphs_of(checkpoint, "fp32"), modules, ranges, {}, graphs)
+    settings = {"compute_capabilities": ["8.6"], "max_samples": RATE, "max_batch": 2, "timing_cache": ""}
+    tensorrt_rtx.BACKEND.build(request(checkpoint, graphs, **settings), tmp_path)
+    assert {plan.name for plan in tmp_path.glob("*.plan")} == {f"{name}.plan" for name in graphs}
