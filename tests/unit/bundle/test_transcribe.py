@@ -174,7 +174,7 @@ def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
 
 
 def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(demo, demo_utterances):
-    """One voice, for half a minute or more. The demo was trained on utterances of 2 to 4 s, so chunks of 30 s do it harm."""
+    """One voice. The demo was trained on utterances of 2 to 4 s, so chunks of 30 s do it harm."""
     voice = [u for u in demo_utterances if u.speaker == demo_utterances[0].speaker]
     pieces = [np.pad(soundfile.read(u.path, dtype="float32")[0], (0, 8_000)) for u in voice]
     repeats = -(-9 // len(pieces))
