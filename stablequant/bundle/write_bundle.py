@@ -1,6 +1,5 @@
 """Write and open bundles. A bundle is one folder with everything needed to use a quantized recogniser elsewhere."""
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TypedDict
 import numpy as np
 import soundfile
 
+from stablequant.corpora.audio import LONGEST
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
 from stablequant.recognisers.registry import family_of
@@ -221,6 +221,6 @@ def _is_sample(stored: object) -> bool:
 
 def _is_calibration(lengths: object) -> bool:
     return isinstance(lengths, dict) and all(
-        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) < math.inf
+        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) <= LONGEST
         for key in ("longest_seconds", "p90_seconds")
     )

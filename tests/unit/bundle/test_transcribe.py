@@ -1,6 +1,7 @@
 """A bundle's recogniser: what it refuses, and what it makes of a recording."""
 
 import io
+import json
 import math
 from pathlib import Path
 
@@ -162,6 +163,13 @@ def heard_of() -> bytes:
 )
 def test_chunks_are_as_long_as_what_was_calibrated_and_what_the_engine_takes(tiny, record, longest, seconds):
     assert default_chunk(Bundle(tiny.folder, record, family_of(tiny.folder)), longest) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("lengths", [None, [], {"p90_seconds": "9"}, {"p90_seconds": 0}, {"p90_seconds": 10**400}])
+def test_a_record_with_impossible_lengths_is_refused(tmp_path, lengths):
+    (tmp_path / "quantization.json").write_text(json.dumps({"sha256": {}, "calibration": lengths}))
+    with pytest.raises(StableQuantError, match="'calibration' is malformed; copy the bundle again"):
+        load_bundle(tmp_path)
 
 
 def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
