@@ -81,15 +81,15 @@ class Transcriber:
         self._sample_rate = bundle.family.sample_rate(bundle.folder)
 
     @overload
-    def transcribe(self, source: Source, sample_rate: float | None = None) -> Transcript: ...
+    def transcribe(self, source: Source, sample_rate: int | None = None) -> Transcript: ...
 
     @overload
     def transcribe(
-        self, source: list[Source] | tuple[Source, ...], sample_rate: float | None = None
+        self, source: list[Source] | tuple[Source, ...], sample_rate: int | None = None
     ) -> list[Transcript]: ...
 
     def transcribe(
-        self, source: Source | list[Source] | tuple[Source, ...], sample_rate: float | None = None
+        self, source: Source | list[Source] | tuple[Source, ...], sample_rate: int | None = None
     ) -> Transcript | list[Transcript]:
         """Recognise a recording, or a list of several, which are recognised together where that is faster.
 
@@ -132,7 +132,7 @@ class Transcriber:
             return self._decoder.transcribe_all(recordings, *limits)
         return [self._decoder.transcribe(samples, *limits) for samples in recordings]
 
-    def _read(self, source: Source, unnamed: str, sample_rate: float | None) -> Audio:
+    def _read(self, source: Source, unnamed: str, sample_rate: int | None) -> Audio:
         """The audio of one recording; ``unnamed`` is its name in messages if it is no file."""
         name = source if isinstance(source, Path | str) else unnamed
         try:
@@ -145,7 +145,7 @@ class Transcriber:
             raise RecordingError(name, "no audio in it")
         return audio
 
-    def _audio(self, source: Source, sample_rate: float | None) -> Audio:
+    def _audio(self, source: Source, sample_rate: int | None) -> Audio:
         if isinstance(source, str):
             source = Path(source)
         elif isinstance(source, bytes | bytearray | memoryview):

@@ -15,6 +15,7 @@ from typing import TypedDict
 import numpy as np
 import soundfile
 
+from stablequant.corpora.audio import LONGEST
 from stablequant.engines.folder import DESCRIPTION, read_engine
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
@@ -267,6 +268,6 @@ def _is_sample(stored: object) -> bool:
 
 def _is_calibration(lengths: object) -> bool:
     return isinstance(lengths, dict) and all(
-        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) < math.inf
+        isinstance(lengths.get(key, 1), int | float) and 0 < lengths.get(key, 1) <= LONGEST
         for key in ("longest_seconds", "p90_seconds")
     )

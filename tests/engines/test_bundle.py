@@ -216,11 +216,18 @@ def test_evaluation_prints_the_word_error_rate(bundle, tmp_path):
 
 
 def arpa(transcripts: Sequence[str]) -> str:
-    """A unigram model of the words of ``transcripts``."""
+    """A bigram model of the words of ``transcripts``; the bigrams are those that begin a sentence."""
     words = Counter(word for text in transcripts for word in [*text.split(), "</s>"])
-    rows = [f"{math.log10(count / words.total()):.4f}\t{word}" for word, count in words.items()]
-    head = f"\\data\\\nngram 1={len(rows) + 2}\n\n\\1-grams:\n-99\t<s>\n-6\t<unk>\n"
-    return head + "\n".join(rows) + "\n\n\\end\\\n"
+    firsts = Counter(text.split()[0] for text in transcripts)
+    unigrams = [f"{math.log10(count / words.total()):.4f}\t{word}\t0" for word, count in words.items()]
+    bigrams = [f"{math.log10(count / firsts.total()):.4f}\t<s> {word}" for word, count in firsts.items()]
+    parts = (
+        ["\\data\\", f"ngram 1={len(unigrams) + 2}", f"ngram 2={len(bigrams)}"],
+        ["\\1-grams:", "-99\t<s>\t-3", "-6\t<unk>\t0", *unigrams],
+        ["\\2-grams:", *bigrams],
+        ["\\end\\"],
+    )
+    return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
 def test_evaluation_says_whether_the_loss_survives_a_language_model(bundle, demo, demo_utterances, tmp_path):

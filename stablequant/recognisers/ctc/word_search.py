@@ -48,8 +48,9 @@ class WordSearch:
                 beta=settings.word_bonus,
             )
         except (OSError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[-1]  # before it stand places in KenLM's source
             raise StableQuantError(
-                file or "beam search", f"no beam search with it ({error})", "give a model as ARPA or KenLM's binary"
+                file or "beam search", f"no beam search with it ({reason})", "give a model as ARPA or KenLM's binary"
             ) from error
         self._beam, self._hot_weight = settings.beam, settings.hot_word_weight
         self._hot_words = [_hot_word(word, vocabulary) for word in settings.hot_words]

@@ -1,6 +1,7 @@
 """A bundle's recogniser: what it refuses, and what it makes of a recording."""
 
 import io
+import json
 import math
 from pathlib import Path
 
@@ -164,6 +165,13 @@ def test_chunks_are_as_long_as_what_was_calibrated_and_what_the_engine_takes(tin
     assert default_chunk(Bundle(tiny.folder, record, family_of(tiny.folder)), longest) == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("lengths", [None, [], {"p90_seconds": "9"}, {"p90_seconds": 0}, {"p90_seconds": 10**400}])
+def test_a_record_with_impossible_lengths_is_refused(tmp_path, lengths):
+    (tmp_path / "quantization.json").write_text(json.dumps({"sha256": {}, "calibration": lengths}))
+    with pytest.raises(StableQuantError, match="'calibration' is malformed; copy the bundle again"):
+        load_bundle(tmp_path)
+
+
 def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
     write_tiny_whisper(tmp_path)
     family = family_of(tmp_path)
@@ -174,7 +182,7 @@ def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
 
 
 def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(demo, demo_utterances):
-    """One voice, for half a minute or more. The demo was trained on 2 to 4 s, so chunks of 30 s do it harm."""
+    """One voice. The demo was trained on utterances of 2 to 4 s, so chunks of 30 s do it harm."""
     voice = [u for u in demo_utterances if u.speaker == demo_utterances[0].speaker]
     pieces = [np.pad(soundfile.read(u.path, dtype="float32")[0], (0, 8_000)) for u in voice]
     repeats = -(-9 // len(pieces))
