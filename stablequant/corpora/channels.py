@@ -31,9 +31,7 @@ def channel_of(name: int | str, all_names: Collection[int | str | None], channel
     if number is None:
         if channels == 1:  # the column may say something else, such as who published the recording
             return None
-        raise RowError(
-            f"'{str(name)[:40]}' is none of the file's {channels} channels; write left, right or a number"
-        )
+        raise RowError(f"'{str(name)[:40]}' is none of the file's {channels} channels; write left, right or a number")
     if not 0 <= number < channels:
         raise RowError(
             f"channel {name} of a file that has {channels}; if each channel became a file, remove the table's column"
