@@ -5,16 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary, write_vocabulary
+from stablequant.recognisers.entries import read_entry
 from stablequant.storage.files import read_json, write_json
 
-Entry = TypeVar("Entry", int, bool, float)
 INPUT = "input_values"  # the input of a network that reads audio
 HIGHEST_RATE = 768_000  # Hz; no recording has a higher rate
 
@@ -124,12 +123,3 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
             **({} if front_end.trained_on is None else {"labels": front_end.trained_on}),
         },
     )
-
-
-def read_entry(file: Path, key: str, kind: type[Entry]) -> Entry:
-    """The entry ``key`` in a JSON file; raise `StableQuantError` if it is missing or not of type ``kind``."""
-    content = read_json(file)
-    value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, kind):
-        raise StableQuantError(file, f"no {kind.__name__} '{key}'", "complete the checkpoint's folder")
-    return value
