@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from transformers import (
     WavLMConfig,
     WavLMForCTC,
 )
-from watching import Watched, Watcher, without_network
+from watching import Job, Watched, Watcher, without_network
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
@@ -55,6 +55,8 @@ from stablequant.search.recognise_reference import Cache, Files, recognise_refer
 from stablequant.search.reference import load_reference
 from stablequant.search.split import Split
 from stablequant.search.trials import Calibration
+from stablequant.storage.files import read_json, write_json
+from stablequant.storage.locks import locked
 
 PROJECT = Path(__file__).parent.parent
 DEMO = PROJECT / "resources/demo/model"
@@ -128,6 +130,9 @@ def tiny_model(architecture: str = "hubert", **changes) -> torch.nn.Module:
         if name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
     return model
+
+
+FEW_LAYERS = {"conv_dim": (16,) * 3, "conv_kernel": (10, 8, 8), "conv_stride": (5, 8, 8)}  # 8 instead of 12
 
 
 def write_tiny_checkpoint(folder: Path, architecture: str = "hubert", **changes) -> None:
@@ -318,7 +323,7 @@ def write_speech(root: Path, manifest: Path, count: int, split: str = "calibrati
 def write_tiny_project(folder: Path, **changes) -> Path:
     """A project whose whole DAG runs in little time, on a tiny random recogniser and few utterances."""
     copy_project(folder)
-    write_tiny_checkpoint(folder / "model", **changes)
+    write_tiny_checkpoint(folder / "model", **FEW_LAYERS | changes)
     for split in ("calibration", "evaluation"):
         write_speech(folder / "speech" / split, folder / "tsv" / f"{split}.tsv", 6, split)
     peers = folder / "benchmarks/peers.tsv"
@@ -341,8 +346,22 @@ class Run:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Run:
-    """One undisturbed run of the whole DAG, watched."""
-    folder = write_tiny_project(tmp_path_factory.mktemp("project"))
+    """One undisturbed run of the whole DAG, watched. The processes that test in parallel share it."""
+    place = tmp_path_factory.getbasetemp()
+    shared = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "run"
+    with locked(shared):
+        if not (shared / "run.json").is_file():
+            shutil.rmtree(shared, ignore_errors=True)
+            write_json(shared / "run.json", asdict(run_whole(shared / "project")) | {"folder": "project"})
+    stored = read_json(shared / "run.json")
+    jobs = {int(process): Job(**job) for process, job in stored["watched"]["jobs"].items()}
+    watched = Watched(jobs, stored["watched"]["peak_mb"])
+    return Run(shared / "project", stored["printed"], watched, stored["isolated"])
+
+
+def run_whole(folder: Path) -> Run:
+    """Write a tiny project to ``folder`` and run its whole DAG."""
+    write_tiny_project(folder)
     isolate = without_network()
     command = [*isolate, sys.executable, "-m", "snakemake", "--cores", "2", "--resources", f"mem_mb={MEMORY_MB}"]
     with (folder / "printed.log").open("w") as log:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import threading
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,7 @@ class Job:
 class Watched:
     """All jobs of a process group, by process number; ``peak_mb`` is what they had together at most."""
 
-    jobs: dict[int, Job] = field(default_factory=lambda: defaultdict(lambda: Job("")))
+    jobs: dict[int, Job] = field(default_factory=dict)
     peak_mb: float = 0.0
 
 
@@ -73,8 +72,7 @@ class Watcher:
             self.watched.peak_mb = max(self.watched.peak_mb, together)
 
     def _look(self, place: Path, rule: str) -> float:
-        job = self.watched.jobs[int(place.name)]
-        job.rule = rule
+        job = self.watched.jobs.setdefault(int(place.name), Job(rule))
         memory = int((place / "statm").read_text().split()[1]) * PAGE_MB
         job.peak_mb = max(job.peak_mb, memory)
         for thread in (place / "task").iterdir():

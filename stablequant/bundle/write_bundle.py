@@ -4,7 +4,6 @@ Graphs, networks and tokens lie where other libraries look for them, see `Family
 engine's ``engine.json`` says where its networks lie.
 """
 
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence

@@ -65,12 +65,11 @@ def read_utterances(path: Path) -> list[Utterance]:
     columns = (table[name].astype(object).where(table[name].notna(), None).tolist() for name in names)
     return [
         Utterance(
-            *row,
-            start=None if start is None else float(start),  # pandas rounds numbers
-            stop=None if stop is None else float(stop),
-            channel=None if channel is None else int(channel),
+            *row[:-3],
+            *(None if cell is None else float(cell) for cell in row[-3:-1]),  # pandas rounds numbers
+            None if row[-1] is None else int(row[-1]),
         )
-        for *row, start, stop, channel in zip(*columns, strict=True)
+        for row in zip(*columns, strict=True)
     ]
 
 

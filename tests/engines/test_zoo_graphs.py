@@ -18,7 +18,7 @@ from onnx import numpy_helper
 from transformers import AutoModelForCTC
 from zoo import NAMES, ZOO, Published, clips
 
-from stablequant.recognisers.ctc.pretrained import NEVER_READ
+from stablequant.recognisers.ctc.huggingface import CTC
 from stablequant.recognisers.export_onnx import export_onnx
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.loading import load_model
@@ -83,7 +83,7 @@ def _places(graph: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> dict[i
     names = {
         form.tobytes(): (name, transposed)
         for name, values in weights.items()
-        if not NEVER_READ.search(name)
+        if not CTC.needless.search(name)
         for form, transposed in ((values.T, True), (values, False))
     }
     tensors = [numpy_helper.to_array(tensor).tobytes() for tensor in graph.graph.initializer]

@@ -22,8 +22,7 @@ PROBE = "rule_probe_layer_"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    few_layers = {"conv_dim": (16,) * 3, "conv_kernel": (10, 8, 8), "conv_stride": (5, 8, 8), "num_hidden_layers": 1}
-    folder = write_tiny_project(tmp_path_factory.mktemp("project") / "tiny", **few_layers)
+    folder = write_tiny_project(tmp_path_factory.mktemp("project") / "tiny", num_hidden_layers=1)
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     (folder / "config.yaml").write_text(yaml.safe_dump(settings | {"threshold": 50}))  # a few searches, not all
     return folder

@@ -13,7 +13,7 @@ from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.storage.files import read_json, read_table
 
 LAYERS = ["projection", "transformer01", "transformer02", "adapter01", "head"]
-SETTINGS = {"engines": ["openvino", "onnxruntime", "tensorrt-rtx"]}
+SETTINGS = {"engines": ["openvino", "onnxruntime", "tensorrt-rtx"], "probe": {"layers_per_job": 12}}
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,9 @@ def ran(tmp_path_factory) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("whisper") / "project")
     write_tiny_whisper(folder / "model", seconds=5)
     write_splits(folder)
-    configure_tiny(folder, engines=["openvino", "onnxruntime"], methods=["fp32", "stablequant"])
+    configure_tiny(
+        folder, engines=["openvino", "onnxruntime"], methods=["fp32", "stablequant"], probe={"layers_per_job": 12}
+    )
     snakemake(folder)
     return folder
 

@@ -12,15 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
-from stablequant.corpora.formats.stream import (
-    AGAIN,
-    EXTRA,
-    LENGTH,
-    AudioError,
-    Stream,
-    cut_off,
-    is_negligible,
-)
+from stablequant.corpora.formats.stream import AGAIN, EXTRA, LENGTH, AudioError, Stream, cut_off, is_negligible
 
 SEARCHED = 1 << 20  # bytes at the end of the file in which the last frame is looked for
 HEADER = 42  # bytes of the magic and of streaminfo

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -13,9 +12,9 @@ from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary
 from stablequant.recognisers.ctc.write_vocabulary import write_vocabulary
+from stablequant.recognisers.entries import read_entry
 from stablequant.storage.files import read_json, write_json
 
-Entry = TypeVar("Entry", int, bool, float)
 INPUT = "input_values"  # the input of a network that reads audio
 HIGHEST_RATE = 768_000  # Hz; no recording has a higher rate
 
@@ -126,12 +125,3 @@ def write_front_end(folder: Path, front_end: FrontEnd) -> None:
             **({} if front_end.trained_on is None else {"labels": front_end.trained_on}),
         },
     )
-
-
-def read_entry(file: Path, key: str, kind: type[Entry]) -> Entry:
-    """The entry ``key`` in a JSON file; raise `StableQuantError` if it is missing or not of type ``kind``."""
-    content = read_json(file)
-    value = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(value, kind):
-        raise StableQuantError(file, f"no {kind.__name__} '{key}'", "complete the checkpoint's folder")
-    return value

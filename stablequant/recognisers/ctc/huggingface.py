@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import AutoModelForCTC, PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.language import listed, read_adapter
-from stablequant.recognisers.ctc.pretrained import build_config, load_pretrained
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
+from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
 from stablequant.recognisers.sources import processor_folders
 from stablequant.storage.files import read_json
 
@@ -22,6 +22,12 @@ NAMED = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_to
 PHONEMES = "Wav2Vec2PhonemeCTCTokenizer"  # every token counts as a word, and delimiters of words are not written
 BLANKS = {"<blank>", "[blank]", "<blk>", "[blk]", "<ctc>"}  # names of the blank where the pad token is another one
 MARKER = re.compile(r"<.*>|\[.*\]")  # form of tokens that are no letters
+CTC = Kind(
+    AutoModelForCTC,
+    ("CTC head", "lm_head"),
+    re.compile(r"(masked_spec_embed|num_batches_tracked)$|^wav2vec2_conformer\.encoder\.pos_conv_embed\."),
+    re.compile(r"encoder\.layers\.|adapter|lm_head"),
+)
 MOST = {"num_hidden_layers": 1000, "vocab_size": 10**6}  # beyond, building the model would never end
 
 
@@ -45,7 +51,7 @@ def read_huggingface(
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         fault = f"its config, preprocessor or vocabulary holds something else than it should ({error!r})"
         raise StableQuantError(folder, fault[:300], "restore the files") from error
-    model = load_pretrained(folder, config)
+    model = load_pretrained(folder, config, CTC)
     if adapter:
         adapter.apply(model)
     model.config.pad_token_id = front_end.vocabulary.blank

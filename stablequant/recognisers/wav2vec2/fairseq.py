@@ -12,9 +12,9 @@ from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Co
 from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.ctc.pretrained import bare_name
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
+from stablequant.recognisers.pretrained import bare_name
 from stablequant.recognisers.unpickling import Placeholder, Saved, plain, read_state
 
 SAMPLE_RATE = 16_000  # Hz, of every published checkpoint; the file does not always contain it

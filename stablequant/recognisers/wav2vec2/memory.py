@@ -5,6 +5,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.entries import reading_config
 from stablequant.recognisers.sizes import FLOAT_BYTES, Footprint
 from stablequant.recognisers.wav2vec2.layers import ModelConfig
 from stablequant.storage.files import read_json
@@ -45,10 +46,8 @@ def shortest_samples(config: ModelConfig) -> int:
 
 def read_shortest_samples(config: Path) -> int:
     """`shortest_samples` for the file ``config``; raise `StableQuantError` if it is damaged."""
-    try:
+    with reading_config(config):
         found = shortest_samples(read_json(config))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
     if not (isinstance(found, int) and 0 < found <= LONGEST_FRAME):
         raise StableQuantError(config, "not a recogniser's sizes", "restore the file")
     return found
@@ -56,10 +55,8 @@ def read_shortest_samples(config: Path) -> int:
 
 def read_footprint(config: Path) -> Footprint:
     """`footprint` for the file ``config``; raise `StableQuantError` if it is damaged or not a recogniser's."""
-    try:
+    with reading_config(config):
         found = footprint(read_json(config))
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StableQuantError(config, f"not a recogniser's configuration ({error!r})", "restore the file") from error
     whole = isinstance(found.hop, int) and found.hop > 0
     if not (whole and 0 < found.per_sample < math.inf and 0 <= found.per_pair < math.inf):
         raise StableQuantError(config, "not a recogniser's sizes", "restore the file")

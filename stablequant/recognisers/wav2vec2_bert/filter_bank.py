@@ -4,6 +4,8 @@ from functools import cache
 
 import numpy as np
 
+from stablequant.recognisers.mel_filters import triangles
+
 WINDOW, HOP, FFT = 400, 160, 512  # samples; the feature extractor has no settings for them, whatever the sample rate
 LOWEST = 20.0  # Hz, lower end of the first mel filter
 PREEMPHASIS = 0.97
@@ -50,10 +52,7 @@ def mel_filters(sample_rate: int, mel_bins: int) -> np.ndarray:
     """
     edges = np.linspace(_mel(LOWEST), _mel(sample_rate // 2), mel_bins + 2)
     frequencies = _mel(np.arange(FFT // 2 + 1) * sample_rate / FFT)
-    rising = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
-    falling = (edges[2:, None] - frequencies) / np.diff(edges)[1:, None]
-    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling))
-    return filters
+    return triangles(frequencies, edges)
 
 
 def _mel(hertz: float | np.ndarray) -> np.ndarray:

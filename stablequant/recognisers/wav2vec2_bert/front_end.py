@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.front_end import FrontEnd, read_entry, read_sample_rate
+from stablequant.recognisers.ctc.front_end import FrontEnd, read_sample_rate
 from stablequant.recognisers.ctc.vocabulary import read_vocabulary
 from stablequant.recognisers.ctc.write_vocabulary import write_vocabulary
+from stablequant.recognisers.entries import read_entry
 from stablequant.recognisers.wav2vec2_bert.filter_bank import HOP, frames_of, log_mel
 from stablequant.storage.files import write_json
 

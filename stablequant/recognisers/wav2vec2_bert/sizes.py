@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.entries import reading_config
 from stablequant.recognisers.sizes import FLOAT_BYTES, Footprint
 from stablequant.recognisers.wav2vec2_bert.filter_bank import HOP, WINDOW
 from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank, read_filter_bank
@@ -74,13 +75,11 @@ def read_recognising(folder: Path) -> Recognising:
     """Read what an engine needs; raise `StableQuantError` if a file is missing or damaged."""
     file = folder / "config.json"
     front_end = read_filter_bank(folder, 0)
-    try:
+    with reading_config(file):
         config: ModelConfig = read_json(file)
         found = footprint(config, front_end.hop)
         shortest = shortest_samples(config, front_end.stride)
         width = config["feature_projection_input_dim"]
-    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StableQuantError(file, f"not a recogniser's configuration ({error!r})", "restore the file") from error
     whole = isinstance(found.hop, int) and found.hop > 0 and width == front_end.width
     if not (whole and 0 < found.per_sample < math.inf and 0 < found.per_pair < math.inf):
         raise StableQuantError(file, "not a recogniser's sizes", "restore the file")

@@ -12,10 +12,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.entries import read_settings, size_of
 from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
 from stablequant.recognisers.whisper.timestamps import TimeTokens
-from stablequant.storage.files import read_json
 
 START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the same token, by its name in newer and older tokenizers
@@ -116,15 +116,17 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     Raises `StableQuantError` if a file is missing or damaged, or if the checkpoint does not know the language.
     """
     sizes = read_sizes(folder)
-    generation, preprocessor = _content(folder / GENERATION), _content(folder / PREPROCESSOR)
+    generation, preprocessor = read_settings(folder / GENERATION), read_settings(folder / PREPROCESSOR)
     tokenizer = _tokenizer(folder / TOKENIZER)
     language = language or _language(generation, folder)
     if language != "en" and not _multilingual(generation):
         raise StableQuantError(folder, f"it writes English only, not '{language}'", "take a multilingual checkpoint")
     prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
     end = generation.get("eos_token_id")
-    rate, hop, fft = (_size(preprocessor, key, folder) for key in ("sampling_rate", "hop_length", "n_fft"))
-    window = rate * _size(preprocessor, "chunk_length", folder)
+    rate, hop, fft = (
+        size_of(preprocessor, key, folder / PREPROCESSOR) for key in ("sampling_rate", "hop_length", "n_fft")
+    )
+    window = rate * size_of(preprocessor, "chunk_length", folder / PREPROCESSOR)
     if window // hop != 2 * sizes["max_source_positions"]:
         raise StableQuantError(
             folder / PREPROCESSOR, "its window is not as long as the encoder's", "restore the files of the checkpoint"
@@ -139,7 +141,7 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
                 folder / TOKENIZER, f"no token {token}", "take a checkpoint of Whisper that knows the language"
             )
         tokens.append(number)
-    spelling = _content(folder / SPELLING) if (folder / SPELLING).is_file() else {}
+    spelling = read_settings(folder / SPELLING) if (folder / SPELLING).is_file() else {}
     return FrontEnd(
         rate,
         window,
@@ -170,13 +172,6 @@ def _times(
     return TimeTokens(prompt[:-1], zero, last, limit if isinstance(limit, int) else None, known[0] if known else None)
 
 
-def _content(file: Path) -> Mapping[str, object]:
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise StableQuantError(file, "not a table of settings", "restore the file")
-    return content
-
-
 def _tokenizer(file: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(file))
@@ -194,13 +189,6 @@ def _language(generation: Mapping[str, object], folder: Path) -> str:
     if not isinstance(named, str):
         raise StableQuantError(folder / GENERATION, f"'language' is {named!r}", "write a code such as en")
     return named.strip("<|>")
-
-
-def _size(content: Mapping[str, object], key: str, folder: Path) -> int:
-    value = content.get(key)
-    if not isinstance(value, int) or not 0 < value < 2**20:
-        raise StableQuantError(folder / PREPROCESSOR, f"'{key}' is {value!r}", "restore the file")
-    return value
 
 
 def _tokens(generation: Mapping[str, object], key: str, classes: int, folder: Path) -> list[int]:

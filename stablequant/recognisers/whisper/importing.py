@@ -1,22 +1,26 @@
 """Import checkpoints of Whisper from Hugging Face folders."""
 
+import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import torch
-from transformers import AutoTokenizer, WhisperForConditionalGeneration
-from transformers.utils.logging import disable_progress_bar
+from transformers import AutoModelForSpeechSeq2Seq, AutoTokenizer, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Imported
+from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
+from stablequant.recognisers.sources import read_config
 from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
 from stablequant.recognisers.whisper.published import write_openvino_tokenizer
 from stablequant.storage.files import read_json, write_json
 
-TIED = {"proj_out.weight"}  # the embedding's weight; some checkpoints write it once, some twice
+WHISPER = Kind(
+    AutoModelForSpeechSeq2Seq,
+    ("text head", "proj_out"),
+    re.compile(r"^proj_out\.weight$"),  # the embedding's weight; some checkpoints write it once, some twice
+    re.compile(r"layers\.|conv[12]\.|proj_out"),
+)
 
 
 def read(source: Path, language: str | None = None) -> Imported:
@@ -34,7 +38,7 @@ def read(source: Path, language: str | None = None) -> Imported:
     model = _model(source)
 
     def write(folder: Path) -> None:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, save_original_format=False)  # by the names that wrappers did not change
         for name in (PREPROCESSOR, SPELLING):
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
@@ -47,26 +51,9 @@ def read(source: Path, language: str | None = None) -> Imported:
     return Imported(model, quantized_modules(sizes), write)
 
 
-def _model(source: Path) -> WhisperForConditionalGeneration:
-    silence: Callable[[], None] = disable_progress_bar
-    silence()
-    load: Any = WhisperForConditionalGeneration.from_pretrained  # returns two values with output_loading_info
-    model: WhisperForConditionalGeneration
-    try:
-        model, found = load(
-            source, dtype=torch.float32, output_loading_info=True, local_files_only=True, ignore_mismatched_sizes=True
-        )
-    except Exception as error:  # transformers has no exception class for damaged weights
-        raise StableQuantError(source, f"the weights cannot be read ({error})", "take an intact checkpoint") from error
-    missing = sorted(set(found["missing_keys"]) - TIED)
-    if missing or found["mismatched_keys"]:
-        what = missing or [str(key) for key, *_ in found["mismatched_keys"]]
-        raise StableQuantError(
-            source, f"weights are missing or of another size: {', '.join(what[:3])}", "take a complete checkpoint"
-        )
-    settings: Any = model.config
-    for switch in ("return_dict", "output_attentions", "output_hidden_states"):
-        setattr(settings, switch, switch == "return_dict")
+def _model(source: Path) -> PreTrainedModel:
+    config = build_config(source / "config.json", read_config(source))
+    model = load_pretrained(source, config, WHISPER)
     model.train(False).requires_grad_(False)
     return model
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypedDict, cast
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.entries import size_of
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.sources import read_config
 
@@ -23,7 +24,6 @@ CROSS_ATTENTION = {
     "encoder_attn.out_proj": "cross_out",
 }
 FEED_FORWARD = {"fc1": "fc1", "fc2": "fc2"}
-LARGEST = 2**20  # no size in a real configuration is larger
 
 
 class ModelConfig(TypedDict):
@@ -51,12 +51,7 @@ class ModelConfig(TypedDict):
 def read_sizes(folder: Path) -> ModelConfig:
     """The sizes in ``config.json`` of ``folder``; raise `StableQuantError` if one is missing or impossible."""
     config = read_config(folder)
-    found: dict[str, int] = {}
-    for key in ModelConfig.__annotations__:
-        size = config.get(key)
-        if not isinstance(size, int) or not 0 < size <= LARGEST:
-            raise StableQuantError(folder / "config.json", f"'{key}' is {size!r}", "restore the file")
-        found[key] = size
+    found = {key: size_of(config, key, folder / "config.json") for key in ModelConfig.__annotations__}
     for heads in ("encoder_attention_heads", "decoder_attention_heads"):
         if found["d_model"] % found[heads]:
             raise StableQuantError(

@@ -1,13 +1,12 @@
 """Load an imported checkpoint of Whisper as a torch model for inference."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import WhisperForConditionalGeneration
-from transformers.utils.logging import disable_progress_bar
 
 from stablequant.recognisers.device import compute_exactly, resolve_device
+from stablequant.recognisers.pretrained import from_pretrained
 from stablequant.recognisers.whisper.forward import WhisperRecogniser
 from stablequant.recognisers.whisper.front_end import read_front_end
 from stablequant.recognisers.whisper.layers import read_sizes
@@ -29,10 +28,8 @@ def load_model(folder: Path, attention: str) -> WhisperForConditionalGeneration:
 
     The head and the embedding of tokens have one weight, unless the checkpoint has two.
     """
-    silence: Callable[[], None] = disable_progress_bar
-    silence()
-    model: WhisperForConditionalGeneration = WhisperForConditionalGeneration.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation=attention, local_files_only=True
+    model: WhisperForConditionalGeneration = from_pretrained(
+        WhisperForConditionalGeneration, folder, attn_implementation=attention
     )
     model.train(False).requires_grad_(False)
     return model

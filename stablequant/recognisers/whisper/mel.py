@@ -8,6 +8,8 @@ import functools
 
 import numpy as np
 
+from stablequant.recognisers.mel_filters import triangles
+
 FLOOR = 1e-10  # smallest power, before the logarithm
 RANGE = 8.0  # powers of ten below the loudest value that are kept
 LINEAR_UP_TO = 1000.0  # Hz; the mel scale is linear below and logarithmic above
@@ -46,9 +48,7 @@ def mel_filters(sample_rate: int, bins: int, fft: int) -> np.ndarray:
     """Weights of the mel filters, float64 ``(fft // 2 + 1, bins)``: triangles of equal area."""
     edges = mel_to_hertz(np.linspace(0, hertz_to_mel(HIGHEST), bins + 2))
     frequencies = np.linspace(0, sample_rate / 2, fft // 2 + 1)
-    rising = (frequencies[:, None] - edges[:-2]) / np.diff(edges)[:-1]
-    falling = (edges[2:] - frequencies[:, None]) / np.diff(edges)[1:]
-    filters: np.ndarray = np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
+    filters: np.ndarray = triangles(frequencies, edges).T * 2 / (edges[2:] - edges[:-2])
     return filters
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.pretrained import bare_names
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.pretrained import bare_names
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sources import checkpoint_files
 from stablequant.recognisers.wav2vec2.family import read_front_end

@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, write_tiny_whisper
 
@@ -21,6 +22,7 @@ from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.layer_table import layer_table
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.whisper.loading import load_model
 from stablequant.recognisers.whisper.mel import log_mel
 from stablequant.storage.files import graph_files
 
@@ -236,5 +238,27 @@ def test_missing_weights_and_models_without_a_text_head_are_refused(checkpoint, 
     weights = {name: values for name, values in model.state_dict().items() if "layers.1.fc2" not in name}
     weights.pop("proj_out.weight")
     model.save_pretrained(tmp_path / "source", state_dict=weights)
-    with pytest.raises(StableQuantError, match=r"missing or of another size: model\.decoder\.layers\.1\.fc2\.bias"):
+    with pytest.raises(StableQuantError, match=r"the checkpoint lacks model\.decoder\.layers\.1\.fc2\.bias and 3 more"):
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+
+
+def test_weights_of_another_size_are_refused_by_name(checkpoint, tmp_path):
+    shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
+    weights = load_file(tmp_path / "source/model.safetensors")
+    weights["model.encoder.layers.0.fc1.bias"] = weights["model.encoder.layers.0.fc1.bias"][1:].clone()
+    save_file(weights, tmp_path / "source/model.safetensors", {"format": "pt"})
+    with pytest.raises(StableQuantError, match=r"do not fit config\.json .*encoder\.layers\.0\.fc1\.bias"):
+        import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", ""])
+def test_names_that_a_wrapper_changed_are_found(checkpoint, tmp_path, prefix):
+    """And the head need not be stored, as its weight is the embedding's."""
+    shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
+    file = tmp_path / "source/model.safetensors"
+    weights = {f"{prefix}{name}": values for name, values in load_file(file).items() if name != "proj_out.weight"}
+    save_file(weights, file, {"format": "pt"})
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+    found, expected = (load_model(folder, "sdpa").state_dict() for folder in (tmp_path / "checkpoint", checkpoint))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

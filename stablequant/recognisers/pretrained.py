@@ -1,15 +1,16 @@
-"""Read the weights of a Hugging Face checkpoint into a CTC model, also if wrappers of the model changed their names."""
+"""Read the weights of a Hugging Face checkpoint into its model, also if wrappers of the model changed their names."""
 
 import logging
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import CONFIG_MAPPING, AutoModelForCTC, PreTrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
@@ -25,10 +26,6 @@ OLD_NAMES = {  # of a convolution with weight norm, before torch 2.0
     ".weight_g": ".parametrizations.weight.original0",
     ".weight_v": ".parametrizations.weight.original1",
 }
-NEVER_READ = re.compile(  # by inference; published files leave them out
-    r"(masked_spec_embed|num_batches_tracked)$|^wav2vec2_conformer\.encoder\.pos_conv_embed\."
-)
-COMPUTES = re.compile(r"encoder\.layers\.|adapter|lm_head")  # parameters that change the output if they are left out
 SWITCHES = frozenset(  # of the form of a model's output, and of how it is computed; none of them changes its values
     {
         "return_dict",
@@ -41,6 +38,33 @@ SWITCHES = frozenset(  # of the form of a model's output, and of how it is compu
         "auto_map",
     }
 )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What must be known of a kind of networks to tell whole weights from damaged ones.
+
+    Attributes
+    ----------
+    automatic: transformers' class that makes the network of a configuration, such as ``AutoModelForCTC``
+    head: what the parameters of the head are called in a message, and how their names begin
+    needless: names of parameters that a file may lack, as inference never reads them or finds them elsewhere
+    computing: names of parameters that change the output if they are left out
+    """
+
+    automatic: Any
+    head: tuple[str, str]
+    needless: re.Pattern[str]
+    computing: re.Pattern[str]
+
+
+def from_pretrained(automatic: Any, folder: Path, **options: object) -> Any:
+    """What transformers' class ``automatic`` loads from ``folder`` in float32, without a bar of its progress."""
+    silence: Callable[[], None] = disable_progress_bar
+    silence()
+    return automatic.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False, local_files_only=True, **options
+    )
 
 
 def build_config(place: Path, settings: Mapping[str, Any]) -> PreTrainedConfig:
@@ -57,27 +81,23 @@ def build_config(place: Path, settings: Mapping[str, Any]) -> PreTrainedConfig:
     return config
 
 
-def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
-    """The CTC model of this ``config`` in float32 with the weights in ``folder``.
+def load_pretrained(folder: Path, config: PreTrainedConfig, kind: Kind) -> PreTrainedModel:
+    """The network of this ``config`` in float32 with the weights in ``folder``.
 
-    Parameters that inference never reads may be missing. Their values are constants then, so that the same files
+    Parameters that ``kind`` calls needless may be missing. Their values are constants then, so that the same files
     always give the same model. Raises `StableQuantError` if the weights are damaged or belong to another model.
     """
-    silence: Callable[[], None] = disable_progress_bar
-    silence()
     try:
         with torch.device("meta"):
-            build: Any = AutoModelForCTC.from_config  # it has no types
-            empty = build(config)
+            empty = kind.automatic.from_config(config)
         renamed = bare_names(folder, _stored_names(folder), set(empty.state_dict()), empty.base_model_prefix)
-        loaded, loading = AutoModelForCTC.from_pretrained(
+        loaded, loading = from_pretrained(
+            kind.automatic,
             folder,
             config=config,
-            dtype=torch.float32,
             key_mapping={f"^{re.escape(old)}$": new for old, new in renamed.items()} or None,
             output_loading_info=True,
-            trust_remote_code=False,
-            local_files_only=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by their names
         )
     except StableQuantError:
         raise
@@ -87,26 +107,26 @@ def load_pretrained(folder: Path, config: PreTrainedConfig) -> PreTrainedModel:
         raise StableQuantError(folder, f"the weights cannot be read: {refusal(error)}", "restore them") from error
     if renamed:
         logging.info("%s: %d weights were named by a wrapper, such as %s", folder, len(renamed), next(iter(renamed)))
-    _check(folder, loading)
+    _check(folder, loading, kind)
     model: PreTrainedModel = loaded
+    shared = model.all_tied_weights_keys  # they have the values of others
     for name, values in model.state_dict().items():
-        if name in loading["missing_keys"]:  # transformers draws them at random
+        if name in loading["missing_keys"] and name not in shared:  # transformers draws them at random
             values.fill_(1 if ".parametrizations." in name else 0)  # a weight norm divides by a norm
     return model
 
 
-def _check(folder: Path, loading: Mapping[str, Iterable[Any]]) -> None:
+def _check(folder: Path, loading: Mapping[str, Iterable[Any]], kind: Kind) -> None:
     """Raise `StableQuantError` if weights that inference reads are missing, or if there are more than the model has."""
-    missing = sorted(name for name in loading["missing_keys"] if not NEVER_READ.search(name))
-    if missing == ["lm_head.bias"]:
-        logging.info("%s: the CTC head has no bias", folder)
-    elif missing and all(name.startswith("lm_head.") for name in missing):
-        raise StableQuantError(
-            folder, "the weights hold no CTC head (lm_head)", "take a checkpoint fine-tuned with CTC"
-        )
+    missing = sorted(name for name in loading["missing_keys"] if not kind.needless.search(name))
+    name, head = kind.head
+    if missing == [f"{head}.bias"]:
+        logging.info("%s: the %s has no bias", folder, name)
+    elif missing and all(parameter.startswith(f"{head}.") for parameter in missing):
+        raise StableQuantError(folder, f"the weights hold no {name} ({head})", "take a checkpoint fine-tuned with one")
     elif missing:
         raise StableQuantError(folder, f"the checkpoint lacks {missing[0]} and {len(missing) - 1} more", "complete it")
-    more = sorted(name for name in loading["unexpected_keys"] if COMPUTES.search(name))
+    more = sorted(name for name in loading["unexpected_keys"] if kind.computing.search(name))
     if more:
         fault = f"the weights hold {more[0]} and {len(more) - 1} more, for which config.json has no place"
         raise StableQuantError(folder, fault, "take the config.json that was saved with these weights")
