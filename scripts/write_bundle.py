@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.bundle.card import model_card
-from stablequant.bundle.write_bundle import Sample, write_bundle
+from stablequant.bundle.write_bundle import Sample, privacy_note, write_bundle
 from stablequant.corpora.utterance import load_audio, read_utterances
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import read_json, read_table
@@ -36,7 +36,11 @@ with job(snakemake.log[0]) as log:
         audio = load_audio(u, rate)  # refuses audio that was changed since it was listed
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
         samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if u.start is None else (audio, rate)))
-    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint)
+    private = privacy_note(len(samples))
+    if private:
+        log.warning("%s", private)
+    note = "\n\n".join(filter(None, [params.note, private]))
+    card = model_card(model, note, scales, Path(files.comparison), len(utterances), checkpoint)
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), checkpoint, engines, record, card, samples)
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

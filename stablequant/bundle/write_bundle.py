@@ -45,6 +45,16 @@ class Sample:
     part: tuple[np.ndarray, int] | None = None
 
 
+def privacy_note(samples: int) -> str:
+    """What the card and the log say of recordings in the bundle; blank if there are none."""
+    if not samples:
+        return ""
+    return (
+        f"The bundle holds {samples} recordings of the evaluation split with their words (`samples/`, config key "
+        "`bundle_samples`). Pass it on only if the people who are heard agree."
+    )
+
+
 class StoredSample(TypedDict):
     """A `Sample` in `quantization.json`; ``file`` is relative to the bundle."""
 
