@@ -1,5 +1,6 @@
 """What came of a run, in words that a person can act on."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,8 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
 
 def _rounded(number: float) -> int:
     """``number`` with two digits that count, never less than it."""
-    digits = max(len(str(int(number))) - 2, 0)
-    return -int(-number // 10**digits) * 10**digits
+    unit: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return math.ceil(number / unit) * unit
 
 
 def _layers(results: Path) -> list[str]:
