@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.bundle.card import model_card
+from stablequant.bundle.card import model_card, privacy_note
 from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import load_audio, read_utterances
 from stablequant.recognisers.registry import family_of
@@ -43,7 +43,7 @@ with job(snakemake.log[0]) as log:
         samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if whole else (audio, rate)))
     card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint, len(samples))
     if samples:
-        log.info("the bundle contains %d recordings of the evaluation split (bundle_samples)", len(samples))
+        log.warning("%s", privacy_note(len(samples)))
     folder = Path(snakemake.output[0])
     write_bundle(folder, Path(files.graph), checkpoint, engines, record, card, samples)
     log.info("%s: %.1f MB", folder, sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6)

@@ -80,7 +80,7 @@ def model_card(
     graphs = [f"`{places.get(f'{name}.onnx', f'{name}.onnx')}`" for name in family.signatures(checkpoint)]
     return CARD.format(
         front_matter=front_matter(model, comparison),
-        samples=f"`samples/` holds {samples} recordings and transcripts of the evaluation split." if samples else "",
+        samples=privacy_note(samples),
         model=model,
         note=f"{note}\n\n" if note else "",
         layers=len(percentiles),
@@ -114,3 +114,13 @@ def front_matter(model: str, comparison: Path) -> str:
         dataset = {"type": "evaluation", "name": "the evaluation split"}
         entries["model-index"] = [{"name": model, "results": [{"task": task, "dataset": dataset, "metrics": [wer]}]}]
     return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in entries.items())
+
+
+def privacy_note(samples: int) -> str:
+    """What the card and the log say of recordings in the bundle; blank if there are none."""
+    if not samples:
+        return ""
+    return (
+        f"The bundle holds {samples} recordings of the evaluation split with their words (`samples/`, config key "
+        "`bundle_samples`). Pass it on only if the people who are heard agree."
+    )

@@ -118,6 +118,8 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
             remedy = "fetch it (git annex get, dvc pull, hf download)"
             raise AudioError(f"a link to '{source.readlink()}', which is not here; {remedy}")
         if not source.is_file():
+            if source.is_dir():
+                raise AudioError(f"not a file but a folder; name the recordings in it, such as {source}/*.flac")
             raise AudioError("not a file" if source.exists() else "the file does not exist")
         file = source.open("rb")
     except OSError as error:

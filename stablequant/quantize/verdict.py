@@ -1,8 +1,10 @@
 """What came of a run, in words that a person can act on."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -12,6 +14,7 @@ from stablequant.storage.files import read_json, read_table
 
 ACCEPTABLE_LOSS = 1.0  # points of WER; the same as the default of nncf.quantize_with_accuracy_control (max_drop 0.01)
 METHOD = "stablequant"
+Row = Mapping[Hashable, Any]  # of comparison.tsv
 USABLE_WER = 50.0  # percent; the same as the config's default of max_reference_wer for the calibration split
 FEWEST_CHANGES = 3.0  # words: where none changed, up to 3 may still be expected in as many others (rule of three, 95 %)
 
@@ -32,14 +35,15 @@ class Verdict:
 
 def verdict(results: Path, acceptable: float) -> Verdict:
     """The verdict on the run in ``results``. ``acceptable`` is the loss in points of WER that may be possible."""
-    table = read_table(results / "comparison.tsv")
-    rows = table[table["method"] == METHOD]
-    lines, judgements = [], []
-    for _, row in rows.iterrows():
+    rows = read_table(results / "comparison.tsv").to_dict("records")
+    reference = {row["backend"]: row for row in rows if row["method"] == "fp32"}
+    lines: list[str] = []
+    judgements: list[bool] = []
+    for row in (row for row in rows if row["method"] == METHOD):
         if row["status"] != EVALUATED:
             lines.append(f"{row['backend']}: {row['status']}")
             continue
-        fp32 = table[(table["backend"] == row["backend"]) & (table["method"] == "fp32")].iloc[0]
+        fp32 = reference[row["backend"]]
         lines.append(_measured(row, fp32))
         lines += [f"  {note}" for note in _notes(row)]
         judgement, remedy = _judged(row, fp32, acceptable)
@@ -50,7 +54,7 @@ def verdict(results: Path, acceptable: float) -> Verdict:
     return Verdict(safe, lines)
 
 
-def _measured(row: pd.Series, fp32: pd.Series) -> str:
+def _measured(row: Row, fp32: Row) -> str:
     speed = row["speedup"]
     return (
         f"{row['backend']}: WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses "
@@ -60,7 +64,7 @@ def _measured(row: pd.Series, fp32: pd.Series) -> str:
     )
 
 
-def _notes(row: pd.Series) -> list[str]:
+def _notes(row: Row) -> list[str]:
     if "int8" in str(row["arithmetic"]):
         return []
     return [
@@ -68,7 +72,7 @@ def _notes(row: pd.Series) -> list[str]:
     ]
 
 
-def _judged(row: pd.Series, fp32: pd.Series, acceptable: float) -> tuple[bool, str]:
+def _judged(row: Row, fp32: Row, acceptable: float) -> tuple[bool, str]:
     if fp32["wer"] > USABLE_WER:
         return False, (
             f"cannot be judged: fp32 itself has a WER of {fp32['wer']:.0f} % on the evaluation split; check that its "
@@ -107,8 +111,8 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
 
 def _rounded(number: float) -> int:
     """``number`` with two digits that count, never less than it."""
-    digits = max(len(str(int(number))) - 2, 0)
-    return -int(-number // 10**digits) * 10**digits
+    unit: int = 10 ** max(len(str(int(number))) - 2, 0)
+    return math.ceil(number / unit) * unit
 
 
 def _layers(results: Path) -> list[str]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
@@ -45,7 +45,7 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
-    with path.open("w", encoding="utf-8") as file, redirect_stderr(Lines(file)):
+    with path.open("w", encoding="utf-8") as file, redirect_stderr(cast(TextIO, Lines(file))):
         logging.basicConfig(
             level=logging.INFO,
             format="%(asctime)s %(levelname)s %(message)s",

@@ -47,6 +47,8 @@ def test_the_model_card_holds_the_table_and_names_what_the_graph_takes_and_gives
     assert markdown(finished / "results/tiny/comparison.tsv") in (bundle / "README.md").read_text()
     graph = load_graph(bundle / "onnx/model_quantized.onnx").graph
     card = (bundle / "README.md").read_text()
+    assert "The bundle holds 5 recordings of the evaluation split" in card
+    assert "The bundle holds 5 recordings" in (finished / "logs/tiny/write_bundle.log").read_text()
     assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
 
 

@@ -25,6 +25,6 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value, card.data.model_name) == ("wer", 3.42, 'de"mo')
     assert "`onnx/model_quantized.onnx` holds the quantized graph" in body
-    assert "`samples/` holds 5 recordings" in body
+    assert "holds 5 recordings of the evaluation split" in body
     without = model_card("demo", "", scales, tmp_path / "comparison.tsv", 300, checkpoint)
     assert "`samples/`" not in without

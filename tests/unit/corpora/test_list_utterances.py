@@ -14,7 +14,13 @@ from conftest import write_speech
 from listing import FRONT_END, listed, write_jsonl, write_librispeech
 
 from stablequant.corpora.entries import Rejection
-from stablequant.corpora.list_utterances import check_rejections, describe_rejections, list_utterances, speaker_in
+from stablequant.corpora.list_utterances import (
+    DrawnPart,
+    check_rejections,
+    describe_rejections,
+    list_utterances,
+    speaker_in,
+)
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import load_audio
 from stablequant.errors import StableQuantError
@@ -279,3 +285,23 @@ def test_two_ways_to_write_a_name_are_one_file(tmp_path, one, other):
     utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), FRONT_END)
     assert len(utterances) == 1
     assert [(r.line, r.reason) for r in rejections] == [(3, "the same audio is on line 2 too")]
+
+
+def test_of_a_large_split_a_drawn_part_is_used_in_the_order_of_the_manifest(tmp_path, caplog):
+    caplog.set_level("INFO")
+    files = write_speech(tmp_path / "speech", tmp_path / "split.tsv", 12)
+    manifest = read_manifest(tmp_path / "split.tsv")
+    lengths = {file: soundfile.info(file).duration for file in map(str, files)}
+    parts = [list_utterances(manifest, FRONT_END, DrawnPart(8.0, seed))[0] for seed in (0, 0, 1, 2)]
+    for part in parts:
+        seconds = sum(lengths[u.path] for u in part)
+        assert 8.0 <= seconds < 8.0 + max(lengths.values())
+        assert [u.path for u in part] == [file for file in lengths if file in {u.path for u in part}]
+    assert parts[0] == parts[1]
+    assert len({tuple(part) for part in parts}) > 1, "another seed draws others"
+    assert f"using {len(parts[0])} of 12 utterances" in caplog.text and "drawn with seed 0" in caplog.text
+    whole, _ = list_utterances(manifest, FRONT_END, DrawnPart(1e6, 0))
+    assert whole == list_utterances(manifest, FRONT_END)[0]
+    files[0].unlink()  # what is not heard is not judged, and what is heard and damaged is told
+    _, rejected = list_utterances(manifest, FRONT_END, DrawnPart(1e6, 0))
+    assert [r.line for r in rejected] == [2]
