@@ -67,7 +67,7 @@ def read_utterances(path: Path) -> list[Utterance]:
         Utterance(
             *row[:-3],
             *(None if cell is None else float(cell) for cell in row[-3:-1]),  # pandas rounds numbers
-            None if row[-1] is None else int(row[-1]),
+            None if row[-1] is None else int(float(row[-1])),  # 1.0 beside blank cells
         )
         for row in zip(*columns, strict=True)
     ]
