@@ -66,8 +66,10 @@ def read_utterances(path: Path) -> list[Utterance]:
     return [
         Utterance(
             *row[:-3],
-            *(None if cell is None else float(cell) for cell in row[-3:-1]),  # pandas rounds numbers
-            None if row[-1] is None else int(row[-1]),
+            *(  # as text: pandas rounds numbers, and writes 1 as 1.0 beside blank cells
+                None if cell is None else kind(float(cell))
+                for kind, cell in zip((float, float, int), row[-3:], strict=True)
+            ),
         )
         for row in zip(*columns, strict=True)
     ]

@@ -77,6 +77,8 @@ def test_a_blank_cell_is_the_mean_of_all_channels(folder, caplog):
     utterances, rejections = listed(folder, rows)
     assert [(r.line, r.reason) for r in rejections] == [(2, "the same audio is on line 1 too")]
     assert [float(load_audio(u, RATE)[0]) for u in utterances] == [0.375, 0.25, 0.25]
+    write_table(folder / "utterances.tsv", table_of(utterances, Utterance))
+    assert read_utterances(folder / "utterances.tsv") == utterances
     assert [r.getMessage() for r in caplog.records] == ["1 files with 2 channels are mixed to one"]
 
 
