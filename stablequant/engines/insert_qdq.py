@@ -85,8 +85,8 @@ def _quantize(
         numbers, carried = inputs[tensor, name]
         node.replace_input_with(0, numbers[0])
         if chosen.split:
-            weight = _insert_weight(graph, node, levels, scales, "/rest")
-            _add_behind(graph, node, _product(graph, node, numbers[1], weight, "rest"), "sum")
+            copied = _insert_weight(graph, node, levels, scales, "/rest")
+            _add_behind(graph, node, _product(graph, node, numbers[1], copied, "rest"), "sum")
         if chosen.carried:
             _multiply_carried(graph, node, carried, chosen.carried, levels, scales)
         if node.name in tied:

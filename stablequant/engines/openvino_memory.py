@@ -77,7 +77,7 @@ def join_steps(first: ov.Model, further: ov.Model, memory: Mapping[str, str]) ->
 
 def _sources(model: ov.Model) -> dict[str, ov.Node]:
     """The node that computes each output, by all names of the output."""
-    found = {}
+    found: dict[str, ov.Node] = {}
     for tensor in model.outputs:
         node = tensor.get_node().input_value(0).get_node()
         if node.get_output_size() != 1:
@@ -154,7 +154,8 @@ def remembering_networks(compiled: ov.CompiledModel, first: Signature, further: 
         return found | references(run, range(run.batch))
 
     def go_on(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        run, rows = tensors[read][0].run, [reference.row for reference in tensors[read]]
+        run: _Run = tensors[read][0].run
+        rows = [reference.row for reference in tensors[read]]
         continued = any(reference.run is not run or reference.steps != run.steps for reference in tensors[read])
         if continued or len(set(rows)) < len(rows):
             raise ValueError("these keys and values were continued before, or they come from several batches")

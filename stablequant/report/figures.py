@@ -82,7 +82,7 @@ def label_at_the_right(
     Limits of the axes must be set before.
     """
     low, high = axes.get_ylim()
-    inches = axes.get_position().height * axes.figure.get_figheight()
+    inches = axes.get_window_extent().height / axes.figure.dpi
     gap = (high - low) * 0.19 / inches
     right = axes.get_xlim()[1]
     for (x, y), place, text, colour in zip(ends, spread([y for _, y in ends], gap, low), labels, colours, strict=True):

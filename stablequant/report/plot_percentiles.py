@@ -28,8 +28,8 @@ def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
         for chosen, mark, size in (("best", marker, 9), ("stopped", ".", 5)):
             marked = rows[chosen].astype(bool)
             axes.plot(places[marked], rows["wer"][marked], mark, color=colour, markersize=size)
-        last = places[whole.notna()].idxmax() if whole.notna().any() else places.idxmax()
-        ends.append((float(places[last]), float(rows["wer"][last])))
+        heard = whole.notna() if whole.notna().any() else rows["wer"].notna()
+        ends.append(max(zip(places[heard], rows["wer"][heard], strict=True)))
         names.append(str(layer))
         colours.append(colour)
     axes.set_xticks(range(len(grid)), [f"{p:g}" for p in grid])
@@ -50,7 +50,7 @@ def _message(table: pd.DataFrame) -> str:
     gained = (unclipped - best["wer"]).dropna()
     if gained.empty:
         return "Which share of its activations each searched layer keeps"
-    layer = gained.idxmax()
+    layer = str(gained.sort_values(kind="stable").index[-1])
     if gained[layer] <= 0:
         return "No searched layer gains by clipping"
     chosen = best.loc[layer]

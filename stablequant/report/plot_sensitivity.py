@@ -28,7 +28,7 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     axes.set_xlabel(f"points of WER lost{unit}")
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
-    worst = table.loc[table["degradation"].idxmax()]
+    worst = table.sort_values("degradation", kind="stable").iloc[-1]
     detail = f"{worst['layer']} loses most, {figures.points(worst['degradation'])}; black lines: 95 % intervals"
     message = f"{selected.sum()} of {len(table)} layers lose more than {threshold} points when quantized alone"
     figures.title(figure, message, detail)

@@ -20,15 +20,15 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
     several = len(set(shown["backend"])) > 1
     ends: list[tuple[float, float]] = []
     names, colours = [], []
-    for row in shown.itertuples():
+    for row in shown.to_dict("records"):
         mark, colour, pixels = {"stablequant": ("o", figures.OURS, 11), "fp32": ("D", figures.INK, 8)}.get(
-            str(row.method), ("o", figures.OTHERS, 7)
+            row["method"], ("o", figures.OTHERS, 7)
         )
-        name = f"{row.method} ({row.backend})" if several else str(row.method)
-        front = 3 if row.method in ("stablequant", "fp32") else 2
-        for axes, value in ((size, row.size_ratio), (speed, row.rtfx)):
-            axes.plot(value, row.wer, mark, markersize=pixels, color=colour, zorder=front, label=name)
-        ends.append((float(row.rtfx), float(row.wer)))
+        name = f"{row['method']} ({row['backend']})" if several else row["method"]
+        front = 3 if row["method"] in ("stablequant", "fp32") else 2
+        for axes, value in ((size, row["size_ratio"]), (speed, row["rtfx"])):
+            axes.plot(value, row["wer"], mark, markersize=pixels, color=colour, zorder=front, label=name)
+        ends.append((row["rtfx"], row["wer"]))
         names.append(name)
         colours.append(colour)
     size.set_xlabel("engine size, as a share of fp32's")
@@ -49,7 +49,7 @@ def _message(shown: pd.DataFrame) -> str:
     ours, fp32 = (shown[shown["method"] == method] for method in ("stablequant", "fp32"))
     if ours.empty or fp32.empty:
         return "WER, size and speed of each engine"
-    best = ours.loc[ours["wer"].idxmin()]
+    best = ours.sort_values("wer").iloc[0]
     plain = fp32[fp32["backend"] == best["backend"]]
     if plain.empty:
         return f"StableQuant has {best['wer']:.1f} % WER at {best['size_ratio']:.2f} of fp32's size"

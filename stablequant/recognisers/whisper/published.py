@@ -39,9 +39,8 @@ def write_openvino_tokenizer(tokenizer: Path, folder: Path) -> None:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        networks = convert_tokenizer(
-            PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), **MARKED), with_detokenizer=True
-        )
+        fast = PreTrainedTokenizerFast(tokenizer_file=str(tokenizer), **MARKED)  # type: ignore[no-untyped-call]
+        networks = convert_tokenizer(fast, with_detokenizer=True)
     except Exception as error:  # the library raises no exception class of its own
         raise StableQuantError(
             tokenizer, f"OpenVINO cannot take this tokenizer ({error})", "take the checkpoint's own tokenizer.json"
