@@ -6,6 +6,7 @@
 # make test-extra-large   a random HuBERT of extra large's size (963 million parameters) quantized and built, which takes 20 GB
 # make test-slurm   the tests that start a Slurm of their own, which needs root and the packages slurm-wlm and munge
 # make test-slurm-demo   the whole demo through such a Slurm, compared with a local run, which is made first if it is missing
+# make test-lm        the tests of the language model, whose package is installed into .venv-lm
 # make test-load      hundreds of requests to the service, with slow and broken clients, while it is killed and restarted
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
@@ -23,7 +24,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-load test-kills peers whisper mutants docs lint format lock licences audit
+.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-load test-lm test-kills peers whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake
@@ -31,7 +32,7 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not interop"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not lm and not interop"
 
 # Without tests/conftest.py, which needs the project's own transformers.
 test-interop: run .venv-interop/node/installed
@@ -48,6 +49,9 @@ test-slurm: $(INSTALLED)
 
 test-slurm-demo: run
 	$(BIN)/python -m pytest -m slurm_demo
+
+test-lm: $(INSTALLED) .venv-lm/installed
+	.venv-lm/bin/python -m pytest -m lm tests/unit/recognisers/test_word_search.py tests/engines/test_bundle.py
 
 test-load: $(INSTALLED)
 	$(BIN)/python -m pytest -m load

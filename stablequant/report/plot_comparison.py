@@ -18,10 +18,8 @@ def plot_comparison(table: pd.DataFrame, path: Path) -> None:
     figures.bars(axes, names, shown, shown["method"] == "stablequant")
     for place, row in enumerate(shown.to_dict("records")):
         text = f"  {row['degradation']:.2f} points, {row['size_ratio']:.2f} of fp32's size"
-        ours = row["method"] == "stablequant"
-        axes.text(
-            max(row["ci_high"], 0), place, text, va="center", fontsize=11, fontweight="bold" if ours else "normal"
-        )
+        weight = "bold" if row["method"] == "stablequant" else "normal"
+        axes.text(max(row["ci_high"], 0), place, text, va="center", fontsize=11, fontweight=weight)
     if len(shown):
         low, high = min(0, shown["ci_low"].min()), max(shown["ci_high"].max(), 0.5)
         axes.set_xlim(low - 0.01 * (high - low), high + 0.55 * (high - low))  # the text lies within

@@ -230,6 +230,7 @@ def arpa(transcripts: Sequence[str]) -> str:
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
 
+@pytest.mark.lm
 def test_evaluation_says_whether_the_loss_survives_a_language_model(bundle, demo, demo_utterances, tmp_path):
     few = demo_utterances[:12]
     (tmp_path / "few.csv").write_text("\n".join(["path,text", *(f"{u.path},{u.transcript}" for u in few)]) + "\n")

@@ -21,6 +21,8 @@ from stablequant.recognisers.ctc.word_search import WordSearch
 from stablequant.recognisers.ctc.words import log_posteriors, words_of
 from stablequant.recognisers.family import BeamSearch
 
+pytestmark = pytest.mark.lm
+
 ARPA = """\\data\\
 ngram 1=7
 ngram 2=4
