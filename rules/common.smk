@@ -151,7 +151,8 @@ SEARCHED = [name for name, methods in METHODS.items() if "stablequant" in method
 def note_after(rule, wildcards):
     """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
     table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
-    if not is_typed() or rule != "list_utterances" or wildcards["split"] != "calibration" or not table.is_file():
+    listed = rule == "list_utterances" and wildcards["split"] == "calibration" and table.is_file()
+    if not is_typed() or not listed:
         return None
     return few_words(words_in(table), config["threshold"], f"calibration split of {wildcards['model']}")
 

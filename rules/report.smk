@@ -19,17 +19,15 @@ PAGES_OF_THE_SEARCH = {
     "combination": ("Percentiles", ["combination.tsv"]),
     "scales": ("Scales", ["scales/stablequant.json"]),
 }
-
-
-def tables_of(pages):
-    """Files that each page shows, below a model's results."""
-    return {page: tables for page, (_, tables) in pages.items()}
+TABLES, TABLES_OF_THE_SEARCH = (  # what each page shows, below a model's results
+    {page: tables for page, (_, tables) in pages.items()} for pages in (PAGES, PAGES_OF_THE_SEARCH)
+)
 
 
 rule write_pages:
     """Tables that a click on a header sorts."""
     input:
-        [f"results/{{model}}/{table}" for tables in tables_of(PAGES).values() for table in tables],
+        [f"results/{{model}}/{table}" for tables in TABLES.values() for table in tables],
     output:
         [
             report(
@@ -46,8 +44,8 @@ rule write_pages:
     conda:
         "../envs/search.yaml"
     params:
-        tables=tables_of(PAGES),
-        told=page_summaries(tables_of(PAGES)),
+        tables=TABLES,
+        told=page_summaries(TABLES),
         code=code_digest("write_pages"),
     script:
         "../scripts/write_pages.py"
@@ -55,7 +53,7 @@ rule write_pages:
 
 use rule write_pages as write_search_pages with:
     input:
-        [f"results/{{model}}/{table}" for tables in tables_of(PAGES_OF_THE_SEARCH).values() for table in tables],
+        [f"results/{{model}}/{table}" for tables in TABLES_OF_THE_SEARCH.values() for table in tables],
     output:
         [
             report(
@@ -69,8 +67,8 @@ use rule write_pages as write_search_pages with:
     log:
         "logs/{model}/write_search_pages.log",
     params:
-        tables=tables_of(PAGES_OF_THE_SEARCH),
-        told=page_summaries(tables_of(PAGES_OF_THE_SEARCH)),
+        tables=TABLES_OF_THE_SEARCH,
+        told=page_summaries(TABLES_OF_THE_SEARCH),
         code=code_digest("write_pages"),
 
 
