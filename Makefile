@@ -32,11 +32,11 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not lm and not interop"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not lm"
 
 # Without tests/conftest.py, which needs the project's own transformers.
 test-interop: run .venv-interop/node/installed
-	.venv-interop/bin/python -m pytest --confcutdir tests/interop -m interop tests/interop
+	.venv-interop/bin/python -m pytest --confcutdir tests/interop tests/interop
 
 test-fairseq: $(INSTALLED) .venv-fairseq/installed
 	$(BIN)/python -m pytest -m fairseq

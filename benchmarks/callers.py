@@ -23,6 +23,7 @@ from stablequant.bundle.transcribe import Transcriber, load_bundle
 from stablequant.corpora.audio import read_audio
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.report.show import markdown_table
 
 CALLERS = (1, 2, 4, 8)
 
@@ -61,14 +62,21 @@ def measure(listed: dict[str, Callable[[], list[str]]], rounds: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("manifest", type=Path)
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("manifest", type=Path, nargs="?")
     parser.add_argument("--recordings", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--backends", nargs="+", default=["openvino"])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, help="TSV to write")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     options = parser.parse_args()
+    if options.markdown:
+        table = pd.read_csv(options.markdown, sep="\t", dtype=str)
+        print(markdown_table(list(table.columns), table.to_numpy().tolist()))
+        return
+    if not (options.bundle and options.manifest and options.out):
+        parser.error("name a bundle, a manifest and --out")
     rows = []
     for backend in options.backends:
         recogniser = load_bundle(options.bundle, options.threads, backend=backend)

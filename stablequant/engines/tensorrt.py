@@ -7,8 +7,10 @@ needs no GPU to build them.
 import functools
 import importlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from types import ModuleType
 from typing import Any
@@ -86,9 +88,10 @@ class TensorRt:
         cache = Path(settings["timing_cache"]) if settings["timing_cache"] and self.name == "tensorrt" else None
         profile = {"batch": batch, **request.limits}
         for name, graph in request.graphs.items():
-            plan = build_plan(
-                self.name, graph, request.signatures[name], settings["compute_capabilities"], profile, cache
-            )
+            with _with_float_tables(graph) as readable:
+                plan = build_plan(
+                    self.name, readable, request.signatures[name], settings["compute_capabilities"], profile, cache
+                )
             (folder / f"{name}.plan").write_bytes(plan)
         return {
             "compute_capabilities": settings["compute_capabilities"],
@@ -135,6 +138,21 @@ BACKEND = TensorRt("tensorrt")
 
 def _is_limits(limits: object) -> bool:
     return isinstance(limits, list) and len(limits) == 3 and all(isinstance(size, int) for size in limits)
+
+
+@contextmanager
+def _with_float_tables(graph: Path) -> Iterator[Path]:
+    """The graph, or a copy of it in which no embedding reads an INT8 table, see `float_tables`."""
+    from stablequant.engines.tied_embedding import float_tables
+    from stablequant.storage.onnx_graph import load_graph, save_graph
+
+    model = load_graph(graph)
+    if not float_tables(model.graph):
+        yield graph
+        return
+    with TemporaryDirectory() as folder:
+        save_graph(model, Path(folder, graph.name))
+        yield Path(folder, graph.name)
 
 
 def build_plan(

@@ -13,6 +13,8 @@ import onnx_ir as ir
 
 from stablequant.storage.onnx_graph import input_of
 
+LEVELS = "/embedding/levels"  # how the names of the nodes end that read an INT8 table
+
 
 def tied_embeddings(graph: ir.Graph, products: Sequence[ir.Node]) -> dict[str, ir.Node]:
     """The Gather nodes that read a table ``(classes, width)`` equal to the weight of a MatMul, by the MatMul's name."""
@@ -59,6 +61,34 @@ def share_table(graph: ir.Graph, gather: ir.Node, product: ir.Node, channel_scal
     graph.remove(gather, safe=True)
     if not table.uses() and table.name is not None:
         del graph.initializers[table.name]
+
+
+def float_tables(graph: ir.Graph) -> bool:
+    """Undo `share_table`: embeddings read a table in float32 with the same values. Whether there was one.
+
+    TensorRT takes an INT8 constant only in front of DequantizeLinear.
+    """
+    gathers = [node for node in graph if str(node.name).endswith(LEVELS)]
+    for gather in gathers:
+        _read_float_table(graph, gather, str(gather.name).removesuffix("/levels"))
+    return bool(gathers)
+
+
+def _read_float_table(graph: ir.Graph, gather: ir.Node, name: str) -> None:
+    """Replace the nodes of `share_table`, whose names begin with ``name``, by one Gather."""
+    own = {node.name: node for node in graph if str(node.name).startswith(f"{name}/")}
+    last = own.get(f"{name}/unscaled", own[f"{name}/values"])
+    levels, scales = _constant_of(gather, 0), _constant_of(own[f"{name}/scales"], 0)
+    factor = _constant_of(last, 1) if last.name == f"{name}/unscaled" else np.float32(1)
+    if levels is None or scales is None or factor is None:
+        raise ValueError(f"the table of {name} is not a constant")
+    table = _register(graph, f"{name}/table", levels.T.astype(np.float32) * scales[:, None] * factor)
+    rows = ir.Node("", "Gather", [table, input_of(gather, 1)], name=f"{name}/gather")
+    rows.outputs[0].name = rows.name
+    graph.insert_before(gather, rows)
+    for use in list(last.outputs[0].uses()):
+        use.node.replace_input_with(use.idx, rows.outputs[0])
+    graph.remove(own.values(), safe=True)
 
 
 def _constant_of(node: ir.Node, index: int) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stablequant.report import figures
+from stablequant.search.select_layers import most_sensitive
 
 LINEAR = 5  # points of WER; where a layer loses more, the axis is logarithmic beyond 1
 TICKS = [-10, -1, 0, 1, 2, 5, 10, 20, 50, 100]
@@ -28,7 +29,7 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     axes.set_xlabel(f"points of WER lost{unit}")
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
-    worst = table.sort_values("degradation", kind="stable").iloc[-1]
+    worst = most_sensitive(table, 1).iloc[0]
     detail = f"{worst['layer']} loses most, {figures.points(worst['degradation'])}; black lines: 95 % intervals"
     message = f"{selected.sum()} of {len(table)} layers lose more than {threshold} points when quantized alone"
     figures.title(figure, message, detail)

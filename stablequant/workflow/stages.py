@@ -8,7 +8,7 @@ from typing import Any
 STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, so that its end is known from the start
     "checkpoint": ("download_checkpoint", "import_checkpoint"),
     "audio": ("write_manifest", "list_utterances", "measure_speed"),
-    "channels and weights": ("massive_channels", "equalise_channels", "round_weights"),
+    "channels and weights": ("equalise_channels", "choose_massive_channels", "round_weights"),
     "reference in fp32": ("recognise_reference",),
     "layers quantized alone": ("probe_layer", "select_layers"),
     "cut-offs searched": ("search_percentile", "gather_percentiles"),

@@ -19,8 +19,6 @@ from optimum.intel import OVModelForCTC
 from optimum.onnxruntime import ORTModelForCTC
 from transformers import AutoProcessor, pipeline
 
-pytestmark = pytest.mark.interop
-
 NODE = Path(sys.prefix, "node")
 RATE = 16_000
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_LAYOUT", "ORT_ENABLE_ALL")

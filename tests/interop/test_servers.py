@@ -3,14 +3,11 @@
 import importlib.util
 from pathlib import Path
 
-import pytest
 import tritonclient
 from google.protobuf import text_format
 
 from stablequant.bundle.export_for_server import export_for_triton
 from stablequant.bundle.write_bundle import read_bundle
-
-pytestmark = pytest.mark.interop
 
 
 def test_triton_reads_the_configuration(bundle, tmp_path):

@@ -23,8 +23,6 @@ optimum_intel, optimum_onnxruntime = (pytest.importorskip(f"optimum.{name}") for
 RATE = 16_000
 EXACTLY = {"INFERENCE_PRECISION_HINT": "f32"}
 
-pytestmark = pytest.mark.interop
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:

@@ -38,7 +38,7 @@ def test_all_files_say_the_same(tmp_path):
     lines = [line.rsplit(" ", 1) for line in (tmp_path / "tokens.txt").read_text().splitlines()]
     assert lines == [[symbol, str(index)] for index, symbol in enumerate(symbols_of(LETTERS))]
     theirs = AutoTokenizer.from_pretrained(tmp_path, tokenizer_type="wav2vec2")
-    assert theirs.decode(heard, skip_special_tokens=True).split() == ["NEED", "'END"]
+    assert theirs.decode(heard).split() == ["NEED", "'END"]  # as transformers' pipeline calls it for CTC
 
 
 def test_the_blank_is_not_removed_before_repetitions_are_merged(tmp_path):

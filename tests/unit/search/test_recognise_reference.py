@@ -130,7 +130,8 @@ def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkey
 
         def context(self, samples):
             found = FakeRecogniser.context(self, samples)
-            found.samples *= 100_000
+            if list(samples) != [self.writing.sample_rate]:  # the second of silence by which layers are measured
+                found.samples *= 100_000
             return found
 
     recogniser = Large(songs())

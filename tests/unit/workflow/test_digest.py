@@ -18,7 +18,7 @@ CHOSEN = {"family": "wav2vec2", "backend": "openvino"}
 PLOTS = {p for p in SCRIPTS if p.startswith("plot_")}
 RESUME = {"probe_layer", "search_percentile"}
 SEARCH = {"recognise_reference", "check_combination", *RESUME}
-RUN_TORCH = SEARCH | {"equalise_channels", "choose_massive_channels", "round_weights"}
+RUN_TORCH = SEARCH | {"equalise_channels", "choose_massive_channels", "measure_speed", "round_weights"}
 
 
 def files_of(root: Path) -> dict[str, Path]:
