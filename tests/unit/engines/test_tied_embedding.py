@@ -10,8 +10,10 @@ from distributions import noise
 from onnx import TensorProto, helper, numpy_helper
 
 from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.engines.tied_embedding import float_tables
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.recognisers.family import QuantizedModule
+from stablequant.storage.onnx_graph import load_graph, save_graph
 
 CLASSES, WIDTH = 7, 5
 TABLE = noise(CLASSES, WIDTH).astype(np.float32)
@@ -43,11 +45,18 @@ def quantized(path: Path, table: np.ndarray, scales: np.ndarray | None) -> tuple
     source = reading_and_writing(path / "fp32.onnx", table)
     given = {} if scales is None else {"head": scales}
     insert_qdq({"one": source}, [MODULE], {"head": Range.symmetric(3)}, given, {"one": path / "int8.onnx"})
-    session = onnxruntime.InferenceSession(path / "int8.onnx", providers=["CPUExecutionProvider"])
-    return path / "int8.onnx", session.run(["embedded"], {"tokens": TOKENS})[0]
+    return path / "int8.onnx", embedded_by(path / "int8.onnx")
 
 
-@pytest.mark.parametrize("scales", [None, np.float32([0.5, 1, 2, 4, 0.25])], ids=["plain", "equalised"])
+def embedded_by(graph: Path) -> np.ndarray:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    return session.run(["embedded"], {"tokens": TOKENS})[0]
+
+
+either = pytest.mark.parametrize("scales", [None, np.float32([0.5, 1, 2, 4, 0.25])], ids=["plain", "equalised"])
+
+
+@either
 def test_the_embedding_gives_the_rows_of_the_heads_levels(tmp_path, scales):
     graph, embedded = quantized(tmp_path, TABLE, scales)
     weight = dequantized(*quantize_weight(TABLE if scales is None else TABLE * scales))
@@ -61,3 +70,15 @@ def test_a_table_of_its_own_stays(tmp_path):
     other = TABLE + np.float32(0.001)
     _, embedded = quantized(tmp_path, other, None)
     assert np.array_equal(embedded, other[TOKENS])
+
+
+@either
+def test_a_table_in_float32_gives_the_same_rows(tmp_path, scales):
+    graph, embedded = quantized(tmp_path, TABLE, scales)
+    model = load_graph(graph)
+    assert float_tables(model.graph)
+    save_graph(model, tmp_path / "float.onnx")
+    onnx.checker.check_model(tmp_path / "float.onnx", full_check=True)
+    assert embedded_by(tmp_path / "float.onnx") == pytest.approx(embedded, rel=1e-6)
+    assert not float_tables(load_graph(tmp_path / "fp32.onnx").graph)
+    assert not float_tables(load_graph(tmp_path / "float.onnx").graph)
