@@ -13,6 +13,8 @@ import pytest
 import soundfile
 from conftest import PROJECT, planned, snakemake, write_tiny_project
 
+from stablequant.workflow.terminal import KILLED
+
 DAY = 24 * 3600.0
 MOUNT = ["unshare", "--map-root-user", "--mount"]
 
@@ -69,7 +71,7 @@ def test_a_full_disk_is_told_and_the_next_run_goes_on(project, outputs, sentence
     failed, again = printed.split("SPACE AGAIN")
     assert re.search(sentence, failed), failed
     assert "Traceback" not in failed
-    assert "100%" in again
+    assert "Traceback" not in again
 
 
 @needs_mounts
@@ -204,6 +206,4 @@ def test_a_job_that_was_killed_is_explained(project):
     jobs = project / "stablequant/search/optimise_scales.py"
     jobs.write_text(jobs.read_text() + "\nimport os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     printed = snakemake(project, "results/tiny/scales/max.json", expect=1)
-    assert (
-        "A job was killed from outside, most often because memory ran out: run again with fewer jobs at once" in printed
-    )
+    assert KILLED in printed

@@ -14,7 +14,8 @@ from stablequant.storage.files import write_table
 def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     import_checkpoint(str(DEMO), tmp_path / "checkpoint")
     rows = [("openvino", "fp32", 3.38), ("tensorrt-rtx", "stablequant", None), ("openvino", "stablequant", 3.4249)]
-    table = pd.DataFrame([dict.fromkeys(SHOWN) | {"backend": b, "method": m, "wer": wer} for b, m, wer in rows])
+    known = dict.fromkeys(SHOWN) | {"arithmetic": "int8", "status": "evaluated"}
+    table = pd.DataFrame([known | {"backend": b, "method": m, "wer": wer} for b, m, wer in rows])
     write_table(tmp_path / "comparison.tsv", table)
     scales = {"float_layers": [], "activations": {}}
     checkpoint = tmp_path / "checkpoint"

@@ -20,9 +20,15 @@ WORDS = {"calibration": 100, "evaluation": 50}
 def results(tmp_path, tiny: Loaded) -> Path:
     shutil.copytree(tiny.folder, tmp_path / "checkpoint")
     for split, count in WORDS.items():
-        row = {"path": "a.flac", "samples": 160_000, "transcript": "A WORD", "sha256": "0", "start": None, "stop": None}
+        row = {
+            "path": "a.flac",
+            "samples": 160_000,
+            "transcript": "A WORD",
+            "sha256": "0",
+            **dict.fromkeys(("start", "stop", "channel")),
+        }
         rows = [row | {"utterance": f"u{n}", "speaker": f"s{n % 2}"} for n in range(count // 2)]
-        columns = ["utterance", "path", "samples", "transcript", "sha256", "speaker", "start", "stop"]
+        columns = ["utterance", "path", "samples", "transcript", "sha256", "speaker", "start", "stop", "channel"]
         (tmp_path / "utterances").mkdir(exist_ok=True)
         write_table(tmp_path / f"utterances/{split}.tsv", pd.DataFrame(rows, columns=columns))
     layers = [{"module": f"m{number}", "layer": f"layer{number}"} for number in range(10)]

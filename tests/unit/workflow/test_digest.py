@@ -102,7 +102,10 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
         ("search/check_combination.py", {"check_combination"}),
         ("search/probe_layer.py", {"probe_layer"}),
         ("search/racing.py", {*RESUME, "check_combination"}),
-        ("search/select_layers.py", {"select_layers", "check_combination", "plot_histograms", "write_pages"}),
+        (
+            "search/select_layers.py",
+            {"select_layers", "check_combination", "plot_histograms", "plot_sensitivity", "write_pages"},
+        ),
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
         ("quantization/compensation.py", {"round_weights"}),
