@@ -148,6 +148,12 @@ ENGINES, METHODS, SAMPLES = (
 SEARCHED = [name for name, methods in METHODS.items() if "stablequant" in methods]  # for others nothing is searched
 
 
+def at_once():
+    """Jobs that run at the same time: one for each core, or on a cluster as many as may be submitted."""
+    settings = workflow.resource_settings
+    return settings.cores or settings.nodes or 1
+
+
 def note_after(rule, wildcards):
     """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
     table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
@@ -161,7 +167,7 @@ if workflow.is_main_process and executes() and not workflow.output_settings.verb
     show_stages(
         logger,
         lambda: [(workflow.dag.jobid(job), job.rule.name) for job in workflow.dag.needrun_jobs()],
-        Pace(passes_by_rule(config), workflow.cores or 1, seconds_per_pass(list(config["models"]))),
+        Pace(passes_by_rule(config), at_once(), seconds_per_pass(list(config["models"]))),
         note_after,
     )
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
