@@ -51,6 +51,7 @@ def test_selected_layers_have_the_colour_and_the_intervals_are_those_of_the_tabl
             "degradation": [0.25, 4.0],
             "ci_low": [-0.25, 3.0],
             "ci_high": [0.5, 6.0],
+            "divergence": [0.0, 0.1],
             "selected": [False, True],
         }
     )
@@ -141,7 +142,8 @@ def test_labels_are_spread_in_their_order(places, gap):
 
 @pytest.mark.parametrize("ends", [(0.5, 3.0), (30.0, 80.0)])
 def test_the_sensitivity_axis_has_ticks_as_far_as_the_bars_reach(drawn, ends):
-    table = pd.DataFrame({"layer": ["a", "b"], "degradation": 0.1, "ci_low": -0.1, "ci_high": ends, "selected": False})
+    row = {"degradation": 0.1, "ci_low": -0.1, "divergence": 0.0, "selected": False}
+    table = pd.DataFrame({"layer": ["a", "b"], "ci_high": ends, **row})
     plot_sensitivity(table, 0.25, Path("sensitivity.svg"))
     axes = drawn[0].axes[0]
     ticks = [tick for tick in axes.get_xticks() if tick <= axes.get_xlim()[1]]
@@ -154,7 +156,7 @@ def titles(figure: Figure) -> list[str]:
 
 
 def test_titles_tell_the_message_in_numbers(drawn):
-    rows = {"ci_low": 0.0, "ci_high": 1.0, "selected": [True, False, False]}
+    rows = {"ci_low": 0.0, "ci_high": 1.0, "divergence": 0.0, "selected": [True, False, False]}
     layers = pd.DataFrame({"layer": ["a", "b", "c"], "degradation": [0.71, 0.1, 0.0], **rows})
     plot_sensitivity(layers, 0.25, Path("sensitivity.svg"))
     cutoffs = pd.DataFrame(
