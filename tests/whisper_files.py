@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
 from stablequant.recognisers.family import Network
+from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.whisper.export_onnx import graph_modules
 from stablequant.recognisers.whisper.greedy import signatures
 from stablequant.recognisers.whisper.layers import read_sizes
@@ -29,6 +30,13 @@ FIRST_SPECIAL = len(BYTES)
 CLASSES = FIRST_SPECIAL + len(SPECIAL)
 SECONDS = 2  # of a window
 POSITIONS_PER_SECOND = 50
+
+
+def import_tiny_whisper(folder: Path, **settings) -> Path:
+    """The checkpoint of `write_tiny_whisper` in ``folder / "source"``, and imported, whose folder is returned."""
+    write_tiny_whisper(folder / "source", **settings)
+    import_checkpoint(str(folder / "source"), folder / "checkpoint")
+    return folder / "checkpoint"
 
 
 def write_tiny_whisper(

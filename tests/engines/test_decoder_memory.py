@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from whisper_files import SECONDS, write_tiny_whisper
+from whisper_files import SECONDS, import_tiny_whisper
 
 from stablequant.engines import onnxruntime, openvino, tensorrt_rtx
 from stablequant.engines.backend import Request
@@ -14,7 +14,6 @@ from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.export_onnx import export_onnx
 from stablequant.recognisers.family import Network
-from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
 from stablequant.storage.files import graph_files
@@ -25,10 +24,9 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whisper")
-    write_tiny_whisper(folder / "source")
-    import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    export_onnx(folder / "checkpoint", folder / "fp32.onnx", threads=1)
-    return folder / "checkpoint"
+    imported = import_tiny_whisper(folder)
+    export_onnx(imported, folder / "fp32.onnx", threads=1)
+    return imported
 
 
 def request(checkpoint: Path, graphs: Mapping[str, Path], **settings) -> Request:

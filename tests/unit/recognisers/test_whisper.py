@@ -11,7 +11,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
-from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, write_tiny_whisper
+from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, import_tiny_whisper, write_tiny_whisper
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
@@ -31,10 +31,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whisper")
-    write_tiny_whisper(folder / "source")
-    import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    return folder / "checkpoint"
+    return import_tiny_whisper(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="module")

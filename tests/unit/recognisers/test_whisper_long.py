@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
-from whisper_files import SECONDS, tones, torch_networks, write_tiny_whisper
+from whisper_files import SECONDS, import_tiny_whisper, tones, torch_networks, write_tiny_whisper
 
 from stablequant.recognisers.family import NotFiniteError
 from stablequant.recognisers.import_checkpoint import import_checkpoint
@@ -32,10 +32,7 @@ TIMES = TimeTokens([1, 2], zero=100, last=200, latest_first=None, no_speech=None
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("whisper")
-    write_tiny_whisper(folder / "source", times=True, max_target_positions=40)
-    import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    return folder / "checkpoint"
+    return import_tiny_whisper(tmp_path_factory.mktemp("whisper"), times=True, max_target_positions=40)
 
 
 @pytest.fixture(scope="module")
