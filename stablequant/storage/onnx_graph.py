@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
+from stablequant.errors import StableQuantError
 from stablequant.storage.files import data_beside, replacing
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # in this property torch's exporter writes the modules that a node comes from
@@ -13,8 +15,11 @@ MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)
 
 
 def load_graph(path: Path) -> ir.Model:
-    """The graph in ``path``, with all its weights in memory."""
-    return ir.external_data.load_to_model(ir.load(path))
+    """The graph in ``path``, with all its weights in memory. Raises `StableQuantError` if it is no ONNX graph."""
+    try:
+        return ir.external_data.load_to_model(ir.load(path))
+    except DecodeError as error:
+        raise StableQuantError(path, f"is not an ONNX graph: {error}", "export it again") from None
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
