@@ -29,7 +29,6 @@ from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
 from stablequant.recognisers.registry import family_of, family_of_config
-from stablequant.report import captions
 from stablequant.workflow import digest
 from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.few_words import few_words, words_in
@@ -367,30 +366,6 @@ def massive_channels(wildcards):
     if found.massive_channels is None:
         return None
     return {"massive_channels": found.massive_channels, "recentre": found.recentre}
-
-
-@not_yet
-def layers_shown(wildcards, input):
-    """What is said of the layers whose activations are plotted."""
-    from stablequant.search.select_layers import most_sensitive  # only here, since they import pandas
-    from stablequant.storage.files import read_json, read_table
-
-    layers = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS).to_dict("records")
-    activations = read_json(Path(input.scales))["activations"]
-    return captions.layers_shown(layers, activations, procedure(wildcards).equalisation is not None)
-
-
-def page_summaries(pages):
-    """What each of ``pages`` says of the files that it shows, by page."""
-
-    @not_yet
-    def described(wildcards, input):
-        from stablequant.report.write_pages import summary  # only here, since it imports pandas
-
-        folder = Path("results") / wildcards.model
-        return {page: summary(page, [folder / file for file in files]) for page, files in pages.items()}
-
-    return described
 
 
 def backend_settings(wildcards):

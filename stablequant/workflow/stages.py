@@ -17,7 +17,7 @@ STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, s
     "engines judged": ("evaluate_engine", "compare", "compare_hypotheses"),
     "bundle and report": (
         *("plot_sensitivity", "plot_percentiles", "plot_histograms", "plot_comparison", "plot_tradeoff", "plot_peers"),
-        *("plot_timeline", "write_pages", "write_search_pages", "write_bundle"),
+        *("plot_timeline", "write_bundle", "write_report"),
     ),
 }
 STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}

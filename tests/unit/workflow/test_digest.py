@@ -98,13 +98,13 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
     [  # told by hand, so that a fault of both finders would be seen
         ("search/optimise_scales.py", {"optimise_scales"}),
         ("search/search_percentile.py", {"search_percentile"}),
-        ("search/gather_percentiles.py", {"gather_percentiles", "check_combination"}),
+        ("search/gather_percentiles.py", {"gather_percentiles", "check_combination", "write_report", "write_bundle"}),
         ("search/check_combination.py", {"check_combination"}),
         ("search/probe_layer.py", {"probe_layer"}),
         ("search/racing.py", {*RESUME, "check_combination"}),
         (
             "search/select_layers.py",
-            {"select_layers", "check_combination", "plot_histograms", "plot_sensitivity", "write_pages"},
+            {"select_layers", "check_combination", "plot_histograms", "plot_sensitivity", "write_report"},
         ),
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
