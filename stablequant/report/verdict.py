@@ -137,23 +137,23 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
     `FEWEST_CHANGES` words.
     """
     measured, high = high, max(high, 100 * FEWEST_CHANGES / max(words, 1))
+    limit = f"{acceptable:g} point{'' if acceptable == 1 else 's'}"
     if high <= acceptable:
         return True, f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points"
     if low > acceptable:
         return False, (
-            f"not safe to deploy: it loses more than {acceptable:g} points; try --unrecovered keep, which leaves the "
+            f"not safe to deploy: it loses more than {limit}; try --unrecovered keep, which leaves the "
             "layers that lose most in floating point, or calibration audio that is more like the evaluation split"
         )
     if loss > acceptable:
         return False, (
-            f"not safe to deploy: it seems to lose more than {acceptable:g} points; try --unrecovered keep, or more "
-            "calibration audio"
+            f"not safe to deploy: it seems to lose more than {limit}; try --unrecovered keep, or more calibration audio"
         )
     needed = max(
         words * ((measured - loss) / max(acceptable - loss, 1e-3)) ** 2, 100 * FEWEST_CHANGES / max(acceptable, 1e-3)
     )
     return False, (
-        f"not proven safe: the evaluation split is too small to rule out a loss of more than {acceptable:g} points; "
+        f"not proven safe: the evaluation split is too small to rule out a loss of more than {limit}; "
         f"about {_rounded(needed)} words would do ({words} were heard)"
     )
 
