@@ -42,7 +42,8 @@ class Section:
     plots: Mapping[str, str]
 
 
-DIGITS = {  # decimals by heading; percentiles are shown exactly, and other numbers with four digits
+# Decimals by heading; None shows a number exactly. Numbers in other columns have four digits.
+DIGITS: Mapping[str, int | None] = {
     **{"WER, %": 2, "points lost": 2, "from": 2, "to": 2, "MB": 1, "share of fp32": 2, "speed-up": 2},
     **{"divergence": 4, "shortest, s": 1, "longest, s": 1, "minutes": 1, "kept, %": None},
 }

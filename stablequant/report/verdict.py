@@ -10,6 +10,7 @@ import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
 from stablequant.quantization.histograms import UNCLIPPED
+from stablequant.report.captions import with_interval
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.storage.files import read_json, read_table
 
@@ -55,11 +56,11 @@ class EngineVerdict:
         if not self.measured or fp32 is None:
             return ""
         speed = f"; {row['speedup']:.1f} times as fast" if pd.notna(row["speedup"]) else ""
+        lost, interval = with_interval({name: row[name] for name in ("degradation", "ci_low", "ci_high")}).split(" ", 1)
         return (
-            f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses "
-            f"{row['degradation']:.2f} points ({row['ci_low']:.2f} to {row['ci_high']:.2f} at 95 %) of "
-            f"{int(row['words'])} words; size {row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of "
-            f"fp32's{speed}"
+            f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses {lost} points "
+            f"{interval.removesuffix(')')} at 95 %) of {int(row['words'])} words; size "
+            f"{row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's{speed}"
         )
 
 
