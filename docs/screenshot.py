@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1400, 1300
+WIDTH, HEIGHT = 1400, 1260
 
 
 def chromium() -> str | None:

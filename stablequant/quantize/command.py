@@ -49,7 +49,7 @@ def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say
 def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None:
     """Say again what came of the runs in ``folder``, and write their report into one ``page`` if one is named.
 
-    Raises `StableQuantError` if nothing is finished there.
+    Raises `StableQuantError` if nothing is finished there, or if another version made it.
     """
     tables = sorted(folder.glob("results/*/comparison.tsv"))
     if not tables:
@@ -65,7 +65,13 @@ def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None
             for line in verdict(table.parent, acceptable).lines:
                 say(line)
     if page is not None:
-        write_text(page, write_report({t.parent.name: (t.parent, _note(t.parent)) for t in tables}, acceptable))
+        models = {table.parent.name: (table.parent, _note(table.parent)) for table in tables}
+        try:
+            write_text(page, write_report(models, acceptable))
+        except KeyError as missing:
+            raise StableQuantError(
+                folder, f"made by another version of StableQuant: its tables lack {missing}", "run it again"
+            ) from missing
         say(str(page))
 
 

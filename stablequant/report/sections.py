@@ -42,7 +42,8 @@ class Section:
     plots: Mapping[str, str]
 
 
-DIGITS = {  # decimals by heading; percentiles are shown exactly, and other numbers with four digits
+# Decimals by heading; None shows a number exactly. Numbers in other columns have four digits.
+DIGITS: Mapping[str, int | None] = {
     **{"WER, %": 2, "points lost": 2, "from": 2, "to": 2, "MB": 1, "share of fp32": 2, "speed-up": 2},
     **{"divergence": 4, "shortest, s": 1, "longest, s": 1, "minutes": 1, "kept, %": None},
 }
@@ -63,7 +64,7 @@ def _columns(table: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:
     return table[list(chosen)].rename(columns=chosen)
 
 
-def _engines(results: Path) -> Section:
+def engines(results: Path) -> Section:
     table = read_table(results / "comparison.tsv")
     table["megabytes"] = table["size_bytes"] / 1e6
     idle = int((table["status"] != EVALUATED).sum())
@@ -80,7 +81,7 @@ def _engines(results: Path) -> Section:
     return Section("All engines", text, _columns(table, headings), plots)
 
 
-def _hypotheses(results: Path) -> Section:
+def hypotheses(results: Path) -> Section:
     table = read_table(results / "hypotheses.tsv", TEXT).fillna("")
     table["change"] = table["errors"] - table["fp32_errors"]
     order = [METHOD, *(name for name in table["method"].unique() if name != METHOD)]
@@ -99,7 +100,7 @@ def _hypotheses(results: Path) -> Section:
     return Section("Changed words", text, _columns(shown, headings), {})
 
 
-def _sensitivity(results: Path) -> Section:
+def sensitivity(results: Path) -> Section:
     table = read_table(results / "sensitivity.tsv")
     selected = table[table["selected"]]
     worst = most_sensitive(table, 1).iloc[0]
@@ -112,7 +113,7 @@ def _sensitivity(results: Path) -> Section:
     return Section("Each layer alone", text, _columns(table, headings), {})
 
 
-def _percentiles(results: Path) -> Section:
+def percentiles(results: Path) -> Section:
     table = read_table(results / "percentiles.tsv")
     best = ", ".join(f"{layer} at {percentile:g} %" for layer, percentile in best_percentiles(table).items())
     text = f"Cut-offs that were chosen: {best or 'none, since no layer was searched'}. {INTERVAL}"
@@ -124,7 +125,7 @@ def _percentiles(results: Path) -> Section:
     return Section("Cut-offs of the searched layers", text, _columns(table, headings), {"percentiles": caption})
 
 
-def _combination(results: Path) -> Section:
+def combination(results: Path) -> Section:
     table = read_table(results / "combination.tsv")
     text = "The layers were measured one by one, not together."
     if len(table):
@@ -139,7 +140,7 @@ def _combination(results: Path) -> Section:
     return Section("All layers together", text, _columns(table, headings), {})
 
 
-def _scales(results: Path) -> Section:
+def scales(results: Path) -> Section:
     content = read_json(results / f"scales/{METHOD}.json")
     table = pd.DataFrame.from_dict(content["activations"], orient="index").rename_axis("activation").reset_index()
     table["carried"] = table["carried"].map(len)  # channels
@@ -151,7 +152,7 @@ def _scales(results: Path) -> Section:
     return Section("Ranges and scales", text, _columns(table, headings), {"histograms": caption})
 
 
-def _precision(results: Path) -> Section:
+def precision(results: Path) -> Section:
     table = read_table(results / "precision.tsv")
     rows = []
     for (backend, method), layers in table.groupby(["backend", "method"], sort=False):
@@ -170,7 +171,7 @@ def _precision(results: Path) -> Section:
     return Section("What the engines compute in", text, pd.DataFrame(rows, columns=headings), {})
 
 
-def _data(results: Path) -> Section:
+def data(results: Path) -> Section:
     checkpoint = results / "checkpoint"
     rate = family_of(checkpoint).sample_rate(checkpoint)
     rows = []
@@ -185,14 +186,14 @@ def _data(results: Path) -> Section:
     return Section("Audio", "The calibration split decided. The evaluation split only judged.", table, {})
 
 
-def _time(results: Path) -> Section:
+def time(results: Path) -> Section:
     caption = "One line for each rule of the workflow, one bar for each job. The start of processes is not counted."
     return Section("Time", "When the jobs of this run worked.", pd.DataFrame(), {"timeline": caption})
 
 
-ALWAYS: list[Callable[[Path], Section]] = [_engines, _hypotheses]
-OF_THE_SEARCH: list[Callable[[Path], Section]] = [_sensitivity, _percentiles, _combination, _scales]
-LAST: list[Callable[[Path], Section]] = [_precision, _data, _time]
+ALWAYS: list[Callable[[Path], Section]] = [engines, hypotheses]
+OF_THE_SEARCH: list[Callable[[Path], Section]] = [sensitivity, percentiles, combination, scales]
+LAST: list[Callable[[Path], Section]] = [precision, data, time]
 
 
 def sections(results: Path, searched: bool) -> list[Section]:

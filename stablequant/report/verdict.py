@@ -10,6 +10,7 @@ import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
 from stablequant.quantization.histograms import UNCLIPPED
+from stablequant.report.captions import with_interval
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.storage.files import read_json, read_table
 
@@ -55,11 +56,11 @@ class EngineVerdict:
         if not self.measured or fp32 is None:
             return ""
         speed = f"; {row['speedup']:.1f} times as fast" if pd.notna(row["speedup"]) else ""
+        lost, interval = with_interval({name: row[name] for name in ("degradation", "ci_low", "ci_high")}).split(" ", 1)
         return (
-            f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses "
-            f"{row['degradation']:.2f} points ({row['ci_low']:.2f} to {row['ci_high']:.2f} at 95 %) of "
-            f"{int(row['words'])} words; size {row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of "
-            f"fp32's{speed}"
+            f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses {lost} points "
+            f"{interval.removesuffix(')')} at 95 %) of {int(row['words'])} words; size "
+            f"{row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's{speed}"
         )
 
 
@@ -137,23 +138,23 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
     `FEWEST_CHANGES` words.
     """
     measured, high = high, max(high, 100 * FEWEST_CHANGES / max(words, 1))
+    limit = f"{acceptable:g} point{'' if acceptable == 1 else 's'}"
     if high <= acceptable:
         return True, f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points"
     if low > acceptable:
         return False, (
-            f"not safe to deploy: it loses more than {acceptable:g} points; try --unrecovered keep, which leaves the "
+            f"not safe to deploy: it loses more than {limit}; try --unrecovered keep, which leaves the "
             "layers that lose most in floating point, or calibration audio that is more like the evaluation split"
         )
     if loss > acceptable:
         return False, (
-            f"not safe to deploy: it seems to lose more than {acceptable:g} points; try --unrecovered keep, or more "
-            "calibration audio"
+            f"not safe to deploy: it seems to lose more than {limit}; try --unrecovered keep, or more calibration audio"
         )
     needed = max(
         words * ((measured - loss) / max(acceptable - loss, 1e-3)) ** 2, 100 * FEWEST_CHANGES / max(acceptable, 1e-3)
     )
     return False, (
-        f"not proven safe: the evaluation split is too small to rule out a loss of more than {acceptable:g} points; "
+        f"not proven safe: the evaluation split is too small to rule out a loss of more than {limit}; "
         f"about {_rounded(needed)} words would do ({words} were heard)"
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from stablequant.report.captions import with_interval
 from stablequant.report.sections import DIGITS, Section, sections
 from stablequant.report.verdict import ACCEPTABLE_LOSS, METHOD, EngineVerdict, Verdict, sentence, verdict
 from stablequant.storage.files import read_json, read_table
@@ -102,7 +103,7 @@ def _model(name: str, results: Path, note: str, acceptable: float) -> str:
 def _captions(searched: bool) -> dict[str, str]:
     """The pictures that show why the verdict is so."""
     captions = {
-        "comparison": "Every method quantizes the recogniser to INT8. They differ only in how they choose the scales.",
+        "comparison": "Every method quantizes the recogniser to INT8. They differ in how they choose the scales.",
         "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. Speeds "
         "drift on a machine that does other work too.",
     }
@@ -132,9 +133,8 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     row, fp32, facts = engine.row, engine.fp32, {}
     if engine.measured and fp32 is not None:
         facts["word error rate, before and after"] = f"{fp32['wer']:.2f} → {row['wer']:.2f} %"
-        facts["points lost"] = (
-            f"{row['degradation'] + 0.0:.2f} <small>{row['ci_low']:.2f} to {row['ci_high']:.2f} at 95 %</small>"
-        )
+        lost, interval = with_interval(row).split(" ", 1)
+        facts["points lost, 95 % interval"] = f"{lost} <small>{interval}</small>"
     facts["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
     if pd.notna(row["size_ratio"]):
         facts["size"] += f" <small>{row['size_ratio']:.2f} of fp32&rsquo;s</small>"
