@@ -8,6 +8,7 @@ from huggingface_hub import snapshot_download
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
+from stablequant.recognisers.registry import family_of_config
 from stablequant.recognisers.sources import adapter_files, read_config
 
 TEXTS = ["*.json"]
@@ -19,18 +20,22 @@ def download(identifier: str, language: str | None = None) -> Path:
     """Download ``owner/name`` or ``owner/name@revision``, unless it is in the local cache; return its folder.
 
     Pickled weights are downloaded only if there are no weights in safetensors format. Of adapters for languages, only
-    that of ``language`` is downloaded.
+    that of ``language`` is downloaded. No weights are downloaded of a model that is not supported.
 
     Raises
     ------
     StableQuantError
-        when the checkpoint cannot be downloaded.
+        when the checkpoint cannot be downloaded, or is not supported.
     """
     name, _, revision = identifier.partition("@")
     try:
-        folder = _download(name, revision, SAFE_WEIGHTS, PICKLED_WEIGHTS)
+        texts = _download(name, revision, [])
+        family_of_config(read_config(texts), f"{identifier}, config.json")
+        folder = _download(name, texts.name, SAFE_WEIGHTS, PICKLED_WEIGHTS)
         if language is not None:
             _download(name, folder.name, *([file] for file in adapter_files(language)))
+    except StableQuantError:
+        raise
     except Exception as error:  # the hub's library passes on the errors of its network library
         if fault_of_the_machine(error):
             raise

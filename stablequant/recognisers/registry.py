@@ -47,18 +47,27 @@ def family_of(source: Path) -> Family:
     return family_of_config(read_config(source), source / "config.json")
 
 
-def family_of_config(config: Mapping[str, object], place: Path) -> Family:
+def family_of_config(config: Mapping[str, object], place: Path | str) -> Family:
     """The family of a checkpoint whose config.json has the content ``config`` and was read from ``place``.
 
-    Raises `StableQuantError` if not exactly one family claims it.
+    Raises `StableQuantError` if not exactly one family claims it, or if it names an architecture that writes no text.
+    Without a name only the weights tell.
     """
-    named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else "a model of no named architecture"
-    claiming = (family for family in families() if family.claims(config))
-    return _only(place, f"{architecture} ({config.get('model_type')})", claiming)
+    found = config.get("architectures")
+    named = found if isinstance(found, list) else []
+    what = f"{named[0] if named else 'a model of no named architecture'} ({config.get('model_type')})"
+    family = _only(place, what, (family for family in families() if family.claims(config)))
+    if found and not any(str(name).endswith(tuple(family.heads)) for name in named):
+        heads = " or ".join(f"...{head}" for head in family.heads)
+        raise StableQuantError(
+            place,
+            f"{what} has no head that writes text: it is a base model, or made for another task",
+            f"take a checkpoint that was fine-tuned for speech recognition ({heads})",
+        )
+    return family
 
 
-def _only(place: Path, what: str, claiming: Iterable[Family]) -> Family:
+def _only(place: Path | str, what: str, claiming: Iterable[Family]) -> Family:
     found = list(claiming)
     if len(found) == 1:
         return found[0]
