@@ -14,7 +14,7 @@ from pathlib import Path
 import stablequant.recognisers
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
-from stablequant.recognisers.sources import read_config
+from stablequant.recognisers.sources import check_head, described, read_config
 
 PLUGIN = "stablequant.recognisers.{family}.family"
 
@@ -47,27 +47,24 @@ def family_of(source: Path) -> Family:
     return family_of_config(read_config(source), source / "config.json")
 
 
-def family_of_config(config: Mapping[str, object], place: Path | str) -> Family:
+def family_of_config(config: Mapping[str, object], place: Path) -> Family:
     """The family of a checkpoint whose config.json has the content ``config`` and was read from ``place``.
 
     Raises `StableQuantError` if not exactly one family claims it, or if it names an architecture that writes no text.
     Without a name only the weights tell.
     """
-    found = config.get("architectures")
-    named = found if isinstance(found, list) else []
-    what = f"{named[0] if named else 'a model of no named architecture'} ({config.get('model_type')})"
-    family = _only(place, what, (family for family in families() if family.claims(config)))
-    if found and not any(str(name).endswith(tuple(family.heads)) for name in named):
-        heads = " or ".join(f"...{head}" for head in family.heads)
-        raise StableQuantError(
-            place,
-            f"{what} has no head that writes text: it is a base model, or made for another task",
-            f"take a checkpoint that was fine-tuned for speech recognition ({heads})",
-        )
+    family = _only(place, described(config), (family for family in families() if family.claims(config)))
+    if config.get("architectures"):
+        check_head(config, place, family.heads)
     return family
 
 
-def _only(place: Path | str, what: str, claiming: Iterable[Family]) -> Family:
+def heads_by_kind() -> dict[str, list[str]]:
+    """How the names of architectures end that write text, by ``model_type``."""
+    return {kind: list(family.heads) for family in families() for kind in family.kinds}
+
+
+def _only(place: Path, what: str, claiming: Iterable[Family]) -> Family:
     found = list(claiming)
     if len(found) == 1:
         return found[0]

@@ -25,7 +25,8 @@ import_checkpoint('owner/tiny', Path(sys.argv[1]))
 DOWNLOAD = """
 import json
 from stablequant.recognisers.download_checkpoint import download_checkpoint
-print(json.dumps(download_checkpoint({!r})))
+from stablequant.recognisers.registry import heads_by_kind
+print(json.dumps(download_checkpoint({!r}, None, heads_by_kind())))
 """
 
 
