@@ -28,7 +28,7 @@ from stablequant.corpora.manifests import transcript_files
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
-from stablequant.recognisers.registry import family_of, family_of_config
+from stablequant.recognisers.registry import family_of, family_of_config, heads_by_kind
 from stablequant.workflow import digest
 from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.few_words import few_words, words_in

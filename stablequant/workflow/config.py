@@ -206,7 +206,7 @@ def _explained(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> 
         meanings = "; ".join(f"'{key}' means {meaning}" for key, meaning in missing.items())
         return place, f"without the key {', '.join(missing)}", f"add what is missing: {meanings}"
     if error.validator == "enum":
-        close = get_close_matches(str(value), map(str, rule["enum"]), n=1)
+        close = get_close_matches(str(value).lower(), map(str, rule["enum"]), n=1)
         choices = f"choose one of {', '.join(map(str, rule['enum']))}{purpose}"
         return place, f"{shown} is not known", f"did you mean '{close[0]}'? Else {choices}" if close else choices
     if error.validator == "type":

@@ -45,6 +45,11 @@ def test_the_defaults_are_valid():
         (["methods"], ["max"], "'methods': 'fp32' is missing; add it to the list. The key means: calibrations"),
         (["methods"], "fp32", "'methods': 'fp32' is text; give a list"),
         (["engines"], ["openvno"], "'engines: 0': 'openvno' is not known; did you mean 'openvino'. Else choose one of"),
+        (
+            ["engines"],
+            ["OpenVINO"],
+            "'engines: 0': 'OpenVINO' is not known; did you mean 'openvino'. Else choose one of",
+        ),
         (["engines"], [], "'engines': nothing is listed; name at least one"),
         (["device"], "tpu", "'device': 'tpu' is not known; .*choose one of auto, cpu, cuda. .*: where the search runs"),
         (
