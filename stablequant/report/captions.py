@@ -6,6 +6,7 @@ The Snakefile imports this module while it is parsed, so nothing heavy is import
 
 import csv
 from collections.abc import Callable, Iterable, Mapping
+from math import isnan
 from pathlib import Path
 from typing import Protocol, TypedDict
 
@@ -68,11 +69,16 @@ def cutoffs_chosen(percentiles: Path) -> str:
 def layers_shown(layers: Iterable[Row], activations: Mapping[str, Cutoff], equalised: bool) -> str:
     """The degradation of each layer when only this layer is quantized, and the layer's cut-off percentile.
 
-    ``layers`` are rows of ``sensitivity.tsv``. ``activations`` are from ``scales/stablequant.json``; a layer that has
-    none there gets no cut-off. ``equalised`` says whether channels were equalised before.
+    ``layers`` are rows of ``sensitivity.tsv``; the degradation of a layer that was only screened is unknown.
+    ``activations`` are from ``scales/stablequant.json``; a layer that has none there gets no cut-off. ``equalised``
+    says whether channels were equalised before.
     """
     cutoffs = {row["layer"]: f", cut off at {row['percentile']} %" for row in activations.values()}
-    described = "; ".join(f"{row['layer']} {with_interval(row)}{cutoffs.get(str(row['layer']), '')}" for row in layers)
+    described = "; ".join(
+        f"{row['layer']} {'unknown' if isnan(float(row['degradation'])) else with_interval(row)}"
+        f"{cutoffs.get(str(row['layer']), '')}"
+        for row in layers
+    )
     state = "as they are quantized" + (", channels equalised" if equalised else "")
     return f"{state}. Points of WER that these layers lose alone: {described}"
 

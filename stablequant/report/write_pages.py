@@ -9,6 +9,8 @@ import pandas as pd
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare_hypotheses import TEXT
+from stablequant.search import gather_percentiles, select_layers
+from stablequant.search.measured import SCREENED
 from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
 
@@ -101,13 +103,26 @@ def _sensitivity(files: list[Path]) -> tuple[str, pd.DataFrame]:
         f"Each of {len(table)} layers quantized alone. Searched because they lose too much: {len(selected)}; "
         f"{worst['layer']} loses most, {with_interval(worst)} points of WER."
     )
+    if table["screen_divergence"].notna().any():
+        only = int(table["measured"].eq(SCREENED).sum())
+        text += (
+            f" Only screened, since others that diverge more lose clearly less than the threshold: {only}. Words "
+            f"overruled the order of the screen for {select_layers.overruled(table)} of those that are searched."
+        )
     return text, table
 
 
 def _percentiles(files: list[Path]) -> tuple[str, pd.DataFrame]:
     table = read_table(files[0])
     best = ", ".join(f"{row.layer} {row.percentile:g} %" for row in table[table["best"]].itertuples())
-    return f"Every cut-off tried for each searched layer. Best: {best or 'no layer was searched'}.", table
+    text = f"Every cut-off tried for each searched layer. Best: {best or 'no layer was searched'}."
+    if table["screen_divergence"].notna().any():
+        only = int(table["measured"].eq(SCREENED).sum())
+        text += (
+            f" Only screened: {only} of {len(table)}. Words overruled the screen for "
+            f"{gather_percentiles.overruled(table)} of {table['layer'].nunique()} layers."
+        )
+    return text, table
 
 
 def _combination(files: list[Path]) -> tuple[str, pd.DataFrame]:

@@ -109,6 +109,7 @@ def test_the_shown_layers_have_their_own_cutoffs(equalised, state):
         {"layer": "cnn02", "degradation": 4.0, "ci_low": 3.0, "ci_high": 5.0},
         {"layer": "cnn01", "degradation": 2.0, "ci_low": 1.0, "ci_high": 3.0},
         {"layer": "transformer01", "degradation": 1.0, "ci_low": 0.0, "ci_high": 2.0},
+        {"layer": "head", "degradation": float("nan")},  # only screened
     ]
     activations = {
         "cnn01": {"layer": "cnn01", "percentile": 99.9},
@@ -118,7 +119,7 @@ def test_the_shown_layers_have_their_own_cutoffs(equalised, state):
     assert captions.layers_shown(layers, activations, equalised) == (
         f"as they are quantized{state}. Points of WER that these layers lose alone: "
         "cnn02 4.00 (3.00 to 5.00), cut off at 99.999 %; cnn01 2.00 (1.00 to 3.00), cut off at 99.9 %; "
-        "transformer01 1.00 (0.00 to 2.00)"
+        "transformer01 1.00 (0.00 to 2.00); head unknown"
     )
 
 

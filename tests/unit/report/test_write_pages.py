@@ -9,7 +9,7 @@ from distributions import binned, noise
 
 from stablequant.quantization.int8 import Carried
 from stablequant.report.compare_hypotheses import COLUMNS
-from stablequant.report.write_pages import page, write_page
+from stablequant.report.write_pages import page, summary, write_page
 from stablequant.search.optimise_scales import COLUMNS as SCALES
 from stablequant.search.optimise_scales import optimise_ranges
 from stablequant.storage.files import write_json, write_table
@@ -52,6 +52,24 @@ def test_what_strangers_wrote_is_shown_and_not_run():
     assert cells(document) == [['"><script>alert(1)</script>']]
     assert document.count("<script>") == 1, "the page's own"
     assert "<b>" not in document and "<i>" not in document
+
+
+def test_pages_say_what_was_only_screened_and_where_words_overruled_it(tmp_path):
+    layers = pd.DataFrame({"layer": ["a", "b", "c"], "selected": [True, False, False], "sure": [True, True, None]})
+    words = {"degradation": [0.5, 0.1, None], "ci_low": [0.4, 0.0, None], "ci_high": [0.6, 0.2, None]}
+    screen = {"measured": ["recognised", "recognised", "screened"], "screen_divergence": [0.2, 0.3, 0.1]}
+    write_table(tmp_path / "table.tsv", layers.assign(divergence=0.1, **words, **screen))
+    told = summary("sensitivity", [tmp_path / "table.tsv"])
+    assert told.startswith(
+        "Each of 3 layers quantized alone. Searched because they lose too much: 1; a loses most, 0.50"
+    )
+    assert "lose clearly less than the threshold: 1. Words overruled the order of the screen for 1 of those" in told
+    cutoffs = {"layer": "a", "percentile": [100.0, 99.9, 99.0], "best": [False, True, False], "stopped": False}
+    write_table(tmp_path / "table.tsv", pd.DataFrame(cutoffs | screen))
+    told = summary("percentiles", [tmp_path / "table.tsv"])
+    assert told.endswith("Best: a 99.9 %. Only screened: 1 of 3. Words overruled the screen for 1 of 1 layers.")
+    write_table(tmp_path / "table.tsv", pd.DataFrame(cutoffs | screen | {"screen_divergence": None}))
+    assert summary("percentiles", [tmp_path / "table.tsv"]).endswith("Best: a 99.9 %.")
 
 
 def test_the_page_of_scales_counts_the_carried_channels(tmp_path):
