@@ -1,14 +1,13 @@
 """What the search costs: ``python benchmarks/search.py --out FILE``.
 
-Five modes: *naive* recognises all audio anew for every layer and every cut-off percentile, *prefix* (``search:
+Four modes: *naive* recognises all audio anew for every layer and every cut-off percentile, *prefix* (``search:
 exhaustive``) resumes from stored activations and computes what lies before a layer once for all its percentiles,
-*racing* stops early too, *screened* (``search: screened``) recognises only what the divergence on a minute leaves in
-doubt, and *screened and racing* does both. Each is a process of its own; they take turns layer by layer, so that a
-drifting machine slows all alike. *Passes* are multiply-accumulates in units of one pass over the audio. The demo is the
-project's, **synthesised** speech and the recogniser trained on it; its variants and ``large`` are those of
-``variants.py``; ``hubert-large-shape`` has random weights and hears tones, see ``random_large.py``. Another recogniser
-is named by ``--other``. The cut-off of 100 %, which the workflow has from the probe, is no candidate here. Run it in
-the project's folder.
+*racing* stops early too, and *screened* (``search: screened``) recognises only what the divergence on a minute leaves
+in doubt. Each is a process of its own; they take turns layer by layer, so that a drifting machine slows all alike.
+*Passes* are multiply-accumulates in units of one pass over the audio. The demo is the project's, **synthesised** speech
+and the recogniser trained on it; its variants and ``large`` are those of ``variants.py``; ``hubert-large-shape`` has
+random weights and hears tones, see ``random_large.py``. Another recogniser is named by ``--other``. The cut-off of
+100 %, which the workflow has from the probe, is no candidate here. Run it in the project's folder.
 
 ``layers_otherwise`` and ``cutoffs_otherwise`` count where a mode chose otherwise than naive. Of those layers,
 ``layers_surely_otherwise`` are the ones whose degradation naive measured with an interval that does not hold the
@@ -65,7 +64,7 @@ from stablequant.storage.files import read_table, write_table
 from stablequant.workflow.memory import peak_rss_bytes
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-MODES = ("naive", "prefix", "racing", "screened", "screened and racing")
+MODES = ("naive", "prefix", "racing", "screened")
 MODELS = (*RECOGNISERS, "hubert-large-shape")
 COLUMNS = [
     *("model", "mode", "passes", "wall_seconds", "peak_rss_bytes", "disk_bytes", "selected", "percentiles"),
@@ -84,11 +83,10 @@ class Mode:
         self.mode = mode
         self.recogniser = load_recogniser(checkpoint, device, threads)
         self.costs = layer_costs(self.recogniser)
-        raced = mode.endswith("racing")
-        self.split = read_split(self.recogniser, utterances, CONFIG["batch_mb"], seed, raced)
+        self.split = read_split(self.recogniser, utterances, CONFIG["batch_mb"], seed, raced=mode == "racing")
         self.key = cache_key(checkpoint, self.split)
         self.files = files_in(folder)
-        self.racing = Racing(CONFIG["racing"]["confidence"], seed) if raced else None
+        self.racing = Racing(CONFIG["racing"]["confidence"], seed) if mode == "racing" else None
         self.seed = seed
         self.screened: list[Screened] = []
         self.probes: list[dict] = []
@@ -115,7 +113,7 @@ class Mode:
 
     def plan(self) -> list[str]:
         """Layers to probe next; none if all were that are needed."""
-        if not self.mode.startswith("screened"):
+        if self.mode != "screened":
             return [] if self.probes else self.layers()
         if not self.screened:
             seconds = CONFIG["screening"]["audio_seconds"]
@@ -161,11 +159,11 @@ class Mode:
     def tried(self, modules: list[QuantizedModule], grid: list[float]) -> list[Candidate]:
         """The cut-offs of ``grid`` that are recognised."""
         recogniser, histograms, calibration = self.recogniser, self.histograms, self.calibration
-        if not self.mode.startswith("screened"):
+        if self.mode != "screened":
             return search_percentile(recogniser, modules, histograms, grid, calibration, self.racing)
         seconds, threshold = CONFIG["screening"]["audio_seconds"], CONFIG["threshold"]
         screen = screen_percentiles(recogniser, modules, histograms, grid, calibration, seconds)
-        return search_screened(recogniser, modules, histograms, screen, calibration, threshold, self.racing)
+        return search_screened(recogniser, modules, histograms, screen, calibration, threshold)
 
     def audio_seconds(self) -> float:
         """Of all utterances."""

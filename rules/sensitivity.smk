@@ -41,7 +41,6 @@ rule screen_layers:
         audio_seconds=config["screening"]["audio_seconds"],
         device=config["device"],
         batch_mb=config["batch_mb"],
-        confidence=CONFIDENCE,
         seed=config["seed"],
         code=code_digest("screen_layers"),
     script:

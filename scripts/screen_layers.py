@@ -11,7 +11,7 @@ from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
     params = snakemake.params
-    settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed, params.confidence)
+    settings = Settings(params.device, snakemake.threads, params.batch_mb, params.seed)
     search = read_search(snakemake.input, settings)
     ranges = {name: full_range(h) for name, h in load_histograms(Path(snakemake.input.histograms)).items()}
     screened = screen_layers(search.recogniser, search.modules, ranges, search.calibration, params.audio_seconds)

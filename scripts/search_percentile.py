@@ -44,7 +44,6 @@ with job(snakemake.log[0]) as log:
             screen,
             search.calibration,
             params.screening["threshold"],
-            search.racing,
             known,
         )
         rows = rows_of(screen, candidates)

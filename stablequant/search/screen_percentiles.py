@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.search.measured import RECOGNISED, SCREENED
-from stablequant.search.racing import Racing
 from stablequant.search.search_percentile import Candidate, clipped, mark_best, search_percentile
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
@@ -57,7 +56,6 @@ def search_screened(
     screen: Sequence[ScreenedCutoff],
     calibration: Calibration,
     threshold: float,
-    racing: Racing | None = None,
     known: Sequence[Candidate] = (),
 ) -> list[Candidate]:
     """Recognise the calibration set with the cut-offs for which ``screen`` leaves doubt.
@@ -73,8 +71,7 @@ def search_screened(
     found = {candidate.percentile: candidate for candidate in known}
     while True:
         new = [percentile for percentile in wanted if percentile not in found]
-        whole = [candidate for candidate in found.values() if None not in candidate.outcome.errors]
-        tried = search_percentile(recogniser, modules, histograms, new, calibration, racing, whole) if new else []
+        tried = search_percentile(recogniser, modules, histograms, new, calibration) if new else []
         found |= {candidate.percentile: candidate for candidate in tried}
         marked = mark_best([found[percentile] for percentile in grid if percentile in found])
         (best,) = [candidate for candidate in marked if candidate.best]

@@ -58,11 +58,6 @@ def test_a_layer_in_doubt_starts_the_count_anew(doubtful):
     assert layers_to_probe(screen({"b": 60}), probes, THRESHOLD, 3) == ["b", "c", "d", "e", "f", "g"]
 
 
-def test_a_layer_that_racing_decided_is_in_doubt_where_racing_says_above():
-    raced = [probe("b", 0.0, -0.1, 0.1) | {"above": True}, *clear("c")]
-    assert layers_to_probe(screen({}), raced, THRESHOLD, 1) == ["b", "c"]
-
-
 def test_where_doubt_never_ends_all_are_recognised():
     probes = [probe(layer, 0.2, 0.0, 0.4) for layer in BY_DIVERGENCE]
     assert layers_to_probe(screen({}), probes, THRESHOLD, 3) == BY_DIVERGENCE

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 import pytest
 from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
 
-from stablequant.search.racing import Racing
 from stablequant.search.screen_percentiles import (
     ScreenedCutoff,
     least_divergent,
@@ -41,10 +40,10 @@ def screen(calibrated) -> list[ScreenedCutoff]:
 
 
 def search(
-    calibrated: FakeCalibrated, screen: list[ScreenedCutoff], threshold: float, known: tuple = (), racing=None
+    calibrated: FakeCalibrated, screen: list[ScreenedCutoff], threshold: float, known: tuple = ()
 ) -> list[Candidate]:
     recogniser, histograms, calibration = calibrated.recogniser, calibrated.histograms, calibrated.calibration
-    return search_screened(recogniser, MIX, histograms, screen, calibration, threshold, racing, known)
+    return search_screened(recogniser, MIX, histograms, screen, calibration, threshold, known)
 
 
 def screened(divergences: dict[float, float]) -> list[ScreenedCutoff]:
@@ -101,13 +100,6 @@ def test_what_was_measured_before_is_not_recognised_again(calibrated, whole):
     assert [c.percentile for c in found] == [100.0] and not calibrated.recogniser.samples
     found = search(calibrated, cutoffs, threshold=-1000, known=(whole[100.0],))
     assert {100.0, 99.5} <= {c.percentile for c in found}
-
-
-def test_racing_among_the_recognised_ends_with_one_best(calibrated):
-    cutoffs = screened({percentile: float(percentile != 98.0) for percentile in GRID})
-    found = search(calibrated, cutoffs, threshold=-1000, racing=Racing(0.6, seed=0))
-    assert sum(c.best for c in found) == 1
-    assert any(c.outcome.utterances < 40 for c in found)
 
 
 def test_a_cut_off_that_was_only_screened_has_no_words(whole):
