@@ -25,7 +25,7 @@ def changed(path: list, value) -> dict:
 def test_a_screened_search_does_not_race():
     screened = changed(["search"], "screened")
     resolve_config(copy.deepcopy(screened), SCHEMA)
-    with pytest.raises(StableQuantError, match="'racing: enabled'.*leave racing off, or set search: exhaustive"):
+    with pytest.raises(StableQuantError, match=r"'racing: enabled'.*leave racing off, or set search: exhaustive"):
         resolve_config(screened | {"racing": {"enabled": True, "confidence": 0.95}}, SCHEMA)
 
 
