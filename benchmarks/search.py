@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -163,7 +164,8 @@ class Mode:
             return search_percentile(recogniser, modules, histograms, grid, calibration, self.racing)
         seconds, threshold = CONFIG["screening"]["audio_seconds"], CONFIG["threshold"]
         screen = screen_percentiles(recogniser, modules, histograms, grid, calibration, seconds)
-        return search_screened(recogniser, modules, histograms, screen, calibration, threshold)
+        recognise = partial(search_percentile, recogniser, modules, histograms, calibration=calibration)
+        return search_screened(screen, recognise, threshold)
 
     def audio_seconds(self) -> float:
         """Of all utterances."""

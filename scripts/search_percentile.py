@@ -1,5 +1,6 @@
 """Recognise the calibration set with one layer clipped at each percentile of the grid."""
 
+from functools import partial
 from pathlib import Path
 
 from stablequant.quantization.histograms import UNCLIPPED, load_histograms
@@ -15,37 +16,17 @@ with job(snakemake.log[0]) as log:
     search = read_search(snakemake.input, settings, [layer])
     known = unclipped(read_json(Path(snakemake.input.probe)), layer)
     histograms = load_histograms(Path(snakemake.input.histograms))
-    percentiles = [UNCLIPPED, *params.percentiles]
+    measured = (search.recogniser, search.modules, histograms)
+    grid = [UNCLIPPED, *params.percentiles]
     if params.screening is None:
-        tried = search_percentile(
-            search.recogniser,
-            search.modules,
-            histograms,
-            params.percentiles if known else percentiles,
-            search.calibration,
-            search.racing,
-            known,
-        )
+        percentiles = params.percentiles if known else grid
+        tried = search_percentile(*measured, percentiles, search.calibration, search.racing, known)
         candidates = mark_best([*known, *tried])
         rows = [c.row() for c in candidates]
     else:
-        screen = screen_percentiles(
-            search.recogniser,
-            search.modules,
-            histograms,
-            percentiles,
-            search.calibration,
-            params.screening["audio_seconds"],
-        )
-        candidates = search_screened(
-            search.recogniser,
-            search.modules,
-            histograms,
-            screen,
-            search.calibration,
-            params.screening["threshold"],
-            known,
-        )
+        screen = screen_percentiles(*measured, grid, search.calibration, params.screening["audio_seconds"])
+        recognise = partial(search_percentile, *measured, calibration=search.calibration)
+        candidates = search_screened(screen, recognise, params.screening["threshold"], known)
         rows = rows_of(screen, candidates)
         log.info("%d of %d cut-offs were recognised, the others only screened", len(candidates), len(screen))
     best = next(c for c in candidates if c.best)

@@ -1,12 +1,12 @@
 """Search a layer's cut-off by divergence on a little audio; recognise only what that leaves in doubt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.search.measured import RECOGNISED, SCREENED
-from stablequant.search.search_percentile import Candidate, clipped, mark_best, search_percentile
+from stablequant.search.search_percentile import Candidate, clipped, mark_best
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 
@@ -50,11 +50,8 @@ def screen_percentiles(
 
 
 def search_screened(
-    recogniser: Recogniser,
-    modules: list[QuantizedModule],
-    histograms: Mapping[str, Histogram],
     screen: Sequence[ScreenedCutoff],
-    calibration: Calibration,
+    recognise: Callable[[Sequence[float]], Sequence[Candidate]],
     threshold: float,
     known: Sequence[Candidate] = (),
 ) -> list[Candidate]:
@@ -63,16 +60,15 @@ def search_screened(
     They are returned, with the best one marked. The first is the one that diverges least. If the layer then loses no
     more than ``threshold`` percentage points, the answer is clear. Otherwise the cut-offs next to it are recognised
     too, and those next to the best by words, until the layer loses no more than the threshold or both neighbours of the
-    best were recognised. ``known`` are candidates that were measured before; they are returned too. Everything else is
-    as in `search_percentile`.
+    best were recognised. ``recognise`` measures cut-offs (in percent), see `search_percentile`. ``known`` are
+    candidates that were measured before; they are returned too.
     """
     grid = [cutoff.percentile for cutoff in screen]
     wanted = [least_divergent(screen)]
     found = {candidate.percentile: candidate for candidate in known}
     while True:
         new = [percentile for percentile in wanted if percentile not in found]
-        tried = search_percentile(recogniser, modules, histograms, new, calibration) if new else []
-        found |= {candidate.percentile: candidate for candidate in tried}
+        found |= {candidate.percentile: candidate for candidate in (recognise(new) if new else [])}
         marked = mark_best([found[percentile] for percentile in grid if percentile in found])
         (best,) = [candidate for candidate in marked if candidate.best]
         place = grid.index(best.percentile)

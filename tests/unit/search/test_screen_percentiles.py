@@ -1,6 +1,7 @@
 """Cut-offs compared by divergence on a part of the audio, and those that are recognised after that."""
 
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
@@ -42,8 +43,10 @@ def screen(calibrated) -> list[ScreenedCutoff]:
 def search(
     calibrated: FakeCalibrated, screen: list[ScreenedCutoff], threshold: float, known: tuple = ()
 ) -> list[Candidate]:
-    recogniser, histograms, calibration = calibrated.recogniser, calibrated.histograms, calibrated.calibration
-    return search_screened(recogniser, MIX, histograms, screen, calibration, threshold, known)
+    measured = (calibrated.recogniser, MIX, calibrated.histograms)
+    return search_screened(
+        screen, partial(search_percentile, *measured, calibration=calibrated.calibration), threshold, known
+    )
 
 
 def screened(divergences: dict[float, float]) -> list[ScreenedCutoff]:
