@@ -22,7 +22,9 @@ def write_results(folder: Path, *rows: dict) -> Path:
         {"layer": "cnn01", "percentile": 99.9, "best": True},
         {"layer": "cnn01", "percentile": 99.0, "best": False},
     ]
-    write_table(folder / "percentiles.tsv", pd.DataFrame(searched))
+    write_table(
+        folder / "percentiles.tsv", pd.DataFrame(searched).assign(measured="recognised", screen_divergence=None)
+    )
     (folder / "scales").mkdir()
     cut = {"cnn01": 99.95, "cnn02": 99.8, "transformer01": 99.8, "positional": 100.0}
     used = {layer: {"layer": layer, "percentile": percentile} for layer, percentile in cut.items()}

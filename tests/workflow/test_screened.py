@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from conftest import configure, planned, snakemake
-
 from stablequant.report.write_pages import summary
+
 from stablequant.storage.files import read_json, read_table
 
 WORDS = ["wer", "degradation", "ci_low", "ci_high", "utterances"]
