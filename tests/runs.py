@@ -25,6 +25,6 @@ def write_results(folder: Path, *rows: dict) -> Path:
     write_table(folder / "percentiles.tsv", pd.DataFrame(searched))
     (folder / "scales").mkdir()
     cut = {"cnn01": 99.95, "cnn02": 99.8, "transformer01": 99.8, "positional": 100.0}
-    used = {layer: {"layer": layer, "percentile": percentile} for layer, percentile in cut.items()}
+    used = {layer: {"layer": layer, "percentile": percentile, "carried": []} for layer, percentile in cut.items()}
     write_json(folder / "scales/stablequant.json", {"float_layers": ["head"], "activations": used})
     return folder
