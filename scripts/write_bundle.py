@@ -19,12 +19,13 @@ with job(snakemake.log[0]) as log:
     checkpoint = Path(files.checkpoint)
     rate = family_of(checkpoint).sample_rate(checkpoint)
     calibrated = np.array([u.samples for u in read_utterances(Path(files.calibration))]) / rate
+    layers = read_table(Path(files.sensitivity))
     record = {
         "model": model,
         "note": params.note,
         "method": "stablequant",
         **provenance_of(snakemake),
-        "layers": read_table(Path(files.sensitivity)).to_dict("records"),
+        "layers": layers.astype(object).where(layers.notna(), None).to_dict("records"),  # JSON knows no NaN
         "float_layers": scales["float_layers"],
         "activations": scales["activations"],
         "calibration": {"longest_seconds": calibrated.max(), "p90_seconds": np.quantile(calibrated, 0.9)},

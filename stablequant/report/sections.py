@@ -11,7 +11,9 @@ from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare_hypotheses import TEXT, count_changes
 from stablequant.report.verdict import METHOD
+from stablequant.search import gather_percentiles, select_layers
 from stablequant.search.gather_percentiles import best_percentiles
+from stablequant.search.measured import SCREENED
 from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
 
@@ -109,6 +111,11 @@ def sensitivity(results: Path) -> Section:
         f"floating point. {len(selected)} lost too much, so a cut-off was searched for them. {worst['layer']} loses "
         f"most: {with_interval(worst)} points of WER. {INTERVAL} {DIVERGENCE}"
     )
+    if only := _screened(table):
+        text += (
+            f" {only} were only screened, because others that diverge more lose clearly less than the threshold. Words "
+            f"overruled the order of the screen for {select_layers.overruled(table)} of those that are searched."
+        )
     headings = {"layer": "layer"} | MEASURED | {"selected": "searched", "sure": "sure"}
     return Section("Each layer alone", text, _columns(table, headings), {})
 
@@ -117,12 +124,22 @@ def percentiles(results: Path) -> Section:
     table = read_table(results / "percentiles.tsv")
     best = ", ".join(f"{layer} at {percentile:g} %" for layer, percentile in best_percentiles(table).items())
     text = f"Cut-offs that were chosen: {best or 'none, since no layer was searched'}. {INTERVAL}"
+    if only := _screened(table):
+        text += (
+            f" {only} of {len(table)} were only screened. Words overruled the screen for "
+            f"{gather_percentiles.overruled(table)} of {table['layer'].nunique()} layers."
+        )
     headings = {"layer": "layer", "percentile": "kept, %", "best": "chosen", "stopped": "stopped early"} | MEASURED
     caption = (
         "Each line is one searched layer. From right to left more of its largest values are clipped. The filled mark "
         "is the cut-off that was chosen."
     )
     return Section("Cut-offs of the searched layers", text, _columns(table, headings), {"percentiles": caption})
+
+
+def _screened(table: pd.DataFrame) -> int:
+    """Number of rows of ``sensitivity.tsv`` or ``percentiles.tsv`` for which no words were counted."""
+    return int(table["measured"].eq(SCREENED).sum())
 
 
 def combination(results: Path) -> Section:
