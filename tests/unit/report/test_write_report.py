@@ -10,10 +10,19 @@ from conftest import DEMO
 from runs import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.report.sections import percentiles, sensitivity
 from stablequant.report.write_report import report, table_html
 from stablequant.storage.files import write_table
 
-LOSS = {"wer": 4.0, "degradation": 0.5, "ci_low": 0.1, "ci_high": 0.9, "divergence": 0.01, "utterances": 2}
+LOSS = {
+    "measured": "recognised",
+    "wer": 4.0,
+    "degradation": 0.5,
+    "ci_low": 0.1,
+    "ci_high": 0.9,
+    "divergence": 0.01,
+    "utterances": 2,
+}
 CHANGED = {
     "backend": "openvino",
     "transcript": "A B",
@@ -79,6 +88,22 @@ def test_changed_words_of_stablequant_come_first_the_worst_on_top(results):
     rows = cells(page[page.index(">Changed words</h2>") : page.index(">Each layer alone</h2>")])
     assert [row[1:3] for row in rows[:3]] == [["stablequant", "007"], ["stablequant", "0001"], ["max", "0000"]]
     assert len(rows) == 2 + 50 and "hypotheses.tsv has all" in page
+
+
+def test_the_report_says_what_was_only_screened_and_where_words_overruled_it(tmp_path):
+    layers = pd.DataFrame({"layer": ["a", "b", "c"], "selected": [True, False, False], "sure": [True, True, None]})
+    words = {"degradation": [0.5, 0.1, None], "ci_low": [0.4, 0.0, None], "ci_high": [0.6, 0.2, None]}
+    screen = {"measured": ["recognised", "recognised", "screened"], "screen_divergence": [0.2, 0.3, 0.1]}
+    write_table(tmp_path / "sensitivity.tsv", layers.assign(divergence=0.1, **words, **screen))
+    text = sensitivity(tmp_path).text
+    assert "a loses most: 0.50" in text and "1 were only screened" in text
+    assert text.endswith("Words overruled the order of the screen for 1 of those that are searched.")
+    cutoffs = {"layer": "a", "percentile": [100.0, 99.9, 99.0], "best": [False, True, False], "stopped": False}
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen))
+    text = percentiles(tmp_path).text
+    assert text.endswith("1 of 3 were only screened. Words overruled the screen for 1 of 1 layers.")
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen | {"measured": "recognised"}))
+    assert "screen" not in percentiles(tmp_path).text
 
 
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
