@@ -19,14 +19,14 @@ INT8 = ROW | {"method": "stablequant", "wer": 3.5, "degradation": 0.1, "ci_low":
 def write_results(folder: Path, *rows: dict) -> Path:
     write_table(folder / "comparison.tsv", pd.DataFrame(rows))
     searched = [
-        {"layer": "cnn01", "percentile": 99.9, "best": True},
-        {"layer": "cnn01", "percentile": 99.0, "best": False},
+        {"layer": "cnn01", "percentile": 99.9, "best": True, "measured": "recognised"},
+        {"layer": "cnn01", "percentile": 99.0, "best": False, "measured": "recognised"},
     ]
     write_table(
         folder / "percentiles.tsv", pd.DataFrame(searched).assign(measured="recognised", screen_divergence=None)
     )
     (folder / "scales").mkdir()
     cut = {"cnn01": 99.95, "cnn02": 99.8, "transformer01": 99.8, "positional": 100.0}
-    used = {layer: {"layer": layer, "percentile": percentile} for layer, percentile in cut.items()}
+    used = {layer: {"layer": layer, "percentile": percentile, "carried": []} for layer, percentile in cut.items()}
     write_json(folder / "scales/stablequant.json", {"float_layers": ["head"], "activations": used})
     return folder

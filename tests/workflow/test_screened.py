@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from conftest import configure, planned, snakemake
-from stablequant.report.write_pages import summary
 
+from stablequant.report.sections import sensitivity
 from stablequant.storage.files import read_json, read_table
 
 WORDS = ["wer", "degradation", "ci_low", "ci_high", "utterances"]
@@ -45,7 +45,7 @@ def test_fewer_layers_are_recognised_and_the_same_are_selected(screened, finishe
     both = cutoffs.merge(tried, on=["layer", "percentile"], suffixes=("", "_whole"))
     both = both[both["measured"].eq("recognised")]
     assert len(both) < len(tried) and both["wer"].equals(both["wer_whole"])
-    assert "only screened" in summary("sensitivity", [results / "sensitivity.tsv"]).lower()
+    assert "only screened" in sensitivity(results).text.lower()
 
     jobs = planned(screened)
     assert not {"screen_layers", "plan_probes", "probe_layer", "search_percentile"} & jobs.keys()

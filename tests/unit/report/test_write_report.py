@@ -10,11 +10,19 @@ from conftest import DEMO
 from runs import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.report import sections
+from stablequant.report.sections import percentiles, sensitivity
 from stablequant.report.write_report import report, table_html
 from stablequant.storage.files import write_table
 
-LOSS = {"wer": 4.0, "degradation": 0.5, "ci_low": 0.1, "ci_high": 0.9, "divergence": 0.01, "utterances": 2}
+LOSS = {
+    "measured": "recognised",
+    "wer": 4.0,
+    "degradation": 0.5,
+    "ci_low": 0.1,
+    "ci_high": 0.9,
+    "divergence": 0.01,
+    "utterances": 2,
+}
 CHANGED = {
     "backend": "openvino",
     "transcript": "A B",
@@ -40,8 +48,7 @@ def results(tmp_path_factory) -> Path:
     idle = ROW | {"backend": "tensorrt-rtx", "method": "stablequant", "status": "built, not run: no supported GPU"}
     write_results(folder, FP32, INT8 | {"method": "max", "degradation": 9.0}, INT8, idle)
     layers = [{"layer": "cnn01", "selected": True, "sure": True}, {"layer": "head", "selected": False, "sure": True}]
-    screen = {"measured": "recognised", "screen_divergence": None}
-    write_table(folder / "sensitivity.tsv", pd.DataFrame([row | LOSS | screen for row in layers]))
+    write_table(folder / "sensitivity.tsv", pd.DataFrame([row | LOSS for row in layers]))
     step = {"step": "all layers", "layers": "all", "percentile": None, "kept": True}
     write_table(folder / "combination.tsv", pd.DataFrame([step | LOSS]))
     precision = {"backend": "openvino", "method": "max", "requested": "int8", "runs": "int8", "fell_back": False}
@@ -83,6 +90,22 @@ def test_changed_words_of_stablequant_come_first_the_worst_on_top(results):
     assert len(rows) == 2 + 50 and "hypotheses.tsv has all" in page
 
 
+def test_the_report_says_what_was_only_screened_and_where_words_overruled_it(tmp_path):
+    layers = pd.DataFrame({"layer": ["a", "b", "c"], "selected": [True, False, False], "sure": [True, True, None]})
+    words = {"degradation": [0.5, 0.1, None], "ci_low": [0.4, 0.0, None], "ci_high": [0.6, 0.2, None]}
+    screen = {"measured": ["recognised", "recognised", "screened"], "screen_divergence": [0.2, 0.3, 0.1]}
+    write_table(tmp_path / "sensitivity.tsv", layers.assign(divergence=0.1, **words, **screen))
+    text = sensitivity(tmp_path).text
+    assert "a loses most: 0.50" in text and "1 were only screened" in text
+    assert text.endswith("Words overruled the order of the screen for 1 of those that are searched.")
+    cutoffs = {"layer": "a", "percentile": [100.0, 99.9, 99.0], "best": [False, True, False], "stopped": False}
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen))
+    text = percentiles(tmp_path).text
+    assert text.endswith("1 of 3 were only screened. Words overruled the screen for 1 of 1 layers.")
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen | {"measured": "recognised"}))
+    assert "screen" not in percentiles(tmp_path).text
+
+
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
     for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv"):
         (tmp_path / name).symlink_to(results / name)
@@ -112,22 +135,3 @@ def test_what_strangers_wrote_is_shown_and_not_run():
     document = table_html(pd.DataFrame({"<script>": ['"><script>alert(1)</script>']}))
     assert cells(document) == [['"><script>alert(1)</script>']]
     assert "<script>" not in document
-
-
-def test_sections_say_what_was_only_screened_and_where_words_overruled_it(tmp_path):
-    layers = pd.DataFrame({"layer": ["a", "b", "c"], "selected": [True, False, False], "sure": [True, True, None]})
-    words = {"wer": [4.0, 3.0, None], "degradation": [0.5, 0.1, None], "ci_low": [0.4, 0.0, None]}
-    words |= {"ci_high": [0.6, 0.2, None], "utterances": 2, "divergence": 0.1}
-    screen = {"measured": ["recognised", "recognised", "screened"], "screen_divergence": [0.2, 0.3, 0.1]}
-    write_table(tmp_path / "sensitivity.tsv", layers.assign(**words, **screen))
-    told = sections.sensitivity(tmp_path).text
-    assert "1 lost too much" in told and "a loses most: 0.50" in told
-    assert told.endswith("1 were only screened, because others that diverge more lose clearly less than the threshold. "
-                         "Words overruled the order of the screen for 1 of those that are searched.")  # fmt: skip
-    cutoffs = {"layer": "a", "percentile": [100.0, 99.9, 99.0], "best": [False, True, False], "stopped": False}
-    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | words | screen))
-    told = sections.percentiles(tmp_path).text
-    assert "a at 99.9 %" in told
-    assert told.endswith("1 of 3 were only screened. Words overruled the screen for 1 of 1 layers.")
-    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | words | screen | {"measured": "recognised"}))
-    assert "screened" not in sections.percentiles(tmp_path).text

@@ -107,14 +107,8 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
         ("search/racing.py", {*RESUME, "check_combination", "screen_layers"}),
         (
             "search/select_layers.py",
-            {
-                "select_layers",
-                "plan_probes",
-                "check_combination",
-                "plot_histograms",
-                "plot_sensitivity",
-                "write_report",
-            },
+            {"select_layers", "plan_probes", "check_combination"}
+            | {"plot_histograms", "plot_sensitivity", "write_report"},
         ),
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
