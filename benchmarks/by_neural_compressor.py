@@ -21,10 +21,13 @@ class Reader(CalibrationDataReader):
 
     def __init__(self, audio: list[np.ndarray]) -> None:
         self._audio = audio
+        self.read = 0  # utterances so far
         self.rewind()
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self._inputs, None)
+        found = next(self._inputs, None)
+        self.read += found is not None
+        return found
 
     def rewind(self) -> None:
         self._inputs = ({INPUT: values} for values in self._audio)
@@ -40,17 +43,15 @@ def autotune(subject: Subject, folder: Path) -> float:
     """
     audio = list(subject.audio())
     transcripts = [u.transcript for u in subject.calibration]
-    passes, accuracies = 0.0, []
+    reader, accuracies = Reader(audio), []
 
     def accuracy(file: str) -> float:
-        nonlocal passes
-        passes += 1
         options = ort.SessionOptions()
         options.intra_op_num_threads = subject.threads
         session = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         words = [subject.transcribe(session.run(None, {INPUT: values})[0][0]) for values in audio]
         accuracies.append(100 - word_errors(transcripts, words).wer)
-        print(f"autotune: {accuracies[-1]:.2f} % of the words, after {passes:.0f} passes", flush=True)
+        print(f"autotune: {accuracies[-1]:.2f} % of the words", flush=True)
         return accuracies[-1]
 
     settings = config.StaticQuantConfig.get_config_set_for_tuning(quant_format=QuantFormat.QDQ)
@@ -60,12 +61,12 @@ def autotune(subject: Subject, folder: Path) -> float:
             str(subject.graph),
             tuning.TuningConfig(settings, tolerable_loss=MAX_DROP / baseline, max_trials=MAX_TRIALS),
             accuracy,
-            calibration_data_reader=Reader(audio),
+            calibration_data_reader=reader,
         )
     except SystemExit:  # so it ends when nothing met what was asked for
         raise TimeoutError(
             f"at best {max(accuracies[2:], default=0):.2f} % of the words, {baseline:.2f} % in floating point, "
-            f"after {passes:.0f} passes"
+            f"after {len(accuracies) - 2} trials"
         ) from None
     onnx.save(found, folder / f"{GRAPH}.onnx")
-    return passes
+    return len(accuracies) + reader.read / len(audio)

@@ -208,7 +208,10 @@ def tensorrt_rows(folder: Path) -> list[dict]:
 def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
     """Bytes of the engine and of the ONNX file that it was built from; NNCF's and CTranslate2's are built from none."""
     found = {"file_bytes": sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())}
-    if not backend.startswith(("openvino-nncf", "ctranslate2")):
+    own = engine / f"{GRAPH}.onnx"
+    if own.is_file():
+        found["onnx_bytes"] = graph_bytes(own)
+    elif not backend.startswith(("openvino-nncf", "ctranslate2")):
         graph = "int8.onnx" if precision.startswith("int8") else "fp32.onnx"
         found["onnx_bytes"] = graph_bytes(folder / graph)
     return found
@@ -256,7 +259,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     """Throughput on the mix against size."""
     figure, axes = plt.subplots(figsize=(8, 4))
     shown = table[table["audio_seconds"] == "mix"]
-    for row, marker in zip(shown.itertuples(), "os^vDPX*<>", strict=False):
+    for row, marker in zip(shown.itertuples(), "os^vDPX*<>dhp8H1234", strict=False):
         axes.plot(row.file_bytes / 1e6, row.throughput, marker, label=f"{row.backend} {row.precision}", color="#1f3b63")
     axes.set_xlabel("size of the engine's files, MB")
     axes.set_ylabel("seconds of audio per second")

@@ -26,7 +26,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import write_table
+from stablequant.storage.files import read_table, write_table
 
 TABLE = PROJECT / "benchmarks/gpu.tsv"
 REHEARSED = PROJECT / "results/gpu/rehearsal.tsv"
@@ -154,12 +154,20 @@ def markdown(table: pd.DataFrame) -> str:
     ran = table[table["error"].isna()]
     rows = []
     for row in ran.itertuples():
-        value = f"{row.value:.4g}" if isinstance(row.value, float) else str(row.value)
+        value = str(row.value) if row.part == "machine" else rounded(row.value)
         target = f"{row.target} ({row.met})" if pd.notna(row.target) else ""
         rows.append([row.part, row.case, row.measure, f"{value} {row.unit if pd.notna(row.unit) else ''}", target])
     failed = [f"- {row.part}: {row.error}" for row in table[table["error"].notna()].itertuples()]
     header = markdown_table(["part", "case", "measure", "value", "target (met)"], rows)
     return "\n".join([header, "", "Could not run:" if failed else "Everything ran.", *failed])
+
+
+def rounded(value: object) -> str:
+    """A number with four digits, as it was measured or read from a table; anything else as it is."""
+    try:
+        return f"{float(str(value)):.4g}"
+    except ValueError:
+        return str(value)
 
 
 def device_name() -> str:
@@ -175,7 +183,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
     parser.add_argument("--out", type=Path, help="TSV to write")
+    parser.add_argument("--markdown", type=Path, help="run nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
     device = device_name()
     out = arguments.out or (REHEARSED if device == CPU else TABLE)
     folder = REHEARSED.parent

@@ -64,10 +64,11 @@ REHEARSED = 6  # utterances of the demo in a rehearsal
 
 
 def row(case: str, measure: str, value: object, unit: str | None = None, at_most: float | None = None) -> dict:
-    """A row of the table; ``at_most`` is its target."""
+    """A row of the table; ``at_most`` is its target, which a rehearsal does not judge."""
     found = {"case": case, "measure": measure, "value": value, "unit": unit}
     if at_most is not None:
-        found |= {"target": f"<= {at_most:g}", "met": "yes" if float(str(value)) <= at_most else "no"}
+        met = "yes" if float(str(value)) <= at_most else "no"
+        found |= {"target": f"<= {at_most:g}", "met": met if GPU else "rehearsed"}
     return found
 
 
@@ -202,7 +203,7 @@ def search() -> Iterator[dict]:
         yield row(case, "WER", engine.wer, "%")
         yield row(case, "speed", engine.rtfx, "s of audio per s")
         if engine.method != "fp32":
-            yield row(case, "lost against fp32", engine.degradation, "points", MOST_LOST if GPU else None)
+            yield row(case, "lost against fp32", engine.degradation, "points", MOST_LOST)
 
 
 def graphs() -> Iterator[dict]:

@@ -72,6 +72,7 @@ COLUMNS = [
 ]
 TAKEN = PROJECT / "results/peers/taken.tsv"
 METHODS = ["fp32", OURS, *PEERS]
+SHARED = ("subject", "by_onnxruntime")  # what peers' scripts import
 TIMED_SECONDS = 300  # of the evaluation audio
 
 
@@ -151,7 +152,7 @@ def run_alone(subject: Subject, method: str, folder: Path) -> dict:
 def made_of_what(subject: Subject, peer: Peer) -> str:
     """Digest of what a peer's network depends on: recogniser, calibration audio, code, settings, versions."""
     files = [subject.checkpoint / "model.safetensors", subject.graph, subject.results / "utterances/calibration.tsv"]
-    files.append(PROJECT / f"envs/{peer.environment}.txt")
+    files += [PROJECT / f"envs/{peer.environment}.txt", *(PROJECT / f"benchmarks/{name}.py" for name in SHARED)]
     chosen = {"family": family_of(subject.checkpoint).name, "backend": "openvino"}
     parts = [*(checksum(file) for file in files), code_digest(peer.script, PROJECT, chosen), repr(peer)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
