@@ -9,7 +9,9 @@
 # make test-lm        the tests of the language model, whose package is installed into .venv-lm
 # make test-load      hundreds of requests to the service, with slow and broken clients, while it is killed and restarted
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
-# make peers  what other quantizers make of the demo, with their packages in .venv-peers (benchmarks/peers.tsv)
+# make peers  what other quantizers make of the demo, with packages in .venv-peers and
+#             .venv-neural-compressor (benchmarks/peers.tsv)
+# make gpu    what was never run on an NVIDIA GPU, in eight minutes (benchmarks/gpu.tsv); without one, a rehearsal on the CPU
 # make whisper CHECKPOINT=DIR CALIBRATION=DIR EVALUATION=DIR   Whisper and what others make of it, with their packages in
 #             .venv-whisper (benchmarks/whisper.tsv)
 # make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
@@ -24,7 +26,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-load test-lm test-kills peers whisper mutants docs lint format lock licences audit
+.PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-load test-lm test-kills peers gpu whisper mutants docs lint format lock licences audit
 
 run: $(INSTALLED)
 	@$(BIN)/snakemake
@@ -59,8 +61,11 @@ test-load: $(INSTALLED)
 test-kills: $(INSTALLED)
 	$(BIN)/python -m pytest -m kills -s
 
-peers: $(INSTALLED) .venv-peers/installed
+peers: $(INSTALLED) .venv-peers/installed .venv-neural-compressor/installed
 	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv
+
+gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/gpu.py
 
 whisper: $(INSTALLED) .venv-whisper/installed
 	.venv-whisper/bin/python benchmarks/whisper.py --checkpoint "$(CHECKPOINT)" --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" --out benchmarks/whisper.tsv

@@ -11,7 +11,8 @@ Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as
 ``throughput`` in seconds of audio per second. On a CPU whose INT8 kernels saturate (no VNNI) the project runs quantized
 graphs in floating point: ``arithmetic`` says so, and a row ``int8, saturating`` shows the speed of the kernels that it
 does not use, whose results are wrong. On one that has VNNI and bfloat16, ``int8, bf16`` computes in the latter what
-stays floating. ``openvino-nncf`` and ``ctranslate2`` need the packages of envs/peers.txt (make peers); plans of
+stays floating. ``int8 weights`` are the weights alone, and ``int8, dynamic`` quantizes activations while it runs
+(easy_engines.py). ``openvino-nncf`` and ``ctranslate2`` need the packages of envs/peers.txt (make peers); plans of
 TensorRT for RTX are only built.
 """
 
@@ -20,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -35,6 +36,7 @@ from tqdm import tqdm
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
 from large_graphs import CONFIG, RATE, quantize, write_hubert_large
 
 from stablequant.engines.backend import BACKENDS, Request, backend_named
@@ -53,9 +55,6 @@ COLUMNS = [
     *("file_bytes", "onnx_bytes", "throughput", "arithmetic", "processor"),
 ]
 MIX_SECONDS = (2.3, 3.1, 3.9, 5.2, 6.4, 8.0, 10.5, 14.1, 15.8, 22.0)  # mean 9, between test-clean's and training's
-Load = Callable[[], tuple[Network, str]]
-Engine = tuple[str, str, Path, Load]  # backend, precision, file or folder, how it is loaded
-SATURATING = "int8, saturating"
 BOTH = "int8, bf16"
 
 
@@ -75,18 +74,6 @@ def load_engine(backend: str, folder: Path, precision: str, threads: int) -> tup
     description = {"floating": BFLOAT16 if precision == BOTH else FLOAT32}
     networks, arithmetic = backend_named(backend, folder).load(folder, description, {GRAPH: SIGNATURE}, threads)
     return networks[GRAPH], arithmetic
-
-
-def load_openvino_otherwise(folder: Path, precision: str, threads: int) -> tuple[Network, str]:
-    """OpenVINO's network as the project does not run it: ``bf16`` throughout, or `SATURATING`, kept in INT8 kernels
-    that are wrong."""
-    import openvino as ov
-
-    hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = ov.compile_model(ov.Core().read_model(folder / f"{GRAPH}.xml"), "CPU", settings)
-    runs = BFLOAT16 if compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16 else FLOAT32
-    return (lambda tensors: {OUTPUT: compiled([tensors[INPUT]])[0]}), INT8 if precision == SATURATING else runs
 
 
 def load_ctranslate2(folder: Path, threads: int) -> tuple[Network, str]:
@@ -126,7 +113,7 @@ def build(checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
             built = build_engine(backend, precision, folder)
             names = ways.get((backend, precision), [precision])
             found += [(backend, name, built, loading(backend, built, name, threads)) for name in names]
-    for engines in (ctranslate2_engines, nncf_engines):
+    for engines in (ctranslate2_engines, nncf_engines, weight_engines, onnxruntime_engines):
         try:
             found += engines(checkpoint, folder, threads)
         except ImportError as missing:
@@ -221,7 +208,10 @@ def tensorrt_rows(folder: Path) -> list[dict]:
 def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
     """Bytes of the engine and of the ONNX file that it was built from; NNCF's and CTranslate2's are built from none."""
     found = {"file_bytes": sum(file.stat().st_size for file in engine.rglob("*") if file.is_file())}
-    if backend not in ("openvino-nncf", "ctranslate2"):
+    own = engine / f"{GRAPH}.onnx"
+    if own.is_file():
+        found["onnx_bytes"] = graph_bytes(own)
+    elif not backend.startswith(("openvino-nncf", "ctranslate2")):
         graph = "int8.onnx" if precision.startswith("int8") else "fp32.onnx"
         found["onnx_bytes"] = graph_bytes(folder / graph)
     return found
@@ -269,7 +259,7 @@ def plot(table: pd.DataFrame, path: Path) -> None:
     """Throughput on the mix against size."""
     figure, axes = plt.subplots(figsize=(8, 4))
     shown = table[table["audio_seconds"] == "mix"]
-    for row, marker in zip(shown.itertuples(), "os^vDPX*<>", strict=False):
+    for row, marker in zip(shown.itertuples(), "os^vDPX*<>dhp8H1234", strict=False):
         axes.plot(row.file_bytes / 1e6, row.throughput, marker, label=f"{row.backend} {row.precision}", color="#1f3b63")
     axes.set_xlabel("size of the engine's files, MB")
     axes.set_ylabel("seconds of audio per second")

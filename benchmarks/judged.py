@@ -1,10 +1,11 @@
-"""OpenVINO networks, whoever made them, judged by the words that they lose against others."""
+"""Networks of OpenVINO and ONNX Runtime, whoever made them, judged by the words that they lose against others."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from stablequant.corpora.utterance import Utterance
-from stablequant.engines import openvino
+from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.evaluate_engine import evaluate
 from stablequant.engines.running import Stopwatch
 from stablequant.recognisers.ctc.decoding import GRAPH, SIGNATURE
@@ -23,8 +24,21 @@ AGAINST = (  # columns for the points of WER lost and the ends of their interval
 
 def load_network(folder: Path, threads: int) -> tuple[dict[str, Network], str]:
     """The network in ``folder``, which may be no engine of the workflow's, by its graph's name; and its arithmetic."""
-    network, arithmetic = openvino.load_network(folder / f"{GRAPH}.xml", SIGNATURE, threads)
+    library, file = network_in(folder)
+    network, arithmetic = library.load_network(file, SIGNATURE, threads)
     return {GRAPH: network}, arithmetic
+
+
+def network_in(folder: Path) -> tuple[ModuleType, Path]:
+    """The library that runs the network in ``folder``, OpenVINO where it is OpenVINO's, and the network's file."""
+    own = folder / f"{GRAPH}.xml"
+    return (openvino, own) if own.is_file() else (onnxruntime, folder / f"{GRAPH}.onnx")
+
+
+def network_bytes(folder: Path) -> int:
+    """Bytes of the network in ``folder``."""
+    _, file = network_in(folder)
+    return sum(part.stat().st_size for part in (file, file.with_suffix(".bin")) if part.is_file())
 
 
 def recognise_split(

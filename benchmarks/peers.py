@@ -1,17 +1,19 @@
 """StableQuant and the tools that one might take instead: ``make peers``, or ``python benchmarks/peers.py --help``.
 
-Every tool quantizes the same recogniser with the same calibration audio, and every result is turned into an OpenVINO
-engine, which recognises the same evaluation audio on this CPU. Tools are run as their documentation advises for
-transformers on CPUs. Recognisers are the demo, two variants of it that compute the same in floating point but are
+Every tool quantizes the same recogniser with the same calibration audio, in a process of its own, and every result is
+turned into an OpenVINO engine, which recognises the same evaluation audio on this CPU; dynamic quantization by ONNX
+Runtime stays there, which column ``engine`` tells. Tools are run as their documentation advises for transformers on
+CPUs. Recognisers are the demo, two variants of it that compute the same in floating point but are
 harder to quantize (see variants.py), and the demo's second recogniser, with layer norm and pre-norm. All speech is
 **synthesised**. It needs the packages of envs/peers.txt beside the project's own; run it in the project's folder.
 
 ``seconds`` are those of quantizing, without the import of packages: on the clock for the peers, the writing of
 OpenVINO's network included, and as the sum over jobs of StableQuant's workflow, as far as its graph, of seconds times
 threads, divided by the cores. ``passes`` are recognitions of the calibration set, whole or from some layer on,
-floating-point reference included. ``float_layers`` counts layers of which a product is not INT8 in the graph. ``rtfx``
-is audio seconds per second, of all engines of one recogniser taking turns. ``behind`` are the points of WER that a
-method loses against StableQuant, with the interval of a paired bootstrap.
+floating-point reference included. ``float_layers`` counts layers of which a product is not INT8 in the graph; of
+``nncf-weights`` that is all, although OpenVINO may quantize what they read while it runs. ``rtfx`` is audio seconds per
+second, of all engines of one recogniser taking turns. ``behind`` are the points of WER that a method loses against
+StableQuant, with the interval of a paired bootstrap.
 
 The peers' engines and what they took are kept in ``results/peers``, so that an interrupted run goes on where it
 stopped; without that folder everything is quantized anew. StableQuant's workflow runs as far as something changed, and
@@ -24,34 +26,29 @@ import logging
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 
-import openvino as ov
 import pandas as pd
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
-from judged import OURS, load_network, points_lost, recognise_split
-from quantizers import MAX_PASSES, PACKAGES, PEERS, Subject
+from float_layers import floating
+from judged import OURS, load_network, network_bytes, network_in, points_lost, recognise_split
+from quantizers import ANSWER, PEERS, Peer
+from subject import Subject, read_subject
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.corpora.utterance import read_utterances
 from stablequant.engines.running import Stopwatch
 from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.family import QuantizedModule
-from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
-from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.storage.files import checksum, read_table, write_table
+from stablequant.storage.files import checksum, read_json, read_table, write_table
 from stablequant.workflow.digest import code_digest
 from stablequant.workflow.timeline import read_jobs
 
@@ -60,6 +57,7 @@ COLUMNS = [
     *(
         "model",
         "method",
+        "engine",
         "wer",
         "degradation",
         "ci_low",
@@ -74,39 +72,8 @@ COLUMNS = [
 ]
 TAKEN = PROJECT / "results/peers/taken.tsv"
 METHODS = ["fp32", OURS, *PEERS]
+SHARED = ("subject", "by_onnxruntime")  # what peers' scripts import
 TIMED_SECONDS = 300  # of the evaluation audio
-
-
-def float_layers(network: Path, modules: list[QuantizedModule]) -> int:
-    """Number of layers with a product that does not read quantized activations and INT8 weights."""
-    return len(floating(network, modules))
-
-
-def floating(network: Path, modules: Sequence[QuantizedModule]) -> set[str]:
-    """These layers by name, of the ``modules`` that are in OpenVINO's ``network``."""
-    nodes = {
-        node.get_friendly_name().split("/")[0]: node
-        for node in ov.Core().read_model(network).get_ops()
-        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
-    }
-    return {
-        module.layer
-        for module in modules
-        if module.module in nodes
-        and not (_behind(nodes[module.module], 0, "FakeQuantize") and _behind(nodes[module.module], 1, "Convert"))
-    }
-
-
-def _behind(node: ov.Node, place: int, kind: str, steps: int = 10) -> bool:
-    """Whether a node of ``kind`` leads to the input ``place`` through few others, which have that input first."""
-    for _ in range(steps):
-        if place >= node.get_input_size():
-            return False
-        node = node.input_value(place).get_node()
-        if node.get_type_name() == kind:
-            return True
-        place = 0
-    return False
 
 
 def prepare(name: str, threads: int) -> Subject:
@@ -121,11 +88,7 @@ def prepare(name: str, threads: int) -> Subject:
     wanted = [f"results/{name}/engines/openvino/{method}" for method in ("fp32", OURS)]
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
     subprocess.run([*snakemake, "--", *wanted], cwd=PROJECT, check=True)
-    front_end = read_front_end(results / "checkpoint")
-    calibration, evaluation = (
-        read_utterances(results / f"utterances/{split}.tsv") for split in ("calibration", "evaluation")
-    )
-    return Subject(name, results, read_modules(results / "layers.tsv"), front_end, calibration, evaluation, threads)
+    return read_subject(results, threads)
 
 
 def own_cost(subject: Subject) -> dict:
@@ -154,37 +117,44 @@ def engine_of(subject: Subject, method: str) -> Path:
 def quantize(subject: Subject, method: str) -> dict:
     """Write a peer's network; return ``seconds`` and ``passes``, or the ``error``, as they are kept.
 
-    What was kept counts while its network is there, and recogniser, calibration audio and the peers' code are the same.
+    What was kept counts while its network is there, and recogniser, calibration audio and the peer's code are the same.
     """
-    folder, made_of = engine_of(subject, method), made_of_what(subject)
+    folder, made_of = engine_of(subject, method), made_of_what(subject, PEERS[method])
     kept = read_table(TAKEN) if TAKEN.exists() else pd.DataFrame(columns=["model", "method", "made_of", "error"])
     own = (kept["model"] == subject.name) & (kept["method"] == method)
     known = kept[own & (kept["made_of"] == made_of)]
-    if len(known) and (known["error"].notna().any() or (folder / "model.bin").is_file()):
+    if len(known) and (known["error"].notna().any() or network_in(folder)[1].is_file()):
         return known.iloc[0].dropna().to_dict()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     taken = {"model": subject.name, "method": method, "made_of": made_of}
     try:
-        import_module(PACKAGES[method.split("-")[0]])
-        start = time.perf_counter()
-        try:
-            taken["passes"] = PEERS[method](subject, folder)
-        except TimeoutError as error:
-            taken |= {"passes": MAX_PASSES, "error": str(error)}
-        taken["seconds"] = time.perf_counter() - start
+        taken |= run_alone(subject, method, folder)
     except Exception as error:  # a peer that fails is a result, which another attempt may not meet again
         return taken | {"error": in_one_line(subject, method, error)}
     write_table(TAKEN, pd.concat([kept[~own], pd.DataFrame([taken])], ignore_index=True))
     return taken
 
 
-def made_of_what(subject: Subject) -> str:
-    """Digest of what a peer's network depends on: recogniser, calibration audio, code, and the tools' versions."""
-    files = [subject.checkpoint / "model.safetensors", subject.graph]
-    files += [subject.results / "utterances/calibration.tsv", PROJECT / "envs/peers.txt"]
+def run_alone(subject: Subject, method: str, folder: Path) -> dict:
+    """What a peer took that was run in its environment; raise `RuntimeError` with its last line if it fails."""
+    command = [PEERS[method].python, PROJECT / "benchmarks/quantizers.py", method, subject.results, folder]
+    command += ["--threads", subject.threads]
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        done = subprocess.run(list(map(str, command)), cwd=PROJECT, stdout=file, stderr=file, check=False)
+    if done.returncode:
+        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+        raise RuntimeError(lines[-1] if lines else f"ended with status {done.returncode}")
+    return read_json(folder / ANSWER)
+
+
+def made_of_what(subject: Subject, peer: Peer) -> str:
+    """Digest of what a peer's network depends on: recogniser, calibration audio, code, settings, versions."""
+    files = [subject.checkpoint / "model.safetensors", subject.graph, subject.results / "utterances/calibration.tsv"]
+    files += [PROJECT / f"envs/{peer.environment}.txt", *(PROJECT / f"benchmarks/{name}.py" for name in SHARED)]
     chosen = {"family": family_of(subject.checkpoint).name, "backend": "openvino"}
-    parts = [*(checksum(file) for file in files), code_digest(PROJECT / "benchmarks/quantizers.py", PROJECT, chosen)]
+    parts = [*(checksum(file) for file in files), code_digest(peer.script, PROJECT, chosen), repr(peer)]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
@@ -218,9 +188,10 @@ def recognise(subject: Subject, method: str) -> tuple[WordErrors, dict]:
     folder = engine_of(subject, method)
     networks, _ = load_network(folder, subject.threads)
     errors = recognise_split(subject.checkpoint, networks, subject.evaluation, CONFIG["batch_mb"])
-    measures = {"wer": errors.wer, "size_bytes": sum((folder / f"model.{e}").stat().st_size for e in ("xml", "bin"))}
+    library, file = network_in(folder)
+    measures: dict = {"wer": errors.wer, "size_bytes": network_bytes(folder), "engine": library.__name__.split(".")[-1]}
     if method != "fp32":
-        measures["float_layers"] = float_layers(folder / "model.xml", subject.modules)
+        measures["float_layers"] = len(floating(file, subject.modules))
     print(f"{subject.name} {method}: {errors.wer:.2f} %", flush=True)
     return errors, measures
 

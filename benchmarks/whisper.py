@@ -35,15 +35,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pandas as pd
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
+from float_layers import floating
 from librispeech import listed, part_of
-from whisper_engines import KINDS, Graphs, Heard, Subject, load_own, written
+from whisper_engines import KINDS, Graphs, Heard, load_own, written
+from whisper_networks import Subject
 
 from stablequant.corpora.utterance import score
 from stablequant.recognisers.layer_table import read_modules
@@ -60,6 +61,7 @@ COLUMNS = [
 ]
 KEPT = PROJECT / "results/whisper-benchmark"
 CLASSES = 256  # of a token's posteriors that are kept, the likeliest of fp32
+CODE = [f"benchmarks/{name}.py" for name in ("whisper_engines", "whisper_making", "whisper_networks", "by_onnxruntime")]
 NETWORKS = (".xml", ".bin", ".onnx", ".data")
 WAIT = 900  # s for an engine to load
 
@@ -108,7 +110,7 @@ def made_of(subject: Subject, engine: str, method: str) -> str:
     """Digest of what an engine is made of: checkpoint, audio, this code, the peers' versions; ours: its files."""
     parts = [checksum(subject.source / "model.safetensors")] if (subject.source / "model.safetensors").exists() else []
     parts += [u.sha256 for u in (*subject.calibration, *subject.evaluation)]
-    parts += [checksum(PROJECT / file) for file in ("envs/whisper.txt", "benchmarks/whisper_engines.py")]
+    parts += [checksum(PROJECT / file) for file in ("envs/whisper.txt", *CODE)]
     own = subject.results / "engines/openvino" / method
     if KINDS[engine, method].make is None:
         parts += [checksum(file) for file in sorted(own.rglob("*")) if file.is_file()]
@@ -290,25 +292,13 @@ def size_of(folder: Path, engine: str) -> int:
 
 def floating_layers(subject: Subject, engine: str, method: str) -> float:
     """Layers with a product that is not INT8 with INT8 activations; NaN where the files do not tell."""
-    from peers import floating
-
     folder, modules = engine_of(subject, engine, method), read_modules(subject.results / "layers.tsv")
-    if engine == "openvino":
-        found = set().union(*(floating(file, modules) for file in folder.glob("*.xml")))
-        return len(found | ({"head"} if method == "fp32" else set()))  # its product has another name there
-    if engine == "onnxruntime":
-        layers = {module.module: module.layer for module in modules}
-        quantized = set()
-        for graph in subject.graphs:
-            nodes = onnx.load(folder / f"{graph}.onnx", load_external_data=False).graph.node
-            made = {output: node.op_type for node in nodes for output in node.output}
-            for node in nodes:
-                integer = "Integer" in node.op_type
-                read = node.input and made.get(node.input[0]) == "DequantizeLinear"
-                name = node.name.removesuffix("_quant").split("/")[0]
-                if name in layers and (integer or read):
-                    quantized.add(name)
-        return len({layer for module, layer in layers.items() if module not in quantized})
+    if engine in ("openvino", "onnxruntime"):
+        files = [file for file in folder.glob("*") if file.suffix in (".xml", ".onnx")]
+        found = set().union(*(floating(file, modules) for file in files))
+        return len(
+            found | ({"head"} if (engine, method) == ("openvino", "fp32") else set())
+        )  # it has another name there
     if engine == "openvino-genai" and method != "stablequant":
         return len({module.layer for module in modules})
     return np.nan

@@ -1,35 +1,29 @@
-"""The engines that `whisper.py` compares: how each is made of a Whisper, and how it recognises one recording."""
+"""The engines that `whisper.py` compares, and how each recognises one recording; whisper_making.py makes them."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from whisper_ggml import write_ggml
+from whisper_making import (
+    convert_for_ctranslate2,
+    convert_for_whisper_cpp,
+    export_with_optimum,
+    nncf_static,
+    onnxruntime_dynamic,
+    onnxruntime_static,
+    own_bundle,
+)
+from whisper_networks import Subject, onnxruntime_networks, openvino_networks
 
-from stablequant.corpora.utterance import Utterance, load_audio
 from stablequant.engines import openvino, running
-from stablequant.recognisers.family import Network, Signature
+from stablequant.recognisers.family import Network
 from stablequant.recognisers.registry import family_of
-from stablequant.recognisers.whisper.front_end import FrontEnd, read_front_end
-from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST, signatures
-from stablequant.recognisers.whisper.layers import read_sizes
-from stablequant.recognisers.whisper.published import write_openvino_tokenizer
-from stablequant.storage.files import graph_files, read_json
-
-BIN = Path(sys.executable).parent
-ALPHA = 0.95  # of SmoothQuant, as optimum-intel sets it for Whisper
-CALIBRATION = 100  # utterances that calibrate the peers
-STEPS = 5  # of each one's text that calibrate the graph of further steps
+from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST
 
 
 class Heard(NamedTuple):
@@ -52,119 +46,6 @@ class Engine(Protocol):
         """What follows each of ``tokens`` but the last, ``(tokens, classes)``, None if the engine does not tell."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A Whisper, and what engines are made of.
-
-    Attributes
-    ----------
-    source: its folder in Hugging Face's layout
-    results: the workflow's folder for it
-    """
-
-    source: Path
-    results: Path
-    calibration: list[Utterance]
-    evaluation: list[Utterance]
-    threads: int
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.results / "checkpoint"
-
-    @cached_property
-    def front_end(self) -> FrontEnd:
-        return read_front_end(self.checkpoint)
-
-    @property
-    def signatures(self) -> dict[str, Signature]:
-        return signatures(read_sizes(self.checkpoint))
-
-    @property
-    def graphs(self) -> dict[str, Path]:
-        """ONNX files of fp32 by graph name."""
-        return dict(graph_files(self.results / "onnx/fp32.onnx", list(self.signatures)))
-
-    def audio(self, utterance: Utterance) -> np.ndarray:
-        return load_audio(utterance, self.front_end.sample_rate)
-
-    def features(self, utterance: Utterance) -> np.ndarray:
-        return self.front_end.features(self.audio(utterance))[None]
-
-
-# Making
-
-
-def export_with_optimum(weights: str, subject: Subject, folder: Path) -> float:
-    """optimum-intel's stateful model for OpenVINO GenAI."""
-    task = ["--task", "automatic-speech-recognition-with-past", "--library", "transformers"]
-    _run([BIN / "optimum-cli", "export", "openvino", "-m", subject.source, *task, "--weight-format", weights, folder])
-    return 0
-
-
-def convert_for_ctranslate2(kind: str, subject: Subject, folder: Path) -> float:
-    copied = ["--copy_files", "tokenizer.json", "preprocessor_config.json", "--force"]
-    command = [BIN / "ct2-transformers-converter", "--model", subject.source, "--output_dir", folder, *copied]
-    _run([*command, "--quantization", kind])
-    return 0
-
-
-def convert_for_whisper_cpp(subject: Subject, folder: Path) -> float:
-    write_ggml(subject.checkpoint, folder / "model.bin")
-    return 0
-
-
-def _run(command: list) -> None:
-    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
-
-
-@dataclass(frozen=True)
-class CalibrationInputs:
-    """Inputs of the graph ``name`` of calibration utterances, with the tokens that fp32 wrote in the workflow.
-
-    The decoder's first graph gets all of them at once, that of further steps `STEPS` tokens of each text. They are
-    computed anew for each reader, since those of further steps are large.
-    """
-
-    subject: Subject
-    name: str
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        subject, name = self.subject, self.name
-        rows = read_json(subject.results / "reference.json")["utterances"]
-        guides = {row["path"]: row["guide"] for row in rows}
-        files = {} if name == ENCODER else {part: subject.graphs[part] for part in (ENCODER, DECODER)}
-        networks = openvino_networks(subject, files, subject.threads, "f32")
-        prompt = list(subject.front_end.prompt)
-        for utterance in subject.calibration[:CALIBRATION]:
-            features = {"input_features": subject.features(utterance)}
-            if name == ENCODER:
-                yield features
-                continue
-            encoded = networks[ENCODER](features)["last_hidden_state"]
-            tokens = guides[utterance.key]
-            whole = {
-                "input_ids": np.array([prompt + tokens[:-1]], dtype=np.int64),
-                "encoder_hidden_states": encoded,
-            }
-            if name == DECODER:
-                yield whole
-                continue
-            present = networks[DECODER](whole)
-            present.pop("logits")
-            for place in sorted(set(np.linspace(0, len(tokens) - 1, STEPS).astype(int).tolist())):
-                known = {
-                    key.replace("present", "past_key_values", 1): values[:, :, : len(prompt) + place]
-                    if ".decoder." in key
-                    else values
-                    for key, values in present.items()
-                }
-                yield {"input_ids": np.array([[tokens[place]]], dtype=np.int64), **known}
-
-
 def written(subject: Subject, decoder, encoded: np.ndarray) -> list[int]:
     """The tokens that ``decoder`` writes for the encoder's output."""
     front_end = subject.front_end
@@ -172,114 +53,6 @@ def written(subject: Subject, decoder, encoded: np.ndarray) -> list[int]:
         encoded, front_end.prompt, lambda tokens, scores: int(front_end.allowed(scores, first=not tokens).argmax())
     )
     return texts[0]
-
-
-def nncf_static(in_float: tuple[str, ...], subject: Subject, folder: Path) -> float:
-    """NNCF's static quantization of the three graphs, ``in_float`` modules left out."""
-    import nncf
-    import openvino as ov
-    from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, AdvancedSmoothQuantParameters
-
-    advanced = AdvancedQuantizationParameters(
-        smooth_quant_alphas=AdvancedSmoothQuantParameters(convolution=-1, matmul=ALPHA)
-    )
-    for name, graph in subject.graphs.items():
-        model = ov.Core().read_model(graph)
-        products = [node for node in model.get_ops() if node.get_type_name() in ("MatMul", "Convolution")]
-        for node in products:
-            if node.get_friendly_name() == "logits":  # OpenVINO names what gives an output after the output
-                node.set_friendly_name("proj_out")
-        names = [node.get_friendly_name() for node in products]
-        ignored = [node for node in names if node.split("/")[0] in in_float]
-        names = [next(iter(tensor.get_names() & subject.signatures[name].inputs.keys())) for tensor in model.inputs]
-        dataset = nncf.Dataset(CalibrationInputs(subject, name), lambda item, names=names: [item[key] for key in names])
-        quantized = nncf.quantize(
-            model,
-            dataset,
-            model_type=nncf.ModelType.TRANSFORMER,
-            subset_size=CALIBRATION * (STEPS if name == WITH_PAST else 1),
-            ignored_scope=nncf.IgnoredScope(names=ignored) if ignored else None,
-            advanced_parameters=advanced,
-        )
-        ov.save_model(quantized, folder / f"{name}.xml", compress_to_fp16=False)
-    return 1
-
-
-def onnxruntime_dynamic(subject: Subject, folder: Path) -> float:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    for name, graph in subject.graphs.items():
-        quantize_dynamic(
-            graph,
-            folder / f"{name}.onnx",
-            op_types_to_quantize=["MatMul", "Gemm"],  # the CPU has no kernel for ConvInteger with signed weights
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
-        )
-    return 0
-
-
-def onnxruntime_static(subject: Subject, folder: Path) -> float:
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    class Reader(CalibrationDataReader):
-        def __init__(self, name: str) -> None:
-            self._items = iter(CalibrationInputs(subject, name))
-
-        def get_next(self) -> dict | None:
-            return next(self._items, None)
-
-    operations = ["Conv", "MatMul", "Gemm"]
-    for name, graph in subject.graphs.items():
-        quantize_static(
-            graph,
-            folder / f"{name}.onnx",
-            Reader(name),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            op_types_to_quantize=operations,
-            extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": operations},
-        )
-    return 1
-
-
-# Running
-
-
-def openvino_networks(subject: Subject, files: Mapping[str, Path], threads: int, floating: str) -> dict[str, Network]:
-    """Networks by graph name from OpenVINO's or ONNX files."""
-    import openvino as ov
-
-    settings = {"INFERENCE_PRECISION_HINT": floating, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-
-    def load(name: str, file: Path) -> Network:
-        compiled = ov.compile_model(ov.Core().read_model(file), "CPU", settings)
-        request, signature = compiled.create_infer_request(), subject.signatures[name]
-        inputs = [next(iter(t.get_names() & signature.inputs.keys())) for t in compiled.inputs]
-        outputs = [next(iter(t.get_names() & signature.outputs.keys())) for t in compiled.outputs]
-
-        def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-            found = request.infer([tensors[key] for key in inputs], share_inputs=False, share_outputs=False)
-            return {key: found[place] for place, key in enumerate(outputs)}
-
-        return network
-
-    return {name: load(name, file) for name, file in files.items()}
-
-
-def onnxruntime_networks(subject: Subject, folder: Path, threads: int) -> dict[str, Network]:
-    import onnxruntime as ort
-
-    def load(name: str) -> Network:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        session = ort.InferenceSession(folder / f"{name}.onnx", options)
-        outputs = [tensor.name for tensor in session.get_outputs()]
-        return lambda tensors: dict(zip(outputs, session.run(outputs, dict(tensors)), strict=True))
-
-    return {name: load(name) for name in subject.graphs}
 
 
 class Graphs:
@@ -312,10 +85,12 @@ class Graphs:
 class GenAi:
     """OpenVINO GenAI. Logits come from the same networks, which are loaded a second time for them."""
 
-    def __init__(self, subject: Subject, folder: Path, floating: str, threads: int) -> None:
+    def __init__(self, subject: Subject, folder: Path, floating: str, threads: int, group: int | None) -> None:
         import openvino_genai
 
         self._settings = {"INFERENCE_PRECISION_HINT": floating, "INFERENCE_NUM_THREADS": threads}
+        if group:
+            self._settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = group
         self._subject, self._folder, self._loaded = subject, folder, None
         self._pipeline = openvino_genai.WhisperPipeline(str(folder), "CPU", **self._settings)
 
@@ -443,8 +218,8 @@ def load_onnxruntime(subject: Subject, folder: Path, threads: int) -> Engine:
     return Graphs(subject, onnxruntime_networks(subject, folder, threads))
 
 
-def load_genai(floating: str, subject: Subject, folder: Path, threads: int) -> Engine:
-    return GenAi(subject, folder, floating, threads)
+def load_genai(floating: str, subject: Subject, folder: Path, threads: int, group: int | None = None) -> Engine:
+    return GenAi(subject, folder, floating, threads, group)
 
 
 def load_faster_whisper(kind: str, subject: Subject, folder: Path, threads: int) -> Engine:
@@ -453,17 +228,6 @@ def load_faster_whisper(kind: str, subject: Subject, folder: Path, threads: int)
 
 def load_whisper_cpp(subject: Subject, folder: Path, threads: int) -> Engine:
     return WhisperCpp(subject, folder, threads)
-
-
-def own_bundle(subject: Subject, folder: Path) -> float:
-    """The workflow's bundle, where it has what OpenVINO GenAI loads."""
-    bundle = subject.results / "bundle"
-    if not list(bundle.rglob("openvino_decoder_model.xml")):
-        raise RuntimeError("the bundle has no openvino_decoder_model.xml")
-    shutil.copytree(bundle, folder, dirs_exist_ok=True)
-    if not (folder / "openvino_tokenizer.xml").exists():  # the workflow's environment may lack the package for it
-        write_openvino_tokenizer(subject.checkpoint / "tokenizer.json", folder)
-    return 0
 
 
 class Kind(NamedTuple):
@@ -495,6 +259,9 @@ KINDS: dict[tuple[str, str], Kind] = {
     ("openvino-genai", "int8-weights"): Kind(
         partial(export_with_optimum, "int8"), partial(load_genai, "bf16"), GENAI, "openvino_genai"
     ),
+    ("openvino-genai", "int8-weights-128"): Kind(  # OpenVINO quantizes what is multiplied, in groups of 128 values
+        partial(export_with_optimum, "int8"), partial(load_genai, "bf16", group=128), GENAI, "openvino_genai"
+    ),
     FASTER: Kind(
         partial(convert_for_ctranslate2, "float32"), partial(load_faster_whisper, "float32"), FASTER, "faster_whisper"
     ),
@@ -503,7 +270,14 @@ KINDS: dict[tuple[str, str], Kind] = {
     ),
     ("openvino", "nncf-smoothquant"): Kind(partial(nncf_static, ()), load_nncf, package="nncf"),
     ("openvino", "nncf-smoothquant-3-in-float"): Kind(partial(nncf_static, THREE), load_nncf, package="nncf"),
-    ("onnxruntime", "dynamic"): Kind(onnxruntime_dynamic, load_onnxruntime, package="onnxruntime.quantization"),
-    ("onnxruntime", "static"): Kind(onnxruntime_static, load_onnxruntime, package="onnxruntime.quantization"),
+    **{
+        ("onnxruntime", method): Kind(make, load_onnxruntime, package="onnxruntime.quantization")
+        for method, make in (
+            ("dynamic", partial(onnxruntime_dynamic, True)),
+            ("dynamic-matmul", partial(onnxruntime_dynamic, False)),
+            ("static", partial(onnxruntime_static, True)),
+            ("static-matmul", partial(onnxruntime_static, False)),
+        )
+    },
     ("whisper.cpp", "q8_0"): Kind(convert_for_whisper_cpp, load_whisper_cpp, package="pywhispercpp"),
 }
