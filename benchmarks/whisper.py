@@ -43,8 +43,8 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from float_layers import floating
 from librispeech import listed, part_of
-from whisper_engines import KINDS, Graphs, Heard, load_own, written
-from whisper_networks import Subject
+from whisper_engines import KINDS, Graphs, Heard, load_own
+from whisper_networks import Subject, written
 
 from stablequant.corpora.utterance import score
 from stablequant.recognisers.layer_table import read_modules

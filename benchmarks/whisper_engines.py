@@ -18,7 +18,7 @@ from whisper_making import (
     onnxruntime_static,
     own_bundle,
 )
-from whisper_networks import Subject, onnxruntime_networks, openvino_networks
+from whisper_networks import Subject, onnxruntime_networks, openvino_networks, written
 
 from stablequant.engines import openvino, running
 from stablequant.recognisers.family import Network
@@ -44,15 +44,6 @@ class Engine(Protocol):
 
     def logits(self, samples: np.ndarray, tokens: list[int]) -> np.ndarray | None:
         """What follows each of ``tokens`` but the last, ``(tokens, classes)``, None if the engine does not tell."""
-
-
-def written(subject: Subject, decoder, encoded: np.ndarray) -> list[int]:
-    """The tokens that ``decoder`` writes for the encoder's output."""
-    front_end = subject.front_end
-    texts, _ = decoder._decode(
-        encoded, front_end.prompt, lambda tokens, scores: int(front_end.allowed(scores, first=not tokens).argmax())
-    )
-    return texts[0]
 
 
 class Graphs:

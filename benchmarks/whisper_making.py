@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from by_onnxruntime import Reader, quantize_graph, quantize_graph_dynamically
 from whisper_ggml import write_ggml
-from whisper_networks import Subject, openvino_networks
+from whisper_networks import Subject, openvino_networks, written
 
+from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST
 from stablequant.recognisers.whisper.published import write_openvino_tokenizer
 from stablequant.storage.files import read_json
@@ -54,7 +55,7 @@ def _run(command: list) -> None:
 
 @dataclass(frozen=True)
 class CalibrationInputs:
-    """Inputs of the graph ``name`` of calibration utterances, with the tokens that fp32 wrote in the workflow.
+    """Inputs of the graph ``name`` of calibration utterances, with the tokens that fp32 writes.
 
     The decoder's first graph gets all of them at once, that of further steps `STEPS` tokens of each text. They are
     computed anew for each reader, since those of further steps are large.
@@ -65,18 +66,18 @@ class CalibrationInputs:
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         subject, name = self.subject, self.name
+        utterances = subject.calibration[:CALIBRATION]
+        if name == ENCODER:
+            yield from ({"input_features": subject.features(utterance)} for utterance in utterances)
+            return
         rows = read_json(subject.results / "reference.json")["utterances"]
         guides = {row["path"]: row["guide"] for row in rows}
-        files = {} if name == ENCODER else {part: subject.graphs[part] for part in (ENCODER, DECODER)}
-        networks = openvino_networks(subject, files, subject.threads, "f32")
+        networks = openvino_networks(subject, subject.graphs, subject.threads, "f32")
+        decoder = family_of(subject.checkpoint).decoder(subject.checkpoint, networks)
         prompt = list(subject.front_end.prompt)
-        for utterance in subject.calibration[:CALIBRATION]:
-            features = {"input_features": subject.features(utterance)}
-            if name == ENCODER:
-                yield features
-                continue
-            encoded = networks[ENCODER](features)["last_hidden_state"]
-            tokens = guides[utterance.key]
+        for utterance in utterances:
+            encoded = networks[ENCODER]({"input_features": subject.features(utterance)})["last_hidden_state"]
+            tokens = guides.get(utterance.key) or written(subject, decoder, encoded)  # ours may need but a part
             whole = {
                 "input_ids": np.array([prompt + tokens[:-1]], dtype=np.int64),
                 "encoder_hidden_states": encoded,

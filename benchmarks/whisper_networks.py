@@ -87,3 +87,12 @@ def onnxruntime_networks(subject: Subject, folder: Path, threads: int) -> dict[s
         return lambda tensors: dict(zip(outputs, session.run(outputs, dict(tensors)), strict=True))
 
     return {name: load(name) for name in subject.graphs}
+
+
+def written(subject: Subject, decoder, encoded: np.ndarray) -> list[int]:
+    """The tokens that ``decoder`` writes for the encoder's output."""
+    front_end = subject.front_end
+    texts, _ = decoder._decode(
+        encoded, front_end.prompt, lambda tokens, scores: int(front_end.allowed(scores, first=not tokens).argmax())
+    )
+    return texts[0]
