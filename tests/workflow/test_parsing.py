@@ -132,6 +132,31 @@ def test_an_engines_process_loads_no_torch(finished):
     assert done.stdout.strip() == "LOADED"
 
 
+IMPORTS = """
+import ast, sys
+from pathlib import Path
+for script in sys.argv[1:]:
+    tree = ast.parse(Path(script).read_text())
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(tree, script, "exec"))
+import stablequant.engines.openvino
+print("LOADED", *(name for name in ("torch", "transformers") if name in sys.modules))
+"""
+
+
+def test_the_scripts_of_graphs_engines_and_tables_load_no_torch():
+    names = ("insert_qdq", "build_engine", "evaluate_engine", "optimise_scales", "compare", "list_utterances")
+    scripts = [str(PROJECT / f"scripts/{name}.py") for name in names]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, *scripts],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "LOADED"
+
+
 def write_mine(folder: Path, name: str = "mine", **changes: str) -> None:
     """A config of one model whose files lie in ``folder`` beside it, by relative paths."""
     for split in ("calibration", "evaluation"):
