@@ -157,9 +157,10 @@ class Combination:
 
     def _find_ranges(self, choices: Sequence[Choice]) -> None:
         """Find the ranges that ``choices`` need and that are not known yet."""
-        missing = set().union(*map(self._wanted, choices)) - self._ranges.keys()
-        for activation, percentile in progress(sorted(missing), label="ranges of least error") if missing else ():
-            self._ranges[activation, percentile] = mse_range(self._histograms[activation], percentile)
+        missing = {pair for choice in choices for pair in self._wanted(choice)} - self._ranges.keys()
+        if missing:
+            for activation, percentile in progress(sorted(missing), label="ranges of least error"):
+                self._ranges[activation, percentile] = mse_range(self._histograms[activation], percentile)
 
 
 def check_combination(

@@ -103,11 +103,12 @@ def _followed(script: Path, root: Path, chosen: Mapping[str, str] | None) -> dic
         name, file = waiting.pop()
         found[file] = imports = imports_of(file, name if file.name == "__init__.py" else name.rpartition(".")[0])
         names = set(imports.modules)
-        for plugin in imports.plugins if chosen is not None else ():
-            module = plugin.format_map(chosen)
-            if module not in known:
-                raise LookupError(f"{file} imports {plugin} with {dict(chosen)}, but there is no such module")
-            names.update(_around(module))
+        if chosen is not None:
+            for plugin in imports.plugins:
+                module = plugin.format_map(chosen)
+                if module not in known:
+                    raise LookupError(f"{file} imports {plugin} with {dict(chosen)}, but there is no such module")
+                names.update(_around(module))
         waiting += ((new, file) for new in (names - seen) & known.keys() for file in known[new])
         seen |= names
     return found

@@ -43,7 +43,7 @@ def fingerprint_with(files: Iterable[str], ending: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _look(file: "Path | str | os.DirEntry[str]") -> str:
+def _look(file: Path | str | os.DirEntry[str]) -> str:
     """Size and modification time of ``file``; of a million files, a Path each would cost more than the look."""
     try:
         status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)  # noqa: PTH116
