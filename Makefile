@@ -13,7 +13,7 @@
 # make whisper CHECKPOINT=DIR CALIBRATION=DIR EVALUATION=DIR   Whisper and what others make of it, with their packages in
 #             .venv-whisper (benchmarks/whisper.tsv)
 # make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
-#             one module, or of a random sample (docs/mutants.md)
+#             one module, or of a random sample (docs/appendix/mutants.md)
 # make lock | licences | audit   requirements.lock, docs/sbom.cdx.json and docs/licences.md, known vulnerabilities
 # make docs   the documentation as a site, in site/
 # make lint   formatters, linters and the type checker

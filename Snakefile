@@ -38,8 +38,4 @@ rule all:
     input:
         expand("results/{model}/comparison.tsv", model=config["models"]),
         expand("results/{model}/bundle", model=SEARCHED),
-        expand("results/{model}/plots/{plot}.svg", model=config["models"], plot=PLOTS),
-        expand("results/{model}/plots/{plot}.svg", model=SEARCHED, plot=PLOTS_OF_THE_SEARCH),
-        [f"results/{model}/plots/peers.svg" for model, settings in config["models"].items() if "peers" in settings],
-        expand("results/{model}/pages/{page}.html", model=config["models"], page=PAGES),
-        expand("results/{model}/pages/{page}.html", model=SEARCHED, page=PAGES_OF_THE_SEARCH),
+        expand("results/{model}/report.html", model=config["models"]),

@@ -65,16 +65,25 @@ WAIT = 900  # s for an engine to load
 
 
 def prepare(arguments: argparse.Namespace) -> Subject:
-    """Run the workflow as far as its engines and its bundle, and read what the peers need of it."""
+    """Run the workflow as far as its engines and its bundle, unless that was done, and read what the peers need."""
     name = arguments.checkpoint.resolve().name + "-benchmark"
     name += f"-{arguments.utterances}" if arguments.utterances else ""
     work = KEPT / name
+    work.mkdir(parents=True, exist_ok=True)
     splits = {
         split: part_of(getattr(arguments, split), work / "speech" / split, arguments.utterances)
         for split in ("calibration", "evaluation")
     }
-    overlay = work / "config.yaml"
-    overlay.parent.mkdir(parents=True, exist_ok=True)
+    if arguments.results is None:
+        arguments.results = run_workflow(arguments, name, work / "config.yaml", splits)
+    results = arguments.results.resolve()
+    writing = family_of(results / "checkpoint").writing(results / "checkpoint")
+    calibration, evaluation = (listed(splits[split], writing, work / f"{split}.tsv") for split in splits)
+    return Subject(arguments.checkpoint.resolve(), results, calibration, evaluation, arguments.threads)
+
+
+def run_workflow(arguments: argparse.Namespace, name: str, overlay: Path, splits: dict[str, Path]) -> Path:
+    """Run the workflow for a model ``name``; return the folder of its results. ``overlay`` gets the settings."""
     own = {"checkpoint": str(arguments.checkpoint.resolve()), **{split: str(root) for split, root in splits.items()}}
     settings: dict = {"models": {"demo": None, name: own}, "methods": ["fp32", "max", "stablequant"]}
     settings |= {"engines": ["openvino"], "batch_mb": 1000}
@@ -85,10 +94,7 @@ def prepare(arguments: argparse.Namespace) -> Subject:
     command = [PROJECT / ".venv/bin/python", "-m", "snakemake", "--cores", arguments.threads, "--rerun-incomplete"]
     command += ["--configfile", overlay, "--", *wanted, f"results/{name}/bundle"]
     subprocess.run(list(map(str, command)), cwd=PROJECT, check=True)
-    results = PROJECT / "results" / name
-    writing = family_of(results / "checkpoint").writing(results / "checkpoint")
-    calibration, evaluation = (listed(splits[split], writing, work / f"{split}.tsv") for split in splits)
-    return Subject(arguments.checkpoint.resolve(), results, calibration, evaluation, arguments.threads)
+    return PROJECT / "results" / name
 
 
 def own_cost(subject: Subject) -> dict:
@@ -315,6 +321,7 @@ def main() -> None:
     parser.add_argument("--evaluation", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="TSV to write")
     parser.add_argument("--utterances", type=int, help="of each split, to try the benchmark; their numbers say little")
+    parser.add_argument("--results", type=Path, help="folder results/MODEL of a run that was made, e.g. by quantize")
     parser.add_argument("--config", type=Path, help="YAML with settings of the workflow that differ from config.yaml")
     parser.add_argument("--only", nargs="+", metavar="ENGINE/METHOD", help="of these, beside openvino/fp32")
     parser.add_argument("--threads", type=int, default=2)

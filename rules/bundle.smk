@@ -1,7 +1,7 @@
 # One folder with all that is needed to use the result elsewhere.
 #
 # INPUTS   results/{model}/onnx/stablequant.onnx, engines/{backend}/stablequant/, checkpoint/ (its front end), scales,
-#          sensitivity.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/ of both splits
+#          sensitivity.tsv, percentiles.tsv, comparison.tsv, evaluation/{backend}/stablequant.tsv, utterances/ of both splits
 # OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md; laid out so that other
 #                                    programs open it (docs/how-to/other-programs.md)
 
@@ -17,6 +17,7 @@ rule write_bundle:
         checkpoint="results/{model}/checkpoint",
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
+        percentiles="results/{model}/percentiles.tsv",
         comparison="results/{model}/comparison.tsv",
         calibration="results/{model}/utterances/calibration.tsv",
         utterances="results/{model}/utterances/evaluation.tsv",

@@ -20,6 +20,7 @@ rule download_checkpoint:
     params:
         source=lambda wildcards: config["models"][wildcards.model]["checkpoint"],
         language=language,
+        heads=heads_by_kind(),
         code=code_digest("download_checkpoint"),
     script:
         "../scripts/download_checkpoint.py"

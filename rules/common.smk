@@ -2,6 +2,7 @@
 # process reads the manifests and looks at the audio: in a job, parsing costs the same whatever the corpus holds.
 
 import errno
+import itertools
 import json
 import os
 import sys
@@ -28,8 +29,7 @@ from stablequant.corpora.manifests import TRANSCRIPTS, check_apart, list_folder,
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
-from stablequant.recognisers.registry import family_of, family_of_config
-from stablequant.report import captions
+from stablequant.recognisers.registry import family_of, family_of_config, heads_by_kind
 from stablequant.workflow import digest
 from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.few_words import few_words, words_in
@@ -171,6 +171,8 @@ if workflow.is_main_process and executes() and not workflow.output_settings.verb
         note_after,
     )
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
+SCREENED = config["search"] == "screened"
+LAYERS_PER_JOB = 1 if SCREENED else config["probe"]["layers_per_job"]
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 LAYERS_AT_MOST = 40  # of a checkpoint that was not imported yet, to estimate its jobs
 
@@ -180,6 +182,7 @@ wildcard_constraints:
     split="calibration|evaluation",
     layer="[a-z]+[0-9]*",
     layers="[a-z]+[0-9]*(-[a-z]+[0-9]*)?",
+    round="[1-9][0-9]*",
     method="fp32|max|percentile|entropy|mse|stablequant",
     backend="openvino|onnxruntime|tensorrt-rtx|tensorrt",
 
@@ -263,19 +266,44 @@ def checkpoint_source(wildcards, input):
 def probe_jobs(model):
     """Layers by the job that probes them, once the checkpoint was imported."""
     table = Path(checkpoints.import_checkpoint.get(model=model).output.layers)
-    return jobs_of_layers(layers_of(table), config["probe"]["layers_per_job"])
+    return jobs_of_layers(layers_of(table), LAYERS_PER_JOB)
 
 
 def probes(wildcards):
-    """What the jobs measured that probe all layers."""
-    return expand(
-        "results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=probe_jobs(wildcards.model)
-    )
+    """What the jobs measured that probe layers: all, or with a screen those that its rounds name."""
+    jobs = planned_probes(wildcards.model) if SCREENED else probe_jobs(wildcards.model)
+    return expand("results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=jobs)
+
+
+def round_of_probes(model, number):
+    """Layers that a round of the screen has named, and whether all of them were recognised before."""
+    plan = checkpoints.plan_probes.get(model=model, round=number).output[0]
+    return json.loads(Path(plan).read_text(encoding="utf-8"))
+
+
+def planned_probes(model):
+    """Layers to recognise in full: those of the last round."""
+    for number in itertools.count(1):
+        plan = round_of_probes(model, number)
+        if plan["complete"]:
+            return plan["layers"]
+
+
+def probes_before(wildcards):
+    """What the probes measured that the rounds before have named."""
+    number = int(wildcards.round)
+    layers = round_of_probes(wildcards.model, number - 1)["layers"] if number > 1 else []
+    return expand("results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=layers)
+
+
+def screen_of_model(wildcards):
+    """What the screen measured, if there is one."""
+    return f"results/{wildcards.model}/screen.json" if SCREENED else []
 
 
 def probed_layers(wildcards, input):
     """Layers that one job probes."""
-    jobs = jobs_of_layers(layers_of(Path(input.layers)), config["probe"]["layers_per_job"])
+    jobs = jobs_of_layers(layers_of(Path(input.layers)), LAYERS_PER_JOB)
     if wildcards.layers not in jobs:
         raise WorkflowError(f"{wildcards.layers}: no job probes that; the jobs of {wildcards.model}: {', '.join(jobs)}")
     return jobs[wildcards.layers]
@@ -364,30 +392,6 @@ def massive_channels(wildcards):
     if found.massive_channels is None:
         return None
     return {"massive_channels": found.massive_channels, "recentre": found.recentre}
-
-
-@not_yet
-def layers_shown(wildcards, input):
-    """What is said of the layers whose activations are plotted."""
-    from stablequant.search.select_layers import most_sensitive  # only here, since they import pandas
-    from stablequant.storage.files import read_json, read_table
-
-    layers = most_sensitive(read_table(Path(input.sensitivity)), HISTOGRAMS).to_dict("records")
-    activations = read_json(Path(input.scales))["activations"]
-    return captions.layers_shown(layers, activations, procedure(wildcards).equalisation is not None)
-
-
-def page_summaries(pages):
-    """What each of ``pages`` says of the files that it shows, by page."""
-
-    @not_yet
-    def described(wildcards, input):
-        from stablequant.report.write_pages import summary  # only here, since it imports pandas
-
-        folder = Path("results") / wildcards.model
-        return {page: summary(page, [folder / file for file in files]) for page, files in pages.items()}
-
-    return described
 
 
 def backend_settings(wildcards):

@@ -1,5 +1,6 @@
 # The cut-off percentile of each selected layer. The selection decides which layers are searched but not what is found, so
-# it is no input here: another threshold reruns no search that was already made.
+# it is no input here: another threshold reruns no search that was already made, but with `search: screened`, where it
+# says whether the answer is clear.
 #
 # INPUTS   as for the probes, and the layer's own probe, sensitivity/{layers}.json
 # OUTPUTS  results/{model}/percentiles/{layer}.json   every candidate, 100 % as the probe measured it among them,
@@ -38,6 +39,11 @@ rule search_percentile:
         device=config["device"],
         batch_mb=config["batch_mb"],
         confidence=CONFIDENCE,
+        screening=(
+            {"threshold": config["threshold"], "audio_seconds": config["screening"]["audio_seconds"]}
+            if SCREENED
+            else None
+        ),
         seed=config["seed"],
         code=code_digest("search_percentile"),
     script:

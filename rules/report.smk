@@ -1,75 +1,45 @@
-# Plots and tables of what was found; `snakemake --report FILE.html` binds them into one page.
+# The report of a model: one page with the verdict, plots and tables.
 #
 # INPUTS   what is named below, prepared_histograms.safetensors, logs/{model}/, a model's table of peers
 # OUTPUTS  results/{model}/plots/{plot}.svg
-#          results/{model}/pages/{page}.html   one sortable table each
+#          results/{model}/report.html
 
-HISTOGRAMS = 6  # layers whose activations are shown, at most
 PLOTS = ["comparison", "tradeoff", "timeline"]
 PLOTS_OF_THE_SEARCH = ["sensitivity", "percentiles", "histograms"]
-PAGES = {  # page: (section of the report, what it shows)
-    "data": ("Data", ["checkpoint", "utterances/calibration.tsv", "utterances/evaluation.tsv"]),
-    "precision": ("Engines", ["precision.tsv"]),
-    "comparison": ("Comparison", ["comparison.tsv"]),
-    "hypotheses": ("Comparison", ["hypotheses.tsv"]),
-}
-PAGES_OF_THE_SEARCH = {
-    "sensitivity": ("Sensitivity", ["sensitivity.tsv"]),
-    "percentiles": ("Percentiles", ["percentiles.tsv"]),
-    "combination": ("Percentiles", ["combination.tsv"]),
-    "scales": ("Scales", ["scales/stablequant.json"]),
-}
-TABLES, TABLES_OF_THE_SEARCH = (  # what each page shows, below a model's results
-    {page: tables for page, (_, tables) in pages.items()} for pages in (PAGES, PAGES_OF_THE_SEARCH)
-)
+TABLES = ["comparison.tsv", "hypotheses.tsv", "precision.tsv"]
+TABLES_OF_THE_SEARCH = ["sensitivity.tsv", "percentiles.tsv", "combination.tsv", "scales/stablequant.json"]
 
 
-rule write_pages:
-    """Tables that a click on a header sorts."""
+def reported(wildcards):
+    """Plots and tables of a model."""
+    model, results = wildcards.model, f"results/{wildcards.model}"
+    searched = model in SEARCHED
+    plots = (
+        PLOTS + (PLOTS_OF_THE_SEARCH if searched else []) + (["peers"] if "peers" in config["models"][model] else [])
+    )
+    tables = TABLES + (TABLES_OF_THE_SEARCH if searched else [])
+    return [*(f"{results}/plots/{plot}.svg" for plot in plots), *(f"{results}/{table}" for table in tables)]
+
+
+rule write_report:
+    """One page: the verdict, the plots that show why, and the tables."""
     input:
-        [f"results/{{model}}/{table}" for tables in TABLES.values() for table in tables],
+        reported,
+        checkpoint="results/{model}/checkpoint",
+        calibration="results/{model}/utterances/calibration.tsv",
+        evaluation="results/{model}/utterances/evaluation.tsv",
     output:
-        [
-            report(
-                f"results/{{model}}/pages/{page}.html",
-                caption=f"captions/pages/{page}.rst",
-                category=section,
-                labels={"model": "{model}", "table": page},
-            )
-            for page, (section, _) in PAGES.items()
-        ],
+        report("results/{model}/report.html", category="Report", labels={"model": "{model}"}),
     log:
-        "logs/{model}/write_pages.log",
+        "logs/{model}/write_report.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        tables=TABLES,
-        told=page_summaries(TABLES),
-        code=code_digest("write_pages"),
+        note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
+        code=code_digest("write_report"),
     script:
-        "../scripts/write_pages.py"
-
-
-use rule write_pages as write_search_pages with:
-    input:
-        [f"results/{{model}}/{table}" for tables in TABLES_OF_THE_SEARCH.values() for table in tables],
-    output:
-        [
-            report(
-                f"results/{{model}}/pages/{page}.html",
-                caption=f"captions/pages/{page}.rst",
-                category=section,
-                labels={"model": "{model}", "table": page},
-            )
-            for page, (section, _) in PAGES_OF_THE_SEARCH.items()
-        ],
-    log:
-        "logs/{model}/write_search_pages.log",
-    params:
-        tables=TABLES_OF_THE_SEARCH,
-        told=page_summaries(TABLES_OF_THE_SEARCH),
-        code=code_digest("write_pages"),
+        "../scripts/write_report.py"
 
 
 rule plot_sensitivity:
@@ -77,12 +47,7 @@ rule plot_sensitivity:
     input:
         "results/{model}/sensitivity.tsv",
     output:
-        report(
-            "results/{model}/plots/sensitivity.svg",
-            caption="captions/sensitivity.rst",
-            category="Sensitivity",
-            labels={"model": "{model}", "plot": "sensitivity"},
-        ),
+        "results/{model}/plots/sensitivity.svg",
     log:
         "logs/{model}/plot_sensitivity.log",
     localrule: True
@@ -90,7 +55,6 @@ rule plot_sensitivity:
         "../envs/search.yaml"
     params:
         threshold=config["threshold"],
-        selected=not_yet(lambda wildcards, input: captions.layers_selected(Path(input[0]))),
         code=code_digest("plot_sensitivity"),
     script:
         "../scripts/plot_sensitivity.py"
@@ -101,19 +65,13 @@ rule plot_percentiles:
     input:
         "results/{model}/percentiles.tsv",
     output:
-        report(
-            "results/{model}/plots/percentiles.svg",
-            caption="captions/percentiles.rst",
-            category="Percentiles",
-            labels={"model": "{model}", "plot": "percentiles"},
-        ),
+        "results/{model}/plots/percentiles.svg",
     log:
         "logs/{model}/plot_percentiles.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        chosen=not_yet(lambda wildcards, input: captions.cutoffs_chosen(Path(input[0]))),
         code=code_digest("plot_percentiles"),
     script:
         "../scripts/plot_percentiles.py"
@@ -124,19 +82,13 @@ rule plot_comparison:
     input:
         "results/{model}/comparison.tsv",
     output:
-        report(
-            "results/{model}/plots/comparison.svg",
-            caption="captions/comparison.rst",
-            category="Comparison",
-            labels={"model": "{model}", "plot": "comparison"},
-        ),
+        "results/{model}/plots/comparison.svg",
     log:
         "logs/{model}/plot_comparison.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        lost=not_yet(lambda wildcards, input: captions.points_lost(Path(input[0]))),
         code=code_digest("plot_comparison"),
     script:
         "../scripts/plot_comparison.py"
@@ -149,20 +101,13 @@ rule plot_histograms:
         scales="results/{model}/scales/stablequant.json",
         sensitivity="results/{model}/sensitivity.tsv",
     output:
-        report(
-            "results/{model}/plots/histograms.svg",
-            caption="captions/histograms.rst",
-            category="Scales",
-            labels={"model": "{model}", "plot": "histograms"},
-        ),
+        "results/{model}/plots/histograms.svg",
     log:
         "logs/{model}/plot_histograms.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        layers=HISTOGRAMS,
-        shown=layers_shown,
         code=code_digest("plot_histograms"),
     script:
         "../scripts/plot_histograms.py"
@@ -173,19 +118,13 @@ rule plot_tradeoff:
     input:
         "results/{model}/comparison.tsv",
     output:
-        report(
-            "results/{model}/plots/tradeoff.svg",
-            caption="captions/tradeoff.rst",
-            category="Comparison",
-            labels={"model": "{model}", "plot": "tradeoff"},
-        ),
+        "results/{model}/plots/tradeoff.svg",
     log:
         "logs/{model}/plot_tradeoff.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        lost=not_yet(lambda wildcards, input: captions.points_lost(Path(input[0]))),
         code=code_digest("plot_tradeoff"),
     script:
         "../scripts/plot_tradeoff.py"
@@ -196,20 +135,13 @@ rule plot_peers:
     input:
         lambda wildcards: config["models"][wildcards.model]["peers"],
     output:
-        report(
-            "results/{model}/plots/peers.svg",
-            caption="captions/peers.rst",
-            category="Comparison",
-            labels={"model": "{model}", "plot": "peers"},
-        ),
+        "results/{model}/plots/peers.svg",
     log:
         "logs/{model}/plot_peers.log",
     localrule: True
     conda:
         "../envs/search.yaml"
     params:
-        lost=not_yet(lambda wildcards, input: captions.points_lost_by_peers(Path(input[0]), wildcards.model)),
-        failed=not_yet(lambda wildcards, input: captions.failed_peers(Path(input[0]), wildcards.model)),
         code=code_digest("plot_peers"),
     script:
         "../scripts/plot_peers.py"
@@ -220,12 +152,7 @@ rule plot_timeline:
     input:
         "results/{model}/comparison.tsv",
     output:
-        report(
-            "results/{model}/plots/timeline.svg",
-            caption="captions/timeline.rst",
-            category="Engines",
-            labels={"model": "{model}", "plot": "timeline"},
-        ),
+        "results/{model}/plots/timeline.svg",
     log:
         "logs/{model}/plot_timeline.log",
     localrule: True

@@ -7,6 +7,6 @@ from stablequant.storage.files import write_json
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
-    found = download_checkpoint(snakemake.params.source, snakemake.params.language)
+    found = download_checkpoint(snakemake.params.source, snakemake.params.language, snakemake.params.heads)
     write_json(Path(snakemake.output[0]), found)
     log.info("%s: %.1f MB", found["source"], found["bytes"] / 1e6)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.search.activation_folder import remove_cache
-from stablequant.search.gather_percentiles import gather_percentiles
+from stablequant.search.gather_percentiles import gather_percentiles, overruled
 from stablequant.storage.files import read_json, write_table
 from stablequant.workflow.jobs import job
 
@@ -12,5 +12,7 @@ with job(snakemake.log[0]) as log:
     write_table(Path(snakemake.output[0]), table)
     for row in table[table["best"]].itertuples():
         log.info("%s: %s %%, %+.2f points of WER", row.layer, row.percentile, row.degradation)
+    if table["screen_divergence"].notna().any():
+        log.info("words overruled the screen for %d of %d layers", overruled(table), table["layer"].nunique())
     size = remove_cache(Path(snakemake.input.activations))
     log.info("removed %.0f MB of cached hidden values", size / 1e6)

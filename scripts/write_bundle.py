@@ -19,11 +19,13 @@ with job(snakemake.log[0]) as log:
     checkpoint = Path(files.checkpoint)
     rate = family_of(checkpoint).sample_rate(checkpoint)
     calibrated = np.array([u.samples for u in read_utterances(Path(files.calibration))]) / rate
+    layers = read_table(Path(files.sensitivity))
     record = {
         "model": model,
+        "note": params.note,
         "method": "stablequant",
         **provenance_of(snakemake),
-        "layers": read_table(Path(files.sensitivity)).to_dict("records"),
+        "layers": layers.astype(object).where(layers.notna(), None).to_dict("records"),  # JSON knows no NaN
         "float_layers": scales["float_layers"],
         "activations": scales["activations"],
         "calibration": {"longest_seconds": calibrated.max(), "p90_seconds": np.quantile(calibrated, 0.9)},
@@ -41,7 +43,7 @@ with job(snakemake.log[0]) as log:
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
         whole = u.start is None and u.channel is None  # then its file is copied
         samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if whole else (audio, rate)))
-    card = model_card(model, params.note, scales, Path(files.comparison), len(utterances), checkpoint, len(samples))
+    card = model_card(model, params.note, Path("results") / model, len(utterances), checkpoint, len(samples))
     if samples:
         log.warning("%s", privacy_note(len(samples)))
     folder = Path(snakemake.output[0])

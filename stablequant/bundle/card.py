@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TypedDict
 
 from stablequant.recognisers.registry import family_of
-from stablequant.report.show import drawn_in, markdown
-from stablequant.storage.files import read_table
+from stablequant.report.show import brief, drawn_in
+from stablequant.report.verdict import METHOD, EngineVerdict, sentence, verdict
+from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.provenance import processor
 
 CARD = """---
@@ -15,20 +15,27 @@ CARD = """---
 
 # {model}, quantized to INT8 by StableQuant
 
-{note}{layers} layers are INT8, weights and activations; {clipped} of them have their outliers clipped at a searched
-percentile. In floating point: {floating}. {graphs} the quantized graph, `engines/` describes what was
-built from it, `quantization.json` holds every scale, the degradation of each layer when quantized alone, versions, and
-the checksums of all files. {samples}
+{note}## May it be deployed?
 
-## What it recognises
-
-Measured on {processor}, with {utterances} evaluation utterances that were not used for calibration. `degradation` is in
-points of word error rate against fp32 on the same backend, with the 95 % interval of a paired bootstrap over
-{drawn}; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in
-INT8.
+{verdict}
 
 {table}
 
+Judged on {processor}, with {utterances} evaluation utterances that decided nothing. The
+interval is of a paired bootstrap over {drawn}.
+
+## What was quantized
+
+Of {layers} layers, {quantized} have INT8 weights and activations.
+
+{clipped}
+
+## Before you use it
+
+- The numbers hold for speech like that of the evaluation split. Test other accents, noise and microphones yourself.
+- It is faster only where the CPU has INT8 instructions (VNNI). `stablequant evaluate` measures that on your machine.
+- This card names no licence. That of the original recogniser applies to its weights.
+{privacy}
 ## Using it
 
 ```
@@ -43,6 +50,11 @@ recogniser = load_bundle("BUNDLE")
 print(recogniser.transcribe("recording.flac").text)
 ```
 
+## What is in it
+
+{graphs} the quantized graph. `engines/` describes what was built from it. `quantization.json` holds every
+scale, the loss of each layer when it alone is quantized, versions, and the checksums of all files.
+
 ## Without StableQuant
 
 {usage}
@@ -51,48 +63,43 @@ print(recogniser.transcribe("recording.flac").text)
 """
 
 
-class Activation(TypedDict):
-    """The layer and the cut-off percentile of an activation."""
-
-    layer: str
-    percentile: float
-
-
-class Scales(TypedDict):
-    """What the card needs of ``scales/stablequant.json``."""
-
-    float_layers: list[str]
-    activations: dict[str, Activation]
-
-
-def model_card(
-    model: str, note: str, scales: Scales, comparison: Path, utterances: int, checkpoint: Path, samples: int = 0
-) -> str:
+def model_card(model: str, note: str, results: Path, utterances: int, checkpoint: Path, samples: int = 0) -> str:
     """The model card of ``model`` in Markdown.
 
-    ``note`` is a sentence about the model or its data from the config, ``comparison`` the file ``comparison.tsv``,
+    ``note`` is a sentence about the model or its data from the config, ``results`` the folder of its results,
     ``utterances`` the number of evaluation utterances, ``checkpoint`` the folder of the imported checkpoint, and
     ``samples`` the number of evaluation utterances whose recordings are in the bundle.
     """
-    percentiles = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
+    comparison, found = results / "comparison.tsv", verdict(results)
+    scales = read_json(results / f"scales/{METHOD}.json")
+    quantized = {row["layer"] for row in scales["activations"].values()} - set(scales["float_layers"])
     family = family_of(checkpoint)
     places = {file: name for name, file in family.published(checkpoint).items()}
     graphs = [f"`{places.get(f'{name}.onnx', f'{name}.onnx')}`" for name in family.signatures(checkpoint)]
     return CARD.format(
         front_matter=front_matter(model, comparison),
-        samples=privacy_note(samples),
         model=model,
         note=f"{note}\n\n" if note else "",
-        layers=len(percentiles),
-        clipped=sum(percentile < 100 for percentile in percentiles.values()),
-        floating=", ".join(scales["float_layers"]) or "none",
-        graphs=f"{graphs[0]} holds" if len(graphs) == 1 else f"{' and '.join(graphs)} hold",
+        verdict="\n\n".join(map(_judged, found.engines)),
+        table=brief(comparison),
         processor=processor(),
         utterances=utterances,
         drawn=drawn_in(comparison),
-        table=markdown(comparison),
+        layers=len(quantized) + len(scales["float_layers"]),
+        quantized=len(quantized),
+        clipped="\n".join(f"- {sentence(line)}" for line in found.layers),
+        privacy=f"- {privacy_note(samples)}\n" if samples else "",
+        graphs=f"{graphs[0]} holds" if len(graphs) == 1 else f"{' and '.join(graphs)} hold",
         usage=family.usage(checkpoint),
     )
+
+
+def _judged(engine: EngineVerdict) -> str:
+    """The verdict on one engine as a paragraph."""
+    heading, _, reason = engine.sentence.partition(": ")
+    parts = (reason, engine.summary, *engine.notes)
+    said = " ".join(sentence(part) for part in parts if part)
+    return f"**{engine.row['backend']}: {heading}.** {said}"
 
 
 def front_matter(model: str, comparison: Path) -> str:
@@ -101,7 +108,7 @@ def front_matter(model: str, comparison: Path) -> str:
     The values are written as JSON, which is YAML, too.
     """
     table = read_table(comparison)
-    rows = table[(table["method"] == "stablequant") & table["wer"].notna()]
+    rows = table[(table["method"] == METHOD) & table["wer"].notna()]
     task = {"type": "automatic-speech-recognition", "name": "Automatic Speech Recognition"}
     entries: dict[str, object] = {
         "pipeline_tag": task["type"],

@@ -105,7 +105,9 @@ def quantize(
 
 def report(
     folder: Annotated[Path, typer.Argument(help="folder of a finished run, --out of stablequant quantize")],
-    html: Annotated[Path | None, typer.Option(help="write all plots, tables and statistics into this one page")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="write the verdict, all plots and all tables into this one page")
+    ] = None,
     acceptable_loss: AcceptableLoss = 1.0,
 ) -> None:
     """Show what came of a finished run."""

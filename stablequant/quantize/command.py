@@ -5,10 +5,12 @@ from pathlib import Path
 
 from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import FILES, make_plan
-from stablequant.quantize.run import cores_here, run_workflow, write_report
+from stablequant.quantize.run import cores_here, run_workflow
 from stablequant.quantize.settings import Options, config_of, defaults, write_config
-from stablequant.quantize.verdict import verdict
 from stablequant.report.show import show
+from stablequant.report.verdict import verdict
+from stablequant.report.write_report import report as write_report
+from stablequant.storage.files import read_json, write_text
 from stablequant.workflow.few_words import few_words
 
 Say = Callable[[str], None]
@@ -39,14 +41,15 @@ def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say
     for line in verdict(results, acceptable).lines:
         say(line)
     bundle = results / "bundle"
+    say(f"the report: {results / 'report.html'}")
     say(f"try it: stablequant transcribe {bundle} RECORDING")
     return True
 
 
 def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None:
-    """Say again what came of the run in ``folder``, and bind its plots and tables into one ``page`` if one is named.
+    """Say again what came of the runs in ``folder``, and write their report into one ``page`` if one is named.
 
-    Raises `StableQuantError` if nothing is finished there.
+    Raises `StableQuantError` if nothing is finished there, or if another version made it.
     """
     tables = sorted(folder.glob("results/*/comparison.tsv"))
     if not tables:
@@ -61,5 +64,18 @@ def report(folder: Path, page: Path | None, acceptable: float, say: Say) -> None
         if (table.parent / "bundle").is_dir():
             for line in verdict(table.parent, acceptable).lines:
                 say(line)
-    if page is not None and write_report(folder, page):
+    if page is not None:
+        models = {table.parent.name: (table.parent, _note(table.parent)) for table in tables}
+        try:
+            write_text(page, write_report(models, acceptable))
+        except KeyError as missing:
+            raise StableQuantError(
+                folder, f"made by another version of StableQuant: its tables lack {missing}", "run it again"
+            ) from missing
         say(str(page))
+
+
+def _note(results: Path) -> str:
+    """What the config of a finished run says of the model or its data; blank if there is no bundle."""
+    record = results / "bundle/quantization.json"
+    return str(read_json(record).get("note", "")) if record.is_file() else ""

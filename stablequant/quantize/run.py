@@ -1,12 +1,11 @@
 """Run the workflow in a folder through Snakemake's interface for programs: the same rules, files and reruns."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from snakemake.api import DAGApi, SnakemakeApi
+from snakemake.api import SnakemakeApi
 from snakemake.settings.types import DAGSettings, ExecutionSettings, OutputSettings, ResourceSettings
-from snakemake_interface_report_plugins.registry import ReportPluginRegistry
 
 from stablequant.quantize.project import project
 from stablequant.storage.locks import locked
@@ -31,18 +30,7 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
     What is finished and still valid is not made again. What failed is shown, its cause last. Two runs in one folder
     wait for each other; a run that was killed leaves no lock.
     """
-    with locked(folder / "run"):
-        return _do(folder, targets, cores, lambda dag: dag.execute_workflow(execution_settings=SETTINGS))
-
-
-def write_report(folder: Path, page: Path) -> bool:
-    """Bind the plots and tables of the run in ``folder`` into one ``page``; return whether that succeeded."""
-    settings = ReportPluginRegistry().get_plugin("html").settings_cls(path=page.absolute())
-    return _do(folder, [], 1, lambda dag: dag.create_report(reporter="html", report_settings=settings))
-
-
-def _do(folder: Path, targets: Sequence[str], cores: int, act: Callable[[DAGApi], None]) -> bool:
-    with SnakemakeApi(OutputSettings()) as api:
+    with locked(folder / "run"), SnakemakeApi(OutputSettings()) as api:
         try:
             workflow = api.workflow(
                 resource_settings=ResourceSettings(
@@ -51,7 +39,8 @@ def _do(folder: Path, targets: Sequence[str], cores: int, act: Callable[[DAGApi]
                 snakefile=project() / "Snakefile",
                 workdir=folder,
             )
-            act(workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True)))
+            dag = workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True))
+            dag.execute_workflow(execution_settings=SETTINGS)
         except Exception as error:
             api.print_exception(error)
             return False

@@ -1,36 +1,43 @@
 """Download checkpoints from the Hugging Face hub."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
-from stablequant.recognisers.sources import adapter_files, read_config
+from stablequant.recognisers.sources import adapter_files, check_head, read_config
 
+Heads = Mapping[str, Sequence[str]]  # see `stablequant.recognisers.registry.heads_by_kind`
 TEXTS = ["*.json"]
 SAFE_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 
 
-def download(identifier: str, language: str | None = None) -> Path:
+def download(identifier: str, language: str | None, heads: Heads) -> Path:
     """Download ``owner/name`` or ``owner/name@revision``, unless it is in the local cache; return its folder.
 
     Pickled weights are downloaded only if there are no weights in safetensors format. Of adapters for languages, only
-    that of ``language`` is downloaded.
+    that of ``language`` is downloaded. No weights are downloaded of a model of a kind in ``heads`` that writes no text.
 
     Raises
     ------
     StableQuantError
-        when the checkpoint cannot be downloaded.
+        when the checkpoint cannot be downloaded, or when it is such a model.
     """
     name, _, revision = identifier.partition("@")
     try:
-        folder = _download(name, revision, SAFE_WEIGHTS, PICKLED_WEIGHTS)
+        texts = _download(name, revision, [])
+        config = read_config(texts)
+        if config.get("architectures") and (endings := heads.get(str(config.get("model_type")))):
+            check_head(config, f"{identifier}, config.json", endings)
+        folder = _download(name, texts.name, SAFE_WEIGHTS, PICKLED_WEIGHTS)
         if language is not None:
             _download(name, folder.name, *([file] for file in adapter_files(language)))
+    except StableQuantError:
+        raise
     except Exception as error:  # the hub's library passes on the errors of its network library
         if fault_of_the_machine(error):
             raise
@@ -53,13 +60,13 @@ def _download(name: str, revision: str, *choices: list[str]) -> Path:
     return folder
 
 
-def download_checkpoint(identifier: str, language: str | None = None) -> Mapping[str, object]:
+def download_checkpoint(identifier: str, language: str | None, heads: Heads) -> Mapping[str, object]:
     """Download a checkpoint into the hub's cache; return what the workflow needs to know before the import.
 
     ``source`` is its name with the exact revision, so that another run imports the same checkpoint. ``bytes`` is the
-    size of its files, and ``config`` the content of its ``config.json``. See `download` for ``language``.
+    size of its files, and ``config`` the content of its ``config.json``. See `download` for ``language`` and ``heads``.
     """
-    folder = download(identifier, language)
+    folder = download(identifier, language, heads)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     return {
         "source": f"{identifier.partition('@')[0]}@{folder.name}",

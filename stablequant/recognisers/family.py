@@ -294,10 +294,12 @@ class Family(Protocol):
     ----------
     name: name of the family's package
     kinds: values of ``model_type`` in config.json that it supports, for messages
+    heads: how the names of architectures end that have a head which writes text
     """
 
     name: str
     kinds: Sequence[str]
+    heads: Sequence[str]
 
     def claims(self, config: Mapping[str, object]) -> bool:
         """Whether a checkpoint whose config.json is ``config`` belongs to this family."""

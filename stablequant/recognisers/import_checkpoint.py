@@ -10,7 +10,7 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.describe_layers import layer_table
 from stablequant.recognisers.download_checkpoint import download
 from stablequant.recognisers.family import Importing
-from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.registry import family_of, heads_by_kind
 from stablequant.recognisers.sources import is_hub_identifier
 from stablequant.storage.files import replacing_folder
 
@@ -30,7 +30,7 @@ def import_checkpoint(source: str, destination: Path, language: str | None = Non
         when the checkpoint cannot be downloaded or read, is not supported, or contains NaN or infinity, or when it has
         no such language.
     """
-    folder = download(source, language) if is_hub_identifier(source) else Path(source)
+    folder = download(source, language, heads_by_kind()) if is_hub_identifier(source) else Path(source)
     part: Importing = import_module(PLUGIN.format(family=family_of(folder).name))
     imported = part.read(folder) if language is None else part.read(folder, language)
     if not all(torch.isfinite(values).all() for values in imported.model.state_dict().values()):

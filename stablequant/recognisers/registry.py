@@ -14,7 +14,7 @@ from pathlib import Path
 import stablequant.recognisers
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Family
-from stablequant.recognisers.sources import read_config
+from stablequant.recognisers.sources import check_head, described, read_config
 
 PLUGIN = "stablequant.recognisers.{family}.family"
 
@@ -50,12 +50,18 @@ def family_of(source: Path) -> Family:
 def family_of_config(config: Mapping[str, object], place: Path) -> Family:
     """The family of a checkpoint whose config.json has the content ``config`` and was read from ``place``.
 
-    Raises `StableQuantError` if not exactly one family claims it.
+    Raises `StableQuantError` if not exactly one family claims it, or if it names an architecture that writes no text.
+    Without a name only the weights tell.
     """
-    named = config.get("architectures")
-    architecture = named[0] if isinstance(named, list) and named else "a model of no named architecture"
-    claiming = (family for family in families() if family.claims(config))
-    return _only(place, f"{architecture} ({config.get('model_type')})", claiming)
+    family = _only(place, described(config), (family for family in families() if family.claims(config)))
+    if config.get("architectures"):
+        check_head(config, place, family.heads)
+    return family
+
+
+def heads_by_kind() -> dict[str, list[str]]:
+    """How the names of architectures end that write text, by ``model_type``."""
+    return {kind: list(family.heads) for family in families() for kind in family.kinds}
 
 
 def _only(place: Path, what: str, claiming: Iterable[Family]) -> Family:

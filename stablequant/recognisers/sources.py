@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stablequant.errors import StableQuantError
@@ -78,6 +78,25 @@ def read_config(folder: Path) -> Mapping[str, object]:
     if not isinstance(config, dict):
         raise StableQuantError(file, "not a model's configuration", "restore it")
     return config
+
+
+def described(config: Mapping[str, object]) -> str:
+    """What the model of a ``config.json`` is, for messages."""
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else "a model of no named architecture"
+    return f"{architecture} ({config.get('model_type')})"
+
+
+def check_head(config: Mapping[str, object], place: Path | str, heads: Sequence[str]) -> None:
+    """Raise `StableQuantError` if no architecture that a ``config.json`` names ends with one of ``heads``."""
+    named = config.get("architectures")
+    if not any(str(name).endswith(tuple(heads)) for name in (named if isinstance(named, list) else ())):
+        endings = " or ".join(f"...{head}" for head in heads)
+        raise StableQuantError(
+            place,
+            f"{described(config)} has no head that writes text: it is a base model, or made for another task",
+            f"take a checkpoint that was fine-tuned for speech recognition ({endings})",
+        )
 
 
 def _instead(folder: Path) -> str:

@@ -15,13 +15,15 @@ def plot_percentiles(table: pd.DataFrame, path: Path) -> None:
     """Draw one line per layer in ``percentiles.tsv``: its WER at each cut-off. The best cut-off has a filled mark.
 
     A cut-off that racing stopped early is a dot beside the line: its WER covers only the audio recognised until then.
+    A cut-off that was only screened has no mark.
     """
     figure, axes = plt.subplots(figsize=(8, 3.8 + figures.TITLE))
     styles = zip(cycle(COLOURS), cycle("os^DvPX*"), cycle(["-", "--", ":"]))  # 24 that differ without colour too
     grid = sorted(table["percentile"].unique())
     ends: list[tuple[float, float]] = []
     names, colours = [], []
-    for (layer, rows), (colour, marker, stroke) in zip(table.groupby("layer", sort=False), styles, strict=False):
+    recognised = table[table["wer"].notna()]
+    for (layer, rows), (colour, marker, stroke) in zip(recognised.groupby("layer", sort=False), styles, strict=False):
         places = rows["percentile"].map(grid.index)
         whole = rows["wer"].mask(rows["stopped"].astype(bool))
         axes.plot(places, whole, marker + stroke, color=colour, markerfacecolor="white", linewidth=1.4, label=layer)

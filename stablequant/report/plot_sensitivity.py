@@ -13,7 +13,10 @@ TICKS = [-10, -1, 0, 1, 2, 5, 10, 20, 50, 100]
 
 
 def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
-    """Draw one bar per row of ``sensitivity.tsv``, coloured for selected layers; ``threshold`` is in points of WER."""
+    """Draw one bar per row of ``sensitivity.tsv``, coloured for selected layers; ``threshold`` is in points of WER.
+
+    Layers that were only screened have no bar.
+    """
     figure, axes = plt.subplots(figsize=(8, 0.27 * len(table) + 0.8 + figures.TITLE))
     selected = table["selected"].astype(bool)
     figures.bars(axes, table["layer"], table, selected)
@@ -31,6 +34,8 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     axes.legend(loc="lower right", frameon=False)
     worst = most_sensitive(table, 1).iloc[0]
     detail = f"{worst['layer']} loses most, {figures.points(worst['degradation'])}; black lines: 95 % intervals"
+    if screened := int(table["degradation"].isna().sum()):
+        detail += f"; without a bar: only screened ({screened})"
     message = f"{selected.sum()} of {len(table)} layers lose more than {threshold} points when quantized alone"
     figures.title(figure, message, detail)
     figures.save(figure, path)

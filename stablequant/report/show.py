@@ -46,12 +46,19 @@ def markdown(path: Path) -> str:
 
 
 def brief(path: Path) -> str:
-    """The rows fp32, max and stablequant of the comparison in ``path`` that were evaluated, as a Markdown table."""
+    """The rows fp32, max and stablequant of the comparison in ``path`` that were evaluated, as a Markdown table.
+
+    The engine is named only if several were evaluated.
+    """
     table = read_table(path)
-    rows = []
-    for row in table[table["wer"].notna() & table["method"].isin(BRIEF)].to_dict("records"):
-        lost = "0" if row["method"] == "fp32" else with_interval(row)
-        rows.append([BRIEF[row["method"]], f"{row['wer']:.2f} %", lost, f"{row['size_ratio']:.2f}"])
+    shown = table[table["wer"].notna() & table["method"].isin(BRIEF)]
+    several, rows = len(set(shown["backend"])) > 1, []
+    for row in shown.to_dict("records"):
+        name = f"{BRIEF[row['method']]} ({row['backend']})" if several else BRIEF[row["method"]]
+        lost = "0" if row["method"] == "fp32" else with_interval(row) if pd.notna(row["degradation"]) else ""
+        rows.append(
+            [name, f"{row['wer']:.2f} %", lost, f"{row['size_ratio']:.2f}" if pd.notna(row["size_ratio"]) else ""]
+        )
     return markdown_table(["", "WER", "points of WER lost (95 % interval)", "size"], rows)
 
 

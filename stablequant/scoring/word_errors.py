@@ -32,6 +32,11 @@ class WordErrors:
         several = self.speakers is not None and len(np.unique(self.speakers)) > 1
         return "speakers" if several else "utterances"
 
+    def of(self, chosen: np.ndarray) -> "WordErrors":
+        """Those of the utterances that are ``chosen``, bool ``(utterances,)``."""
+        speakers = None if self.speakers is None else self.speakers[chosen]
+        return WordErrors(self.errors[chosen], self.words[chosen], speakers)
+
 
 def word_errors(references: list[str], hypotheses: list[str]) -> WordErrors:
     """Count substitutions, insertions and deletions of each hypothesis, with jiwer's alignment."""

@@ -12,8 +12,9 @@ first:
   costs no product.
 - `CARRIED`: these channels are taken out and quantized apart, as two INT8 numbers. This costs two small products.
 
-What is chosen depends on the divergence of the posteriors from fp32 on a part of the calibration audio, with only this
-activation and the weights that read it in INT8.
+What is chosen depends on the divergence of the posteriors from fp32, with only this activation and the weights that
+read it in INT8. It is measured on a part of the calibration audio, and maxima and ranges on another one. On the same
+audio, forms would win that fit it too closely: the scales of one channel, or a range, that other audio goes beyond.
 """
 
 import logging
@@ -21,12 +22,14 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 
+from stablequant.corpora.utterance import Batch
 from stablequant.progress import progress
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
@@ -36,7 +39,7 @@ from stablequant.recognisers.family import QuantizedModule, Recogniser, layer_of
 from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.search.equalise_channels import measure_channels
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
-from stablequant.search.reference import load_reference
+from stablequant.search.reference import Reference, load_reference
 from stablequant.search.split import Split, context_of, loaded
 from stablequant.search.trials import Calibration, Trial
 from stablequant.workflow.procedure import MassiveChannels
@@ -91,10 +94,10 @@ def choose_massive_channels(
 ) -> Chosen:
     """Choose for every activation how its massive channels are quantized, if it has any.
 
-    ``preparation`` says how activations are prepared without this step. All is measured on a part of ``split``, see
-    `Split.sample`. An activation without massive channels keeps its channel scales.
+    ``preparation`` says how activations are prepared without this step. Two parts of ``split`` are used, see
+    `Split.halves`. An activation without massive channels keeps its channel scales.
     """
-    batches = split.sample(settings.audio_seconds)
+    batches, judged = split.halves(settings.audio_seconds)
     maxima = measure_channels(recogniser, batches, 100).maxima()
     readers = {name: [m for m in recogniser.modules if m.activation == name] for name in maxima}
     scales = preparation.channel_scales
@@ -104,8 +107,8 @@ def choose_massive_channels(
         options[name] = options_of(reached, scales.get(name), grouped, settings.channels, settings.reach)
     tried = {name: found for name, found in options.items() if found[0].form != NONE}
     logging.info("%d of %d activations may have massive channels", len(tried), len(options))
-    sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
-    divergences = _divergences(recogniser, sample, preparation, readers, tried, settings.divergence) if tried else {}
+    measuring = partial(_divergences, recogniser, split, batches, judged, preparation, readers)
+    divergences = measuring(tried, settings.divergence) if tried else {}
     found = untouched(scales)
     rows: list[list[object]] = []
     for name, reached in maxima.items():
@@ -177,7 +180,9 @@ def options_of(
 
 def _divergences(
     recogniser: Recogniser,
-    sample: Split,
+    split: Split,
+    calibrating: Sequence[Batch],
+    judged: Sequence[Batch],
     preparation: Preparation,
     readers: Mapping[str, Sequence[QuantizedModule]],
     tried: Mapping[str, Sequence[Option]],
@@ -185,16 +190,19 @@ def _divergences(
 ) -> dict[str, list[float]]:
     """Divergence of each option of each activation of ``tried``, in nats per position, by activation name.
 
-    If that of the first option is below ``least``, no other is tried.
+    Ranges are those of the batches ``calibrating``, divergences those of ``judged``. If that of the first option is
+    below ``least``, no other is tried. It is infinite for an option that was given up as worse than another.
     """
+    batches = list(judged) if judged == calibrating else [*calibrating, *judged]
+    sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
     with TemporaryDirectory() as folder:
         files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
         recognise_reference(recogniser, sample, files, Cache({}, 0))
         reference = load_reference(files.summary, files.posteriors)
         calibration = Calibration(sample, reference, None, sample.seed)
-        histograms = _histograms(recogniser, calibration, preparation, readers, tried)
-        contexts = [context_of(recogniser, batch) for batch in sample.batches]
-        states = [recogniser.load(batch) for batch in sample.batches]
+        histograms = _histograms(recogniser, calibrating, reference, preparation, readers, tried)
+        contexts = [context_of(recogniser, batch) for batch in judged]
+        states = [recogniser.load(batch) for batch in judged]
         entered, found = 0, {}
         places = {name: recogniser.layers.index(readers[name][0].layer) for name in tried}
         for name in progress(sorted(tried, key=places.__getitem__), label="massive channels"):
@@ -208,34 +216,35 @@ def _divergences(
                 scales = {} if option.scales is None else {name: option.scales}
                 weights = fake_quantized_weights(recogniser.model, readers[name], scales)
                 with fake_quantized(recogniser.model, readers[name], trial.ranges, scales, weights):
-                    for batch, state, context in zip(sample.batches, states, contexts, strict=True):
+                    for batch, state, context in zip(judged, states, contexts, strict=True):
                         guides = reference.guides_of(batch)
                         trial.add(batch, recogniser.recognise(state, layer, context, guides))
-                        if any(_is_worse(trial, other) for other in trials):
+                        if any(_is_worse(trial, other) for other in trials if not other.stopped):
+                            trial.stopped = True
                             break
                 trials.append(trial)
                 form, measured = option.form, trial.divergence
                 logging.info("%s, %d channels %s: %.3g nats per position", name, len(option.channels), form, measured)
                 if trials[0].divergence < least:
                     break
-            found[name] = [trial.divergence for trial in trials]
+            found[name] = [math.inf if trial.stopped else trial.divergence for trial in trials]
     return found
 
 
 def _is_worse(trial: Trial, simpler: Trial) -> bool:
-    """Whether ``trial`` diverges more so far than ``simpler`` did on the same utterances, if that recognised all."""
-    same = trial.seen[simpler.seen]
-    return bool(simpler.seen.all() and trial.divergences.sum() > simpler.divergences[same].sum())
+    """Whether ``trial`` diverges more so far than ``simpler``, which recognised all, did on the same utterances."""
+    return bool(trial.divergences.sum() > simpler.divergences[trial.seen[simpler.seen]].sum())
 
 
 def _histograms(
     recogniser: Recogniser,
-    calibration: Calibration,
+    batches: Sequence[Batch],
+    reference: Reference,
     preparation: Preparation,
     readers: Mapping[str, Sequence[QuantizedModule]],
     tried: Mapping[str, Sequence[Option]],
 ) -> dict[str, list[Histogram]]:
-    """Histogram of each activation of ``tried`` as each of its options prepares it, by activation name."""
+    """Histogram of each activation of ``tried`` over ``batches``, as each of its options prepares it, by its name."""
     found: dict[str, list[Histogram]] = {name: [] for name in tried}
     with ExitStack() as stack:
         collectors = []
@@ -248,10 +257,10 @@ def _histograms(
             )
             modules = [module for name in options for module in readers[name]]
             collectors.append(stack.enter_context(collecting(recogniser.model, modules, prepared)))
-        for batch, context, state in loaded(recogniser, calibration.split.batches, "histograms"):
+        for batch, context, state in loaded(recogniser, batches, "histograms"):
             for collector in collectors:
                 collector.context = context
-            recogniser.recognise(state, 0, context, calibration.reference.guides_of(batch))
+            recogniser.recognise(state, 0, context, reference.guides_of(batch))
         for collector in collectors:
             for name, histogram in collector.histograms().items():
                 found[name].append(histogram)

@@ -5,9 +5,12 @@ from typing import TypedDict
 
 import pandas as pd
 
+from stablequant.search.measured import RECOGNISED
+
 COLUMNS = [
     *("layer", "percentile", "best", "stopped"),
     *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence", "utterances"),
+    *("measured", "screen_divergence"),
 ]
 
 
@@ -17,7 +20,8 @@ class SearchedLayer(TypedDict):
     Attributes
     ----------
     percentile: the best cut-off in percent
-    candidates: rows of `stablequant.search.search_percentile.Candidate`
+    candidates: rows of `stablequant.search.search_percentile.Candidate`, or of a screened search, see
+        `stablequant.search.screen_percentiles.rows_of`
     """
 
     layer: str
@@ -30,9 +34,14 @@ def gather_percentiles(searches: Sequence[SearchedLayer]) -> pd.DataFrame:
 
     ``percentile`` and ``wer`` are in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points.
     ``ci_over`` says what the bootstrap of the interval draws, ``speakers`` or ``utterances``. ``stopped`` is true if
-    racing stopped the cut-off before all audio was recognised.
+    racing stopped the cut-off before all audio was recognised. ``measured`` and ``screen_divergence``
+    are as in `stablequant.search.select_layers.select_layers`.
     """
-    rows = [{"layer": search["layer"], **candidate} for search in searches for candidate in search["candidates"]]
+    rows = [
+        {"layer": search["layer"], "measured": RECOGNISED, **candidate}
+        for search in searches
+        for candidate in search["candidates"]
+    ]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"best": bool, "stopped": bool})
 
 
@@ -40,6 +49,12 @@ def best_percentiles(table: pd.DataFrame) -> dict[str, float]:
     """The best cut-off, in percent, by layer."""
     best = table[table["best"].astype(bool)]
     return dict(zip(best["layer"], best["percentile"], strict=True))
+
+
+def overruled(table: pd.DataFrame) -> int:
+    """For how many searched layers words overruled the screen: the best cut-off is not that of its least divergence."""
+    ranked = table.dropna(subset=["screen_divergence"]).sort_values("screen_divergence", kind="stable")
+    return int((~ranked.drop_duplicates("layer")["best"].astype(bool)).sum())
 
 
 def unrecovered_layers(table: pd.DataFrame, threshold: float) -> list[str]:

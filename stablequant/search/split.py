@@ -44,11 +44,28 @@ class Split:
 
         The choice does not depend on the size of the batches.
         """
-        wanted = audio_seconds * self.sample_rate
-        drawn = [self.utterances[i] for i in np.random.default_rng(self.seed).permutation(len(self.utterances))]
+        return self._batches_of(self._drawn(audio_seconds))
+
+    def halves(self, audio_seconds: float) -> tuple[list[Batch], list[Batch]]:
+        """Two parts of ``audio_seconds`` each, or of half of the audio if there is less: `sample`, and another one.
+
+        The other part has the utterances that `sample` draws last. A split with a single utterance has it in both.
+        """
+        audio_seconds = min(audio_seconds, sum(u.samples for u in self.utterances) / self.sample_rate / 2)
+        first = self._drawn(audio_seconds)
+        other = self._drawn(audio_seconds, last=True) - first or first
+        return self._batches_of(first), self._batches_of(other)
+
+    def _drawn(self, audio_seconds: float, last: bool = False) -> set[str]:
+        """Keys of random utterances with a total length of ``audio_seconds``: the first of a random order, or last."""
+        order = np.random.default_rng(self.seed).permutation(len(self.utterances))
+        drawn = [self.utterances[i] for i in (order[::-1] if last else order)]
         before = accumulate((u.samples for u in drawn), initial=0)
-        chosen = {u.key for u, samples in zip(drawn, before, strict=False) if samples < wanted}
-        parts = [[u for u in batch if u.key in chosen] for batch in self.batches]
+        wanted = audio_seconds * self.sample_rate
+        return {u.key for u, samples in zip(drawn, before, strict=False) if samples < wanted}
+
+    def _batches_of(self, keys: set[str]) -> list[Batch]:
+        parts = [[u for u in batch if u.key in keys] for batch in self.batches]
         return [part for part in parts if part]
 
 

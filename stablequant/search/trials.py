@@ -1,7 +1,8 @@
 """Trials: the calibration set recognised with one layer quantized to candidate ranges, batch by batch."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 import torch
@@ -44,6 +45,18 @@ class Calibration:
     def weights(self, model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> dict[str, torch.Tensor]:
         """Fake-quantized weights of ``modules`` by module name."""
         return fake_quantized_weights(model, modules, self.channel_scales, self.rounded)
+
+    def part(self, audio_seconds: float) -> "Calibration":
+        """The same with only ``audio_seconds`` of the audio, see `Split.sample`, and without the cache.
+
+        The cache holds the hidden values of whole batches, of which a part has only some utterances.
+        """
+        batches = self.split.sample(audio_seconds)
+        chosen = {u.key for batch in batches for u in batch}
+        among = np.array([u.key in chosen for u in self.split.utterances])
+        split = replace(self.split, utterances=list(compress(self.split.utterances, among)), batches=batches)
+        reference = replace(self.reference, errors=self.reference.errors.of(among))
+        return replace(self, split=split, reference=reference, activations=None)
 
 
 @dataclass(frozen=True)
@@ -115,9 +128,7 @@ class Trial:
     @property
     def reference(self) -> WordErrors:
         """Word errors of fp32 in the same utterances."""
-        errors = self._calibration.reference.errors
-        speakers = None if errors.speakers is None else errors.speakers[self.seen]
-        return WordErrors(errors.errors[self.seen], errors.words[self.seen], speakers)
+        return self._calibration.reference.errors.of(self.seen)
 
     @property
     def divergences(self) -> np.ndarray:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
 
 from stablequant.errors import StableQuantError
 from stablequant.storage.files import data_beside, replacing
@@ -18,7 +17,7 @@ def load_graph(path: Path) -> ir.Model:
     """The graph in ``path``, with all its weights in memory. Raises `StableQuantError` if it is no ONNX graph."""
     try:
         return ir.external_data.load_to_model(ir.load(path))
-    except DecodeError as error:
+    except Exception as error:  # protobuf's own, or whatever onnx_ir finds wrong
         raise StableQuantError(path, f"is not an ONNX graph: {error}", "export it again") from None
 
 

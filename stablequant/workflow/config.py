@@ -120,7 +120,7 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
     ------
     StableQuantError
         when ``config`` does not follow the schema, names a file that does not exist or the same data for calibration
-        and evaluation, or needs the folder of LibriSpeech and it does not exist.
+        and evaluation, needs the folder of LibriSpeech and it does not exist, or asks for two ways to search.
     """
     if isinstance(config.get("models"), dict):
         config["models"] = {name: settings for name, settings in config["models"].items() if settings is not None}
@@ -131,6 +131,12 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
                 settings[key] = settings[key].replace("{librispeech}", _librispeech(config["librispeech"]))
     for name, settings in config["models"].items():
         _check_files_of_model(name, settings)
+    if config["search"] == "screened" and config["racing"]["enabled"]:
+        raise StableQuantError(
+            _key(["racing", "enabled"]),
+            "a screened search counts words on all calibration audio, and does not end early",
+            "leave racing off, or set search: exhaustive",
+        )
 
 
 def _librispeech(folder: str) -> str:
@@ -206,7 +212,7 @@ def _explained(error: jsonschema.ValidationError, schema: Mapping[str, Any]) -> 
         meanings = "; ".join(f"'{key}' means {meaning}" for key, meaning in missing.items())
         return place, f"without the key {', '.join(missing)}", f"add what is missing: {meanings}"
     if error.validator == "enum":
-        close = get_close_matches(str(value), map(str, rule["enum"]), n=1)
+        close = get_close_matches(str(value).lower(), map(str, rule["enum"]), n=1)
         choices = f"choose one of {', '.join(map(str, rule['enum']))}{purpose}"
         return place, f"{shown} is not known", f"did you mean '{close[0]}'? Else {choices}" if close else choices
     if error.validator == "type":

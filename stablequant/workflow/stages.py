@@ -10,14 +10,14 @@ STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, s
     "audio": ("write_manifest", "list_utterances", "measure_speed"),
     "channels and weights": ("equalise_channels", "choose_massive_channels", "round_weights"),
     "reference in fp32": ("recognise_reference",),
-    "layers quantized alone": ("probe_layer", "select_layers"),
+    "layers quantized alone": ("screen_layers", "plan_probes", "probe_layer", "select_layers"),
     "cut-offs searched": ("search_percentile", "gather_percentiles"),
     "all layers together": ("check_combination",),
     "graphs and engines": ("export_onnx", "optimise_scales", "insert_qdq", "build_engine", "compare_precisions"),
     "engines judged": ("evaluate_engine", "compare", "compare_hypotheses"),
     "bundle and report": (
         *("plot_sensitivity", "plot_percentiles", "plot_histograms", "plot_comparison", "plot_tradeoff", "plot_peers"),
-        *("plot_timeline", "write_pages", "write_search_pages", "write_bundle"),
+        *("plot_timeline", "write_bundle", "write_report"),
     ),
 }
 STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}

@@ -36,6 +36,15 @@ def recordings() -> Recordings:
 
 
 @pytest.fixture(scope="session")
+def transcripts(recordings) -> list[str]:
+    """What is said in them."""
+    folder = PROJECT / (PROJECT / "tsv/demo-evaluation.tsv").read_text().partition("\n")[0]
+    files = sorted({file for path in recordings for file in (folder / path).parent.glob("*.trans.txt")})
+    said = dict(line.split(maxsplit=1) for file in files for line in file.read_text().splitlines())
+    return [said[Path(path).stem] for path in recordings]
+
+
+@pytest.fixture(scope="session")
 def by_openvino(bundle, recordings) -> dict[str, list[str]]:
     """The words that our OpenVINO engine recognises, by file name."""
     opened = read_bundle(bundle)

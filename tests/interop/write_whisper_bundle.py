@@ -17,6 +17,7 @@ from stablequant.engines.insert_qdq import insert_qdq  # noqa: E402
 from stablequant.engines.running import load_engine  # noqa: E402
 from stablequant.quantization.int8 import Range  # noqa: E402
 from stablequant.recognisers.export_onnx import export_onnx  # noqa: E402
+from stablequant.recognisers.family import Decoder  # noqa: E402
 from stablequant.recognisers.import_checkpoint import import_checkpoint  # noqa: E402
 from stablequant.recognisers.load_recogniser import load_recogniser  # noqa: E402
 from stablequant.recognisers.operations import operation_of  # noqa: E402
@@ -24,9 +25,10 @@ from stablequant.recognisers.registry import family_of  # noqa: E402
 from stablequant.storage.files import graph_files  # noqa: E402
 
 RATE = 16_000
+NOISE = 1e-4  # more than the features of two programs differ by
 
 
-def recordings(count: int = 8) -> np.ndarray:
+def recordings(count: int) -> np.ndarray:
     """Tones in noise of a whole window each, float32 ``(count, samples)``."""
     draw = np.random.default_rng(0)
     time = np.arange(SECONDS * RATE) / RATE
@@ -51,9 +53,24 @@ def maxima(checkpoint: Path, audio: np.ndarray) -> dict[str, Range]:
     return {name: Range.symmetric(largest) for name, largest in found.items()}
 
 
+def clear(audio: np.ndarray, decoder: Decoder, count: int = 8) -> np.ndarray:
+    """The first recordings whose text stays the same with a little noise.
+
+    Random weights prefer no word, so in others a rounding error decides: each program adds up in an order of its own.
+    """
+    draw = np.random.default_rng(1)
+    texts = decoder.recognise(audio)
+    for _ in range(3):
+        noisy = decoder.recognise((audio + draw.normal(scale=NOISE, size=audio.shape)).astype(np.float32))
+        texts = [text if text == other else None for text, other in zip(texts, noisy, strict=True)]
+    found = audio[[text is not None for text in texts]][:count]
+    assert len(found) == count
+    return found
+
+
 def main(folder: Path) -> None:
     """Write everything into ``folder``."""
-    checkpoint, audio = folder / "checkpoint", recordings()
+    checkpoint, audio = folder / "checkpoint", recordings(60)
     write_tiny_whisper(folder / "source")
     import_checkpoint(str(folder / "source"), checkpoint)
     family = family_of(checkpoint)
@@ -61,7 +78,7 @@ def main(folder: Path) -> None:
     export_onnx(checkpoint, folder / "fp32.onnx", threads=1)
     modules = load_recogniser(checkpoint).modules
     graph = folder / "int8.onnx"
-    ranges = maxima(checkpoint, audio)
+    ranges = maxima(checkpoint, audio[:8])
     insert_qdq(graph_files(folder / "fp32.onnx", names), modules, ranges, {}, graph_files(graph, names))
     order = Order("openvino", "stablequant", {"floating": "float32"}, [], [])
     build_engine(order, graph, checkpoint, modules, folder / "openvino")
@@ -69,6 +86,7 @@ def main(folder: Path) -> None:
     write_bundle(folder / "bundle", graph, checkpoint, engines, {"model": "tiny"}, "# tiny\n")
     engine = read_bundle(folder / "bundle").engine("openvino")
     decoder = family.decoder(engine, load_engine(engine, threads=1).networks)
+    audio = clear(audio, decoder)
     texts = decoder.recognise(audio)
     assert texts == [decoder.recognise([samples])[0] for samples in audio]
     np.save(folder / "audio.npy", audio)

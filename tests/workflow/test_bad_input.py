@@ -79,6 +79,14 @@ def test_a_checkpoint_of_a_kind_that_no_family_takes(project):
     assert "hubert" in printed
 
 
+def test_a_base_model(project):
+    config = json.loads((project / "model/config.json").read_text())
+    (project / "model/config.json").write_text(json.dumps(config | {"architectures": ["HubertModel"]}))
+    printed = snakemake(project, "-n", expect=1)
+    assert "model/config.json: HubertModel (hubert) has no head that writes text" in printed
+    assert "Traceback" not in printed
+
+
 def first_audio(folder: Path, split: str) -> Path:
     return sorted((folder / "speech" / split).rglob("*.flac"))[0]
 

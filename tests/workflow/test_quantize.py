@@ -31,6 +31,24 @@ def quantize(installed: Path, folder: Path, *options: str) -> subprocess.Complet
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.parametrize("kind", ["folder", "table"])
+def test_the_same_audio_for_both_splits_is_refused_before_anything_runs(tmp_path, installed, kind):
+    write_tiny_checkpoint(tmp_path / "model")
+    write_speech(tmp_path / "calibration", tmp_path / "evaluation.tsv", 2, "calibration")
+    if kind == "folder":
+        (tmp_path / "evaluation").symlink_to(tmp_path / "calibration")
+    else:
+        (tmp_path / "evaluation.tsv").rename(tmp_path / "evaluation")
+    failed = quantize(installed, tmp_path, "-n", "--cores", "2")
+    assert failed.returncode == 1
+    last = failed.stderr.splitlines()[-1]
+    fault = "is the calibration data too" if kind == "folder" else "2 of its 2 audio files are in the calibration data"
+    assert "evaluation': " in last and fault in last
+    assert "engines must be judged on audio that they were not calibrated with" in last
+    assert "Traceback" not in failed.stderr
+    assert not (tmp_path / "my-int8/results").exists()
+
+
 def test_a_dry_run_tells_what_a_run_will_take_and_a_failure_ends_with_its_cause(tmp_path, installed):
     write_tiny_checkpoint(tmp_path / "model")
     audio = [

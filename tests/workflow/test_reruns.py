@@ -13,7 +13,7 @@ from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8_weights import RoundedFile
-from stablequant.report.show import markdown
+from stablequant.report.verdict import sentence, verdict
 from stablequant.storage.files import read_json, read_table, write_json
 from stablequant.storage.onnx_graph import load_graph
 
@@ -32,21 +32,24 @@ def test_the_run_is_complete(finished):
     assert sorted(f.stem for f in (results / "percentiles").iterdir()) == sorted(selected(finished))
     assert selected(finished), "nothing selected: the tests below would prove nothing"
     assert len(list((results / "plots").glob("*.svg"))) == 7
-    assert len(list((results / "pages").glob("*.html"))) == 8
+    assert (results / "report.html").is_file()
     assert {"onnx", "quantization.json", "README.md"} <= {file.name for file in (results / "bundle").iterdir()}
     listed = read_table(results / "hypotheses.tsv")
     assert set(listed["method"]) <= {"max", "stablequant"}
     assert len(listed), "a random recogniser that hears the same after quantization"
 
 
-def test_the_model_card_holds_the_table_and_names_what_the_graph_takes_and_gives(finished):
+def test_the_model_card_opens_with_the_verdict_and_names_what_the_graph_takes_and_gives(finished):
     bundle = finished / "results/tiny/bundle"
     record = read_json(bundle / "quantization.json")
     assert len(record["layers"]) == 8
     assert {row["layer"] for row in record["activations"].values()} == {row["layer"] for row in record["layers"]}
-    assert markdown(finished / "results/tiny/comparison.tsv") in (bundle / "README.md").read_text()
     graph = load_graph(bundle / "onnx/model_quantized.onnx").graph
     card = (bundle / "README.md").read_text()
+    found = verdict(finished / "results/tiny")
+    (first,) = found.engines
+    assert card.split("## May it be deployed?\n\n")[1].startswith(f"**openvino: {first.sentence.partition(':')[0]}.**")
+    assert sentence(first.summary) in card and all(sentence(line) in card for line in found.layers)
     assert "The bundle holds 5 recordings of the evaluation split" in card
     assert "The bundle holds 5 recordings" in (finished / "logs/tiny/write_bundle.log").read_text()
     assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
@@ -248,7 +251,7 @@ def test_without_stablequant_nothing_is_searched(project):
     configure(project, methods=["fp32", "max"])
     shutil.rmtree(project / "results")
     jobs = planned(project)
-    assert {"recognise_reference", "evaluate_engine", "write_pages"} <= jobs.keys()
+    assert {"recognise_reference", "evaluate_engine", "write_report"} <= jobs.keys()
     assert not jobs.keys() & {"probe_layer", "search_percentile", "check_combination", "write_bundle"}
 
 
@@ -299,7 +302,9 @@ def test_layers_that_no_cut_off_mends_stay_in_floating_point_where_the_config_sa
     assert counted[["fp32", "max", "stablequant"]].tolist() == [modules.nunique(), 0, len(kept)]
     floating = {m: read_json(results / f"engines/openvino/{m}/engine.json")["floating"] for m in ("max", "stablequant")}
     assert floating == {"max": "bfloat16", "stablequant": "float32"}, "a layer that is kept is kept in float32"
-    assert f"In floating point: {', '.join(kept)}." in (results / "bundle/README.md").read_text().replace("\n", " ")
+    assert f"Layers left in floating point: {', '.join(kept)}." in (results / "bundle/README.md").read_text().replace(
+        "\n", " "
+    )
 
 
 def test_a_layer_that_was_stored_in_part_is_refused_and_the_remedy_mends_it(project):

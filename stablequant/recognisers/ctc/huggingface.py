@@ -64,12 +64,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(path)
     if not isinstance(config, dict):
         raise StableQuantError(path, "not a model's configuration", "restore it")
-    kind = config.get("model_type")
-    architecture = (config.get("architectures") or ["a model of no named architecture"])[0]
-    if config.get("architectures") and not architecture.endswith("ForCTC"):
-        raise StableQuantError(
-            path, f"{architecture} ({kind}) has no CTC head", "take a checkpoint fine-tuned with CTC (...ForCTC)"
-        )
     for key, most in MOST.items():
         if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
             raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
@@ -124,7 +118,11 @@ def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = N
     path = next((file for place in processor_folders(folder) if (file := place / "vocab.json").is_file()), None)
     if path is None or not (classes := dict(read_json(path))):
         path = path or folder / "vocab.json"
-        raise StableQuantError(path, "the file does not exist or is empty", "complete the checkpoint's folder")
+        raise StableQuantError(
+            path,
+            "the file does not exist or is empty",
+            "complete the checkpoint's folder; a base model has no vocabulary: take one that was fine-tuned with CTC",
+        )
     if any(isinstance(value, dict) for value in classes.values()):
         if language is None:
             raise StableQuantError(path, f"vocabularies of {len(classes)} languages", _remedy(config, list(classes)))

@@ -27,7 +27,7 @@ from transformers import AutoProcessor, pipeline
 
 processor = AutoProcessor.from_pretrained("BUNDLE")
 model = OVModelForCTC.from_pretrained("BUNDLE")
-model.main_input_name = "input_values"  # some versions of optimum-intel lack it
+model.main_input_name = "input_values"  # some versions of optimum lack it
 recogniser = pipeline(
     "automatic-speech-recognition",
     model=model,
@@ -58,6 +58,7 @@ class Wav2Vec2Family:
 
     name = "wav2vec2"
     kinds = tuple(ENCODER_OF)
+    heads = ("ForCTC",)
 
     def claims(self, config: Mapping[str, object]) -> bool:
         """Whether ``model_type`` is one of `kinds`."""

@@ -27,6 +27,7 @@ class Wav2Vec2BertFamily:
 
     name = "wav2vec2_bert"
     kinds = (KIND,)
+    heads = ("ForCTC",)
 
     def claims(self, config: Mapping[str, object]) -> bool:
         """Whether ``model_type`` is Wav2Vec2-BERT's."""

@@ -29,13 +29,11 @@ class WhisperFamily:
 
     name = "whisper"
     kinds = ("whisper",)
+    heads = ("WhisperForConditionalGeneration",)
 
     def claims(self, config: Mapping[str, object]) -> bool:
-        """Whether it is a Whisper with a head that writes text."""
-        named = config.get("architectures")
-        return config.get("model_type") == "whisper" and (
-            not isinstance(named, list) or not named or "WhisperForConditionalGeneration" in named
-        )
+        """Whether ``model_type`` is Whisper's."""
+        return config.get("model_type") == "whisper"
 
     def claims_file(self, path: Path) -> bool:
         """False: checkpoints are folders."""

@@ -21,6 +21,7 @@ class TinySeq2Seq:
 
     name = "tiny_seq2seq"
     kinds = (KIND,)
+    heads = ("TinySeq2Seq",)
 
     def claims(self, config: Mapping[str, object]) -> bool:
         return config.get("model_type") == KIND

@@ -1,25 +1,20 @@
 """The model card, as the hub reads it."""
 
-import pandas as pd
 import yaml
 from conftest import DEMO
 from huggingface_hub import ModelCard
+from runs import FP32, INT8, ROW, write_results
 
 from stablequant.bundle.card import model_card
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.report.show import SHOWN
-from stablequant.storage.files import write_table
 
 
 def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     import_checkpoint(str(DEMO), tmp_path / "checkpoint")
-    rows = [("openvino", "fp32", 3.38), ("tensorrt-rtx", "stablequant", None), ("openvino", "stablequant", 3.4249)]
-    known = dict.fromkeys(SHOWN) | {"arithmetic": "int8", "status": "evaluated"}
-    table = pd.DataFrame([known | {"backend": b, "method": m, "wer": wer} for b, m, wer in rows])
-    write_table(tmp_path / "comparison.tsv", table)
-    scales = {"float_layers": [], "activations": {}}
+    idle = ROW | {"backend": "tensorrt-rtx", "method": "stablequant", "status": "built, not run: no supported GPU"}
+    results = write_results(tmp_path, FP32, idle, INT8 | {"wer": 3.4249})
     checkpoint = tmp_path / "checkpoint"
-    text = model_card('de"mo', "A note.", scales, tmp_path / "comparison.tsv", 300, checkpoint, samples=5)
+    text = model_card('de"mo', "A note.", results, 300, checkpoint, samples=5)
     _, matter, body = text.split("---\n", 2)
     assert yaml.safe_load(matter)["pipeline_tag"] == "automatic-speech-recognition"
     card = ModelCard(text)
@@ -27,5 +22,9 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     assert (result.metric_type, result.metric_value, card.data.model_name) == ("wer", 3.42, 'de"mo')
     assert "`onnx/model_quantized.onnx` holds the quantized graph" in body
     assert "holds 5 recordings of the evaluation split" in body
-    without = model_card("demo", "", scales, tmp_path / "comparison.tsv", 300, checkpoint)
+    opening = body.partition("## May it be deployed?")[2].strip()
+    assert opening.startswith("**tensorrt-rtx: built, not run.** No supported GPU.\n\n**openvino: safe to deploy.** ")
+    assert "Of 5 layers, 4 have INT8" in body and "Layers searched: cnn01 at 99.95 %." in body
+    assert "tensorrt-rtx" not in body.partition("| ---")[2], "a row of an engine that did not run says nothing"
+    without = model_card("demo", "", results, 300, checkpoint)
     assert "`samples/`" not in without

@@ -25,7 +25,8 @@ import_checkpoint('owner/tiny', Path(sys.argv[1]))
 DOWNLOAD = """
 import json
 from stablequant.recognisers.download_checkpoint import download_checkpoint
-print(json.dumps(download_checkpoint({!r})))
+from stablequant.recognisers.registry import heads_by_kind
+print(json.dumps(download_checkpoint({!r}, None, heads_by_kind())))
 """
 
 
@@ -93,6 +94,18 @@ def test_a_name_that_the_hub_does_not_know_is_refused(source):
         done = hub.python(DOWNLOAD.format("owner/absent"))
     assert done.returncode == 1
     assert "StableQuantError: owner/absent: cannot be downloaded from the hub" in done.stderr
+
+
+def test_of_a_base_model_no_weights_are_downloaded(source):
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"architectures": ["HubertModel"]}))
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/tiny"))
+        assert not [path for path in hub.requested if path.endswith((".safetensors", ".bin"))]
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "owner/tiny, config.json: HubertModel (hubert) has no head that writes text" in last
+    assert "fine-tuned for speech recognition (...ForCTC)" in last
 
 
 @pytest.mark.parametrize("content", [None, "[]", "{"])

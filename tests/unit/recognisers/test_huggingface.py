@@ -111,7 +111,7 @@ def test_pickled_weights_never_run_code(source, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"architectures": ["HubertForSequenceClassification"]}, "HubertForSequenceClassification.*no CTC head"),
+        ({"architectures": ["HubertForSequenceClassification"]}, "HubertForSequenceClassification.*no head"),
         ({"architectures": ["SpeechT5ForSpeechToText"], "model_type": "speecht5"}, "SpeechT5.*not supported"),
         ({"add_adapter": True}, "add_adapter"),
         ({"adapter_attn_dim": 16}, "adapter_attn_dim"),
@@ -128,6 +128,9 @@ def test_a_model_without_a_head_is_refused_even_where_it_does_not_say_so(source,
     HubertModel.from_pretrained(source).save_pretrained(source)
     edit(source / "config.json", architectures="absent")
     with pytest.raises(StableQuantError, match="no CTC head"):
+        import_checkpoint(str(source), tmp_path / "imported")
+    (source / "vocab.json").unlink()
+    with pytest.raises(StableQuantError, match=r"vocab\.json: the file does not exist .*; a base model has no vocab"):
         import_checkpoint(str(source), tmp_path / "imported")
 
 

@@ -109,6 +109,25 @@ def test_an_architecture_of_another_kind_is_named_as_it_is(tmp_path, named):
         family_of(write(tmp_path, model_type="bert", architectures=named))
 
 
+@pytest.mark.parametrize(
+    ("kind", "architecture", "head"),
+    [
+        ("wav2vec2", "Wav2Vec2ForPreTraining", "ForCTC"),
+        ("hubert", "HubertModel", "ForCTC"),
+        ("wavlm", "WavLMForXVector", "ForCTC"),
+        ("wav2vec2-bert", "Wav2Vec2BertModel", "ForCTC"),
+        ("whisper", "WhisperForAudioClassification", "WhisperForConditionalGeneration"),
+    ],
+)
+def test_a_base_model_is_refused_by_its_config_alone(tmp_path, kind, architecture, head):
+    with pytest.raises(StableQuantError) as refusal:
+        family_of(write(tmp_path, model_type=kind, architectures=[architecture]))
+    assert str(refusal.value) == (
+        f"{tmp_path}/config.json: {architecture} ({kind}) has no head that writes text: it is a base model, or made "
+        f"for another task; take a checkpoint that was fine-tuned for speech recognition (...{head})"
+    )
+
+
 @pytest.mark.parametrize("source", ["absent", "absent/deeper"])
 def test_a_source_without_a_config_is_refused(tmp_path, source):
     with pytest.raises(StableQuantError, match=rf"{source}/config\.json: the file does not exist; name the folder of"):

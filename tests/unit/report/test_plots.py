@@ -65,6 +65,18 @@ def test_selected_layers_have_the_colour_and_the_intervals_are_those_of_the_tabl
     assert [*threshold.get_xdata()] == [0.5, 0.5]
 
 
+def test_layers_and_cutoffs_that_were_only_screened_are_not_drawn(drawn):
+    layers = {"layer": ["a", "b", "c"], "degradation": [0.7, np.nan, 0.1], "divergence": 0.1, "selected": [1, 0, 0]}
+    plot_sensitivity(pd.DataFrame(layers | {"ci_low": [0.5, np.nan, 0.0], "ci_high": [1, np.nan, 1]}), 0.25, Path("a"))
+    assert "a loses most, 0.7 points; black lines: 95 % intervals; without a bar: only screened (1)" in titles(drawn[0])
+    assert np.nan_to_num([bar.get_width() for bar in drawn[0].axes[0].patches]).tolist() == [0.7, 0, 0.1]
+    cutoffs = {"layer": "a", "percentile": [98.0, 99.0, 99.9, 100.0], "wer": [np.nan, 5.0, 4.0, 9.0], "stopped": False}
+    plot_percentiles(pd.DataFrame(cutoffs | {"best": [False, False, True, False]}), Path("b"))
+    line = drawn[1].axes[0].lines[0]
+    assert [*line.get_xdata()] == [1, 2, 3] and [*line.get_ydata()] == [5, 4, 9]
+    assert [label.get_text() for label in drawn[1].axes[0].get_xticklabels()] == ["98", "99", "99.9", "100"]
+
+
 def test_a_cutoff_that_was_given_up_is_no_part_of_the_line(drawn):
     table = pd.DataFrame(
         {

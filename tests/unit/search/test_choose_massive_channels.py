@@ -28,6 +28,7 @@ from stablequant.search.choose_massive_channels import (
     options_of,
     reach,
 )
+from stablequant.search.split import Split
 from stablequant.workflow.procedure import MassiveChannels
 
 SETTINGS = MassiveChannels(channels=[1, 2], reach=4.0, divergence=1e-9, gain=0.3, audio_seconds=1e9)
@@ -100,12 +101,13 @@ def plant(monkeypatch, read: float) -> FakeRecogniser:
     return recogniser
 
 
-def divergence_by_hand(recogniser: FakeRecogniser, option: Option, folder: Path) -> float:
-    """Nats per frame with `mix.out` quantized as ``option`` says, in NumPy."""
+def divergence_by_hand(recogniser: FakeRecogniser, option: Option, seen: list, judged: list, folder: Path) -> float:
+    """Nats per frame of ``judged`` with `mix.out` quantized as ``option`` says of ``seen``, in NumPy."""
     divisors = np.ones(6, dtype=np.float32) if option.scales is None else option.scales
     carried = {"mix.out": option.channels} if option.form == CARRIED else {}
     preparation = Preparation({"mix.out": divisors}, True, carried=carried)
-    chosen = mse_range(calibrate_fake(recogniser, folder, preparation=preparation).prepared["mix.out"])
+    calibrating = Split([u for batch in seen for u in batch], seen, 16_000)
+    chosen = mse_range(calibrate_fake(recogniser, folder, calibrating, preparation).prepared["mix.out"])
     weight = dequantized(*quantize_weight(WEIGHTS["mix.out"] * divisors))
 
     def rounded(values: np.ndarray, to: Range) -> np.ndarray:
@@ -122,7 +124,7 @@ def divergence_by_hand(recogniser: FakeRecogniser, option: Option, folder: Path)
         return found
 
     nats, frames = 0.0, 0
-    for samples in recogniser.audio.values():
+    for samples in songs_of(recogniser, judged):
         exact = posteriors_by_hand(samples)
         quantized = posteriors_by_hand(samples, activations={"mix.out": read}, weights={"mix.out": weight})
         nats, frames = nats + rel_entr(np.exp(exact), np.exp(quantized)).sum(), frames + len(exact)
@@ -136,10 +138,11 @@ def test_the_choice_is_that_of_trying_everything_in_numpy(read, form, monkeypatc
     recogniser = plant(monkeypatch, read)
     equalised = {"mix.out": np.linspace(0.5, 2, 6, dtype=np.float32), "deep": np.full(6, 2, dtype=np.float32)}
     found = choose_massive_channels(recogniser, split_of(recogniser), Preparation(equalised, True), SETTINGS)
-    maxima = np.max([np.abs(inputs_of(samples)).max(axis=1) for samples in recogniser.audio.values()], axis=0)
+    seen, judged = split_of(recogniser).halves(SETTINGS.audio_seconds)
+    maxima = np.max([np.abs(inputs_of(samples)).max(axis=1) for samples in songs_of(recogniser, seen)], axis=0)
     options = options_of(maxima, equalised["mix.out"], False, SETTINGS.channels, SETTINGS.reach)
     assert len(options) == 6
-    expected = [divergence_by_hand(recogniser, option, tmp_path) for option in options]
+    expected = [divergence_by_hand(recogniser, option, seen, judged, tmp_path) for option in options]
     option = options[choose(expected, SETTINGS.gain, SETTINGS.divergence)]
     assert option.form == form
     row = found.table.set_index("activation").loc["mix.out"]
@@ -153,6 +156,10 @@ def test_the_choice_is_that_of_trying_everything_in_numpy(read, form, monkeypatc
         assert found.channel_scales["mix.out"] == pytest.approx(option.scales, rel=1e-5)
     else:
         assert "mix.out" not in found.channel_scales
+
+
+def songs_of(recogniser: FakeRecogniser, batches: list) -> list[np.ndarray]:
+    return [recogniser.audio[u.key] for batch in batches for u in batch]
 
 
 def inputs_of(samples: np.ndarray) -> np.ndarray:
@@ -177,7 +184,8 @@ def test_without_massive_channels_nothing_is_tried_and_nothing_changes(monkeypat
     assert found.table["activation"].tolist() == list(dict.fromkeys(m.activation for m in MODULES))
     assert set(found.table["form"]) == {NONE} and not found.table["channels"].any()
     assert found.table["divergence_before"].isna().all()
-    assert recogniser.samples["head"] == sum(recogniser.context([u.samples for u in b]).samples for b in split.batches)
+    seen, _ = split.halves(1e9)
+    assert recogniser.samples["head"] == sum(recogniser.context([u.samples for u in b]).samples for b in seen)
 
 
 def test_an_activation_that_loses_little_is_not_even_equalised(planted):

@@ -4,7 +4,13 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from stablequant.search.gather_percentiles import COLUMNS, best_percentiles, gather_percentiles, unrecovered_layers
+from stablequant.search.gather_percentiles import (
+    COLUMNS,
+    best_percentiles,
+    gather_percentiles,
+    overruled,
+    unrecovered_layers,
+)
 from stablequant.search.search_percentile import Candidate
 from stablequant.search.trials import Outcome
 
@@ -23,10 +29,24 @@ def test_every_candidate_of_every_search_has_a_row():
     assert table["wer"].tolist() == [9.0, 20.0, 9.0]
     assert (table["best"].dtype, table["stopped"].dtype) == (bool, bool)
     assert best_percentiles(table) == {"a": 99.9, "b": 99.9}
+    assert table["measured"].eq("recognised").all() and table["screen_divergence"].isna().all()
     nothing = gather_percentiles([])
     assert (len(nothing), list(nothing.columns), nothing["best"].dtype) == (0, COLUMNS, bool)
     assert best_percentiles(nothing) == {}
     assert unrecovered_layers(nothing, 0.25) == []
+    assert overruled(table) == overruled(nothing) == 0, "there was no screen"
+
+
+def test_words_overrule_the_screen_where_another_cut_off_is_best_than_its_own():
+    rows = [
+        ("a", 99.9, True, 0.2),
+        ("a", 99.0, False, 0.3),
+        ("b", 99.9, False, 0.2),
+        ("b", 99.0, True, 0.3),
+        ("c", 99.9, False, 0.4),
+        ("c", 99.0, True, 0.1),
+    ]
+    assert overruled(pd.DataFrame(rows, columns=["layer", "percentile", "best", "screen_divergence"])) == 1
 
 
 def test_unrecovered_are_those_above_the_threshold_at_their_best():

@@ -4,10 +4,12 @@ import re
 from dataclasses import asdict
 
 import pandas as pd
+import pytest
 from conftest import PROJECT
 
-from stablequant.search.select_layers import COLUMNS, most_sensitive, select_layers
+from stablequant.search.select_layers import COLUMNS, most_sensitive, overruled, select_layers
 from stablequant.search.trials import Outcome
+from stablequant.storage.files import read_table, write_table
 
 
 def outcome(wer: float) -> Outcome:
@@ -33,7 +35,44 @@ def test_selection_is_strictly_above_the_threshold_and_says_how_sure_it_is():
     raced = [row | {"above": {"a": True, "c": False}.get(row["layer"])} for row in probes]
     table = select_layers(raced, 0.25).set_index("layer")
     assert table["selected"].to_dict() == {"a": True, "b": True, "c": False, "d": False, "e": True}
-    assert list(table.columns) == [*COLUMNS[1:], "selected", "sure"]
+    assert list(table.columns) == [*COLUMNS[1:], "measured", "screen_divergence", "selected", "sure"]
+    assert table["measured"].eq("recognised").all() and table["screen_divergence"].isna().all()
+
+
+SCREEN = [
+    {"layer": layer, "kind": "cnn", "divergence": found, "lost": 0, "words": 150, "utterances": 20}
+    for layer, found in {"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.2}.items()
+]
+
+
+def test_what_was_only_screened_has_a_divergence_and_no_words(tmp_path):
+    probes = [
+        {"layer": layer, "kind": "cnn", **asdict(outcome(9)), "divergence": 3.0, "above": None} for layer in ("c", "b")
+    ]
+    write_table(tmp_path / "sensitivity.tsv", select_layers(probes, 0.25, SCREEN))
+    table = read_table(tmp_path / "sensitivity.tsv").set_index("layer")
+    assert list(table.index) == ["a", "b", "c", "d"], "in the order of the screen"
+    assert table["measured"].to_dict() == {"a": "screened", "b": "recognised", "c": "recognised", "d": "screened"}
+    words = ["wer", "degradation", "ci_low", "ci_high", "ci_over", "sure"]
+    assert table.loc[["a", "d"], words].isna().all(axis=None) and table.loc[["b", "c"], words].notna().all(axis=None)
+    assert table["divergence"].to_dict() == {"a": 0.1, "b": 3.0, "c": 3.0, "d": 0.2}
+    assert table["screen_divergence"].to_dict() == {"a": 0.1, "b": 0.5, "c": 0.9, "d": 0.2}
+    assert table["utterances"].to_dict() == {"a": 20, "b": 10, "c": 10, "d": 20}
+    assert table["selected"].to_dict() == {"a": False, "b": True, "c": True, "d": False}
+    assert most_sensitive(table.reset_index(), 4)["layer"].tolist() == ["b", "c", "d", "a"]
+
+
+def test_a_screen_of_which_all_were_recognised_changes_nothing_but_its_column():
+    probes = [{"layer": row["layer"], "kind": "cnn", **asdict(outcome(9)), "above": None} for row in SCREEN]
+    found, plain = select_layers(probes, 0.25, SCREEN), select_layers(probes, 0.25)
+    assert found["screen_divergence"].tolist() == [row["divergence"] for row in SCREEN]
+    pd.testing.assert_frame_equal(found.drop(columns="screen_divergence"), plain.drop(columns="screen_divergence"))
+
+
+@pytest.mark.parametrize(("selected", "count"), [("", 0), ("c", 0), ("cb", 0), ("b", 1), ("ca", 1), ("da", 2)])
+def test_words_overrule_the_screen_for_selected_layers_that_diverge_less_than_others(selected, count):
+    table = pd.DataFrame({"layer": list("abcd"), "screen_divergence": [0.1, 0.5, 0.9, 0.2]})
+    assert overruled(table.assign(selected=[layer in selected for layer in "abcd"])) == count
 
 
 def test_a_threshold_on_an_interval_s_end_is_sure_only_above_it():

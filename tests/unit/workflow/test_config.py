@@ -22,6 +22,13 @@ def changed(path: list, value) -> dict:
     return config
 
 
+def test_a_screened_search_does_not_race():
+    screened = changed(["search"], "screened")
+    resolve_config(copy.deepcopy(screened), SCHEMA)
+    with pytest.raises(StableQuantError, match=r"'racing: enabled'.*leave racing off, or set search: exhaustive"):
+        resolve_config(screened | {"racing": {"enabled": True, "confidence": 0.95}}, SCHEMA)
+
+
 def test_the_defaults_are_valid():
     validate_config(CONFIG, SCHEMA)
 
@@ -45,6 +52,11 @@ def test_the_defaults_are_valid():
         (["methods"], ["max"], "'methods': 'fp32' is missing; add it to the list. The key means: calibrations"),
         (["methods"], "fp32", "'methods': 'fp32' is text; give a list"),
         (["engines"], ["openvno"], "'engines: 0': 'openvno' is not known; did you mean 'openvino'. Else choose one of"),
+        (
+            ["engines"],
+            ["OpenVINO"],
+            "'engines: 0': 'OpenVINO' is not known; did you mean 'openvino'. Else choose one of",
+        ),
         (["engines"], [], "'engines': nothing is listed; name at least one"),
         (["device"], "tpu", "'device': 'tpu' is not known; .*choose one of auto, cpu, cuda. .*: where the search runs"),
         (

@@ -17,7 +17,7 @@ SCRIPTS = sorted(p.stem for p in (PROJECT / "scripts").glob("*.py"))
 CHOSEN = {"family": "wav2vec2", "backend": "openvino"}
 PLOTS = {p for p in SCRIPTS if p.startswith("plot_")}
 RESUME = {"probe_layer", "search_percentile"}
-SEARCH = {"recognise_reference", "check_combination", *RESUME}
+SEARCH = {"recognise_reference", "check_combination", "screen_layers", *RESUME}
 RUN_TORCH = SEARCH | {"equalise_channels", "choose_massive_channels", "measure_speed", "round_weights"}
 
 
@@ -98,13 +98,17 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
     [  # told by hand, so that a fault of both finders would be seen
         ("search/optimise_scales.py", {"optimise_scales"}),
         ("search/search_percentile.py", {"search_percentile"}),
-        ("search/gather_percentiles.py", {"gather_percentiles", "check_combination"}),
+        ("search/screen_percentiles.py", {"search_percentile"}),
+        ("search/screen_layers.py", {"screen_layers"}),
+        ("search/plan_probes.py", {"plan_probes"}),
+        ("search/gather_percentiles.py", {"gather_percentiles", "check_combination", "write_report", "write_bundle"}),
         ("search/check_combination.py", {"check_combination"}),
         ("search/probe_layer.py", {"probe_layer"}),
-        ("search/racing.py", {*RESUME, "check_combination"}),
+        ("search/racing.py", {*RESUME, "check_combination", "screen_layers"}),
         (
             "search/select_layers.py",
-            {"select_layers", "check_combination", "plot_histograms", "plot_sensitivity", "write_pages"},
+            {"select_layers", "plan_probes", "check_combination"}
+            | {"plot_histograms", "plot_sensitivity", "write_report"},
         ),
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),

@@ -113,11 +113,23 @@ def test_what_is_too_long_is_not_decoded_to_its_end(tmp_path):
     assert len(samples) == 2 * rate
 
 
+NOT_INSTALLED = r" is read by ffmpeg, which is not installed; install ffmpeg \(apt-get install ffmpeg\), or .* FLAC"
+
+
 def test_without_ffmpeg_the_remedy_is_to_install_it(monkeypatch, tmp_path):
     header = b"\0\0\0\x20ftypM4A \0\0\0\0M4A mp42isom\0\0\0\0" + b"\0\0\0\x08moov"
     (tmp_path / "a.m4a").write_bytes(header)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(
-        AudioError, match=r"MP4 \(M4A\) is read by ffmpeg, which is not installed; install ffmpeg .* FLAC"
-    ):
+    with pytest.raises(AudioError, match=r"MP4 \(M4A\)" + NOT_INSTALLED):
         read_audio(tmp_path / "a.m4a", RATE)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("form", "name"), [("m4a", r"MP4 \(M4A\)"), ("mp4", "MP4"), ("webm", "WebM"), ("mka", "Matroska"), ("wma", "WMA")]
+)
+def test_a_real_file_is_named_by_its_format_where_ffmpeg_is_missing(monkeypatch, tmp_path, form, name):
+    by_ffmpeg("-y", str(tmp_path / f"a.{form}"), "-f", "null")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AudioError, match=name + r".*" + NOT_INSTALLED):
+        read_audio(tmp_path / f"a.{form}", RATE)

@@ -1,0 +1,290 @@
+"""What a screened search finds and spares: ``python benchmarks/screening.py --results DIR --out FILE``.
+
+An exhaustive search has recorded the word errors and the divergence of every utterance with every layer and every
+cut-off. Here a screened search decides on these records, with the screen's audio drawn in many ways, so that one sees
+how often it would have chosen otherwise, and what it would have spared, without recognising anything. ``results`` is
+the folder of a model after ``search: exhaustive`` without racing, such as ``results/demo``. Run it in the project's
+folder.
+
+*Passes* are multiply-accumulates in units of one pass over the audio, with the stored activations of that run;
+``naive_passes`` recognise all audio anew for the words, for the histograms, and for every layer and cut-off.
+``layers_otherwise`` counts the draws in which other layers are selected, ``cutoffs_otherwise`` the searches, in all
+draws, that end with another cut-off, and ``cutoffs_worse`` those of them that lose more words than the exhaustive
+search's, with a paired interval above 0. ``overruled`` are those for which words chose another than the screen.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from tqdm import tqdm
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+from stablequant.corpora.utterance import read_utterances, speakers_of
+from stablequant.quantization.histograms import UNCLIPPED
+from stablequant.recognisers.family import Recogniser
+from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.report.show import markdown_table
+from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.word_errors import WordErrors, degradation
+from stablequant.search.costs import layer_costs
+from stablequant.search.measured import RECOGNISED
+from stablequant.search.plan_probes import layers_to_probe
+from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
+from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
+from stablequant.search.select_layers import ScreenRow, overruled, select_layers
+from stablequant.storage.files import read_json, read_table, write_table
+
+CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
+COLUMNS = [
+    *("model", "audio_seconds", "in_a_row", "draws", "layers", "recognised_mean", "rounds_mean", "layers_otherwise"),
+    *(
+        "layers_overruled_mean",
+        "searches",
+        "cutoffs_otherwise",
+        "cutoffs_worse",
+        "cutoffs_overruled",
+        "points_lost_mean",
+    ),
+    *("passes_mean", "exhaustive_passes", "naive_passes"),
+]
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an exhaustive search measured, in the folder ``results``."""
+
+    results: Path
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """Of each utterance, int64 ``(utterances,)``."""
+        return np.array([u.samples for u in read_utterances(self.results / "utterances/calibration.tsv")])
+
+    @cached_property
+    def reference(self) -> WordErrors:
+        rows = read_json(self.results / "reference.json")["utterances"]
+        errors, words = (np.array([row[key] for row in rows]) for key in ("errors", "words"))
+        return WordErrors(errors, words, speakers_of(row.get("speaker") for row in rows))
+
+    @cached_property
+    def probes(self) -> dict[str, dict]:
+        """Rows of the probes, by layer, in the order in which audio passes the layers."""
+        rows = [row for file in (self.results / "sensitivity").glob("*.json") for row in read_json(file)]
+        if any(None in row["errors"] for row in rows):
+            sys.exit(f"{self.results}: searched with racing; run it anew with racing: {{enabled: false}}")
+        found = {row["layer"]: row for row in rows}
+        return {layer: found[layer] for layer in self.before}
+
+    @cached_property
+    def searches(self) -> dict[str, dict[float, Candidate]]:
+        """Cut-offs from the highest to the lowest, by searched layer."""
+        found = {}
+        for file in (self.results / "percentiles").glob("*.json"):
+            rows = sorted(read_json(file)["candidates"], key=lambda row: -row["percentile"])
+            found[file.stem] = {row["percentile"]: Candidate(row["percentile"], outcome_of(row)) for row in rows}
+        return found
+
+    @cached_property
+    def recogniser(self) -> Recogniser:
+        return load_recogniser(self.results / "checkpoint", "cpu", 1)
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.recogniser.writing.sample_rate
+
+    @cached_property
+    def before(self) -> dict[str, float]:
+        """Share of a pass that lies before each layer."""
+        costs = layer_costs(self.recogniser)
+        shares = np.array([cost.macs for cost in costs.values()])
+        return dict(zip(costs, (np.cumsum(shares) - shares) / shares.sum(), strict=True))
+
+    def reached(self, layer: str) -> float:
+        """Share of a pass from where a probe of ``layer`` starts, at stored activations, up to the layer."""
+        layers = list(self.before)
+        kept = {"": 0.0} | {k: self.before[k] for k in read_json(self.results / "activations.json")["layers"]}
+        started = max(share for k, share in kept.items() if not k or layers.index(k) <= layers.index(layer))
+        return self.before[layer] - started
+
+    def probe_passes(self, layer: str, cutoffs: int = 1) -> float:
+        """Passes to recognise all audio with so many cut-offs of ``layer`` at once."""
+        return self.reached(layer) + cutoffs * (1 - self.before[layer])
+
+    def words_with(self, layer: str, percentile: float) -> WordErrors:
+        return replace(self.reference, errors=np.array(self.searches[layer][percentile].outcome.errors))
+
+
+@dataclass
+class Screen:
+    """A screened search on a record; ``part`` are the utterances of the screen's audio."""
+
+    record: Record
+    part: np.ndarray
+    passes: float = 1.0  # the reference
+
+    @property
+    def share(self) -> float:
+        """Of the audio."""
+        return float(self.record.samples[self.part].sum() / self.record.samples.sum())
+
+    def nats(self, divergences: list[float | None]) -> float:
+        """Of the part, per sample: its order is that of nats per position."""
+        return float(np.array(divergences)[self.part].sum() / self.record.samples[self.part].sum())
+
+    def layers(self) -> list[ScreenRow]:
+        """What the screen measures of every layer."""
+        before = list(self.record.before.values())
+        self.passes += self.share * (before[-1] + sum(1 - share for share in before))
+        rows: list[ScreenRow] = []
+        for layer, probe in self.record.probes.items():
+            more = (np.array(probe["errors"]) - self.record.reference.errors)[self.part]
+            rows.append(
+                {
+                    "layer": layer,
+                    "kind": probe["kind"],
+                    "divergence": self.nats(probe["divergences"]),
+                    "lost": int(more[more > 0].sum()),
+                    "words": int(self.record.reference.words[self.part].sum()),
+                    "utterances": len(self.part),
+                }
+            )
+        return rows
+
+    def probe(self, in_a_row: int) -> tuple[pd.DataFrame, int]:
+        """The selection, and how many rounds it took."""
+        screen, probed, rounds = self.layers(), [], 1
+        while new := [
+            layer
+            for layer in layers_to_probe(screen, [self.record.probes[k] for k in probed], CONFIG["threshold"], in_a_row)
+            if layer not in probed
+        ]:
+            self.passes += sum(map(self.record.probe_passes, new))
+            probed += new
+            rounds += 1
+        return select_layers([self.record.probes[layer] for layer in probed], CONFIG["threshold"], screen), rounds
+
+    def search(self, layer: str) -> tuple[float, bool]:
+        """The cut-off of ``layer``, and whether words overruled the screen."""
+        tried = self.record.searches[layer]
+        before = self.record.before[layer]
+        self.passes += self.share * (before + len(tried) * (1 - before))
+        screen = [ScreenedCutoff(p, self.nats(c.outcome.divergences), len(self.part)) for p, c in tried.items()]
+
+        def recognise(percentiles: list[float]) -> list[Candidate]:
+            self.passes += self.record.probe_passes(layer, len(percentiles))
+            return [tried[percentile] for percentile in percentiles]
+
+        known = [tried[UNCLIPPED]]  # measured by the probe
+        found = search_screened(screen, recognise, CONFIG["threshold"], known)
+        (best,) = [candidate.percentile for candidate in found if candidate.best]
+        return best, best != least_divergent(screen)
+
+
+def replay(record: Record, audio_seconds: float, in_a_row: int, draws: int, seed: int) -> dict[str, object]:
+    """One row: a screened search with so many draws of the screen's audio."""
+    selected = [layer for layer, probe in record.probes.items() if probe["degradation"] > CONFIG["threshold"]]
+    found = []
+    for number in range(draws):
+        drawn = np.random.default_rng((seed, number)).permutation(len(record.samples))
+        before = np.cumsum(record.samples[drawn]) - record.samples[drawn]
+        screen = Screen(record, drawn[before < audio_seconds * record.sample_rate])
+        table, rounds = screen.probe(in_a_row)
+        chosen = table.loc[table["selected"], "layer"].tolist()
+        cutoffs = [(layer, *screen.search(layer)) for layer in chosen if layer in record.searches]
+        found.append(
+            {
+                "recognised_mean": int(table["measured"].eq(RECOGNISED).sum()),
+                "rounds_mean": rounds,
+                "layers_otherwise": chosen != selected,
+                "layers_overruled_mean": overruled(table),
+                "passes_mean": screen.passes,
+                "cutoffs": [compared(record, layer, percentile, seed) for layer, percentile, _ in cutoffs],
+                "cutoffs_overruled": sum(words for *_, words in cutoffs),
+            }
+        )
+    table = pd.DataFrame(found)
+    cutoffs = pd.DataFrame(table["cutoffs"].sum(), columns=["otherwise", "points", "worse"])
+    tried = sum(len(cutoffs) - 1 for cutoffs in record.searches.values())
+    return {
+        "model": record.results.name,
+        "audio_seconds": audio_seconds,
+        "in_a_row": in_a_row,
+        "draws": draws,
+        "layers": len(record.probes),
+        **{name: table[name].mean() for name in COLUMNS if name.endswith("_mean") and name in table},
+        "layers_otherwise": int(table["layers_otherwise"].sum()),
+        "searches": len(cutoffs),
+        "cutoffs_otherwise": int(cutoffs["otherwise"].sum()),
+        "cutoffs_worse": int(cutoffs["worse"].sum()),
+        "cutoffs_overruled": int(table["cutoffs_overruled"].sum()),
+        "points_lost_mean": cutoffs["points"].mean(),
+        "exhaustive_passes": 1
+        + sum(map(record.probe_passes, record.probes))
+        + sum(record.probe_passes(layer, len(cutoffs) - 1) for layer, cutoffs in record.searches.items()),
+        "naive_passes": 2 + len(record.probes) + tried,
+    }
+
+
+def compared(record: Record, layer: str, percentile: float, seed: int) -> tuple[bool, float, bool]:
+    """Whether a cut-off differs from the exhaustive search's, the points of WER that it loses more, and surely so."""
+    best = next(
+        candidate.percentile for candidate in mark_best(list(record.searches[layer].values())) if candidate.best
+    )
+    chosen, exhaustive = record.words_with(layer, percentile), record.words_with(layer, best)
+    low, _ = degradation_interval(chosen, exhaustive, seed)
+    return percentile != best, degradation(chosen, exhaustive), low > 0
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the documents show it."""
+    rows = [
+        [
+            *(row.model, f"{row.audio_seconds:g}", f"{row.recognised_mean:.1f} of {row.layers}"),
+            *(f"{row.layers_otherwise} of {row.draws}", f"{row.cutoffs_otherwise} of {row.searches}"),
+            *(f"{row.cutoffs_worse}", "" if np.isnan(row.points_lost_mean) else f"{row.points_lost_mean:.2f}"),
+            *(f"{row.layers_overruled_mean:.1f}, {row.cutoffs_overruled}", f"{row.passes_mean:.1f}"),
+            *(f"{row.passes_mean / row.naive_passes:.3f}", f"{row.exhaustive_passes / row.naive_passes:.3f}"),
+        ]
+        for row in table.itertuples()
+    ]
+    header = ["model", "audio, s", "layers recognised", "draws with other layers", "searches with another cut-off"]
+    header += ["worse", "points lost", "overruled: layers per draw, cut-offs", "passes", "of naive's"]
+    return markdown_table([*header, "exhaustive, of naive's"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("results/demo"), help="of an exhaustive search")
+    parser.add_argument("--audio-seconds", type=float, nargs="+", default=[15, 30, 60], help="of the screen")
+    parser.add_argument("--in-a-row", type=int, default=CONFIG["screening"]["in_a_row"], help="layers")
+    parser.add_argument("--draws", type=int, default=100, help="of the screen's audio (100)")
+    parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the draws and the intervals (0)")
+    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
+    arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
+    record = Record(arguments.results)
+    rows = [
+        replay(record, seconds, arguments.in_a_row, arguments.draws, arguments.seed)
+        for seconds in tqdm(arguments.audio_seconds)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    print(markdown(table))
+    if arguments.out:
+        before = read_table(arguments.out) if arguments.out.exists() else table.iloc[:0]
+        write_table(arguments.out, pd.concat([before[before["model"] != record.results.name], table]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""How the layers of a torch model compute their products on a CPU: the same numbers but for rounding, in less time.
+
+torch computes a Linear with the BLAS that it was built with. On x86 this is MKL, whose float32 products take on some
+CPUs, such as AMD's, twice the time of those of oneDNN, which torch also has. A Conv1d of torch wants time to be the
+last axis in memory; around it, layer norms and Linears want the channels there, so that values are copied to and fro.
+"""
+
+import logging
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from stablequant.recognisers.operations import CausalConv1d
+
+ROWS, WIDTH = 256, 768  # of the products that are timed
+ROUNDS = 9  # of which the fastest counts, since other programs may disturb some
+LEAST_GAIN = 1.2  # that oneDNN must bring; so it does not depend on chance which of two equal ways is taken
+
+
+class OneDnnLinear(nn.Linear):
+    """A Linear that oneDNN computes.
+
+    oneDNN arranges the weight anew at each call. This takes little time and no memory, and a replaced weight is used
+    at once.
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """``values`` ``(..., in)`` -> ``(..., out)``."""
+        if values.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            return super().forward(values)
+        return _onednn_linear(values, self.weight, self.bias)
+
+
+class ChannelsLastConv1d(nn.Conv1d):
+    """A Conv1d that computes with the channels last in memory. Its input and output have the usual shapes."""
+
+    def _conv_forward(self, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if values.ndim != 3 or isinstance(self.padding, str):
+            return super()._conv_forward(values, weight, bias)
+        image = values[:, :, None].contiguous(memory_format=torch.channels_last)
+        stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
+        return functional.conv2d(image, weight[:, :, None], bias, stride, padding, dilation, self.groups)[:, :, 0]
+
+
+class ChannelsLastCausalConv1d(ChannelsLastConv1d, CausalConv1d):
+    """The same of a `CausalConv1d`."""
+
+
+def speed_up(model: nn.Module) -> None:
+    """Let the Linears and Conv1ds of ``model`` compute in the fastest way of this CPU. Elsewhere nothing changes.
+
+    They stay the same objects, with the same parameters and hooks, and are still instances of Linear and Conv1d.
+    """
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    if not (on_cpu and torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")):
+        return
+    faster: dict[type[nn.Module], type[nn.Module]] = {
+        nn.Conv1d: ChannelsLastConv1d,
+        CausalConv1d: ChannelsLastCausalConv1d,
+    }
+    if onednn_gain(torch.get_num_threads()) >= LEAST_GAIN:
+        faster[nn.Linear] = OneDnnLinear
+    for module in model.modules():
+        module.__class__ = faster.get(type(module), type(module))
+
+
+@cache
+def onednn_gain(threads: int) -> float:
+    """How many times as fast oneDNN computes a Linear as torch's BLAS, with the ``threads`` that torch now has."""
+    weight, bias = torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)
+    values = torch.randn(ROWS, WIDTH)
+    ways: list[Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = [
+        functional.linear,
+        _onednn_linear,
+    ]
+    seconds: list[list[float]] = [[], []]
+    with torch.inference_mode():
+        for _ in range(ROUNDS):
+            for way, spent in zip(ways, seconds, strict=True):  # in turn, so that a busy machine slows both
+                start = time.perf_counter()
+                way(values, weight, bias)
+                spent.append(time.perf_counter() - start)
+    blas, onednn = (min(spent[1:]) for spent in seconds)  # the first call also prepares
+    logging.info(
+        "linear layers compute by %s: %d x %d x %d takes %.1f ms by torch's BLAS, %.1f ms by oneDNN, with %d threads",
+        "oneDNN" if blas / onednn >= LEAST_GAIN else "torch's BLAS",
+        *(ROWS, WIDTH, WIDTH, 1000 * blas, 1000 * onednn, threads),
+    )
+    return blas / onednn
+
+
+def _onednn_linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """What torch.compile makes of a Linear on a CPU; torch has no other function for it."""
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
+    return found

@@ -1,0 +1,137 @@
+"""The report as a page, and its tables."""
+
+import html
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import DEMO
+from runs import FP32, INT8, ROW, write_results
+
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.report.sections import percentiles, sensitivity
+from stablequant.report.write_report import report, table_html
+from stablequant.storage.files import write_table
+
+LOSS = {
+    "measured": "recognised",
+    "wer": 4.0,
+    "degradation": 0.5,
+    "ci_low": 0.1,
+    "ci_high": 0.9,
+    "divergence": 0.01,
+    "utterances": 2,
+}
+CHANGED = {
+    "backend": "openvino",
+    "transcript": "A B",
+    "fp32_errors": 0,
+    "errors": 1,
+    "fp32": "A B",
+    "changes": "A [B -> D]",
+}
+OURS = CHANGED | {"method": "stablequant"}
+
+
+def cells(document: str) -> list[list[str]]:
+    """What a table shows, row by row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", document)[1:]
+    return [[html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """A whole run of two engines, one of which could not run."""
+    folder = tmp_path_factory.mktemp("results")
+    import_checkpoint(str(DEMO), folder / "checkpoint")
+    idle = ROW | {"backend": "tensorrt-rtx", "method": "stablequant", "status": "built, not run: no supported GPU"}
+    write_results(folder, FP32, INT8 | {"method": "max", "degradation": 9.0}, INT8, idle)
+    layers = [{"layer": "cnn01", "selected": True, "sure": True}, {"layer": "head", "selected": False, "sure": True}]
+    write_table(folder / "sensitivity.tsv", pd.DataFrame([row | LOSS for row in layers]))
+    step = {"step": "all layers", "layers": "all", "percentile": None, "kept": True}
+    write_table(folder / "combination.tsv", pd.DataFrame([step | LOSS]))
+    precision = {"backend": "openvino", "method": "max", "requested": "int8", "runs": "int8", "fell_back": False}
+    write_table(folder / "precision.tsv", pd.DataFrame([precision | {"layer": "cnn01"}, precision | {"layer": "head"}]))
+    changed = [CHANGED | {"method": "max", "utterance": f"{number:04}"} for number in range(60)]
+    changed += [OURS | {"utterance": "0001", "errors": 0}, OURS | {"utterance": "007", "errors": 2}]
+    write_table(folder / "hypotheses.tsv", pd.DataFrame(changed))
+    (folder / "utterances").mkdir()
+    for split in ("calibration", "evaluation"):
+        heard = pd.DataFrame([{"utterance": "1", "samples": 960000, "transcript": "A B", "speaker": "s"}])
+        write_table(folder / f"utterances/{split}.tsv", heard)
+    (folder / "plots").mkdir()
+    for plot in ("comparison", "tradeoff", "sensitivity", "percentiles"):
+        (folder / f"plots/{plot}.svg").write_text("<svg/>")
+    return folder
+
+
+def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
+    page = report({"demo": (results, "Speech is <synthesised>.")})
+    order = ["Speech is &lt;synthesised&gt;.", "openvino: safe to deploy", "3.40 → 3.50 %", "built, not run"]
+    order += [
+        "Layers searched",
+        'alt="comparison"',
+        'alt="tradeoff"',
+        'alt="sensitivity"',
+        ">All engines</h2>",
+        ">Changed words</h2>",
+    ]
+    places = [page.index(text) for text in order]
+    assert places == sorted(places)
+    assert 'class="verdict safe"' in page and 'class="verdict unknown"' in page
+    assert 'class="verdict unsafe"' in report({"demo": (results, "")}, acceptable=0.2)
+
+
+def test_changed_words_of_stablequant_come_first_the_worst_on_top(results):
+    page = report({"demo": (results, "")})
+    rows = cells(page[page.index(">Changed words</h2>") : page.index(">Each layer alone</h2>")])
+    assert [row[1:3] for row in rows[:3]] == [["stablequant", "007"], ["stablequant", "0001"], ["max", "0000"]]
+    assert len(rows) == 2 + 50 and "hypotheses.tsv has all" in page
+
+
+def test_the_report_says_what_was_only_screened_and_where_words_overruled_it(tmp_path):
+    layers = pd.DataFrame({"layer": ["a", "b", "c"], "selected": [True, False, False], "sure": [True, True, None]})
+    words = {"degradation": [0.5, 0.1, None], "ci_low": [0.4, 0.0, None], "ci_high": [0.6, 0.2, None]}
+    screen = {"measured": ["recognised", "recognised", "screened"], "screen_divergence": [0.2, 0.3, 0.1]}
+    write_table(tmp_path / "sensitivity.tsv", layers.assign(divergence=0.1, **words, **screen))
+    text = sensitivity(tmp_path).text
+    assert "a loses most: 0.50" in text and "1 were only screened" in text
+    assert text.endswith("Words overruled the order of the screen for 1 of those that are searched.")
+    cutoffs = {"layer": "a", "percentile": [100.0, 99.9, 99.0], "best": [False, True, False], "stopped": False}
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen))
+    text = percentiles(tmp_path).text
+    assert text.endswith("1 of 3 were only screened. Words overruled the screen for 1 of 1 layers.")
+    write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen | {"measured": "recognised"}))
+    assert "screen" not in percentiles(tmp_path).text
+
+
+def test_without_a_search_its_sections_are_left_out(results, tmp_path):
+    for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv"):
+        (tmp_path / name).symlink_to(results / name)
+    write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8 | {"method": "max"}]))
+    page = report({"demo": (tmp_path, "")})
+    assert "so there is no verdict" in page and "Each layer alone" not in page and ">All engines</h2>" in page
+
+
+def test_numbers_are_rounded_but_not_to_others():
+    table = pd.DataFrame(
+        {
+            "kept, %": [99.999, 100.0, 99.99999, None],
+            "points lost": [19.4525, -0.001, 1e3, float("nan")],
+            "scale": [0.000123456, -0.5, 8.70588, 2.0],
+            "count": [1, 2, 3, 4],
+        }
+    )
+    assert cells(table_html(table)) == [
+        ["99.999", "19.45", "0.0001235", "1"],
+        ["100", "0.00", "-0.5", "2"],
+        ["99.99999", "1000.00", "8.706", "3"],
+        ["", "", "2", "4"],
+    ]
+
+
+def test_what_strangers_wrote_is_shown_and_not_run():
+    document = table_html(pd.DataFrame({"<script>": ['"><script>alert(1)</script>']}))
+    assert cells(document) == [['"><script>alert(1)</script>']]
+    assert "<script>" not in document
