@@ -42,7 +42,7 @@ from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import QMAX, scale_of
-from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.quantization.scaled import weight_of
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.family import QuantizedModule, Recogniser
@@ -116,7 +116,7 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     """The run in ``results``; fp32 recognises its splits anew, its files go to ``folder``."""
     recogniser = load_recogniser(results / "checkpoint", threads=threads)
     scales = load_scales(results / "channel_scales.safetensors")
-    rounded = load_rounded(results / "weights.safetensors")
+    rounded = dict(RoundedFile(results / "weights.safetensors"))
     carried = read_json(results / "carried_channels.json")
     preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio, carried)
     splits, histograms = {}, {}

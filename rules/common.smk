@@ -1,4 +1,5 @@
-# Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again.
+# Config and what rules ask of it. Nothing heavy is imported here: every cluster job parses this file again. Only the main
+# process reads the manifests and looks at the audio: in a job, parsing costs the same whatever the corpus holds.
 
 import errno
 import itertools
@@ -24,8 +25,7 @@ if LIBRARY == ROOT:  # a clone, which need not be installed
     sys.path.insert(0, str(ROOT))
     os.environ |= {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.getenv("PYTHONPATH")]))}  # for the jobs
 
-from stablequant.corpora.manifests import check_apart, list_folder, manifest_in, read_manifest, siblings
-from stablequant.corpora.manifests import transcript_files
+from stablequant.corpora.manifests import TRANSCRIPTS, check_apart, list_folder, manifest_in, read_manifest, siblings
 from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
@@ -34,7 +34,7 @@ from stablequant.workflow import digest
 from stablequant.workflow.config import anchor, check_files, resolve_config
 from stablequant.workflow.few_words import few_words, words_in
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
-from stablequant.workflow.fingerprint import fingerprint, set_back
+from stablequant.workflow.fingerprint import fingerprint, fingerprint_with, set_back
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.stages import Pace, passes_by_rule, seconds_per_pass
 from stablequant.workflow.terminal import show_stages
@@ -225,18 +225,17 @@ def code_digest(script):
     Of families and backends those count that the job uses.
     """
     path = ROOT / "scripts" / f"{script}.py"
-    asked = digest.placeholders(path, LIBRARY)
-    if not asked:
-        return digest.code_digest(path, LIBRARY, {})
 
     # Snakemake compares only parameters that need nothing but wildcards, so this must not ask for the input.
     def of_job(wildcards):
-        try:
-            chosen = {"family": family_of_model(wildcards.model)}
-        except (
-            OSError
-        ) as error:  # on the hub, and not downloaded; an error that names FileNotFoundError means "not yet"
-            raise WorkflowError(f"FileNotFoundError: {error}") from error
+        asked = digest.placeholders(path, LIBRARY)
+        chosen = {}
+        if "family" in asked:
+            try:
+                chosen["family"] = family_of_model(wildcards.model)
+            except OSError as error:  # on the hub, and not downloaded
+                # an error that names FileNotFoundError means "not yet"
+                raise WorkflowError(f"FileNotFoundError: {error}") from error
         if "backend" in asked:
             chosen["backend"] = BACKENDS[wildcards.backend].module
         return digest.code_digest(path, LIBRARY, chosen)
@@ -319,8 +318,11 @@ def manifest_files(wildcards):
 
 
 def audio_of_split(wildcards):
-    """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name."""
-    return audio_of(wildcards.model, wildcards.split)
+    """Fingerprint of a split's files: as a parameter it lists the split anew when one was changed under its name.
+
+    None in a job's own process: the main process compares and records parameters.
+    """
+    return audio_of(wildcards.model, wildcards.split) if workflow.is_main_process else None
 
 
 @cache
@@ -328,13 +330,8 @@ def audio_of(model, name):
     """The same, looked at once."""
     settings = config["models"][model]
     split = Path(settings[name])
-    manifest = manifest_of(settings, name)
-    audio = manifest.files()
     listed = [] if split.is_dir() else [split, *siblings(split)]
-    transcripts = [
-        file for folder in sorted({os.path.dirname(file) for file in audio}) for file in transcript_files(Path(folder))
-    ]
-    return fingerprint([*listed, *transcripts, *audio])
+    return fingerprint(listed) + fingerprint_with(manifest_of(settings, name).files(), TRANSCRIPTS)
 
 
 def audio_root(wildcards):
@@ -433,10 +430,12 @@ def memory(copies):
 def runtime(passes=0, gpu=False):
     """Time of a job that recognises its utterances ``passes`` times, on a GPU if it may and there is one.
 
-    ``passes`` may be a function of the model.
+    ``passes`` may be a function of the model. None in a job's own process, which has its time already.
     """
 
     def minutes(wildcards, input, attempt):
+        if not workflow.is_main_process:
+            return None
         times = passes(wildcards.model) if callable(passes) else passes
         heard = times * heard_seconds(wildcards, input) if times else 0
         on_gpu = gpu and gpus(wildcards) is not None
@@ -449,7 +448,14 @@ def runtime(passes=0, gpu=False):
 def heard_seconds(wildcards, input):
     """Length of a job's utterances."""
     imported = Path(f"results/{wildcards.model}/checkpoint")
-    return audio_seconds(Path(input.utterances), family_of(imported).sample_rate(imported))
+    table = Path(input.utterances)
+    return length_of(table, table.stat().st_mtime_ns, family_of(imported).sample_rate(imported))
+
+
+@cache
+def length_of(table, _modified, sample_rate):
+    """Seconds of the utterances in a table, which is read once for all jobs."""
+    return audio_seconds(table, sample_rate)
 
 
 def reference_passes(model):

@@ -5,7 +5,7 @@ from pathlib import Path
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8 import Range
-from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import graph_bytes, graph_files, read_json, write_json
@@ -21,7 +21,7 @@ with job(snakemake.log[0]) as log:
     ranges = {name: Range.of_row(row) for name, row in scales["activations"].items()}
     divisors, weights = snakemake.input.get("channel_scales"), snakemake.input.get("weights")
     channel_scales = load_scales(Path(divisors)) if divisors else {}
-    rounded = load_rounded(Path(weights)) if weights else {}
+    rounded = dict(RoundedFile(Path(weights))) if weights else {}
     insert_qdq(sources, modules, ranges, channel_scales, destinations, rounded)
     before, after = (sum(map(graph_bytes, files.values())) for files in (sources, destinations))
     log.info("%s: %.3f of the size of fp32", destination, after / before)

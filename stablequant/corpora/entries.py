@@ -1,5 +1,6 @@
 """What a manifest lists, whatever its form: entries with their place in a recording, and rows that cannot be used."""
 
+import codecs
 import os
 import unicodedata
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ AUDIO = {
     *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".sph", ".w64"),
     *(".aac", ".m4a", ".webm", ".wma"),  # by ffmpeg
 }
+UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class RowError(Exception):
@@ -35,7 +37,7 @@ class Part:
     in_samples: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be a million
 class ManifestEntry:
     """One utterance of a manifest.
 
@@ -151,7 +153,7 @@ def read_lines(path: Path) -> list[str]:
         content = path.read_bytes()
     except OSError as error:
         raise StableQuantError(path, f"the manifest cannot be read ({error.strerror})", "correct the path") from error
-    utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    utf16 = content.startswith(UTF16)
     try:
         text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -159,3 +161,14 @@ def read_lines(path: Path) -> list[str]:
     if b"\0" in content[:2] and not utf16:
         raise StableQuantError(path, "the manifest is UTF-16 without a byte-order mark", "write it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n")
+
+
+def first_line(path: Path) -> str:
+    """The first of `read_lines`; no more is read than that takes. Errors are those of `read_lines`."""
+    try:
+        with path.open("rb") as file:
+            utf16 = file.read(2) in UTF16
+        with path.open(encoding="utf-16" if utf16 else "utf-8-sig") as text:
+            return text.readline().removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        return read_lines(path)[0]

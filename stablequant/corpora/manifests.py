@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from stablequant.corpora import kaldi, tables, transcript_lists
-from stablequant.corpora.entries import AUDIO, Listing, Manifest, ManifestEntry, Part, read_lines
+from stablequant.corpora.entries import AUDIO, Listing, Manifest, ManifestEntry, Part, first_line, read_lines
 from stablequant.corpora.writing import LABELS
 from stablequant.errors import StableQuantError
 
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
+TRANSCRIPTS = ".trans.txt"  # how LibriSpeech's files of transcripts end, which lie beside the audio
 AUDIOFOLDER = "file_name"  # the column that an audiofolder of the package datasets has
 IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
 
@@ -80,7 +81,7 @@ def manifest_in(split: Path) -> Path:
     ``metadata.jsonl`` of an audiofolder, in which the first line names the column ``file_name``.
     """
     for file in (split / name for name in IN_FOLDERS):
-        if file.is_file() and (file.stem != "metadata" or AUDIOFOLDER in read_lines(file)[0]):
+        if file.is_file() and (file.stem != "metadata" or AUDIOFOLDER in first_line(file)):
             return file
     return split
 
@@ -195,7 +196,7 @@ def _sibling_transcripts(manifest: Path, count: int, labels: Sequence[str]) -> S
 
 def transcript_files(folder: Path) -> list[Path]:
     """LibriSpeech's files of transcripts in ``folder``, for the audio beside them."""
-    return sorted(folder.glob("*.trans.txt"))
+    return sorted(folder.glob(f"*{TRANSCRIPTS}"))
 
 
 def audio_files(root: Path) -> list[Path]:

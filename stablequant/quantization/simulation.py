@@ -37,31 +37,41 @@ def fake_quantized_weights(
     return weights
 
 
-def fake_quantize_input(values: torch.Tensor, chosen: Range, channel_axis: int = -1) -> torch.Tensor:
+def fake_quantize_input(
+    values: torch.Tensor, chosen: Range, channel_axis: int = -1, overwrite: bool = False
+) -> torch.Tensor:
     """Fake-quantize ``values`` (any shape) to the range ``chosen``, with its centre or as two INT8 numbers.
 
-    Carried channels, which ``channel_axis`` counts, get the range that ``chosen`` has for them.
+    Carried channels, which ``channel_axis`` counts, get the range that ``chosen`` has for them. With ``overwrite`` the
+    memory of ``values`` is used for the result, which saves a copy of a large activation.
     """
     if chosen.carried:
         places = torch.tensor(chosen.carried.channels, device=values.device)
-        massive = fake_quantize_input(values.index_select(channel_axis, places), chosen.carried.range)
-        rest = fake_quantize_input(values, replace(chosen, carried=None))
+        massive = fake_quantize_input(values.index_select(channel_axis, places), chosen.carried.range, overwrite=True)
+        rest = fake_quantize_input(values, replace(chosen, carried=None), overwrite=overwrite)
         return rest.index_copy_(channel_axis, places, massive)
     if chosen.centre != 0:
-        return fake_quantize_activation(values - chosen.centre, chosen.scale).add_(chosen.centre)
+        moved = values.sub_(chosen.centre) if overwrite else values - chosen.centre
+        return fake_quantize_activation(moved, chosen.scale, overwrite=True).add_(chosen.centre)
+    if not chosen.split:
+        return fake_quantize_activation(values, chosen.scale, overwrite)
     rounded = fake_quantize_activation(values, chosen.scale)
-    return rounded + fake_quantize_activation(values - rounded, chosen.rest_scale) if chosen.split else rounded
+    rest = values.sub_(rounded) if overwrite else values - rounded
+    return rounded.add_(fake_quantize_activation(rest, chosen.rest_scale, overwrite=True))
 
 
-def fake_quantize_activation(values: torch.Tensor, scale: float) -> torch.Tensor:
+def fake_quantize_activation(values: torch.Tensor, scale: float, overwrite: bool = False) -> torch.Tensor:
     """Fake-quantize ``values`` (any shape): rounded half to even and clamped to -128 .. 127 steps of ``scale``.
+
+    With ``overwrite`` the memory of ``values`` is used for the result.
 
     On a GPU this is one kernel. On a CPU, torch's operation also writes a mask for gradients. The four operations used
     here are several times faster and give the same numbers.
     """
     if values.is_cuda:
         return torch.fake_quantize_per_tensor_affine(values, scale, 0, QMIN, QMAX)
-    return values.mul(1 / scale).round_().clamp_(QMIN, QMAX).mul_(scale)
+    steps = values.mul_(1 / scale) if overwrite else values.mul(1 / scale)
+    return steps.round_().clamp_(QMIN, QMAX).mul_(scale)
 
 
 def _tables(model: torch.nn.Module, operation: Operation) -> list[torch.nn.Embedding]:
@@ -103,8 +113,8 @@ def fake_quantized(
                 axis: int = channel_axis(operation) - 2,  # from the end, since a Linear may read a batch or one row
             ) -> tuple[torch.Tensor, ...]:
                 values = inputs[0].float()  # with autocast it may be in reduced precision
-                scaled = values if factor is None else values * factor
-                return (fake_quantize_input(scaled, chosen, axis), *inputs[1:])
+                own = factor is not None  # else the values may be needed elsewhere in the model
+                return (fake_quantize_input(values * factor if own else values, chosen, axis, own), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             if factor is not None:

@@ -7,9 +7,9 @@ import pandas as pd
 import torch
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.describe_layers import layer_table
 from stablequant.recognisers.download_checkpoint import download
 from stablequant.recognisers.family import Importing
-from stablequant.recognisers.layer_table import layer_table
 from stablequant.recognisers.registry import family_of, heads_by_kind
 from stablequant.recognisers.sources import is_hub_identifier
 from stablequant.storage.files import replacing_folder

@@ -1,38 +1,10 @@
-"""The table of the quantized modules, ``layers.tsv``."""
+"""Read the table of the quantized modules, ``layers.tsv``. No torch is imported: engines are built without it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
-import pandas as pd
-import torch
-
 from stablequant.recognisers.family import QuantizedModule
-from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.storage.files import read_table
-
-
-def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> pd.DataFrame:
-    """One row per module: ``layer kind module activation type inputs outputs kernel groups parameters``.
-
-    ``inputs`` and ``outputs`` are numbers of channels, and ``parameters`` is the number of weights.
-    """
-    rows = []
-    for module in modules:
-        operation = operation_of(model, module)
-        weight = operation.weight
-        rows.append(
-            {
-                **asdict(module),
-                "type": "Conv1d" if isinstance(operation, torch.nn.Conv1d) else "Linear",
-                "inputs": weight.shape[1] * groups_of(operation),
-                "outputs": weight.shape[0],
-                "kernel": weight.shape[2] if weight.ndim == 3 else 1,
-                "groups": groups_of(operation),
-                "parameters": weight.numel(),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def read_modules(path: Path) -> list[QuantizedModule]:

@@ -2,19 +2,21 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
+from stablequant.progress import progress
 from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.operations import operation_of
-from stablequant.search.split import loaded
+from stablequant.search.split import context_of
+from stablequant.search.swapped_weights import SwappedWeights
 from stablequant.search.trials import Calibration, Outcome, Trial
 
 COLUMNS = [
@@ -90,7 +92,7 @@ class Combination:
         self.layers = list(recogniser.layers)
         self._recogniser, self._modules, self._calibration = recogniser, modules, calibration
         self._histograms = histograms
-        self._weights = calibration.weights(recogniser.model, modules)
+        self._weights = SwappedWeights(recogniser.model, modules, calibration)
         self._ranges: dict[tuple[str, float], Range] = {}
 
     def size(self, layer: str) -> int:
@@ -111,22 +113,33 @@ class Combination:
         """
         recogniser = self._recogniser
         firsts = [min(recogniser.resumable, *(self.layers.index(layer) for layer in layers)) for layers, _ in variants]
+        self._find_ranges([base, *(choice for _, choice in variants)])
         trials = [Trial(self.ranges_of(choice), self._calibration) for _, choice in variants]
         shared = self.ranges_of(base)
         batches = self._calibration.split.sample(audio_seconds)
-        for batch, context, state in loaded(recogniser, batches, "all layers quantized"):
-            guides = self._calibration.reference.guides_of(batch)
-            entered = 0
-            for first, trial in sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0]):
-                with self._quantized(shared):
-                    state, entered = recogniser.run(state, entered, first, context), first
-                with self._quantized(trial.ranges):
-                    trial.add(batch, recogniser.recognise(state, first, context, guides))
+        ordered = sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0])
+        total = len(trials) * sum(len(batch) for batch in batches)
+        with self._weights.swapping(), progress(total=total, label="all layers quantized") as recognised:
+            for batch in batches:
+                context, state = context_of(recogniser, batch), recogniser.load(batch)
+                guides = self._calibration.reference.guides_of(batch)
+                entered = 0
+                for first, trial in ordered:
+                    if first > entered:
+                        with self._quantized(shared):
+                            state, entered = recogniser.run(state, entered, first, context), first
+                    with self._quantized(trial.ranges):
+                        trial.add(batch, recogniser.recognise(state, first, context, guides))
+                    recognised.update(len(batch))
         return [trial.outcome() for trial in trials]
 
-    def _quantized(self, ranges: Mapping[str, Range]) -> AbstractContextManager[None]:
+    @contextmanager
+    def _quantized(self, ranges: Mapping[str, Range]) -> Iterator[None]:
         modules = [m for m in self._modules if m.activation in ranges]
-        return fake_quantized(self._recogniser.model, modules, ranges, self._calibration.channel_scales, self._weights)
+        self._weights.quantize([m.module for m in modules])
+        weights, scales = self._weights.in_memory(modules), self._calibration.channel_scales
+        with fake_quantized(self._recogniser.model, modules, ranges, scales, weights):
+            yield
 
     def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
         """Cut-off percentile of the input of ``module``, in percent."""
@@ -134,12 +147,20 @@ class Combination:
 
     def ranges_of(self, choice: Choice) -> dict[str, Range]:
         """Range of each activation that is quantized in ``choice``, by activation name."""
-        wanted = {
-            (m.activation, self.percentile_of(choice, m)) for m in self._modules if m.layer not in choice.float_layers
-        }
-        for activation, percentile in wanted - self._ranges.keys():
-            self._ranges[activation, percentile] = mse_range(self._histograms[activation], percentile)
-        return {activation: self._ranges[activation, percentile] for activation, percentile in wanted}
+        self._find_ranges([choice])
+        return {activation: self._ranges[activation, percentile] for activation, percentile in self._wanted(choice)}
+
+    def _wanted(self, choice: Choice) -> set[tuple[str, float]]:
+        """Activations that are quantized in ``choice``, with their cut-offs."""
+        quantized = (m for m in self._modules if m.layer not in choice.float_layers)
+        return {(m.activation, self.percentile_of(choice, m)) for m in quantized}
+
+    def _find_ranges(self, choices: Sequence[Choice]) -> None:
+        """Find the ranges that ``choices`` need and that are not known yet."""
+        missing = {pair for choice in choices for pair in self._wanted(choice)} - self._ranges.keys()
+        if missing:
+            for activation, percentile in progress(sorted(missing), label="ranges of least error"):
+                self._ranges[activation, percentile] = mse_range(self._histograms[activation], percentile)
 
 
 def check_combination(

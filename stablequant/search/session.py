@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stablequant.quantization.channel_scales import load_scales
-from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.activations import Activations, cache_key
@@ -87,6 +87,6 @@ def read_search(files: SearchFiles, settings: Settings, layers: Collection[str] 
         Activations(Path(index), cache_key(checkpoint, split), recogniser.layers) if index else None,
         settings.seed,
         channel_scales=load_scales(Path(files.channel_scales)),
-        rounded=load_rounded(Path(files.weights), {m.module for m in modules}),
+        rounded=RoundedFile(Path(files.weights), {m.module for m in modules}),
     )
     return Search(recogniser, modules, calibration, racing)

@@ -7,8 +7,9 @@ modules import others by a name that is known only when they run. They say so in
 
 import ast
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,12 +23,15 @@ class Imports(NamedTuple):
 
     Attributes
     ----------
-    modules: names of modules
+    modules: names of modules of the package and of the packages around them; of imported names it is not known here
+        which are modules
     plugins: templates of module names, which the file completes when it runs
+    sha256: digest of the file's content
     """
 
     modules: frozenset[str]
     plugins: frozenset[str]
+    sha256: bytes
 
 
 def imports_of(file: Path, package: str = "") -> Imports:
@@ -39,17 +43,32 @@ def imports_of(file: Path, package: str = "") -> Imports:
 def _imports_of(file: Path, _modified: int, package: str) -> Imports:
     modules: set[str] = set()
     plugins: set[str] = set()
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    content = file.read_bytes()
+    tree = ast.parse(content)
+    for node in _statements(tree.body):
         if isinstance(node, ast.Import):
-            modules |= {alias.name for alias in node.names}
+            modules.update(*(_around(alias.name) for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(node, package)
-            modules |= {origin, *(f"{origin}.{alias.name}" for alias in node.names)}
+            modules.update(_around(origin), *(_around(f"{origin}.{alias.name}") for alias in node.names))
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["PLUGIN"]:
             plugins.add(str(ast.literal_eval(node.value)))
-    return Imports(frozenset(modules), frozenset(plugins))
+    return Imports(frozenset(modules), frozenset(plugins), hashlib.sha256(content).digest())
+
+
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """All statements in ``body`` and in their blocks; expressions, which hold no imports, are left out."""
+    for node in body:
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from _statements(getattr(node, block, ()))
+
+
+def _around(module: str) -> list[str]:
+    """The names of a module of the package and of all packages around it; nothing for a module of another project."""
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)] if parts[0] == PACKAGE else []
 
 
 def _origin(node: ast.ImportFrom, package: str) -> str:
@@ -71,42 +90,47 @@ def all_modules(script: Path, root: Path, chosen: Mapping[str, str] | None = Non
     LookupError
         when the module of a plugin does not exist.
     """
-    found: set[Path] = set()
+    return set(_followed(script, root, chosen))
+
+
+def _followed(script: Path, root: Path, chosen: Mapping[str, str] | None) -> dict[Path, Imports]:
+    """The imports of each file of `all_modules`."""
+    known = _modules(root)
+    found: dict[Path, Imports] = {}
     waiting = [("", script)]
+    seen: set[str] = set()
     while waiting:
         name, file = waiting.pop()
-        if file in found:
-            continue
-        found.add(file)
-        package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-        imports = imports_of(file, package)
-        for module in imports.modules:
-            waiting += _files(module, root)
-        if chosen is None:
-            continue
-        for plugin in imports.plugins:
-            files = list(_files(plugin.format_map(chosen), root))
-            if not any(module == plugin.format_map(chosen) for module, _ in files):
-                raise LookupError(f"{file} imports {plugin} with {dict(chosen)}, but there is no such module")
-            waiting += files
+        found[file] = imports = imports_of(file, name if file.name == "__init__.py" else name.rpartition(".")[0])
+        names = set(imports.modules)
+        if chosen is not None:
+            for plugin in imports.plugins:
+                module = plugin.format_map(chosen)
+                if module not in known:
+                    raise LookupError(f"{file} imports {plugin} with {dict(chosen)}, but there is no such module")
+                names.update(_around(module))
+        waiting += ((new, file) for new in (names - seen) & known.keys() for file in known[new])
+        seen |= names
     return found
 
 
-def _files(module: str, root: Path) -> Iterator[tuple[str, Path]]:
-    """Name and file of a module and of all packages around it; nothing for a module of another project."""
-    parts = module.split(".")
-    if parts[0] != PACKAGE:
-        return
-    for length in range(1, len(parts) + 1):
-        path = root.joinpath(*parts[:length])
-        for file in (path / "__init__.py", path.with_suffix(".py")):
-            if file.is_file():
-                yield ".".join(parts[:length]), file
+def _modules(root: Path) -> dict[str, list[Path]]:
+    """Files of all modules and packages of the package in ``root``, by name."""
+    found: dict[str, list[Path]] = {}
+    for place, folders, names in os.walk(root / PACKAGE):
+        folders[:] = [folder for folder in folders if folder != "__pycache__"]
+        folder = Path(place)
+        package = ".".join(folder.relative_to(root).parts)
+        for name in names:
+            if name.endswith(".py"):
+                module = package if name == "__init__.py" else f"{package}.{name.removesuffix('.py')}"
+                found.setdefault(module, []).append(folder / name)
+    return found
 
 
 def placeholders(script: Path, root: Path) -> set[str]:
     """Placeholders that `code_digest` needs values for to follow ``script``, such as ``family``."""
-    plugins = (plugin for file in all_modules(script, root) for plugin in imports_of(file).plugins)
+    plugins = (plugin for imports in _followed(script, root, None).values() for plugin in imports.plugins)
     return {name for plugin in plugins for name in PLACEHOLDER.findall(plugin)}
 
 
@@ -116,6 +140,6 @@ def code_digest(script: Path, root: Path, chosen: Mapping[str, str]) -> str:
     See `all_modules` for ``root``, ``chosen`` and the errors raised.
     """
     digest = hashlib.sha256()
-    for file in sorted(all_modules(script, root, chosen)):
-        digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    for file, imports in sorted(_followed(script, root, chosen).items()):
+        digest.update(f"{file.relative_to(root)}\0".encode() + imports.sha256)
     return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 TOLERANCE = 60.0  # seconds that the clocks of two machines may differ
@@ -16,12 +17,43 @@ def fingerprint(files: Iterable[Path | str]) -> str:
     """
     digest = hashlib.sha256()
     for file in files:
-        try:
-            status = os.stat(file)  # noqa: PTH116 - of a million files, a Path each costs more than the look
-            digest.update(f"{file}\0{status.st_size} {status.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(f"{file}\0absent\n".encode())
+        digest.update(_line(file, _look(file)))
     return digest.hexdigest()[:16]
+
+
+def fingerprint_with(files: Iterable[str], ending: str) -> str:
+    """`fingerprint` of ``files`` and of all files in their folders whose names have ``ending``.
+
+    Each folder is listed once: on a network disk that also brings what is asked of the files in it.
+    """
+    names: dict[str, set[str]] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        names.setdefault(folder, set()).add(name)
+    digest = hashlib.sha256()
+    for folder, listed in sorted(names.items()):
+        found: dict[str, str] = {}
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                if entry.name in listed or entry.name.endswith(ending):
+                    found[entry.name] = _look(entry)
+        for name in listed - found.keys():  # absent, or in a folder that cannot be listed
+            found[name] = _look(f"{folder}/{name}" if folder else name)
+        digest.update(b"".join(_line(f"{folder}/{name}", look) for name, look in sorted(found.items())))
+    return digest.hexdigest()[:16]
+
+
+def _look(file: Path | str | os.DirEntry[str]) -> str:
+    """Size and modification time of ``file``; of a million files, a Path each would cost more than the look."""
+    try:
+        status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)  # noqa: PTH116
+    except OSError:
+        return "absent"
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _line(file: Path | str, look: str) -> bytes:
+    return os.fsencode(f"{file}\0{look}\n")
 
 
 def set_back(folder: Path) -> float:

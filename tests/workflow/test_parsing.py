@@ -69,6 +69,48 @@ def test_nothing_heavy_is_loaded_while_the_workflow_is_planned(project):
     assert done.stdout.splitlines()[-1].strip() == "LOADED", done.stdout
 
 
+JOB = """
+import sys
+looks = []
+events = ("open", "os.scandir", "os.listdir")
+sys.addaudithook(lambda event, args: looks.append(str(args[0])) if event in events else None)
+sys.argv = ["snakemake", "--dry-run", "--cores", "1", "--quiet", "all", "--force", "--nolock", *sys.argv[1:]]
+from snakemake.cli import main
+try:
+    main()
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print("LOOKS", *(look for look in looks if "speech" in look or "/tsv/" in "/" + look or "utterances" in look))
+"""
+
+
+def looks(folder: Path, *arguments: str) -> list[str]:
+    """What of the corpus a process of Snakemake opened or listed while it planned."""
+    done = subprocess.run(
+        [sys.executable, "-c", JOB, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize("mode", ["remote", "subprocess"])
+@pytest.mark.parametrize(
+    ("rule", "wildcards"),
+    [("list_utterances", "model=tiny,split=evaluation"), ("probe_layer", "model=tiny,layers=cnn01")],
+)
+def test_the_process_of_a_job_looks_at_no_manifest_and_at_no_audio(project, mode, rule, wildcards):
+    """As Slurm starts it; so it parses as fast whatever the corpus holds."""
+    assert looks(project, "--mode", mode, "--allowed-rules", rule, "--target-jobs", f"{rule}:{wildcards}") == []
+
+
+def test_the_main_process_reads_each_manifest_once_and_lists_each_folder_once(project):
+    seen = [look for look in looks(project, "--rerun-triggers", "params", "mtime") if not look.endswith("__init__.py")]
+    manifests = [look for look in seen if look.endswith(("tsv/calibration.tsv", "tsv/evaluation.tsv"))]
+    assert len([look for look in manifests if "utterances" not in look]) == 2
+    folders = [look for look in seen if Path(look).is_dir()]
+    assert folders and len(folders) == len({*folders})
+
+
 ENGINE = """
 import sys
 from pathlib import Path
@@ -86,6 +128,31 @@ def test_an_engines_process_loads_no_torch(finished):
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
         [sys.executable, "-c", ENGINE, str(folder)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "LOADED"
+
+
+IMPORTS = """
+import ast, sys
+from pathlib import Path
+for script in sys.argv[1:]:
+    tree = ast.parse(Path(script).read_text())
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    exec(compile(tree, script, "exec"))
+import stablequant.engines.openvino
+print("LOADED", *(name for name in ("torch", "transformers") if name in sys.modules))
+"""
+
+
+def test_the_scripts_of_graphs_engines_and_tables_load_no_torch():
+    names = ("insert_qdq", "build_engine", "evaluate_engine", "optimise_scales", "compare", "list_utterances")
+    scripts = [str(PROJECT / f"scripts/{name}.py") for name in names]
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, *scripts],
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == "LOADED"
 

@@ -12,7 +12,7 @@ import yaml
 from conftest import TINY_CONFIG, configure, planned, snakemake
 
 from stablequant.quantization.channel_scales import load_scales
-from stablequant.quantization.int8_weights import load_rounded
+from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.report.verdict import sentence, verdict
 from stablequant.storage.files import read_json, read_table, write_json
 from stablequant.storage.onnx_graph import load_graph
@@ -187,7 +187,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
 
     assert sum(map(bool, centres())) > 8
     assert len(load_scales(results / "channel_scales.safetensors")) > 8
-    rounded = load_rounded(results / "weights.safetensors")
+    rounded = RoundedFile(results / "weights.safetensors")
     plain = int8_weights(results / "onnx/max.onnx", rounded)
     assert len(rounded) > 10
     own = int8_weights(results / "onnx/stablequant.onnx", rounded)
@@ -207,7 +207,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
     snakemake(project, "--until", "insert_qdq")
     assert not any(centres())
     assert load_scales(results / "channel_scales.safetensors") == {}
-    assert load_rounded(results / "weights.safetensors") == {}
+    assert RoundedFile(results / "weights.safetensors") == {}
     own = int8_weights(results / "onnx/stablequant.onnx", rounded)
     assert all(np.array_equal(own[name], plain[name]) for name in rounded)
     graph = onnx.load(results / "onnx/stablequant.onnx")

@@ -9,7 +9,7 @@ import soundfile
 import soxr
 from listing import FRONT_END, expected, listed, write_jsonl, write_librispeech
 
-from stablequant.corpora.entries import Manifest, ManifestEntry, Part
+from stablequant.corpora.entries import Manifest, ManifestEntry, Part, first_line, read_lines
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import check_apart, list_folder, manifest_in, read_manifest, siblings
 from stablequant.errors import StableQuantError
@@ -263,6 +263,21 @@ FORMS = [
     *("metadata.csv", "semicolon.csv", "semicolon.txt", "tabs.csv", "commas.tsv", "quoted.tsv", "pandas.csv"),
     *("manifest.txt", "metadata.jsonl", "list.tsv", "transcripts.txt", "wav.scp", "text"),
 ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("text", ["häder,file_name\r\na,b\r\n", "one line", "", "\nsecond\n", "a\rb"])
+def test_the_first_line_is_that_of_all_lines(tmp_path, encoding, text):
+    (tmp_path / "metadata.csv").write_bytes(text.encode(encoding))
+    assert first_line(tmp_path / "metadata.csv") == read_lines(tmp_path / "metadata.csv")[0]
+
+
+def test_a_first_line_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "metadata.csv").write_bytes(b"caf\xe9\n")
+    with pytest.raises(StableQuantError, match="not UTF-8"):
+        first_line(tmp_path / "metadata.csv")
+    with pytest.raises(StableQuantError, match="cannot be read"):
+        first_line(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

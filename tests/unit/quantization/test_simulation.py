@@ -61,6 +61,25 @@ def test_carried_channels_are_two_numbers_and_the_rest_is_as_without_them(ends, 
             assert torch.equal(own, plain)
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        Range.symmetric(3.0),
+        Range(-0.2, 3.0),
+        Range.symmetric(3.0, split=True),
+        Range(-0.2, 3.0, carried=Carried((1, 4), 160.0)),
+    ],
+    ids=["centre 0", "own centre", "split", "carried"],
+)
+def test_the_memory_of_the_values_can_be_used_for_the_result(chosen):
+    values = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(0)) * 3
+    expected = fake_quantize_input(values, chosen)
+    place = values.data_ptr()
+    found = fake_quantize_input(values, chosen, overwrite=True)
+    assert torch.equal(found, expected)
+    assert chosen.split or found.data_ptr() == place
+
+
 def test_activations_are_quantized_as_torch_does():
     values = torch.randn(1000, generator=torch.Generator().manual_seed(0)) * 3
     before = values.clone()

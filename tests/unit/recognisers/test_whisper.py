@@ -17,9 +17,9 @@ from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.describe_layers import layer_table
 from stablequant.recognisers.export_onnx import export_onnx
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.layer_table import layer_table
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.loading import load_model

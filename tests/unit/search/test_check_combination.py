@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import jiwer
 import numpy as np
 import pytest
+import torch
 from fake_recogniser import (
     LAYERS,
     MODULES,
@@ -298,6 +299,25 @@ def test_what_lies_before_the_variants_is_computed_once(calibrated, combination)
     total = sum(len(batch) * max(u.samples for u in batch) for batch in calibrated.split.batches)
     expected = {layer: total * (1 if n < recogniser.resumable else 3) for n, layer in enumerate(LAYERS)}
     assert recogniser.samples == expected
+
+
+def test_progress_counts_ranges_and_every_variant(calibrated, combination, capsys):
+    base = Choice({})
+    combination.vary(base, [(["head"], base.clipped(["head"], percentile)) for percentile in (99.9, 99.0, 98.0)])
+    printed = capsys.readouterr().err
+    activations = len({m.activation for m in MODULES})
+    head = len({m.activation for m in MODULES if m.layer == "head"})
+    assert f"| {activations + 3 * head}/{activations + 3 * head} [" in printed.split("all layers quantized")[0]
+    assert f"all layers quantized: 100%|##########| {3 * 12}/{3 * 12} [" in printed.replace("█", "#")
+    combination.recognise(base)
+    assert "ranges" not in capsys.readouterr().err, "they are known"
+
+
+def test_afterwards_the_recogniser_is_in_floating_point_as_before(calibrated, combination):
+    model = calibrated.recogniser.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    combination.recognise(Choice({}))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
 def test_a_layers_size_is_its_weights(combination):

@@ -177,6 +177,20 @@ def test_relative_imports_and_packages_are_followed(tmp_path):
     assert found == {*files} - {"stablequant/b/unused.py"}
 
 
+def test_imports_in_any_block_are_followed(tmp_path):
+    blocks = [
+        "if x:\n    import stablequant.m0\nelif y:\n    import stablequant.m1\nelse:\n    import stablequant.m2\n",
+        "try:\n    import stablequant.m3\nexcept ImportError:\n    import stablequant.m4\n",
+        "try:\n    pass\nfinally:\n    import stablequant.m5\n",
+        "class A:\n    async def b(self):\n        with c:\n            import stablequant.m6\n",
+        "match x:\n    case 1:\n        import stablequant.m7\n",
+        "while x:\n    for y in z:\n        from stablequant import m8 as f\n",
+    ]
+    modules = {f"stablequant/m{number}.py": "" for number in range(9)}
+    write(tmp_path, {"script.py": "".join(blocks)} | modules)
+    assert names(tmp_path, all_modules(tmp_path / "script.py", tmp_path)) == {"script.py", *modules}
+
+
 def test_plugins_are_followed_by_their_name_and_must_be_there(tmp_path):
     write(
         tmp_path,
