@@ -4,22 +4,6 @@
 # OUTPUTS  results/{model}/plots/{plot}.svg
 #          results/{model}/report.html
 
-PLOTS = ["comparison", "tradeoff", "timeline"]
-PLOTS_OF_THE_SEARCH = ["sensitivity", "percentiles", "histograms"]
-TABLES = ["comparison.tsv", "hypotheses.tsv", "precision.tsv"]
-TABLES_OF_THE_SEARCH = ["sensitivity.tsv", "percentiles.tsv", "combination.tsv", "scales/stablequant.json"]
-
-
-def reported(wildcards):
-    """Plots and tables of a model."""
-    model, results = wildcards.model, f"results/{wildcards.model}"
-    searched = model in SEARCHED
-    plots = (
-        PLOTS + (PLOTS_OF_THE_SEARCH if searched else []) + (["peers"] if "peers" in config["models"][model] else [])
-    )
-    tables = TABLES + (TABLES_OF_THE_SEARCH if searched else [])
-    return [*(f"{results}/plots/{plot}.svg" for plot in plots), *(f"{results}/{table}" for table in tables)]
-
 
 rule write_report:
     """One page: the verdict, the plots that show why, and the tables."""

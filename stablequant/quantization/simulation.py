@@ -113,8 +113,9 @@ def fake_quantized(
                 axis: int = channel_axis(operation) - 2,  # from the end, since a Linear may read a batch or one row
             ) -> tuple[torch.Tensor, ...]:
                 values = inputs[0].float()  # with autocast it may be in reduced precision
-                own = factor is not None  # else the values may be needed elsewhere in the model
-                return (fake_quantize_input(values * factor if own else values, chosen, axis, own), *inputs[1:])
+                if factor is None:  # the values may be needed elsewhere in the model
+                    return (fake_quantize_input(values, chosen, axis), *inputs[1:])
+                return (fake_quantize_input(values * factor, chosen, axis, overwrite=True), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
             if factor is not None:

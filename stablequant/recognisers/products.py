@@ -41,10 +41,12 @@ class ChannelsLastConv1d(nn.Conv1d):
 
     def _conv_forward(self, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         if values.ndim != 3 or isinstance(self.padding, str):
-            return super()._conv_forward(values, weight, bias)
+            found: torch.Tensor = super()._conv_forward(values, weight, bias)
+            return found
         image = values[:, :, None].contiguous(memory_format=torch.channels_last)
         stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
-        return functional.conv2d(image, weight[:, :, None], bias, stride, padding, dilation, self.groups)[:, :, 0]
+        found = functional.conv2d(image, weight[:, :, None], bias, stride, padding, dilation, self.groups)
+        return found[:, :, 0]
 
 
 class ChannelsLastCausalConv1d(ChannelsLastConv1d, CausalConv1d):
@@ -57,7 +59,8 @@ def speed_up(model: nn.Module) -> None:
     They stay the same objects, with the same parameters and hooks, and are still instances of Linear and Conv1d.
     """
     on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if not (on_cpu and torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")):
+    onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    if not (on_cpu and onednn and platform.machine() in ("x86_64", "AMD64")):
         return
     faster: dict[type[nn.Module], type[nn.Module]] = {
         nn.Conv1d: ChannelsLastConv1d,

@@ -179,7 +179,7 @@ def precision(results: Path) -> Section:
         runs = ", ".join(kinds) or "known on a GPU only"
         rows.append([backend, method, asked, runs, len(fell), ", ".join(fell)])
     headings = ["engine", "method", "layers asked for in INT8", "they run in", "fell back", "which"]
-    fallen = sum(row[4] for row in rows)
+    fallen = int(table["fell_back"].sum())
     text = (
         "Every layer that was asked for in INT8 runs in INT8 where the engine ran."
         if not fallen

@@ -47,7 +47,7 @@ class EngineVerdict:
     @property
     def measured(self) -> bool:
         """Whether its loss against fp32 is known."""
-        return self.ran and pd.notna(self.row["degradation"])
+        return self.ran and bool(pd.notna(self.row["degradation"]))
 
     @property
     def summary(self) -> str:
@@ -55,7 +55,7 @@ class EngineVerdict:
         row, fp32 = self.row, self.fp32
         if not self.measured or fp32 is None:
             return ""
-        speed = f"; {row['speedup']:.1f} times as fast" if pd.notna(row["speedup"]) else ""
+        speed: str = f"; {row['speedup']:.1f} times as fast" if pd.notna(row["speedup"]) else ""
         lost, interval = with_interval({name: row[name] for name in ("degradation", "ci_low", "ci_high")}).split(" ", 1)
         return (
             f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses {lost} points "
