@@ -1,4 +1,4 @@
-"""What a screen measures, and the values of the column ``measured``: on which audio a layer or a cut-off was measured."""
+"""What a screen measures, and the values of the column ``measured``: what a layer or a cut-off was measured on."""
 
 from typing import TypedDict
 
