@@ -35,11 +35,11 @@ from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.costs import layer_costs
-from stablequant.search.measured import RECOGNISED
+from stablequant.search.measured import RECOGNISED, Screened
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
-from stablequant.search.select_layers import ScreenRow, overruled, select_layers
+from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json, read_table, write_table
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
@@ -140,11 +140,11 @@ class Screen:
         """Of the part, per sample: its order is that of nats per position."""
         return float(np.array(divergences)[self.part].sum() / self.record.samples[self.part].sum())
 
-    def layers(self) -> list[ScreenRow]:
+    def layers(self) -> list[Screened]:
         """What the screen measures of every layer."""
         before = list(self.record.before.values())
         self.passes += self.share * (before[-1] + sum(1 - share for share in before))
-        rows: list[ScreenRow] = []
+        rows: list[Screened] = []
         for layer, probe in self.record.probes.items():
             more = (np.array(probe["errors"]) - self.record.reference.errors)[self.part]
             rows.append(

@@ -50,12 +50,13 @@ from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.activations import Activations, cache_key
 from stablequant.search.costs import layer_costs, passes
+from stablequant.search.measured import Screened
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.racing import Racing
 from stablequant.search.recognise_reference import Cache, recognise_reference
 from stablequant.search.reference import load_reference
-from stablequant.search.screen_layers import Screened, screen_layers
+from stablequant.search.screen_layers import screen_layers
 from stablequant.search.screen_percentiles import screen_percentiles, search_screened
 from stablequant.search.search_percentile import Candidate, mark_best, search_percentile
 from stablequant.search.select_layers import select_layers

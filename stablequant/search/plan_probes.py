@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from stablequant.search.select_layers import ProbeRow, ScreenRow, select_layers
+from stablequant.search.measured import Screened
+from stablequant.search.select_layers import ProbeRow, select_layers
 
 
 def layers_to_probe(
-    screen: Sequence[ScreenRow], probes: Sequence[ProbeRow], threshold: float, in_a_row: int
+    screen: Sequence[Screened], probes: Sequence[ProbeRow], threshold: float, in_a_row: int
 ) -> list[str]:
     """Layers whose words have to be counted on the whole calibration set, those already in ``probes`` among them.
 

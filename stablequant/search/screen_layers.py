@@ -1,32 +1,13 @@
 """Screen layers: measure on a little audio how far each layer, quantized alone, moves the posteriors."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
 
 import numpy as np
 
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.search.measured import Screened
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
-
-
-class Screened(TypedDict):
-    """What was measured of one layer on the audio of the screen.
-
-    Attributes
-    ----------
-    divergence: divergence of the posteriors from fp32, in nats per position
-    lost: words lost in the utterances that got worse; utterances that got better do not count
-    words: words in the transcripts of the utterances
-    utterances: number of utterances
-    """
-
-    layer: str
-    kind: str
-    divergence: float
-    lost: int
-    words: int
-    utterances: int
 
 
 def screen_layers(

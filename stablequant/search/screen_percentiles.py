@@ -87,7 +87,7 @@ def rows_of(screen: Sequence[ScreenedCutoff], recognised: Sequence[Candidate]) -
     found = {candidate.percentile: candidate.row() | {"measured": RECOGNISED} for candidate in recognised}
     rows = []
     for cutoff in screen:
-        only = {
+        only: dict[str, object] = {
             "percentile": cutoff.percentile,
             "best": False,
             "stopped": False,

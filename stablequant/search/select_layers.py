@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from stablequant.search.measured import RECOGNISED, SCREENED
+from stablequant.search.measured import RECOGNISED, SCREENED, Screened
 
 COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence", "utterances"]
 
@@ -34,18 +34,7 @@ class ProbeRow(TypedDict):
     above: bool | None
 
 
-class ScreenRow(TypedDict):
-    """What is read of a row of ``screen.json``, see `stablequant.search.screen_layers.Screened`."""
-
-    layer: str
-    kind: str
-    divergence: float
-    lost: int
-    words: int
-    utterances: int
-
-
-def select_layers(probes: Sequence[ProbeRow], threshold: float, screen: Sequence[ScreenRow] = ()) -> pd.DataFrame:
+def select_layers(probes: Sequence[ProbeRow], threshold: float, screen: Sequence[Screened] = ()) -> pd.DataFrame:
     """One row per layer with `COLUMNS`, ``measured``, ``screen_divergence``, ``selected`` and ``sure``.
 
     ``selected`` is the decision of racing if it stopped early, otherwise whether the degradation exceeds ``threshold``
@@ -71,7 +60,7 @@ def select_layers(probes: Sequence[ProbeRow], threshold: float, screen: Sequence
     return _with_screen(table, screen) if screen else table
 
 
-def _with_screen(table: pd.DataFrame, screen: Sequence[ScreenRow]) -> pd.DataFrame:
+def _with_screen(table: pd.DataFrame, screen: Sequence[Screened]) -> pd.DataFrame:
     found = pd.DataFrame(screen)
     only = found[~found["layer"].isin(table["layer"])][["layer", "kind", "divergence", "utterances"]]
     only = only.assign(measured=SCREENED, selected=False).reindex(columns=table.columns)
