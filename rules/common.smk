@@ -219,16 +219,28 @@ def family_of_model(model):
     return family_of(Path(config["models"][model]["checkpoint"])).name
 
 
+@cache
+def digest_asks(script):
+    """What the digest of a script depends on besides: ``family``, ``backend``, both or nothing."""
+    return digest.placeholders(ROOT / "scripts" / f"{script}.py", LIBRARY)
+
+
+@cache
+def digest_of(script, **chosen):
+    """Digest of a script with the family and the backend that it uses."""
+    return digest.code_digest(ROOT / "scripts" / f"{script}.py", LIBRARY, chosen)
+
+
 def code_digest(script):
     """Digest of a script and of all project modules it runs: as a parameter it reruns the stage when they change.
 
-    Of families and backends those count that the job uses.
+    Of families and backends those count that the job uses. Snakemake asks anew for each job that is ready, whenever
+    another one ended, so each digest is computed once.
     """
-    path = ROOT / "scripts" / f"{script}.py"
 
     # Snakemake compares only parameters that need nothing but wildcards, so this must not ask for the input.
     def of_job(wildcards):
-        asked = digest.placeholders(path, LIBRARY)
+        asked = digest_asks(script)
         chosen = {}
         if "family" in asked:
             try:
@@ -238,7 +250,7 @@ def code_digest(script):
                 raise WorkflowError(f"FileNotFoundError: {error}") from error
         if "backend" in asked:
             chosen["backend"] = BACKENDS[wildcards.backend].module
-        return digest.code_digest(path, LIBRARY, chosen)
+        return digest_of(script, **chosen)
 
     return of_job
 
