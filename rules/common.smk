@@ -423,6 +423,12 @@ def gpus(_wildcards):
     return 1 if found or config["device"] == "cuda" else None
 
 
+def cores_to_judge_on(wildcards):
+    """All cores for an engine that is timed; one for an engine that needs a GPU where there is none: it is not run."""
+    idle = BACKENDS[wildcards.backend].gpu_runs and workflow.local_exec and not has_gpu()
+    return 1 if idle else workflow.cores
+
+
 def model_bytes(model):
     """Size of a model's checkpoint; of one on the hub a guess until it is downloaded."""
     if not is_on_hub(model):
