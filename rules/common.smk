@@ -219,16 +219,28 @@ def family_of_model(model):
     return family_of(Path(config["models"][model]["checkpoint"])).name
 
 
+@cache
+def digest_asks(script):
+    """What the digest of a script depends on besides: ``family``, ``backend``, both or nothing."""
+    return digest.placeholders(ROOT / "scripts" / f"{script}.py", LIBRARY)
+
+
+@cache
+def digest_of(script, **chosen):
+    """Digest of a script with the family and the backend that it uses."""
+    return digest.code_digest(ROOT / "scripts" / f"{script}.py", LIBRARY, chosen)
+
+
 def code_digest(script):
     """Digest of a script and of all project modules it runs: as a parameter it reruns the stage when they change.
 
-    Of families and backends those count that the job uses.
+    Of families and backends those count that the job uses. Snakemake asks anew for each job that is ready, whenever
+    another one ended, so each digest is computed once.
     """
-    path = ROOT / "scripts" / f"{script}.py"
 
     # Snakemake compares only parameters that need nothing but wildcards, so this must not ask for the input.
     def of_job(wildcards):
-        asked = digest.placeholders(path, LIBRARY)
+        asked = digest_asks(script)
         chosen = {}
         if "family" in asked:
             try:
@@ -238,7 +250,7 @@ def code_digest(script):
                 raise WorkflowError(f"FileNotFoundError: {error}") from error
         if "backend" in asked:
             chosen["backend"] = BACKENDS[wildcards.backend].module
-        return digest.code_digest(path, LIBRARY, chosen)
+        return digest_of(script, **chosen)
 
     return of_job
 
@@ -409,6 +421,12 @@ def gpus(_wildcards):
     """1 for a job whose torch is to run on a GPU, else nothing. What `auto` finds is known only of this machine."""
     found = config["device"] == "auto" and workflow.is_main_process and workflow.local_exec and has_gpu()
     return 1 if found or config["device"] == "cuda" else None
+
+
+def cores_to_judge_on(wildcards):
+    """All cores for an engine that is timed; one for an engine that needs a GPU where there is none: it is not run."""
+    idle = BACKENDS[wildcards.backend].gpu_runs and workflow.local_exec and not has_gpu()
+    return 1 if idle else workflow.cores
 
 
 def model_bytes(model):

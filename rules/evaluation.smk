@@ -21,7 +21,7 @@ rule evaluate_engine:
         "results/{model}/benchmarks/evaluate_engine/{backend}/{method}.tsv"
     conda:
         "../envs/engines.yaml"
-    threads: lambda wildcards: workflow.cores  # asked when a job needs it: a cluster's profile says its own number
+    threads: cores_to_judge_on  # asked when a job needs it: a cluster's profile says its own number
     resources:
         mem_mb=memory(copies=2),
         runtime=runtime(passes=config["evaluation_repeats"]),

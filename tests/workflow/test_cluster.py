@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import snakemake, write_tiny_project
 
+from stablequant.workflow.resources import has_gpu
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
@@ -29,6 +31,17 @@ def test_a_gpu_is_asked_for_by_the_rules_that_compute_on_it(project):
     torch_rules = {"equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference"}
     torch_rules |= {"probe_layer", "search_percentile"}
     assert rules_with_gpu(project, "cuda") == torch_rules | {"check_combination"}
+
+
+def test_an_engine_is_judged_on_all_cores_unless_it_cannot_run_here(project):
+    if has_gpu():
+        pytest.skip("this machine has a GPU")
+    backends = ("openvino", "tensorrt-rtx")
+    targets = [f"results/tiny/evaluation/{backend}/fp32.json" for backend in backends]
+    printed = snakemake(project, "-n", "--config", f"engines=[{','.join(backends)}]", "--", *targets)
+    blocks = re.findall(r"^rule evaluate_engine:\n((?:    .*\n)+)", printed, re.M)
+    threads = {re.search(r"backend=([\w-]+)", block)[1]: re.findall(r"threads: (\d+)", block) for block in blocks}
+    assert threads == {"openvino": ["2"], "tensorrt-rtx": []}
 
 
 def test_no_gpu_is_asked_for_on_the_cpu(project):
