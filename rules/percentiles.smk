@@ -36,6 +36,7 @@ rule search_percentile:
         gpu=gpus,
     params:
         percentiles=config["percentiles"],
+        ties=lambda wildcards: procedure(wildcards).ties,
         device=config["device"],
         batch_mb=config["batch_mb"],
         confidence=CONFIDENCE,

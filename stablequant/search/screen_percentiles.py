@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.search.measured import RECOGNISED, SCREENED
-from stablequant.search.search_percentile import Candidate, clipped, mark_best
+from stablequant.search.search_percentile import Candidate, WordTies, clipped, mark_best
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 
@@ -54,6 +54,7 @@ def search_screened(
     recognise: Callable[[Sequence[float]], Sequence[Candidate]],
     threshold: float,
     known: Sequence[Candidate] = (),
+    ties: WordTies | None = None,
 ) -> list[Candidate]:
     """Recognise the calibration set with the cut-offs for which ``screen`` leaves doubt.
 
@@ -69,7 +70,7 @@ def search_screened(
     while True:
         new = [percentile for percentile in wanted if percentile not in found]
         found |= {candidate.percentile: candidate for candidate in (recognise(new) if new else [])}
-        marked = mark_best([found[percentile] for percentile in grid if percentile in found])
+        marked = mark_best([found[percentile] for percentile in grid if percentile in found], ties)
         (best,) = [candidate for candidate in marked if candidate.best]
         place = grid.index(best.percentile)
         wanted = grid[max(place - 1, 0) : place + 2]

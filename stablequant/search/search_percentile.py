@@ -12,6 +12,8 @@ from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import percentile_range
 from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.racing import Racing
 from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, run_trials
 
@@ -119,20 +121,49 @@ def clipped(
     return {m.activation: percentile_range(histograms[m.activation], percentile) for m in modules}
 
 
-def mark_best(candidates: Sequence[Candidate]) -> list[Candidate]:
+@dataclass(frozen=True)
+class WordTies:
+    """When the words of two cut-offs are too near each other to tell which is better.
+
+    Attributes
+    ----------
+    words: number of words in each utterance, int64 ``(utterances,)``
+    points: they differ by at most this many percentage points of WER
+    seed: for the bootstrap by utterance, whose 95 % interval of their difference holds 0
+    """
+
+    words: np.ndarray
+    points: float
+    seed: int
+
+    def hold(self, errors: np.ndarray, fewest: np.ndarray, heard: np.ndarray) -> bool:
+        """Whether ``errors`` and ``fewest``, int64 ``(heard utterances,)``, tie; ``heard`` tells which those are."""
+        words = self.words[heard]
+        if 100 * (errors.sum() - fewest.sum()) > self.points * words.sum():
+            return False
+        low, _ = degradation_interval(WordErrors(errors, words), WordErrors(fewest, words), self.seed)
+        return low <= 0
+
+
+def mark_best(candidates: Sequence[Candidate], ties: WordTies | None = None) -> list[Candidate]:
     """``candidates`` with the best one marked.
 
-    The best one has the fewest word errors. Among equals it has the lowest divergence from fp32, then the highest
-    percentile. Stopped candidates cannot win. Only the utterances that all other candidates recognised count.
+    The best one has the fewest word errors. Among equals, and those that tie with it if ``ties`` are given, it has the
+    lowest divergence from fp32, then the highest percentile. Stopped candidates cannot win. Only the utterances that
+    all other candidates recognised count.
     """
     running = [c for c in candidates if not c.stopped]
-    seen_by_all = [None not in errors for errors in zip(*(c.outcome.errors for c in running), strict=True)]
+    heard = np.array([None not in errors for errors in zip(*(c.outcome.errors for c in running), strict=True)])
 
-    def rank(candidate: Candidate) -> tuple[int, float, float]:
-        errors, divergences = candidate.outcome.errors, candidate.outcome.divergences
-        wrong = sum(filter(None, compress(errors, seen_by_all)))
-        nats = sum(filter(None, compress(divergences, seen_by_all)))
-        return wrong, nats, -candidate.percentile
+    def counted(numbers: Sequence[int | None] | Sequence[float | None]) -> np.ndarray:
+        return np.array(list(compress(numbers, heard)))
 
-    winner = min(running, key=rank)
+    errors = [counted(c.outcome.errors) for c in running]
+    fewest = min(errors, key=np.sum)
+    equal = [
+        (float(counted(c.outcome.divergences).sum()), -c.percentile, c)
+        for c, wrong in zip(running, errors, strict=True)
+        if wrong.sum() == fewest.sum() or (ties and ties.hold(wrong, fewest, heard))
+    ]
+    winner = min(equal, key=lambda found: found[:2])[2]
     return [replace(c, best=c is winner) for c in candidates]

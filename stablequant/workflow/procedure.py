@@ -69,6 +69,13 @@ class Combination:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """Compare cut-offs by divergence that lie at most ``points`` of WER apart, see `search_percentile.WordTies`."""
+
+    points: float
+
+
+@dataclass(frozen=True)
 class Procedure:
     """The steps that are added to the paper's steps.
 
@@ -76,18 +83,19 @@ class Procedure:
     ----------
     recentre: whether the centre of a range may differ from 0
     split_audio: whether the first convolution reads each audio sample as two INT8 numbers
-    equalisation, massive_channels, rounding, combination: settings of these steps; None if a step is not enabled
+    ties, equalisation, massive_channels, rounding, combination: settings of these steps; None if a step is not enabled
     """
 
     recentre: bool = False
     split_audio: bool = False
+    ties: Ties | None = None
     equalisation: Equalisation | None = None
     massive_channels: MassiveChannels | None = None
     rounding: Rounding | None = None
     combination: Combination | None = None
 
 
-Step = TypeVar("Step", Equalisation, MassiveChannels, Rounding, Combination)
+Step = TypeVar("Step", Equalisation, MassiveChannels, Rounding, Combination, Ties)
 
 
 def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
@@ -100,6 +108,7 @@ def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
     return Procedure(
         recentre=config["recentre"]["enabled"],
         split_audio=config["split_audio"]["enabled"],
+        ties=_step(Ties, config["ties"]),
         equalisation=_step(Equalisation, config["equalisation"]),
         massive_channels=_step(MassiveChannels, config["massive_channels"]),
         rounding=_step(Rounding, config["rounding"]),

@@ -13,6 +13,7 @@ from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import (
     Candidate,
+    WordTies,
     clipped,
     mark_best,
     outcome_of,
@@ -37,6 +38,33 @@ def outcome(wer: float, divergence: float = 0.0) -> Outcome:
 def test_lowest_wer_then_lowest_divergence_then_highest_percentile(outcomes, best):
     marked = mark_best([Candidate(percentile, found) for percentile, found in outcomes.items()])
     assert [c.percentile for c in marked if c.best] == [best]
+
+
+def with_errors(percentile: float, errors: list[int], divergence: float) -> Candidate:
+    return Candidate(percentile, Outcome(0, 0, 0, 0, divergence, len(errors), errors, [divergence] * len(errors)))
+
+
+@pytest.mark.parametrize(
+    ("lost", "points", "best"),
+    [
+        ([1, 0, 0, 0, 0, 0, 0, 0], 0.1, 99.99),  # one word more of 1,600 is 0.06 points, and may be chance
+        ([1, 0, 0, 0, 0, 0, 0, 0], 0.05, 99.0),
+        ([3, 0, 0, 0, 0, 0, 0, 0], 0.1, 99.0),  # 0.19 points
+        ([1, 1, 1, 1, 1, 1, 1, 1], 0.6, 99.0),  # 0.5 points, in every utterance: no chance
+    ],
+)
+def test_words_that_nearly_tie_leave_the_choice_to_divergence(lost, points, best):
+    fewest, nearer = with_errors(99.0, [2] * 8, 0.02), with_errors(99.99, [2 + more for more in lost], 0.0002)
+    ties = WordTies(np.full(8, 200), points, seed=0)
+    assert [c.percentile for c in mark_best([nearer, fewest], ties) if c.best] == [best]
+    assert [c.percentile for c in mark_best([nearer, fewest]) if c.best] == [99.0], "the paper's rule"
+
+
+def test_ties_are_told_by_the_words_that_all_heard():
+    """Both heard the first two utterances only, of 2 x 10 words, in which one error is 5 points."""
+    part = replace(with_errors(99.99, [2, 2], 0.0001).outcome, errors=[2, 1, None], divergences=[0.0, 0.0, None])
+    whole, ties = with_errors(99.0, [1, 1, 0], 0.5), WordTies(np.array([10, 10, 10_000]), 1.0, seed=0)
+    assert [c.best for c in mark_best([Candidate(99.99, part), whole], ties)] == [False, True]
 
 
 def test_a_candidate_that_was_given_up_never_wins():

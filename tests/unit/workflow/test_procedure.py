@@ -13,11 +13,12 @@ from stablequant.workflow.procedure import (
     MassiveChannels,
     Procedure,
     Rounding,
+    Ties,
     read_procedure,
 )
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-STEPS = ("recentre", "split_audio", "equalisation", "massive_channels", "rounding", "combination")
+STEPS = ("recentre", "split_audio", "equalisation", "massive_channels", "rounding", "combination", "ties")
 EXTENDED = Procedure(
     recentre=True,
     split_audio=True,
@@ -25,6 +26,7 @@ EXTENDED = Procedure(
     massive_channels=MassiveChannels(channels=[2, 3], reach=5.0, divergence=0.01, gain=0.6, audio_seconds=6),
     rounding=Rounding(audio_seconds=8),
     combination=Combination(audio_seconds=9, suspects=2),
+    ties=Ties(points=0.3),
 )
 
 
@@ -36,6 +38,7 @@ def config(*enabled: str) -> dict:
     changed["massive_channels"] |= own
     changed["rounding"] |= {"audio_seconds": 8}
     changed["combination"] |= {"audio_seconds": 9, "suspects": 2}
+    changed["ties"] |= {"points": 0.3}
     for step in STEPS:
         changed[step]["enabled"] = step in enabled
     validate_config(changed, PROJECT / "config.schema.yaml")
@@ -45,7 +48,7 @@ def config(*enabled: str) -> dict:
 @pytest.mark.parametrize("enabled", [(), STEPS, ("recentre",), ("rounding", "combination")])
 def test_the_papers_procedure_has_no_added_step_whatever_the_blocks_say(enabled):
     found = read_procedure(config(*enabled), "paper")
-    steps = dict.fromkeys(("equalisation", "massive_channels", "rounding", "combination"))
+    steps = dict.fromkeys(("equalisation", "massive_channels", "rounding", "combination", "ties"))
     assert found == Procedure(recentre=False, split_audio=False, **steps)
 
 
