@@ -181,8 +181,8 @@ def check_combination(
        percentage points), this is the result.
     3. Each of ``suspects``, and the other layers as one group, are put back to floating point, one at a time. This
        measures what quantizing them costs.
-    4. The costliest ones first, they are searched again by least divergence, with the other layers quantized, until the
-       degradation is at most ``threshold``.
+    4. The costliest ones first, they are searched again by least divergence on ``audio_seconds`` of audio, with the
+       other layers quantized, until the degradation of the calibration set is at most ``threshold``.
     5. If this is not enough and ``keep_float`` is set, suspects stay in floating point, one after the other, until the
        degradation is at most ``threshold``. The first is the one that reduces the divergence most per weight.
 
@@ -192,7 +192,7 @@ def check_combination(
     steps: list[Step] = []
     others = [name for name in combination.layers if name not in {*searched.percentiles, *searched.float_layers}]
     if others:
-        choice, _, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
+        choice, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
     together = outcome = combination.recognise(choice)
     steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
     _log(steps[-1])
@@ -210,8 +210,12 @@ def check_combination(
     for name in costliest:
         if outcome.degradation <= threshold:
             break
-        choice, outcome, tried = _search("searched again", combination, choice, name, groups[name], grid)
+        found, tried = _search("searched again", combination, choice, name, groups[name], grid, audio_seconds)
         steps += tried
+        if found != choice:
+            choice, outcome = found, combination.recognise(found)
+            steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
+            _log(steps[-1])
     spared = {
         step.layers: (together.divergence - step.outcome.divergence) / combination.size(step.layers)
         for step in without
@@ -245,9 +249,9 @@ def _search(
     name: str,
     layers: Sequence[str],
     grid: Sequence[float],
-    audio_seconds: float = math.inf,
-) -> tuple[Choice, Outcome, list[Step]]:
-    """Choose the cut-off for ``layers`` with the least divergence; return the choice, its outcome and all steps."""
+    audio_seconds: float,
+) -> tuple[Choice, list[Step]]:
+    """Choose the cut-off for ``layers`` with the least divergence; return the choice and all steps."""
     percentiles = sorted({UNCLIPPED, *grid}, reverse=True)
     variants = [choice.clipped(layers, percentile) for percentile in percentiles]
     outcomes = combination.vary(choice, [(layers, variant) for variant in variants], audio_seconds)
@@ -257,7 +261,7 @@ def _search(
         for number, (percentile, outcome) in enumerate(zip(percentiles, outcomes, strict=True))
     ]
     _log(steps[best])
-    return variants[best], outcomes[best], steps
+    return variants[best], steps
 
 
 def _log(step: Step) -> None:

@@ -125,12 +125,14 @@ def test_the_costliest_is_searched_again_until_the_loss_is_small_enough():
         ("searched again", "b", 100.0, 7.5, False),
         ("searched again", "b", 99.9, 4.5, True),
         ("searched again", "b", 99.0, 5.5, False),
+        ("all layers", "all", None, 4.5, True),
     ]
     assert combination.asked[1] == ("vary", searched, [["a"], ["b"], ["c"]], math.inf)
-    assert combination.asked[2] == ("vary", searched, [["b"]] * 3, math.inf), "on all audio"
+    assert combination.asked[2:] == [("vary", searched, [["b"]] * 3, 10.0), ("all", choice)], "on a part, then on all"
     choice, steps = check_combination(combination, searched, GRID, ["a", "b", "c"], 3.0, 10.0, keep_float=True)
     assert [step.layers for step in steps if step.step == "searched again"] == ["b"] * 3 + ["c"] * 3
     assert choice.percentiles == {"a": 100.0, "b": 99.9, "c": 99.9, "d": 100.0}
+    assert [step.kept for step in steps if step.step == "all layers"] == [False, False, True]
 
 
 def test_the_others_are_searched_again_as_one():

@@ -139,7 +139,7 @@ def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_poi
     assert choice.percentiles["cnn02"] == kept["cnn02"]
     assert choice.percentiles["transformer01"] == choice.percentiles["cnn07"] == kept[OTHERS]
     assert choice.percentiles["cnn03"] == 99.0, "was searched, and was not suspected"
-    together = table.loc[table["step"] == "all layers", "divergence"].item()
+    together = table.loc[table["step"] == "all layers", "divergence"].iloc[0]
     spared = (together - without.set_index("layers")["divergence"][SUSPECTS]) / pd.Series(weights)
     stayed = table[table["step"] == "left in floating point"]["layers"].tolist()
     assert stayed == spared.sort_values(ascending=False).index.tolist(), "the one that spares most for its size first"
