@@ -84,9 +84,9 @@ def kernels_that_do_not_saturate() -> Iterator[None]:
 
 
 def compress_weights(graph: Path, file: Path, group: int | None = None) -> None:
-    """Write OpenVINO's network with weights in INT8, in which activations stay as they are.
+    """Write OpenVINO's network with weights in INT8.
 
-    OpenVINO quantizes activations while it runs, in groups of ``group`` values, or as it does by itself.
+    OpenVINO quantizes activations while it runs, in groups of ``group`` values, by itself of 32.
     """
     model = nncf.compress_weights(ov.Core().read_model(graph))
     if group:

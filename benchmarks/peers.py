@@ -11,7 +11,7 @@ harder to quantize (see variants.py), and the demo's second recogniser, with lay
 OpenVINO's network included, and as the sum over jobs of StableQuant's workflow, as far as its graph, of seconds times
 threads, divided by the cores. ``passes`` are recognitions of the calibration set, whole or from some layer on,
 floating-point reference included. ``float_layers`` counts layers of which a product is not INT8 in the graph; of
-``nncf-weights`` that is all, although OpenVINO may quantize what they read while it runs. ``rtfx`` is audio seconds per
+``nncf-weights`` that is all, although OpenVINO quantizes what they read while it runs. ``rtfx`` is audio seconds per
 second, of all engines of one recogniser taking turns. ``behind`` are the points of WER that a method loses against
 StableQuant, with the interval of a paired bootstrap.
 
