@@ -74,6 +74,25 @@ def fake_quantize_activation(values: torch.Tensor, scale: float, overwrite: bool
     return steps.round_().clamp_(QMIN, QMAX).mul_(scale)
 
 
+def _compute_exactly(operation: Operation) -> Callable[[], None]:
+    """Let ``operation`` compute in float32 under autocast too; return what undoes that.
+
+    Reduced precision would round INT8's levels once more. The output has the type that it has without this.
+    """
+    forward = operation.forward
+
+    def compute(values: torch.Tensor) -> torch.Tensor:
+        device = values.device.type
+        if not torch.is_autocast_enabled(device):
+            return forward(values)
+        dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            return forward(values).to(dtype)
+
+    vars(operation)["forward"] = compute
+    return partial(vars(operation).pop, "forward")
+
+
 def _tables(model: torch.nn.Module, operation: Operation) -> list[torch.nn.Embedding]:
     """The embeddings whose table is the weight of ``operation``."""
     embeddings = (module for module in model.modules() if isinstance(module, torch.nn.Embedding))
@@ -97,7 +116,8 @@ def fake_quantized(
 
     An embedding whose table is the weight of a module has the fake-quantized table then, as in the engine's graph.
     ``ranges`` and ``channel_scales`` are by activation name. An activation without scales is not equalised. ``weights``
-    are by module name, from `fake_quantized_weights` with the same scales.
+    are by module name, from `fake_quantized_weights` with the same scales. ``modules`` compute in float32, whatever the
+    precision of the others.
     """
     undo: list[Callable[[], None]] = []
     try:
@@ -118,6 +138,7 @@ def fake_quantized(
                 return (fake_quantize_input(values * factor, chosen, axis, overwrite=True), *inputs[1:])
 
             undo.append(operation.register_forward_pre_hook(hook).remove)
+            undo.append(_compute_exactly(operation))
             if factor is not None:
                 undo += [_multiply_output(table, factor) for table in _tables(model, operation)]
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))

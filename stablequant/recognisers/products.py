@@ -8,30 +8,32 @@ last axis in memory; around it, layer norms and Linears want the channels there,
 import logging
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from stablequant.recognisers.operations import CausalConv1d
+from stablequant.recognisers.operations import CausalConv1d, Operation
 
-ROWS, WIDTH = 256, 768  # of the products that are timed
-ROUNDS = 9  # of which the fastest counts, since other programs may disturb some
+ROWS, WIDTH = 256, 512  # of the products that are timed, about a millisecond each
+ROUNDS = 25  # of which the fastest counts, since other programs may disturb some
+FEW_ROWS = 64
 LEAST_GAIN = 1.2  # that oneDNN must bring; so it does not depend on chance which of two equal ways is taken
 
 
 class OneDnnLinear(nn.Linear):
     """A Linear that oneDNN computes.
 
-    oneDNN arranges the weight anew at each call. This takes little time and no memory, and a replaced weight is used
-    at once.
+    oneDNN arranges the weight anew at each call, so that a replaced weight is used at once and nothing is kept. This
+    takes about as long as the product of `FEW_ROWS` rows; fewer, such as a decoder's single tokens, are left to BLAS.
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """``values`` ``(..., in)`` -> ``(..., out)``."""
-        if values.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+        few = values.shape[:-1].numel() < FEW_ROWS
+        if few or values.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return super().forward(values)
         return _onednn_linear(values, self.weight, self.bias)
 
@@ -51,6 +53,18 @@ class ChannelsLastConv1d(nn.Conv1d):
 
 class ChannelsLastCausalConv1d(ChannelsLastConv1d, CausalConv1d):
     """The same of a `CausalConv1d`."""
+
+
+def reduce_weights(model: nn.Module, precision: str, kept: Collection[str]) -> None:
+    """Convert the weights of Linears and Conv1ds of ``model``, except the modules named in ``kept``, to ``precision``.
+
+    It is for passes with autocast, which converts each weight at each call otherwise. What they compute stays the same.
+    A weight that an embedding shares is not converted.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for name, module in model.named_modules():
+        if isinstance(module, Operation) and name not in kept and id(module.weight) not in tables:
+            module.weight.data = module.weight.data.to(getattr(torch, precision))
 
 
 def speed_up(model: nn.Module) -> None:

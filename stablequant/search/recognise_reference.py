@@ -1,4 +1,4 @@
-"""Recognise the calibration set in fp32, once. All other measurements are compared with this reference."""
+"""Recognise the calibration set without quantization. All other measurements are compared with this reference."""
 
 import logging
 import shutil
@@ -25,6 +25,8 @@ from stablequant.search.reference import names_of, write_posteriors
 from stablequant.search.split import Split, check_finite, loaded, padded_samples
 from stablequant.storage.arrays import writing_arrays
 from stablequant.storage.files import write_json
+
+PAIRED, REDUCED = "paired", "bfloat16"  # with the first, the reference and all trials are computed in the second
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ def recognise_reference(
     precision: str = "float32",
     max_wer: float | None = None,
 ) -> Measured:
-    """Recognise the split once, write ``files``, and return the word errors and the histograms of all activations.
+    """Recognise the split, write ``files``, and return the word errors and the histograms of all activations.
 
     Hidden values of as many layers are cached as ``cache`` allows. ``preparation`` says how activations are prepared
     for quantization. With ``precision`` bfloat16 or float16, the search may compute in it if this changes no
-    hypothesis; then hidden values are not cached. ``max_wer`` is the highest WER in percent that is allowed, if any.
+    hypothesis; then hidden values are not cached. With ``paired`` the split is recognised twice, in float32 for the
+    histograms and in bfloat16 for the rest, and the search computes in bfloat16: a trial and its reference then have
+    the same rounding. ``max_wer`` is the highest WER in percent that is allowed, if any.
 
     Raises
     ------
@@ -109,13 +113,14 @@ def recognise_reference(
         when a recording cannot be read, the network's output contains NaN or infinity, the disk has no space for the
         cache, or the WER is above ``max_wer``.
     """
-    if precision != "float32":
+    if precision not in ("float32", PAIRED):
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
         cache = Cache(cache.key, 0, cache.half)
     remove_cache(files.activations)  # an earlier run may have left it; remove it before free space is measured
     files.activations.unlink(missing_ok=True)
     chosen = _layers_to_keep(recogniser, split, files.activations, cache)
-    heard, plain, prepared = _one_pass(recogniser, split, files, cache, chosen, preparation)
+    first = [] if precision == PAIRED else chosen
+    heard, plain, prepared = _one_pass(recogniser, split, files, cache, first, recogniser.modules, preparation)
     errors = score(split.utterances, heard.hypotheses)
     if max_wer is not None:
         try:
@@ -123,9 +128,16 @@ def recognise_reference(
         except StableQuantError:
             remove_cache(files.activations)
             raise
+    if precision == PAIRED:
+        exact, recogniser = errors, recogniser.reduced(REDUCED)
+        heard, _, _ = _one_pass(recogniser, split, files, cache, chosen, [], None)
+        errors = score(split.utterances, heard.hypotheses)
+        logging.info("the search computes in %s: WER %.2f %%, in float32 %.2f %%", REDUCED, errors.wer, exact.wer)
     if cache.half:
         verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.activations, cache.key)
-    if precision != "float32":
+    if precision == PAIRED:
+        precision = REDUCED
+    elif precision != "float32":
         precision = verify_precision(recogniser, split.batches, heard.hypotheses, heard.guides, precision)
     _write_summary(files.summary, split, errors, heard, precision)
     return Measured(errors, plain, prepared)
@@ -137,11 +149,14 @@ def _one_pass(
     files: Files,
     cache: Cache,
     chosen: Sequence[int],
+    modules: Sequence[QuantizedModule],
     preparation: Preparation | None,
 ) -> tuple[_Recognitions, dict[str, Histogram], dict[str, Histogram]]:
-    """Recognise every batch, write posteriors and hidden values, and return texts and both kinds of histograms."""
+    """Recognise every batch, write posteriors and hidden values, and return texts and both kinds of histograms.
+
+    The histograms are those of ``modules``.
+    """
     heard = _Recognitions()
-    modules: Sequence[QuantizedModule] = recogniser.modules
     with ExitStack() as stack:
         names = [name for utterance in split.utterances for name in names_of(utterance)]
         posteriors = stack.enter_context(writing_arrays(files.posteriors, names))
@@ -150,7 +165,7 @@ def _one_pass(
         )
         plain = stack.enter_context(collecting(recogniser.model, modules))
         prepared = stack.enter_context(collecting(recogniser.model, modules if preparation else [], preparation))
-        for number, (batch, context, state) in enumerate(loaded(recogniser, split.batches, "fp32")):
+        for number, (batch, context, state) in enumerate(loaded(recogniser, split.batches, "reference")):
             plain.context = prepared.context = context
             for layer in range(recogniser.resumable + 1):
                 if layer in chosen:

@@ -9,6 +9,7 @@ from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.products import reduce_weights
 from stablequant.search.activations import Activations, cache_key
 from stablequant.search.racing import Racing
 from stablequant.search.reference import load_reference
@@ -78,8 +79,10 @@ def read_search(files: SearchFiles, settings: Settings, layers: Collection[str] 
     loaded = load_recogniser(checkpoint, settings.device, settings.threads)
     racing = Racing(settings.confidence, settings.seed) if settings.confidence else None
     split = read_split(loaded, Path(files.utterances), settings.batch_mb, settings.seed, racing is not None)
+    modules = [m for m in loaded.modules if layers is None or m.layer in layers]
     recogniser = loaded if reference.precision == "float32" else loaded.reduced(reference.precision)
-    modules = [m for m in recogniser.modules if layers is None or m.layer in layers]
+    if reference.precision != "float32":
+        reduce_weights(recogniser.model, reference.precision, {m.module for m in modules})
     index = files.get("activations")
     calibration = Calibration(
         split,

@@ -80,7 +80,7 @@ class CtcRecogniser(Generic[Extractor, Frames]):
         reduced = self._precision != torch.float32
         with torch.autocast(self._device.type, self._precision, enabled=reduced):
             for name in self.layers[first:last]:
-                hidden = self._runs[name](hidden, context)
+                hidden = self._runs[name](hidden, context).float()  # so that a pass may resume from stored float32
                 self.samples[name] += context.samples
         return {HIDDEN: hidden}
 

@@ -91,7 +91,7 @@ class WhisperRecogniser:
         hidden = state[HIDDEN]
         with self._computing():
             for name in self.layers[first:last]:
-                hidden = self._layer(name, hidden)
+                hidden = self._layer(name, hidden).float()  # so that a pass may resume from stored float32
                 self.samples[name] += context.samples
         return {HIDDEN: hidden}
 

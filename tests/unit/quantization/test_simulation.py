@@ -231,3 +231,21 @@ def test_an_embedding_with_the_weight_of_a_module_has_its_fake_quantized_table()
     expected = (dequantized(levels, steps) / scales["head"])[tokens.numpy()]
     assert found.numpy() == pytest.approx(expected, rel=1e-6)
     assert torch.equal(model.table(tokens), before[tokens])
+
+
+@torch.inference_mode()
+def test_under_autocast_quantized_modules_compute_exactly_and_give_its_type():
+    """bfloat16 holds no products of a level and a scale; without autocast nothing is rounded at all."""
+    model = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.Linear(8, 8))
+    module = QuantizedModule("first", "linear", "0", "first")
+    values = torch.randn(100, 64, generator=torch.Generator().manual_seed(0))
+    weights = fake_quantized_weights(model, [module], {})
+    ranges = {"first": Range.symmetric(3.0)}
+    with fake_quantized(model, [module], ranges, {}, weights):
+        exact = model[0](values)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = model[0](values)
+            assert torch.is_autocast_enabled("cpu")
+    assert exact.dtype == torch.float32
+    assert torch.equal(found, exact.bfloat16())
+    assert "forward" not in vars(model[0])

@@ -59,6 +59,19 @@ def test_all_layers_in_turn_are_the_model(loaded):
 
 
 @torch.inference_mode()
+def test_passes_in_reduced_precision_resume_bit_for_bit_from_stored_float32(loaded):
+    recogniser = loaded.recogniser().reduced("bfloat16")
+    state = recogniser.enter({"hidden": noise(16_000).reshape(2, 8_000)})
+    context = recogniser.context([8_000] * 2)
+    expected = recogniser.logits(state, 0, context)
+    assert not torch.equal(expected, loaded.recogniser().logits(state, 0, context))
+    for number, layer in enumerate(recogniser.layers):
+        stored = {name: values.float().numpy() for name, values in state.items()}
+        assert torch.equal(recogniser.logits(recogniser.enter(stored), number, context), expected), layer
+        state = recogniser.run(state, number, number + 1, context)
+
+
+@torch.inference_mode()
 def test_a_quantized_layer_computes_the_same_after_a_resumed_prefix(loaded):
     recogniser = loaded.recogniser()
     audio = noise(16_000).reshape(2, 8_000)

@@ -9,7 +9,7 @@ from stablequant.quantization.simulation import fake_quantized, fake_quantized_w
 from stablequant.recognisers import products
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.operations import CausalConv1d
-from stablequant.recognisers.products import ChannelsLastConv1d, OneDnnLinear, speed_up
+from stablequant.recognisers.products import ChannelsLastConv1d, OneDnnLinear, reduce_weights, speed_up
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch without oneDNN")
 
@@ -26,7 +26,7 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(3, 40, 96), (40, 96), (1, 1, 96), (0, 96), (96,)])
+@pytest.mark.parametrize("shape", [(3, 40, 96), (70, 96), (1, 1, 96), (0, 96), (96,)])
 @pytest.mark.parametrize("bias", [True, False])
 @torch.inference_mode()
 def test_a_linear_computes_the_same(onednn, shape, bias):
@@ -81,7 +81,7 @@ def test_chained_convolutions_and_norms_copy_nothing(onednn):
 def test_a_probe_uses_its_own_weights_and_leaves_nothing_behind(onednn):
     model = nn.Sequential(nn.Linear(96, 64), nn.GELU(), nn.Linear(64, 32))
     speed_up(model)
-    values = torch.randn(5, 96)
+    values = torch.randn(70, 96)
     before, kept = model(values), model[0].weight.data_ptr()
     module = QuantizedModule("first", "linear", "0", "first")
     weights = fake_quantized_weights(model, [module], {})
@@ -101,12 +101,31 @@ def test_a_probe_uses_its_own_weights_and_leaves_nothing_behind(onednn):
 @torch.inference_mode()
 def test_reduced_precision_is_left_to_torch(onednn):
     model = nn.Linear(96, 50)
-    values = torch.randn(4, 96)
+    values = torch.randn(70, 96)
     with torch.autocast("cpu", torch.bfloat16):
         expected = model(values)
         speed_up(model)
         assert torch.equal(model(values), expected)
         assert expected.dtype == torch.bfloat16
+
+
+@torch.inference_mode()
+def test_reduced_weights_change_nothing_under_autocast():
+    embedding, head = nn.Embedding(7, 16), nn.Linear(16, 7)
+    head.weight = embedding.weight
+    model = nn.ModuleList([nn.Conv1d(6, 16, 3), nn.Linear(16, 16), nn.Linear(16, 16), head, embedding])
+    values = torch.randn(2, 6, 9)
+
+    def run() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model[0](values).mT + embedding(torch.tensor([3]))
+            return head(model[2](model[1](hidden)))
+
+    expected = run()
+    reduce_weights(model, "bfloat16", {"2"})
+    assert torch.equal(run(), expected)
+    reduced, full = torch.bfloat16, torch.float32
+    assert [module.weight.dtype for module in model] == [reduced, reduced, full, full, full]
 
 
 def test_elsewhere_nothing_changes(monkeypatch):
@@ -126,4 +145,4 @@ def test_the_faster_way_is_logged(caplog):
         gain = products.onednn_gain(torch.get_num_threads())
     assert gain > 0
     chosen = "oneDNN" if gain >= products.LEAST_GAIN else "torch's BLAS"
-    assert caplog.messages[0].startswith(f"linear layers compute by {chosen}: 256 x 768 x 768 takes")
+    assert caplog.messages[0].startswith(f"linear layers compute by {chosen}: 256 x 512 x 512 takes")

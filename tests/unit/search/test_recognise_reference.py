@@ -233,3 +233,37 @@ def test_a_damaged_reference_is_refused(tmp_path):
     summary.write_text("{")
     with pytest.raises(StableQuantError, match="not readable as JSON"):
         load_reference(summary, posteriors)
+
+
+def test_paired_recognises_again_in_bfloat16_but_takes_histograms_from_float32(tmp_path, caplog):
+    """Seed 6 has an utterance whose words bfloat16 changes."""
+    (tmp_path / "exact").mkdir()
+    exact = calibrate_fake(FakeRecogniser(songs(seed=6)), tmp_path / "exact", cache_mb=1)
+    recogniser = FakeRecogniser(songs(seed=6))
+    with caplog.at_level("INFO"):
+        found = calibrate_fake(recogniser, tmp_path, cache_mb=1, precision="paired")
+    for name, histogram in exact.histograms.items():
+        assert np.array_equal(found.histograms[name].counts, histogram.counts)
+        assert found.histograms[name].amax == histogram.amax
+    reduced = recogniser.reduced("bfloat16")
+    expected = {}
+    for number, batch in enumerate(found.split.batches):
+        context = reduced.context([u.samples for u in batch])
+        state = reduced.load(batch)
+        for u, recognised in zip(batch, reduced.recognise(state, 0, context), strict=True):
+            expected[u.path] = recognised.text
+            assert np.array_equal(found.calibration.reference.posteriors[u.path], recognised.log_posteriors)
+        for layer in found.calibration.activations.layers:
+            stored = found.calibration.activations.load(layer, number)
+            state = reduced.enter(stored)
+            again = reduced.recognise(state, layer, context)
+            assert [r.text for r in again] == [expected[u.path] for u in batch]
+            assert np.array_equal(stored["hidden"], reduced.run(reduced.load(batch), 0, layer, context)["hidden"])
+    summary = json.loads(found.files.summary.read_text())
+    plain = json.loads(exact.files.summary.read_text())
+    assert {row["path"]: row["hypothesis"] for row in summary["utterances"]} == expected
+    assert expected != {row["path"]: row["hypothesis"] for row in plain["utterances"]}
+    assert summary["precision"] == "bfloat16"
+    told = f"the search computes in bfloat16: WER {summary['wer']:.2f} %, in float32 {plain['wer']:.2f} %"
+    assert told in caplog.messages
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

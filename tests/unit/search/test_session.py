@@ -97,3 +97,11 @@ def test_the_precision_that_was_verified_is_used(inputs):
     reduced = read_search(inputs, Settings("cpu", 2, 1.2e-3, 3))
     assert str(reduced.recogniser.dtype) == "torch.bfloat16"
     assert split_of(reduced.recogniser).utterances
+
+
+def test_in_reduced_precision_only_the_weights_of_the_quantized_layers_stay_exact(inputs):
+    summary = json.loads((inputs.folder / "reference.json").read_text())
+    (inputs.folder / "reference.json").write_text(json.dumps(summary | {"precision": "bfloat16"}))
+    model = read_search(inputs, Settings("cpu", 2, 1.2e-3, 3), ["deep"]).recogniser.model
+    kept = {m.module for m in MODULES if model.get_submodule(m.module).weight.element_size() == 4}
+    assert kept == {"deep"}

@@ -1,0 +1,121 @@
+"""How fast the search recognises: ``python benchmarks/search_pass.py --out FILE``.
+
+A network of HuBERT large's shape with random weights hears noise. What takes turns: torch as it comes, the search in
+float32 (`stablequant.recognisers.products`), the search with ``precision: paired``, and OpenVINO in float32. Each
+``ratio`` is OpenVINO's time over the row's, by the fastest round: 1 is as fast as OpenVINO.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pandas as pd
+import torch
+from tqdm import trange
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+
+from large_graphs import write_hubert_large
+from random_large import RATE
+
+from stablequant.recognisers.ctc.recogniser import HIDDEN
+from stablequant.recognisers.export_onnx import export_onnx
+from stablequant.recognisers.load_recogniser import PLUGIN, load_recogniser
+from stablequant.recognisers.products import LEAST_GAIN, onednn_gain, reduce_weights
+from stablequant.recognisers.registry import family_of
+from stablequant.report.show import markdown_table
+from stablequant.search.recognise_reference import REDUCED
+from stablequant.storage.files import read_table, write_table
+
+OPENVINO = "OpenVINO, float32"
+
+
+def ways(checkpoint: Path, graph: Path, threads: int, audio: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """What takes turns: each gives the logits of ``audio`` ``(1, samples)``."""
+    plain = import_module(PLUGIN.format(family=family_of(checkpoint).name)).load(checkpoint, "cpu", threads)
+    search = load_recogniser(checkpoint, "cpu", threads)
+    paired = load_recogniser(checkpoint, "cpu", threads).reduced(REDUCED)
+    reduce_weights(paired.model, REDUCED, [])
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    compiled = ov.compile_model(graph, "CPU", settings)
+    onednn = onednn_gain(threads) >= LEAST_GAIN
+    state, context = {HIDDEN: torch.from_numpy(audio)}, plain.context([audio.shape[1]])
+    return {
+        "torch, float32": lambda: plain.logits(state, 0, context).numpy(),
+        f"search, float32, Linears by {'oneDNN' if onednn else 'BLAS'}": lambda: search.logits(
+            state, 0, context
+        ).numpy(),
+        f"search, {REDUCED} (paired)": lambda: paired.logits(state, 0, context).numpy(),
+        OPENVINO: lambda: compiled(audio)[0],
+    }
+
+
+def measure(folder: Path, threads: int, audio_seconds: float, rounds: int) -> pd.DataFrame:
+    """One row for each way."""
+    write_hubert_large(folder / "checkpoint")
+    export_onnx(folder / "checkpoint", folder / "fp32.onnx", threads)
+    audio = np.random.default_rng(0).standard_normal((1, round(audio_seconds * RATE)), dtype=np.float32)
+    run = ways(folder / "checkpoint", folder / "fp32.onnx", threads, audio)
+    logits = {name: way() for name, way in run.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in run}
+    for _ in trange(rounds, desc="rounds"):
+        for name, way in run.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    best = min(seconds[OPENVINO])
+    rows = [
+        {
+            "way": name,
+            "threads": threads,
+            "audio_seconds": audio_seconds,
+            "best_seconds": min(spent),
+            "median_seconds": float(np.median(spent)),
+            "ratio": best / min(spent),
+            "largest_difference": float(np.abs(logits[name] - logits[OPENVINO]).max()),
+        }
+        for name, spent in seconds.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the documents show it."""
+    header = ["what computes", "seconds, fastest", "median", "of OpenVINO's speed", "logits differ by at most"]
+    rows = [
+        [
+            *(row.way, f"{row.best_seconds:.2f}", f"{row.median_seconds:.2f}"),
+            *(f"{row.ratio:.2f}", f"{row.largest_difference:.1g}"),
+        ]
+        for row in table.itertuples()
+    ]
+    return markdown_table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="TSV to write")
+    parser.add_argument("--threads", type=int, default=2, help="of torch and of OpenVINO (2)")
+    parser.add_argument("--audio-seconds", type=float, default=10, help="length of the noise (10)")
+    parser.add_argument("--rounds", type=int, default=5, help="in each, every way runs once (5)")
+    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
+    arguments = parser.parse_args()
+    if arguments.markdown:
+        print(markdown(read_table(arguments.markdown)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        table = measure(Path(folder), arguments.threads, arguments.audio_seconds, arguments.rounds)
+    print(markdown(table))
+    if arguments.out:
+        write_table(arguments.out, table)
+
+
+if __name__ == "__main__":
+    main()
