@@ -25,7 +25,9 @@ the checksums of all files. {samples}
 Measured on {processor}, with {utterances} evaluation utterances that were not used for calibration. `degradation` is in
 points of word error rate against fp32 on the same backend, with the 95 % interval of a paired bootstrap over
 {drawn}; `size_ratio` compares the engines' files, `onnx_ratio` the ONNX files, `float_layers` counts layers not in
-INT8.
+INT8. `speedup` is against fp32, with its 95 % interval; the engines took turns on the same audio, one recording at a
+time. `new_speedup` is the same for recordings of a length that the engine has not met before. `not measurable` means
+that the difference is smaller than the noise of the machine.
 
 {table}
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
+from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.storage.files import read_json, read_table
 
@@ -35,7 +36,7 @@ class Verdict:
 
 def verdict(results: Path, acceptable: float) -> Verdict:
     """The verdict on the run in ``results``. ``acceptable`` is the loss in points of WER that may be possible."""
-    rows = read_table(results / "comparison.tsv").to_dict("records")
+    rows = read_comparison(results / "comparison.tsv").to_dict("records")
     reference = {row["backend"]: row for row in rows if row["method"] == "fp32"}
     lines: list[str] = []
     judgements: list[bool] = []
@@ -55,13 +56,21 @@ def verdict(results: Path, acceptable: float) -> Verdict:
 
 
 def _measured(row: Row, fp32: Row) -> str:
-    speed = row["speedup"]
     return (
         f"{row['backend']}: WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses "
         f"{row['degradation']:.2f} points ({row['ci_low']:.2f} to {row['ci_high']:.2f} at 95 %) of {int(row['words'])} "
-        f"words; size {row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's"
-        + (f"; {speed:.1f} times as fast" if pd.notna(speed) else "")
+        f"words; size {row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's" + _speed(row)
     )
+
+
+def _speed(row: Row) -> str:
+    speed, new = row["speedup"], row["new_speedup"]
+    if pd.isna(speed):
+        return ""
+    if speed == NOT_MEASURABLE:
+        return "; a difference in speed is not measurable"
+    told = f"; {speed:.1f} times as fast ({row['speedup_low']:.1f} to {row['speedup_high']:.1f})"
+    return told if new == NOT_MEASURABLE else f"{told}, {new:.1f} times at lengths that it meets for the first time"
 
 
 def _notes(row: Row) -> list[str]:

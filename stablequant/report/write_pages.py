@@ -8,6 +8,7 @@ import pandas as pd
 
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
+from stablequant.report.compare import read_comparison
 from stablequant.report.compare_hypotheses import TEXT
 from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
@@ -137,7 +138,7 @@ def _precision(files: list[Path]) -> tuple[str, pd.DataFrame]:
 
 
 def _comparison(files: list[Path]) -> tuple[str, pd.DataFrame]:
-    table = read_table(files[0])
+    table = read_comparison(files[0])
     parts = [
         f"{row['method']} ({row['backend']}) loses {with_interval(row)} points"
         for _, row in table[table["degradation"].notna() & (table["method"] != "fp32")].iterrows()

@@ -37,6 +37,7 @@ def test_a_loss_is_judged_by_its_interval(loss, low, high, words, safe, told):
 ROW = {
     **{"words": 2000, "ci_over": "utterances", "size_bytes": 30_000_000, "size_ratio": 0.3, "onnx_bytes": 1},
     **{"onnx_ratio": 0.26, "audio_seconds": 900.0, "wall_seconds": 2.0, "rtfx": 450.0, "speedup": 2.14},
+    **{"speedup_low": 2.04, "speedup_high": 2.24, "new_speedup": 1.91},
     **{"float_layers": 0, "arithmetic": "int8", "status": EVALUATED, "backend": "openvino"},
 }
 FP32 = ROW | {"method": "fp32", "wer": 3.4, "degradation": 0.0, "ci_low": 0.0, "ci_high": 0.0}
@@ -60,7 +61,8 @@ def test_words_size_speed_and_layers_are_told(tmp_path):
     assert found.safe
     assert found.lines == [
         "openvino: WER 3.40 % before and 3.50 % after quantization; it loses 0.10 points (-0.30 to 0.50 at 95 %) of "
-        "2000 words; size 30.0 MB, 0.30 of fp32's; 2.1 times as fast",
+        "2000 words; size 30.0 MB, 0.30 of fp32's; 2.1 times as fast (2.0 to 2.2), 1.9 times at "
+        "lengths that it meets for the first time",
         "  safe to deploy: on speech like the evaluation split it loses at most 0.50 points",
         "layers searched: cnn01 at 99.9 %",
         "layers left in floating point: head",
