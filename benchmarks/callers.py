@@ -9,7 +9,6 @@ in the same round. All recordings are already in memory.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from stablequant.bundle.transcribe import Transcriber, load_bundle
 from stablequant.corpora.audio import read_audio
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.engines.turns import take_turns
 from stablequant.report.show import markdown_table
 
 CALLERS = (1, 2, 4, 8)
@@ -50,13 +50,11 @@ def measure(listed: dict[str, Callable[[], list[str]]], rounds: int) -> dict[str
     draw = np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in listed}
     for _ in range(rounds):
-        for name in draw.permutation(list(listed)):
-            start = time.perf_counter()
-            found = listed[name]()
-            seconds[name].append(time.perf_counter() - start)
-            different = sum(one != other for one, other in zip(found, expected, strict=True))
-            if different > len(found) // 50:  # other batches round differently
-                raise RuntimeError(f"{name}: {different} of {len(found)} recordings were recognised otherwise")
+        for name, turn in take_turns(listed, draw).items():
+            seconds[name].append(turn.seconds)
+            different = sum(one != other for one, other in zip(turn.result, expected, strict=True))
+            if different > len(expected) // 50:  # other batches round differently
+                raise RuntimeError(f"{name}: {different} of {len(expected)} recordings were recognised otherwise")
     return seconds
 
 

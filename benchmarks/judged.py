@@ -48,7 +48,7 @@ def recognise_split(
     family, clock = family_of(checkpoint), Stopwatch()
     decoder = family.decoder(checkpoint, clock.timing(networks))
     batches = decoder.batches(utterances, batch_mb * MEGABYTE)
-    return evaluate(decoder, clock, utterances, batches, family.sample_rate(checkpoint), repeats=1).scored
+    return evaluate(decoder, clock, utterances, batches, family.sample_rate(checkpoint)).scored
 
 
 def points_lost(errors: WordErrors, scored: Mapping[str, WordErrors], seed: int) -> dict[str, object]:

@@ -27,8 +27,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import yaml
 
@@ -41,7 +43,7 @@ from quantizers import ANSWER, PEERS, Peer
 from subject import Subject, read_subject
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.engines.running import Stopwatch
+from stablequant.engines.turns import take_turns
 from stablequant.recognisers.batches import loaded
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
@@ -180,7 +182,7 @@ def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
         if row["method"] in scored:
             row |= points_lost(scored[row["method"]], scored, CONFIG["seed"])
     judged = pd.DataFrame(rows, columns=COLUMNS)
-    return judged.assign(rtfx=judged["method"].map(take_turns(subject, list(scored))))
+    return judged.assign(rtfx=judged["method"].map(speeds(subject, list(scored))))
 
 
 def recognise(subject: Subject, method: str) -> tuple[WordErrors, dict]:
@@ -196,27 +198,26 @@ def recognise(subject: Subject, method: str) -> tuple[WordErrors, dict]:
     return errors, measures
 
 
-def take_turns(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
+def speeds(subject: Subject, methods: Sequence[str]) -> dict[str, float]:
     """Seconds of audio per second of the engines of ``methods``, which take turns, batch by batch.
 
     A machine that slows down slows all of them alike.
     """
     if not methods:
         return {}
-    family, clock = family_of(subject.checkpoint), Stopwatch()
+    family, draw = family_of(subject.checkpoint), np.random.default_rng(CONFIG["seed"])
     decoders = {}
     for method in methods:
         networks, _ = load_network(engine_of(subject, method), subject.threads)
-        decoders[method] = family.decoder(subject.checkpoint, clock.timing(networks))
+        decoders[method] = family.decoder(subject.checkpoint, networks)
     batches = decoders[methods[0]].batches(subject.evaluation, CONFIG["batch_mb"] * MEGABYTE)
     taken = dict.fromkeys(decoders, 0.0)
     rate, heard = subject.front_end.sample_rate, 0
     for batch, audio in loaded(batches, rate, f"{subject.name}, in turn"):
-        for method, decoder in decoders.items():
-            decoder.recognise(audio)  # which makes it ready for this length
-            start = clock.seconds
-            decoder.recognise(audio)
-            taken[method] += clock.seconds - start
+        engines = {method: partial(decoder.recognise, audio) for method, decoder in decoders.items()}
+        take_turns(engines, draw)  # which makes them ready for this length
+        for method, turn in take_turns(engines, draw).items():
+            taken[method] += turn.seconds
         heard += sum(u.samples for u in batch)
         if heard >= TIMED_SECONDS * rate:
             break

@@ -441,8 +441,13 @@ def model_bytes(model):
 
 
 def memory(copies):
-    """Memory of a job that holds the checkpoint ``copies`` times."""
-    return lambda wildcards, attempt: memory_mb(model_bytes(wildcards.model), copies, config["batch_mb"], attempt)
+    """Memory of a job that holds the checkpoint ``copies`` times, which may be a function of the model."""
+
+    def megabytes(wildcards, attempt):
+        times = copies(wildcards.model) if callable(copies) else copies
+        return memory_mb(model_bytes(wildcards.model), times, config["batch_mb"], attempt)
+
+    return megabytes
 
 
 def runtime(passes=0, gpu=False):
@@ -460,6 +465,12 @@ def runtime(passes=0, gpu=False):
         return runtime_minutes(model_bytes(wildcards.model), heard, on_gpu, attempt)
 
     return minutes
+
+
+def timed_seconds(model):
+    """Length of the audio that all engines of a backend recognise to be timed."""
+    engines = len(METHODS[model]) + 1  # fp32 is loaded twice
+    return 2 * engines * config["timing"]["rounds"] * config["timing"]["audio_seconds"]
 
 
 @not_yet

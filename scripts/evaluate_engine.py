@@ -27,7 +27,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
         decoder = family.decoder(folder, clock.timing(networks))
         batches = decoder.batches(utterances, snakemake.params.batch_mb * MEGABYTE, max_batch(folder))
         rate = family.sample_rate(folder)
-        evaluation = evaluate(decoder, clock, utterances, batches, rate, snakemake.params.repeats)
+        evaluation = evaluate(decoder, clock, utterances, batches, rate)
         hypotheses = evaluation.hypotheses
         result |= {
             "status": EVALUATED,

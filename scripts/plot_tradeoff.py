@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from stablequant.report.compare import read_comparison
 from stablequant.report.plot_tradeoff import plot_tradeoff
-from stablequant.storage.files import read_table
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
-    plot_tradeoff(read_table(Path(snakemake.input[0])), Path(snakemake.output[0]))
+    plot_tradeoff(read_comparison(Path(snakemake.input[0])), Path(snakemake.output[0]))

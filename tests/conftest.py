@@ -66,7 +66,7 @@ TINY_CONFIG = {
     "methods": ["fp32", "max", "stablequant"],
     "percentiles": [99.9, 99.0],
     "engines": ["openvino"],
-    "evaluation_repeats": 1,
+    "timing": {"audio_seconds": 6, "rounds": 2},
     "bundle_samples": 5,
     "threshold": 0,
     "max_reference_wer": None,

@@ -22,7 +22,9 @@ CARD = """---
 {table}
 
 Judged on {processor}, with {utterances} evaluation utterances that decided nothing. The
-interval is of a paired bootstrap over {drawn}.
+interval is of a paired bootstrap over {drawn}. For their speed the engines took turns on the same
+audio. `new_speedup` is the speedup at lengths that the engine meets for the first time. `not measurable` means that the
+difference is smaller than the noise of the machine.
 
 ## What was quantized
 

@@ -41,10 +41,10 @@ class Judge:
     def judge(self, utterances: Sequence[Utterance]) -> Judged:
         """Recognise ``utterances``; see `stablequant.engines.evaluate_engine.evaluate`."""
         batches = self._decoder.batches(utterances, self._budget, self._most)
-        alone = evaluate(self._decoder, self._clock, utterances, batches, self._rate, repeats=1)
+        alone = evaluate(self._decoder, self._clock, utterances, batches, self._rate)
         if self._searching is None:
             return Judged(alone, None)
-        return Judged(alone, evaluate(self._searching, self._clock, utterances, batches, self._rate, repeats=1))
+        return Judged(alone, evaluate(self._searching, self._clock, utterances, batches, self._rate))
 
 
 def reference_engine(bundle: Bundle, engine: Path, given: Path | None) -> Path | None:

@@ -22,7 +22,7 @@ class Evaluation:
     scored: word errors by utterance
     hypotheses: by key of the utterance
     audio_seconds: length of the audio
-    wall_seconds: time inside the engine only, the shortest of the repeats
+    wall_seconds: time inside the engine only
     """
 
     scored: WordErrors
@@ -37,33 +37,17 @@ def evaluate(
     utterances: Sequence[Utterance],
     batches: Sequence[Batch],
     sample_rate: int,
-    repeats: int,
 ) -> Evaluation:
-    """Recognise ``batches``, which contain all ``utterances``, ``repeats`` times.
+    """Recognise ``batches``, which contain all ``utterances``.
 
     ``clock`` measures the time inside the decoder's networks. ``sample_rate`` is in Hz.
 
-    Raises
-    ------
-    RuntimeError
-        when two repeats give different hypotheses.
-    StableQuantError
-        see `recognise`.
+    Raises `StableQuantError` as `recognise` does.
     """
-    runs = []
-    for repeat in range(repeats):
-        label = "recognising" if repeats == 1 else f"recognising {repeat + 1}/{repeats}"
-        start = clock.seconds
-        hypotheses = recognise(decoder, batches, sample_rate, label)
-        runs.append((clock.seconds - start, hypotheses))
-    if any(hypotheses != runs[0][1] for _, hypotheses in runs):
-        raise RuntimeError("the engine recognised the same audio differently in two runs")
-    return Evaluation(
-        score(utterances, runs[0][1]),
-        runs[0][1],
-        sum(u.samples for u in utterances) / sample_rate,
-        min(seconds for seconds, _ in runs),
-    )
+    start = clock.seconds
+    hypotheses = recognise(decoder, batches, sample_rate, "recognising")
+    audio_seconds = sum(u.samples for u in utterances) / sample_rate
+    return Evaluation(score(utterances, hypotheses), hypotheses, audio_seconds, clock.seconds - start)
 
 
 def recognise(decoder: Decoder, batches: Sequence[Batch], sample_rate: int, label: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Convolutions next to layer norms as products over the last axis, for OpenVINO.
+"""Convolutions next to layer norms, and those that read audio, as products over the last axis, for OpenVINO.
 
 A layer norm needs the channels last, a convolution needs them second. So a feature extractor with layer norms
 transposes its hidden values before and after each norm. If lengths are dynamic, OpenVINO really moves the values, twice
@@ -7,6 +7,9 @@ per norm. This takes about a tenth of the time of an INT8 engine of HuBERT large
 A convolution without padding can be written as a product: for each frame, the ``kernel`` vectors that it reads are put
 side by side and multiplied by the weights. Then the whole feature extractor keeps the channels last. The numbers are
 the same except for the order of summation, and INT8 stays INT8.
+
+The convolution that reads the audio is written as a product in every network. OpenVINO (2026.4.1) makes a kernel for
+each new length, and for a convolution as long as the audio this takes longer than a small engine's recognition.
 """
 
 import numpy as np
@@ -20,11 +23,11 @@ TURN = [0, 2, 1]  # moves the channels from second to last, or back
 def channels_last(model: ov.Model) -> None:
     """Change ``model`` in place: ``(batch, channels, frames)`` becomes ``(batch, frames, channels)``.
 
-    This saves time in a network with layer norms behind convolutions. Other networks are not changed.
+    This saves time in a network with layer norms behind convolutions. In other networks only the convolutions that read
+    audio are changed.
     """
     nodes = model.get_ordered_ops()
-    if not any(_is_turn(node) and _product_before(node.input_value(0).get_node()) for node in nodes):
-        return
+    everywhere = any(_is_turn(node) and _product_before(node.input_value(0).get_node()) for node in nodes)
     turned: dict[tuple[str, int], ov.Output] = {}  # output with channels second -> the same with channels last
     weights: dict[tuple[str, int], ov.Output] = {}
     undone: list[tuple[ov.Output, ov.Output]] = []
@@ -34,9 +37,9 @@ def channels_last(model: ov.Model) -> None:
             source = node.input_value(0)
             if _key(source) in turned:
                 undone.append((node.output(0), turned[_key(source)]))
-            elif _leads_to_product(node):
+            elif everywhere and _leads_to_product(node):
                 turned[_key(node.output(0))] = source
-        elif kind == "Convolution" and _is_plain(node):
+        elif kind == "Convolution" and _is_plain(node) and (everywhere or _reads_audio(node)):
             values = turned.get(_key(node.input_value(0)))
             if values is None:
                 values = ops.transpose(node.input_value(0), TURN).output(0)
@@ -101,6 +104,11 @@ def _is_plain(node: ov.Node) -> bool:
         and settings["pads_begin"][0] == settings["pads_end"][0] == 0
         and settings["auto_pad"] in ("explicit", "valid", "notset")
     )
+
+
+def _reads_audio(node: ov.Node) -> bool:
+    """Whether the convolution ``node`` reads a single channel."""
+    return bool(node.input_value(1).get_partial_shape()[1] == 1)
 
 
 def _constant(output: ov.Output) -> np.ndarray | None:

@@ -1,20 +1,25 @@
 """All evaluations of a model in one table."""
 
 import logging
-from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
+from stablequant.engines.time_engines import REFERENCE, SPEEDS
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
+from stablequant.storage.files import read_table
 
+NOT_MEASURABLE = "not measurable"
 COLUMNS = [
     *("backend", "method", "wer", "degradation", "ci_low", "ci_high", "ci_over", "words"),
     *("size_bytes", "size_ratio", "onnx_bytes", "onnx_ratio"),
-    *("audio_seconds", "wall_seconds", "rtfx", "speedup"),
+    *("audio_seconds", "wall_seconds"),
+    *SPEEDS,
     *("float_layers", "arithmetic", "status"),
 ]
 
@@ -46,21 +51,40 @@ class EvaluationRecord(TypedDict):
     wall_seconds: NotRequired[float]
 
 
-def compare(evaluations: Sequence[EvaluationRecord], seed: int) -> pd.DataFrame:
+def compare(
+    evaluations: Sequence[EvaluationRecord], timings: Sequence[Mapping[Hashable, Any]], seed: int
+) -> pd.DataFrame:
     """One row per backend and method with the columns `COLUMNS`.
 
     ``wer`` is in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points. Differences and ratios
     are against fp32 on the same backend. ``ci_over`` says what the bootstrap of the interval draws, ``speakers`` or
-    ``utterances``. ``rtfx`` is seconds of audio per second. ``float_layers`` is the number of layers that are not
-    quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the intervals. One warning is logged
-    if all utterances are of one speaker.
+    ``utterances``. ``audio_seconds`` were recognised in ``wall_seconds`` to get the words. ``float_layers`` is the
+    number of layers that are not quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the
+    intervals. One warning is logged if all utterances are of one speaker.
+
+    The columns `SPEEDS` are from ``timings``, rows of the tables of `stablequant.engines.time_engines.time_engines`. A
+    speedup whose interval contains 1 is told as `NOT_MEASURABLE`.
     """
     if any(len(set(e.get("speakers") or [])) == 1 for e in evaluations):
         logging.warning(
             "all utterances are of one speaker: the intervals draw utterances, and hold for this speaker only"
         )
-    table = pd.DataFrame([_row(e, _fp32_of(e["backend"], evaluations), seed) for e in evaluations], columns=COLUMNS)
+    speeds = {(row["backend"], row["method"]): _speeds(row) for row in timings}
+    rows = [
+        _row(e, _fp32_of(e["backend"], evaluations), seed) | speeds.get((e["backend"], e["method"]), {})
+        for e in evaluations
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype(dict.fromkeys(["words", "size_bytes", "onnx_bytes", "float_layers"], "Int64"))
+
+
+def read_comparison(path: Path) -> pd.DataFrame:
+    """The table in ``path``. Speedups are numbers, `NOT_MEASURABLE`, or missing."""
+    table = read_table(path)
+    for column in {"speedup", "new_speedup"} & set(table):  # older tables have fewer columns
+        if NOT_MEASURABLE in set(table[column]):
+            table[column] = [cell if cell == NOT_MEASURABLE else float(cell) for cell in table[column]]
+    return table
 
 
 def _fp32_of(backend: str, evaluations: Sequence[EvaluationRecord]) -> EvaluationRecord | None:
@@ -88,15 +112,22 @@ def _row(evaluation: EvaluationRecord, fp32: EvaluationRecord | None, seed: int)
         "words": int(measured.words.sum()),
         "audio_seconds": evaluation["audio_seconds"],
         "wall_seconds": evaluation["wall_seconds"],
-        "rtfx": evaluation["audio_seconds"] / evaluation["wall_seconds"],
     }
     if fp32 and fp32["status"] == EVALUATED:
         reference = _word_errors(fp32)
         row["degradation"] = degradation(measured, reference)
         row["ci_low"], row["ci_high"] = degradation_interval(measured, reference, seed)
         row["ci_over"] = reference.drawn
-        row["speedup"] = fp32["wall_seconds"] / evaluation["wall_seconds"]
     return row
+
+
+def _speeds(timing: Mapping[Hashable, Any]) -> dict[str, object]:
+    found = {column: timing[column] for column in SPEEDS}
+    for column in ("speedup", "new_speedup"):
+        surely_other = found[f"{column}_low"] > 1 or found[f"{column}_high"] < 1
+        if pd.notna(found[column]) and timing["method"] != REFERENCE and not surely_other:
+            found[column] = NOT_MEASURABLE
+    return found
 
 
 def _word_errors(evaluation: EvaluationRecord) -> WordErrors:

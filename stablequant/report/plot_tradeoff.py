@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from stablequant.report import figures
+from stablequant.report.compare import NOT_MEASURABLE
 
 
 def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
@@ -53,8 +54,9 @@ def _message(shown: pd.DataFrame) -> str:
     plain = fp32[fp32["backend"] == best["backend"]]
     if plain.empty:
         return f"StableQuant has {best['wer']:.1f} % WER at {best['size_ratio']:.2f} of fp32's size"
-    faster = best["rtfx"] / plain["rtfx"].iloc[0]
+    faster = best["speedup"]
+    speed = "" if pd.isna(faster) or faster == NOT_MEASURABLE else f", {faster:.1f} times the speed"
     return (
         f"StableQuant: {best['wer']:.1f} % WER where fp32 has {plain['wer'].iloc[0]:.1f} %, "
-        f"{best['size_ratio']:.2f} of the size, {faster:.1f} times the speed"
+        f"{best['size_ratio']:.2f} of the size{speed}"
     )

@@ -9,6 +9,7 @@ import pandas as pd
 from stablequant.engines.folder import EVALUATED
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
+from stablequant.report.compare import read_comparison
 from stablequant.report.compare_hypotheses import TEXT, count_changes
 from stablequant.report.verdict import METHOD
 from stablequant.search import gather_percentiles, select_layers
@@ -46,7 +47,16 @@ class Section:
 
 # Decimals by heading; None shows a number exactly. Numbers in other columns have four digits.
 DIGITS: Mapping[str, int | None] = {
-    **{"WER, %": 2, "points lost": 2, "from": 2, "to": 2, "MB": 1, "share of fp32": 2, "speed-up": 2},
+    **{
+        "WER, %": 2,
+        "points lost": 2,
+        "from": 2,
+        "to": 2,
+        "MB": 1,
+        "share of fp32": 2,
+        "speed-up": 2,
+        "at new lengths": 2,
+    },
     **{"divergence": 4, "shortest, s": 1, "longest, s": 1, "minutes": 1, "kept, %": None},
 }
 MEASURED = {  # columns of most tables, and their headings
@@ -58,6 +68,10 @@ MEASURED = {  # columns of most tables, and their headings
     "utterances": "utterances",
 }
 INTERVAL = "The columns “from” and “to” are the 95 % interval of the points lost."
+SPEEDUP = (
+    "For the speed-up against fp32 they took turns on the same audio. It is not measurable where the noise is "
+    "larger than the difference. New lengths are those that an engine meets for the first time."
+)
 DIVERGENCE = "The divergence says how far the recogniser's probabilities are from those of fp32, in nats per frame."
 
 
@@ -67,14 +81,19 @@ def _columns(table: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:
 
 
 def engines(results: Path) -> Section:
-    table = read_table(results / "comparison.tsv")
+    table = read_comparison(results / "comparison.tsv")
     table["megabytes"] = table["size_bytes"] / 1e6
     idle = int((table["status"] != EVALUATED).sum())
-    text = f"{len(table)} engines were built, and recognised the evaluation split. {INTERVAL}"
+    text = f"{len(table)} engines were built, and recognised the evaluation split. {INTERVAL} {SPEEDUP}"
     if idle:
         text += f" {idle} of them could not run on this machine, so only their size is known."
     headings = {"backend": "engine", "method": "method"} | MEASURED
-    headings |= {"megabytes": "MB", "size_ratio": "share of fp32", "speedup": "speed-up"}
+    headings |= {
+        "megabytes": "MB",
+        "size_ratio": "share of fp32",
+        "speedup": "speed-up",
+        "new_speedup": "at new lengths",
+    }
     headings |= {"float_layers": "layers not in INT8", "arithmetic": "computes in", "status": "status"}
     plots = {
         "peers": "The same recogniser, quantized by other tools. All engines are OpenVINO's, and took turns on the "

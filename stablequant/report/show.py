@@ -7,11 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from stablequant.report.captions import with_interval
+from stablequant.report.compare import read_comparison
 from stablequant.storage.files import read_table
 
 DIGITS = {
     **{"wer": 2, "degradation": 2, "ci_low": 2, "ci_high": 2},
-    **{"size_ratio": 3, "onnx_ratio": 3, "speedup": 2, "float_layers": 0},
+    **{"size_ratio": 3, "onnx_ratio": 3, "speedup": 2, "speedup_low": 2, "speedup_high": 2, "new_speedup": 2},
+    **{"float_layers": 0},
 }
 BRIEF = {"fp32": "fp32", "max": "INT8, `max`", "stablequant": "INT8, StableQuant"}
 SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
@@ -22,10 +24,17 @@ def rounded(path: Path) -> pd.DataFrame:
 
     WER is in percent, degradation and its interval are in percentage points.
     """
-    table = read_table(path)[SHOWN].astype(object).fillna({"arithmetic": ""})
-    for column, digits in DIGITS.items():
-        table[column] = [f"{value:.{digits}f}" if pd.notna(value) else "" for value in table[column]]
+    table = read_comparison(path)
+    table = table[[column for column in SHOWN if column in table]].astype(object).fillna({"arithmetic": ""})
+    for column in table.columns.intersection(list(DIGITS)):
+        table[column] = [_text(value, DIGITS[column]) for value in table[column]]
     return table
+
+
+def _text(value: float | str, digits: int) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.{digits}f}" if pd.notna(value) else ""
 
 
 def drawn_in(path: Path) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from stablequant.engines.folder import EVALUATED
 from stablequant.quantization.histograms import UNCLIPPED
 from stablequant.report.captions import with_interval
+from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.storage.files import read_json, read_table
 
@@ -55,12 +56,11 @@ class EngineVerdict:
         row, fp32 = self.row, self.fp32
         if not self.measured or fp32 is None:
             return ""
-        speed: str = f"; {row['speedup']:.1f} times as fast" if pd.notna(row["speedup"]) else ""
         lost, interval = with_interval({name: row[name] for name in ("degradation", "ci_low", "ci_high")}).split(" ", 1)
         return (
             f"WER {fp32['wer']:.2f} % before and {row['wer']:.2f} % after quantization; it loses {lost} points "
             f"{interval.removesuffix(')')} at 95 %) of {int(row['words'])} words; size "
-            f"{row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's{speed}"
+            f"{row['size_bytes'] / 1e6:.1f} MB, {row['size_ratio']:.2f} of fp32's{_speed(row)}"
         )
 
 
@@ -98,7 +98,7 @@ class Verdict:
 
 def verdict(results: Path, acceptable: float = ACCEPTABLE_LOSS) -> Verdict:
     """The verdict on the run in ``results``. ``acceptable`` is the loss in points of WER that may be possible."""
-    rows = read_table(results / "comparison.tsv").to_dict("records")
+    rows = read_comparison(results / "comparison.tsv").to_dict("records")
     reference = {row["backend"]: row for row in rows if row["method"] == "fp32"}
     ours = [row for row in rows if row["method"] == METHOD]
     engines = [_judged(row, reference.get(row["backend"]), acceptable) for row in ours]
@@ -121,6 +121,18 @@ def _judged(row: Row, fp32: Row | None, acceptable: float) -> EngineVerdict:
         )
     safe, sentence = judge(row["degradation"], row["ci_low"], row["ci_high"], int(row["words"]), acceptable)
     return EngineVerdict(row, fp32, safe, sentence, _notes(row))
+
+
+def _speed(row: Row) -> str:
+    speed, new = row["speedup"], row["new_speedup"]
+    if pd.isna(speed):
+        return ""
+    if speed == NOT_MEASURABLE:
+        return "; a difference in speed is not measurable"
+    told = f"; {speed:.1f} times as fast ({row['speedup_low']:.1f} to {row['speedup_high']:.1f})"
+    if pd.isna(new) or new == NOT_MEASURABLE:
+        return told
+    return f"{told}, {new:.1f} times at lengths that it meets for the first time"
 
 
 def _notes(row: Row) -> list[str]:

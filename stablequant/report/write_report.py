@@ -9,6 +9,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from stablequant.report.captions import with_interval
+from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.report.sections import DIGITS, Section, sections
 from stablequant.report.verdict import ACCEPTABLE_LOSS, METHOD, EngineVerdict, Verdict, sentence, verdict
 from stablequant.storage.files import read_json, read_table
@@ -83,7 +84,7 @@ def report(models: Mapping[str, tuple[Path, str]], acceptable: float = ACCEPTABL
 
 
 def _model(name: str, results: Path, note: str, acceptable: float) -> str:
-    table = read_table(results / "comparison.tsv")
+    table = read_comparison(results / "comparison.tsv")
     searched = METHOD in set(table["method"])
     parts = [f"<h1>{html.escape(name)} in INT8</h1>", f'<p class="note">{html.escape(note)}</p>' if note else ""]
     if searched:
@@ -104,8 +105,8 @@ def _captions(searched: bool) -> dict[str, str]:
     """The pictures that show why the verdict is so."""
     captions = {
         "comparison": "Every method quantizes the recogniser to INT8. They differ in how they choose the scales.",
-        "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. Speeds "
-        "drift on a machine that does other work too.",
+        "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. For "
+        "their speed the engines took turns on the same audio.",
     }
     if searched:
         captions["sensitivity"] = (
@@ -138,8 +139,11 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     facts["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
     if pd.notna(row["size_ratio"]):
         facts["size"] += f" <small>{row['size_ratio']:.2f} of fp32&rsquo;s</small>"
-    if pd.notna(row["speedup"]):
-        facts["speed"] = f"{row['speedup']:.2f} &times; <small>of fp32 on this machine</small>"
+    if row["speedup"] == NOT_MEASURABLE:
+        facts["speed"] = f"{NOT_MEASURABLE} <small>as other than fp32&rsquo;s</small>"
+    elif pd.notna(row["speedup"]):
+        interval = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
+        facts["times as fast as fp32 here"] = f"{row['speedup']:.2f} <small>({interval})</small>"
     if not engine.measured:
         return facts
     probed = read_table(results / "sensitivity.tsv")

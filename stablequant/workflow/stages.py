@@ -14,7 +14,7 @@ STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, s
     "cut-offs searched": ("search_percentile", "gather_percentiles"),
     "all layers together": ("check_combination",),
     "graphs and engines": ("export_onnx", "optimise_scales", "insert_qdq", "build_engine", "compare_precisions"),
-    "engines judged": ("evaluate_engine", "compare", "compare_hypotheses"),
+    "engines judged": ("evaluate_engine", "time_engines", "compare", "compare_hypotheses"),
     "bundle and report": (
         *("plot_sensitivity", "plot_percentiles", "plot_histograms", "plot_comparison", "plot_tradeoff", "plot_peers"),
         *("plot_timeline", "write_bundle", "write_report"),
@@ -23,7 +23,7 @@ STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, s
 STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}
 OTHER = "other work"
 START_SECONDS = 4.0  # to start Python, import torch and load a small recogniser
-ALONE = "evaluate_engine"  # the rule whose jobs take all cores
+ALONE = ("evaluate_engine", "time_engines")  # the rules whose jobs take all cores
 
 
 def passes_by_rule(config: Mapping[str, Any]) -> dict[str, float]:
@@ -37,7 +37,7 @@ def passes_by_rule(config: Mapping[str, Any]) -> dict[str, float]:
         "probe_layer": resumed * config["probe"]["layers_per_job"],
         "search_percentile": resumed * len(config["percentiles"]),
         "check_combination": 3.0 if config["combination"]["enabled"] else 0.0,
-        "evaluate_engine": 0.3 * config["evaluation_repeats"],  # engines are faster than the search
+        "evaluate_engine": 0.3,  # engines are faster than the search
     }
 
 
@@ -77,7 +77,7 @@ class Pace:
         per_pass = self._seconds_per_pass()
         if per_pass is None and any(self._passes.get(rule) and rule not in self._seconds for rule in jobs):
             return None
-        return sum(self._expected(rule, per_pass or 0.0) / (1 if rule == ALONE else self._cores) for rule in jobs)
+        return sum(self._expected(rule, per_pass or 0.0) / (1 if rule in ALONE else self._cores) for rule in jobs)
 
     def _expected(self, rule: str, per_pass: float) -> float:
         if rule in self._seconds:

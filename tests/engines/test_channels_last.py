@@ -61,6 +61,30 @@ def test_what_gains_nothing_is_left_as_it_is(changes):
     assert kinds(model) == before
 
 
+def reading_audio() -> ov.Model:
+    """Two convolutions, of which the first has one channel to read, with a norm over time between them."""
+    draw = np.random.default_rng(0)
+    audio = ops.parameter([-1, -1], np.float32)
+    first = draw.standard_normal((CHANNELS, 1, 10), dtype=np.float32)
+    values = ops.convolution(ops.unsqueeze(audio, 1), ops.constant(first), [5], [0], [0], [1])
+    values = ops.mvn(values, ops.constant([-1]), True, 1e-5, "inside_sqrt")
+    second = draw.standard_normal((CHANNELS, CHANNELS, 3), dtype=np.float32)
+    values = ops.convolution(ops.gelu(values, "erf"), ops.constant(second), [2], [0], [0], [1])
+    return ov.Model([values], [audio], "network")
+
+
+def test_without_layer_norm_only_the_convolution_that_reads_audio_becomes_a_product():
+    plain, rewritten = reading_audio(), reading_audio()
+    channels_last(rewritten)
+    assert kinds(rewritten).count("Convolution") == 1 and kinds(rewritten).count("MatMul") == 1
+    expected, found = compiled(plain), compiled(rewritten)
+    for samples in (20, 23, 24, 25, 400, 1601):
+        audio = np.random.default_rng(samples).standard_normal((2, samples), dtype=np.float32)
+        wanted = expected([audio])[0]
+        assert found([audio])[0].shape == wanted.shape
+        assert np.abs(found([audio])[0] - wanted).max() < 1e-4, samples
+
+
 def test_a_feature_extractor_with_layer_norm_turns_nothing_over(tmp_path):
     write_tiny_checkpoint(tmp_path / "source", "wav2vec2")
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")

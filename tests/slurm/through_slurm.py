@@ -6,7 +6,9 @@ import pandas as pd
 import yaml
 from one_node import PARTITION
 
-TIMED = ["wall_seconds", "rtfx", "speedup"]
+from stablequant.engines.time_engines import SPEEDS
+
+TIMED = ["wall_seconds", *SPEEDS]
 COMPARED = ("sensitivity.tsv", "percentiles/*.json", "scales/*.json", "onnx/*.onnx", "evaluation/*/*.tsv")
 
 
@@ -15,7 +17,8 @@ def adapt_profile(file: Path) -> None:
     profile = yaml.safe_load(file.read_text())
     profile |= {"slurm-status-command": "squeue", "slurm-init-seconds-before-status-checks": 10, "latency-wait": 5}
     profile["default-resources"] = {"slurm_partition": PARTITION}
-    profile["set-threads"]["evaluate_engine"] = 2  # as in the local run that results are compared with
+    alone = ("evaluate_engine", "time_engines")
+    profile["set-threads"] |= dict.fromkeys(alone, 2)  # as in the local run that results are compared with
     profile["set-resources"]["probe_layer"] = {"gpu": 1}
     file.write_text(yaml.safe_dump(profile))
 

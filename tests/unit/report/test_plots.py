@@ -130,7 +130,7 @@ def test_the_timeline_tells_jobs_and_work(drawn):
 
 def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn):
     table = pd.DataFrame({"backend": "openvino", "method": ["fp32", "stablequant", *(f"m{i}" for i in range(38))]})
-    plot_tradeoff(table.assign(wer=5.0, size_ratio=0.3, rtfx=9.0), Path("tradeoff.svg"))
+    plot_tradeoff(table.assign(wer=5.0, size_ratio=0.3, rtfx=9.0, speedup=1.0), Path("tradeoff.svg"))
     figure = drawn[0]
     labels = [text for text in figure.axes[1].texts if text.get_text() in set(table["method"])]
     assert [label.get_text() for label in labels] == table["method"].tolist()
@@ -179,7 +179,7 @@ def test_titles_tell_the_message_in_numbers(drawn):
         degradation=[0.0, 61.65, 0.04], ci_low=0.0, ci_high=1.0, size_ratio=[1.0, 0.29, 0.3], wer=[3.38, 65.03, 3.42]
     )
     plot_comparison(engines, Path("comparison.svg"))
-    plot_tradeoff(engines.assign(rtfx=[100.0, 200.0, 190.0]), Path("tradeoff.svg"))
+    plot_tradeoff(engines.assign(rtfx=[100.0, 200.0, 190.0], speedup=[1.0, 2.0, 1.9]), Path("tradeoff.svg"))
     assert [titles(figure)[0] for figure in drawn] == [
         "1 of 3 layers lose more than 0.25 points when quantized alone",
         "Clipping cnn02 at 99.9 % brings WER from 4.50 to 3.44 %",

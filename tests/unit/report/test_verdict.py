@@ -35,7 +35,8 @@ def test_words_size_speed_and_layers_are_told(tmp_path):
     assert found.safe
     assert found.lines == [
         "openvino: WER 3.40 % before and 3.50 % after quantization; it loses 0.10 points (-0.30 to 0.50 at 95 %) of "
-        "2000 words; size 30.0 MB, 0.30 of fp32's; 2.1 times as fast",
+        "2000 words; size 30.0 MB, 0.30 of fp32's; 2.1 times as fast (2.0 to 2.2), 1.9 times at "
+        "lengths that it meets for the first time",
         "  safe to deploy: on speech like the evaluation split it loses at most 0.50 points",
         "layers searched: cnn01 at 99.95 %",
         "layers that needed no search: 2 share a cut-off at 99.8 %",

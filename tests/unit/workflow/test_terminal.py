@@ -119,8 +119,8 @@ def test_the_pace_is_that_of_jobs_that_ended():
     pace.ended("probe_layer", START_SECONDS + 10)
     assert pace.seconds_left(["probe_layer"] * 2) == pytest.approx(START_SECONDS + 10)
     assert pace.seconds_left(["search_percentile"]) == pytest.approx((START_SECONDS + 80) / 2)
-    pace.ended(ALONE, 60)
-    assert pace.seconds_left([ALONE]) == pytest.approx(60), "it takes all cores"
+    pace.ended(ALONE[0], 60)
+    assert pace.seconds_left([ALONE[0]]) == pytest.approx(60), "it takes all cores"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.3, "12 s"), (100, "2 min"), (7500, "2 h 5 min")])
