@@ -51,7 +51,7 @@ PARTS = [
     Part("engine-fp16", 60),
     Part("engine-int8", 60),
     Part("probe", 75),
-    Part("search", 180),
+    Part("search", 200),
 ]
 
 
