@@ -7,6 +7,7 @@ from pathlib import Path
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import DAGSettings, ExecutionSettings, OutputSettings, ResourceSettings
 
+from stablequant.errors import StableQuantError
 from stablequant.quantize.project import project
 from stablequant.storage.locks import locked
 
@@ -28,7 +29,7 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
     """Make ``targets`` in ``folder``, all of the workflow's if there are none; return whether that succeeded.
 
     What is finished and still valid is not made again. What failed is shown, its cause last. Two runs in one folder
-    wait for each other; a run that was killed leaves no lock.
+    wait for each other; a run that was killed leaves no lock. Raises `StableQuantError` if the config cannot be used.
     """
     with locked(folder / "run"), SnakemakeApi(OutputSettings()) as api:
         try:
@@ -42,6 +43,8 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
             dag = workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True))
             dag.execute_workflow(execution_settings=SETTINGS)
         except Exception as error:
+            if isinstance(error.__context__, StableQuantError):  # Snakemake would end with a line of the Snakefile
+                raise error.__context__ from None
             api.print_exception(error)
             return False
     return True
