@@ -12,8 +12,9 @@ COLUMNS = ("model", "method", "wer", "size_bytes", "rtfx")
 def plot_peers(table: pd.DataFrame, path: Path) -> None:
     """Draw the rows of one model in ``peers.tsv``, see `plot_tradeoff`. One of the rows must be fp32.
 
-    The methods' names say enough, so all engines are drawn as OpenVINO's. Sizes are converted to fractions of the size
-    of fp32.
+    The methods' names say enough, so all engines are drawn as OpenVINO's. Sizes and speeds are told as multiples of
+    those of fp32.
     """
     fp32 = table[table["method"] == "fp32"].iloc[0]
-    plot_tradeoff(table.assign(backend="openvino", size_ratio=table["size_bytes"] / fp32["size_bytes"]), path)
+    ratios = {"size_ratio": table["size_bytes"] / fp32["size_bytes"], "speedup": table["rtfx"] / fp32["rtfx"]}
+    plot_tradeoff(table.assign(backend="openvino", **ratios), path)
