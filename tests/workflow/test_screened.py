@@ -1,5 +1,6 @@
 """A search that recognises only what its screen leaves in doubt."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ SCREENING = {"audio_seconds": 60, "in_a_row": 2}
 @pytest.fixture
 def screened(project) -> Path:
     """A finished run whose search is made anew, with a screen."""
-    for file in [*(project / "results/tiny/sensitivity").iterdir(), project / "results/tiny/sensitivity.tsv"]:
-        file.unlink()  # a finished search that recognised everything is kept otherwise
+    results = project / "results/tiny"
+    for step in ("sensitivity", "percentiles"):  # what a finished search has found is kept otherwise
+        shutil.rmtree(results / step)
+        (results / f"{step}.tsv").unlink()
+        (results / f"plots/{step}.svg").unlink()
     configure(project, search="screened", screening=SCREENING)
     snakemake(project, "results/tiny/percentiles.tsv", "results/tiny/plots/sensitivity.svg")
     return project
