@@ -10,6 +10,9 @@ from stablequant.report.sections import sensitivity
 from stablequant.storage.files import read_json, read_table
 
 WORDS = ["wer", "degradation", "ci_low", "ci_high", "utterances"]
+THRESHOLD = (
+    80  # points; three layers of the tiny recogniser surely lose more, and its six words can tell some that do not
+)
 SCREENING = {"audio_seconds": 60, "in_a_row": 2}
 
 
@@ -21,7 +24,7 @@ def screened(project) -> Path:
         shutil.rmtree(results / step)
         (results / f"{step}.tsv").unlink()
         (results / f"plots/{step}.svg").unlink()
-    configure(project, search="screened", screening=SCREENING)
+    configure(project, search="screened", screening=SCREENING, threshold=THRESHOLD)
     snakemake(project, "results/tiny/percentiles.tsv", "results/tiny/plots/sensitivity.svg")
     return project
 
@@ -35,7 +38,7 @@ def test_fewer_layers_are_recognised_and_the_same_are_selected(screened, finishe
     assert table.loc[only, WORDS[:4]].isna().all(axis=None)
     assert {file.stem for file in (results / "sensitivity").iterdir()} == set(table.index[~only])
     assert table.loc[~only, WORDS].equals(whole.loc[~only, WORDS]), "words are counted as ever"
-    assert table["selected"].equals(whole["selected"])
+    assert table["selected"].tolist() == (whole["degradation"] > THRESHOLD).tolist()
     ordered = table.sort_values("screen_divergence", ascending=False)
     last = ordered[ordered["measured"].eq("recognised")].tail(SCREENING["in_a_row"])
     assert not last["selected"].any() and last["sure"].all()
@@ -44,7 +47,7 @@ def test_fewer_layers_are_recognised_and_the_same_are_selected(screened, finishe
     assert [read_json(file)["complete"] for file in rounds] == [False] * (len(rounds) - 1) + [True]
 
     cutoffs, tried = (read_table(folder / "results/tiny/percentiles.tsv") for folder in (screened, finished))
-    assert cutoffs["layer"].unique().tolist() == tried["layer"].unique().tolist()
+    assert cutoffs["layer"].unique().tolist() == table.index[table["selected"]].tolist()
     assert cutoffs.groupby("layer")["best"].sum().eq(1).all() and cutoffs.loc[cutoffs["best"], "wer"].notna().all()
     both = cutoffs.merge(tried, on=["layer", "percentile"], suffixes=("", "_whole"))
     both = both[both["measured"].eq("recognised")]
