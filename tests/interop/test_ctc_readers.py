@@ -38,6 +38,14 @@ def different(found: dict[str, list[str]], expected: dict[str, list[str]]) -> di
     return {path: (words, expected[path]) for path, words in found.items() if words != expected[path]}
 
 
+def check_nearly_equal(found: dict[str, list[str]], expected: dict[str, list[str]], transcripts: list[str]) -> None:
+    """A program that rounds otherwise may write a few words otherwise, but not worse."""
+    assert len(different(found, expected)) <= 5
+    ours, theirs = ([" ".join(words) for words in read.values()] for read in (expected, found))
+    assert jiwer.cer(ours, theirs) < 0.005
+    assert abs(jiwer.wer(transcripts, theirs) - jiwer.wer(transcripts, ours)) < 0.005
+
+
 def test_optimum_intel(bundle, processor, recordings, by_openvino):
     model = OVModelForCTC.from_pretrained(bundle)
     found = {}
@@ -101,7 +109,8 @@ def test_plain_onnx_runtime(bundle, processor, recordings, by_onnxruntime, level
     assert len(wrong) <= most, wrong
 
 
-def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_openvino):
+def test_the_execution_provider_of_openvino(bundle, processor, recordings, transcripts, by_openvino):
+    """It reads the ONNX graph, in which the first convolution is none of our products, and rounds otherwise."""
     name = onnxruntime_ep_openvino.get_ep_name()
     onnxruntime.register_execution_provider_library(name, onnxruntime_ep_openvino.get_library_path())
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
@@ -114,7 +123,7 @@ def test_the_execution_provider_of_openvino(bundle, processor, recordings, by_op
     for path, samples in recordings.items():
         values = processor(samples, sampling_rate=RATE, return_tensors="np").input_values
         found[path] = decoded(processor, session.run(None, {"input_values": values})[0])
-    assert not different(found, by_openvino)
+    check_nearly_equal(found, by_openvino, transcripts)
 
 
 def test_sherpa_onnx(bundle, recordings, transcripts, by_onnxruntime):
@@ -128,10 +137,7 @@ def test_sherpa_onnx(bundle, recordings, transcripts, by_onnxruntime):
         stream.accept_waveform(RATE, samples)
         recogniser.decode_stream(stream)
         found[path] = stream.result.text.split()
-    assert len(different(found, by_onnxruntime)) <= 5
-    ours, theirs = ([" ".join(words) for words in read.values()] for read in (by_onnxruntime, found))
-    assert jiwer.cer(ours, theirs) < 0.005
-    assert abs(jiwer.wer(transcripts, theirs) - jiwer.wer(transcripts, ours)) < 0.005
+    check_nearly_equal(found, by_onnxruntime, transcripts)
 
 
 def test_transformers_js(bundle, recordings, by_onnxruntime, tmp_path):
