@@ -167,8 +167,7 @@ def references(subject: Subject) -> dict[str, Path]:
         assert isinstance(engine, Graphs)
         for utterance in missing:
             samples = subject.audio(utterance)
-            encoded = engine._decoder._encode(subject.front_end.features(samples)[None])
-            tokens = written(subject, engine._decoder, encoded)
+            tokens = written(subject, engine._decoder, engine.encoded(samples))
             posteriors = log_posteriors(engine.logits(samples, tokens))
             classes = most_likely(posteriors, CLASSES)
             making = files[utterance.key].with_suffix(".part.npz")

@@ -54,11 +54,19 @@ class Graphs:
         self._clocks = {name: running.Stopwatch() for name in networks}
         timed = {name: clock.timing(networks)[name] for name, clock in self._clocks.items()}
         self._decoder = family_of(subject.checkpoint).decoder(subject.checkpoint, timed)
+        self._samples, self._encoded = np.empty(0), np.empty(0)  # of the recording heard last
+
+    def encoded(self, samples: np.ndarray) -> np.ndarray:
+        """The encoder's states of a recording, kept until the next one comes."""
+        if samples is not self._samples:
+            self._encoded = self._decoder._encode(self._subject.front_end.features(samples)[None])
+            self._samples = samples
+        return self._encoded
 
     def recognise(self, samples: np.ndarray) -> Heard:
         before = {name: clock.seconds for name, clock in self._clocks.items()}
         front_end, start = self._subject.front_end, time.perf_counter()
-        encoded = self._decoder._encode(front_end.features(samples)[None])
+        encoded = self.encoded(samples)
         tokens = written(self._subject, self._decoder, encoded)
         text = front_end.spell(front_end.text(tokens))
         taken = time.perf_counter() - start
@@ -67,9 +75,9 @@ class Graphs:
 
     def logits(self, samples: np.ndarray, tokens: list[int]) -> np.ndarray:
         front_end = self._subject.front_end
-        encoded = self._networks[ENCODER]({"input_features": front_end.features(samples)[None]})["last_hidden_state"]
         given = np.array([list(front_end.prompt) + tokens[:-1]], dtype=np.int64)
-        found = self._networks[DECODER]({"input_ids": given, "encoder_hidden_states": encoded})["logits"]
+        inputs = {"input_ids": given, "encoder_hidden_states": self.encoded(samples)}
+        found = self._networks[DECODER](inputs)["logits"]
         return found[0, len(front_end.prompt) - 1 :]
 
 

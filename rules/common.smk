@@ -37,7 +37,7 @@ from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_lay
 from stablequant.workflow.fingerprint import fingerprint, fingerprint_with, set_back
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.stages import Pace, passes_by_rule, seconds_per_pass
-from stablequant.workflow.terminal import show_stages
+from stablequant.workflow.terminal import show_causes, show_stages
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
 
 LOOKS = (  # options with which Snakemake shows or tidies, and runs no job
@@ -101,6 +101,8 @@ def check_braces(name, settings):
             )
 
 
+if not workflow.output_settings.verbose:
+    show_causes(logger)
 if " " in sys.executable:
     raise WorkflowError(f"{sys.executable}: Snakemake cannot start jobs from a path with a space; move the project")
 if contains_wildcard(str(ROOT)):

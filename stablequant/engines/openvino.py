@@ -17,6 +17,7 @@ from stablequant.engines.description import Description
 from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
+from stablequant.engines.openvino_constants import halve_constants, share_tables
 from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
@@ -45,11 +46,16 @@ class OpenVino:
         """
         further = further_steps(request.signatures)
         for name, graph in request.graphs.items():
+            if name in further.values():
+                continue
+            model = converted(graph)
             if name in further:
                 memory = request.signatures[further[name]].memory
-                convert(graph, folder / f"{name}.xml", request.graphs[further[name]], memory)
-            elif name not in further.values():
-                convert(graph, folder / f"{name}.xml")
+                model = join_steps(model, converted(request.graphs[further[name]]), memory)
+            share_tables(model)
+            if request.all_int8:  # an fp32 engine stays what it is called
+                halve_constants(model)
+            save(model, folder / f"{name}.xml")
         return {"floating": request.settings["floating"] if request.all_int8 else FLOAT32}
 
     def check(self, description: Description) -> bool:
@@ -94,28 +100,30 @@ class OpenVino:
 BACKEND = OpenVino()
 
 
-def convert(onnx: Path, network: Path, further: Path | None = None, memory: Mapping[str, str] | None = None) -> None:
-    """Write the graph ``onnx`` as OpenVINO's ``network`` (.xml), with the weights beside it (.bin).
+def convert(onnx: Path, network: Path) -> None:
+    """Write the graph ``onnx`` as OpenVINO's ``network``, see `save`."""
+    save(converted(onnx), network)
 
-    With the graph of the ``further`` steps and its ``memory``, both become one network, see
-    `stablequant.engines.openvino_memory`. Raises `StableQuantError` if the files cannot be written.
+
+def converted(onnx: Path) -> ov.Model:
+    """The graph ``onnx`` in the form that OpenVINO computes fastest."""
+    model = ov.Core().read_model(onnx)
+    channels_last(model)
+    fold_key_transpose(model)
+    return model
+
+
+def save(model: ov.Model, network: Path) -> None:
+    """Write ``model`` as a ``network`` (.xml), with the weights beside it (.bin).
+
+    Raises `StableQuantError` if the files cannot be written.
     """
-    model = _converted(onnx)
-    if further and memory:
-        model = join_steps(model, _converted(further), memory)
     try:
         ov.save_model(model, network, compress_to_fp16=False)
     except RuntimeError as error:  # OpenVINO does not say why
         raise StableQuantError(
             network.parent, f"the network cannot be written ({error})", "see whether the disk is full, and run again"
         ) from error
-
-
-def _converted(onnx: Path) -> ov.Model:
-    model = ov.Core().read_model(onnx)
-    channels_last(model)
-    fold_key_transpose(model)
-    return model
 
 
 def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:

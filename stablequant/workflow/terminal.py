@@ -31,6 +31,7 @@ KILLED = (
     "it was killed from outside, most often because memory ran out; run again with fewer jobs at once (--cores 1, or "
     "--resources mem_mb=MEGABYTES for all together); finished results stay"
 )
+PLACE = re.compile(r'^WorkflowError in [^\n]*line \d+:\n|(?:\n  File "[^"\n]*", line \d+, in [^\n]*)+\s*\Z')
 EVERY_SECONDS = 30.0  # at most one line of a stage in a file in that time
 SHARE = 0.1  # of a stage's jobs that must end before its next line in a file
 
@@ -184,6 +185,18 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "it ended without a word; its log may say more"
 
 
+class _WithoutPlaces(logging.Formatter):
+    """Says why a run is refused, and not at which line of which rules; Snakemake's own log file has that, too."""
+
+    def __init__(self, whole: logging.Formatter | None) -> None:
+        super().__init__()
+        self._whole = whole or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._whole.format(record)
+        return PLACE.sub("", text) if record.__dict__.get("exception") == "WorkflowError" else text
+
+
 def _for_people(record: logging.LogRecord) -> bool:
     """Whether Snakemake's own handler shows a record on the terminal."""
     event = getattr(record, "event", None)
@@ -195,9 +208,21 @@ def _for_people(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.WARNING or not NOISE.match(message.strip())
 
 
+def _own_handler(logger: logging.Logger) -> logging.Handler | None:
+    """What Snakemake shows on the terminal; None where another program shows the run, such as a plugin."""
+    return next((handler for handler in logger.handlers if handler.name == SNAKEMAKES_HANDLER), None)
+
+
+def show_causes(logger: logging.Logger) -> None:
+    """Let the last line of a refusal be its cause and its remedy."""
+    own = _own_handler(logger)
+    if own is not None and not isinstance(own.formatter, _WithoutPlaces):
+        own.setFormatter(_WithoutPlaces(own.formatter))
+
+
 def show_stages(logger: logging.Logger, pending: Pending, pace: Pace, notes: Notes) -> StageLines | None:
     """Show the stages of this run in place of its jobs; None where another program shows the run, such as a plugin."""
-    own = next((handler for handler in logger.handlers if handler.name == SNAKEMAKES_HANDLER), None)
+    own = _own_handler(logger)
     if own is None:
         return None
     own.addFilter(_for_people)

@@ -9,7 +9,7 @@ import pytest
 from conftest import PROJECT
 
 from stablequant.workflow.stages import ALONE, STAGE_OF, START_SECONDS, Pace, duration
-from stablequant.workflow.terminal import GAVE_UP, StageLines, cause_in, show_stages
+from stablequant.workflow.terminal import GAVE_UP, StageLines, cause_in, show_causes, show_stages
 
 LAYERS = [f"layer{number}" for number in range(3)]
 JOBS = dict(enumerate(["import_checkpoint", *["probe_layer"] * 3, "select_layers"]))
@@ -110,6 +110,21 @@ def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
     ):
         logger.handle(record)
     assert own.stream.getvalue() == "Nothing to be done\nconfig key 'a': wrong\nProvided resources are few\n"
+
+
+def test_a_refusal_ends_with_its_cause_and_not_with_a_line_of_the_rules():
+    logger = logging.Logger("test")
+    own = logging.StreamHandler(io.StringIO())
+    own.name = "DefaultStreamHandler"
+    logger.addHandler(own)
+    for _ in range(2):
+        show_causes(logger)
+    place = 'File "rules/common.smk", line 7, in'
+    refusal = f"WorkflowError in file \"rules/common.smk\", line 7:\na.tsv: empty; list more\n  {place} <module>"
+    logger.handle(event("error", refusal, logging.ERROR, exception="WorkflowError"))
+    fault = f"KeyError in file \"rules/common.smk\", line 7:\n'a'\n  {place} <module>"
+    logger.handle(event("error", fault, logging.ERROR, exception="KeyError"))
+    assert own.stream.getvalue() == f"a.tsv: empty; list more\n{fault}\n"
 
 
 def test_the_pace_is_that_of_jobs_that_ended():
