@@ -27,6 +27,13 @@ class Procedure(StrEnum):
     PAPER = "paper"
 
 
+class Search(StrEnum):
+    """How much of the calibration audio each layer and cut-off is judged by."""
+
+    EXHAUSTIVE = "exhaustive"
+    SCREENED = "screened"
+
+
 class Device(StrEnum):
     """Where the search runs."""
 
@@ -63,6 +70,13 @@ def quantize(
         Unrecovered | None,
         typer.Option(help="quantize (default), or keep in floating point, layers that lose too much"),
     ] = None,
+    search: Annotated[
+        Search | None,
+        typer.Option(
+            help="exhaustive (default) recognises all calibration audio for every layer and cut-off; screened, which is "
+            "faster, only where a minute of it leaves doubt"
+        ),
+    ] = None,
     device: Annotated[Device | None, typer.Option(help="where the search runs")] = None,
     cores: Annotated[int, typer.Option(min=0, help="cores to use; 0 takes all")] = 0,
     acceptable_loss: AcceptableLoss = 1.0,
@@ -85,6 +99,7 @@ def quantize(
         "calibration_seconds": calibration_seconds,
         "procedure": procedure and procedure.value,
         "unrecovered": unrecovered and unrecovered.value,
+        "search": search and search.value,
         "device": device and device.value,
     }
     options = settings.Options(
