@@ -18,7 +18,7 @@ from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
-from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
+from stablequant.engines.openvino_memory import filling, further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
@@ -211,9 +211,11 @@ def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = F
         if node.get_friendly_name() in wanted:
             for reader in node.output(0).get_target_inputs():
                 carried[reader.get_node().get_friendly_name()] = node.get_friendly_name()
-    compiled, _ = compile_network(model, threads=1, floating=floating)
+    kernels = _kernels(model, floating)
+    if hidden := filling(_read(file)):
+        kernels += _kernels(hidden, floating)
     runs: dict[str, str] = {}
-    for node in compiled.get_runtime_model().get_ordered_ops():
+    for node in kernels:
         known = node.get_rt_info()
         if known["layerType"].astype(str) in PRODUCTS:
             precision = known["primitiveType"].astype(str).rpartition("_")[2].lower()  # such as brgconv_avx2_f32
@@ -221,6 +223,11 @@ def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = F
                 if name.split("/")[0] in carried:
                     runs.setdefault(carried[name.split("/")[0]], RUNS.get(precision, precision))
     return runs
+
+
+def _kernels(model: ov.Model, floating: str) -> list[ov.Node]:
+    compiled, _ = compile_network(model, threads=1, floating=floating)
+    return list(compiled.get_runtime_model().get_ordered_ops())
 
 
 def decompose_fake_quantize(model: ov.Model) -> None:

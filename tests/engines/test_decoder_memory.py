@@ -100,11 +100,25 @@ def test_a_step_cannot_be_continued_twice(networks):
         networks["openvino"]["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
 
 
-def test_plans_of_all_graphs_are_built_for_a_gpu_that_is_not_there(checkpoint, tmp_path):
+@pytest.fixture(scope="module")
+def int8_graphs(checkpoint) -> dict[str, Path]:
     modules = quantized_modules(read_sizes(checkpoint))
     ranges = {module.activation: Range.symmetric(4) for module in modules}
     graphs = graphs_of(checkpoint, "int8")
     insert_qdq(graphs_of(checkpoint, "fp32"), modules, ranges, {}, graphs)
+    return graphs
+
+
+def test_the_precision_of_products_that_fill_the_memory_is_known(checkpoint, int8_graphs, tmp_path):
+    modules = quantized_modules(read_sizes(checkpoint))
+    description = openvino.BACKEND.build(request(checkpoint, int8_graphs, floating="float32"), tmp_path)
+    found = openvino.BACKEND.precisions(tmp_path, description, modules)
+    crossed = [m.module for m in modules if m.module.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))]
+    assert crossed
+    assert {found[module] for module in crossed} == {"int8"}
+
+
+def test_plans_of_all_graphs_are_built_for_a_gpu_that_is_not_there(checkpoint, int8_graphs, tmp_path):
     settings = {"compute_capabilities": ["8.6"], "max_samples": RATE, "max_batch": 2, "timing_cache": ""}
-    tensorrt_rtx.BACKEND.build(request(checkpoint, graphs, **settings), tmp_path)
-    assert {plan.name for plan in tmp_path.glob("*.plan")} == {f"{name}.plan" for name in graphs}
+    tensorrt_rtx.BACKEND.build(request(checkpoint, int8_graphs, **settings), tmp_path)
+    assert {plan.name for plan in tmp_path.glob("*.plan")} == {f"{name}.plan" for name in int8_graphs}
