@@ -29,5 +29,6 @@ def write_results(folder: Path, *rows: dict) -> Path:
     (folder / "scales").mkdir()
     cut = {"cnn01": 99.95, "cnn02": 99.8, "transformer01": 99.8, "positional": 100.0}
     used = {layer: {"layer": layer, "percentile": percentile, "carried": []} for layer, percentile in cut.items()}
+    used["transformer01"]["carried"] = [3, 7]
     write_json(folder / "scales/stablequant.json", {"float_layers": ["head"], "activations": used})
     return folder

@@ -183,9 +183,16 @@ def _layers(results: Path) -> list[str]:
     used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
     chosen = [f"{layer} at {used.get(layer, percentile):g} %" for layer, percentile in searched.items()]
     kept: Sequence[str] = scales["float_layers"]
+    carried = {name: len(row["carried"]) for name, row in scales["activations"].items() if row["carried"]}
+    massive = [f"{number} that enter {name}" for name, number in carried.items()]
     return [
         f"layers searched: {_listed(chosen) or 'none; no layer lost more than the threshold'}",
         *_others(used, searched),
+        *(
+            [f"channels that reach far beyond the rest, carried as two INT8 numbers: {_listed(massive)}"]
+            if massive
+            else []
+        ),
         f"layers left in floating point: {_listed(kept) or 'none'}",
     ]
 
