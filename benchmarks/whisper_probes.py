@@ -1,13 +1,14 @@
 """What a probe of each layer of a Whisper costs, beside an encoder pass of fp32.
 
-    .venv/bin/python benchmarks/whisper_probes.py --checkpoint DIR --calibration DIR --utterances 24 --rows 8
+    .venv/bin/python benchmarks/whisper_probes.py --checkpoint DIR --calibration DIR --out benchmarks/whisper-probes.tsv
 
 A probe is what the search does with one layer quantized: it starts at the hidden values that are kept before the layer
 (here, before every one), runs the rest of the encoder, passes fp32's tokens through the decoder at once, and decodes
-only the utterances in which another token is most likely, from there on. ``seconds`` are on the clock; ``products``
-are multiply-accumulates without attention scores. Both are shown as shares of an encoder pass over the same audio.
-``free_seconds`` is what the same layer costs when all utterances are decoded token by token, and the texts are checked
-to be the same. Ranges are maxima of fp32.
+only the utterances in which another token is most likely, from there on: ``decoded_anew``. ``seconds`` are on the
+clock, and ``encoder_passes`` the same as a share of an encoder pass over the same audio. ``products`` is such a share,
+too, of multiply-accumulates without attention scores. ``free_seconds`` is what the same layer costs when all utterances
+are decoded token by token, and the texts are checked to be the same. Ranges are maxima of fp32, and no massive channel
+is treated, so that more is decoded anew than in a search. The last row is the mean.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -30,8 +32,10 @@ from stablequant.quantization.simulation import fake_quantized, fake_quantized_w
 from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
-from stablequant.report.show import markdown_table
 from stablequant.search.costs import layer_costs
+from stablequant.storage.files import write_table
+
+COLUMNS = ["layer", "seconds", "encoder_passes", "products", "decoded_anew", "free_seconds"]
 
 
 def main() -> None:
@@ -42,16 +46,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8, help="utterances recognised at once")
     parser.add_argument("--layers", nargs="+", help="probe these only")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, help="TSV to write")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         import_checkpoint(arguments.checkpoint, Path(folder) / "checkpoint")
         recogniser = load_recogniser(Path(folder) / "checkpoint", threads=arguments.threads)
         part = part_of(arguments.calibration, Path(folder) / "speech", arguments.utterances)
         chosen = listed(part, recogniser.writing, Path(folder) / "calibration.tsv")
-        measure(recogniser, chosen, arguments)
+        table = measure(recogniser, chosen, arguments)
+    print(table.to_string(index=False))
+    if arguments.out:
+        write_table(arguments.out, table)
 
 
-def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse.Namespace) -> None:
+def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse.Namespace) -> pd.DataFrame:
     batches = [chosen[first : first + arguments.rows] for first in range(0, len(chosen), arguments.rows)]
     layers = arguments.layers or recogniser.layers
     costs = layer_costs(recogniser)
@@ -76,7 +84,7 @@ def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse
     ranges = {name: Range.symmetric(histogram.edges[-1]) for name, histogram in histograms.items()}
     total = sum(context.samples for context, _ in kept)
     encoder_macs = total * sum(costs[layer].macs for layer in recogniser.layers[: recogniser.resumable])
-    rows, shares = [], []
+    rows: list[list] = []
     for layer in layers:
         modules = [m for m in recogniser.modules if m.layer == layer]
         weights = fake_quantized_weights(recogniser.model, modules, {}, {})
@@ -96,13 +104,11 @@ def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse
                 assert [r.text for r in found] == [r.text for r in full], f"{layer}: other texts than full decoding's"
                 anew += sum(list(r.guide) != list(g) for r, g in zip(full, guide, strict=True))
         macs = sum(count * costs[name].macs for name, count in recogniser.samples.items())
-        shares.append((along / encoder, macs / encoder_macs))
-        rows.append([layer, f"{along:.2f}", *(f"{share:.2f}" for share in shares[-1]), str(anew), f"{freely:.2f}"])
+        rows.append([layer, along, along / encoder, macs / encoder_macs, anew, freely])
         print(*rows[-1], flush=True)
-    columns = ["layer", "seconds", "of an encoder pass", "products", "decoded anew", "free_seconds"]
-    print(markdown_table(columns, rows))
-    clock, macs = (sum(side) / len(shares) for side in zip(*shares, strict=True))
-    print(f"on average {clock:.2f} of an encoder pass on the clock, {macs:.2f} by products")
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    mean = table.drop(columns="layer").mean().to_dict()
+    return pd.concat([table, pd.DataFrame([{"layer": "mean", **mean}])], ignore_index=True)
 
 
 if __name__ == "__main__":
