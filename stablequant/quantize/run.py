@@ -5,7 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
-from snakemake.settings.types import DAGSettings, ExecutionSettings, OutputSettings, ResourceSettings
+from snakemake.settings.types import (
+    DAGSettings,
+    ExecutionSettings,
+    OutputSettings,
+    ResourceSettings,
+    SchedulingSettings,
+)
 
 from stablequant.errors import StableQuantError
 from stablequant.quantize.project import project
@@ -13,6 +19,7 @@ from stablequant.storage.locks import locked
 
 MB = 1_000_000
 SETTINGS = ExecutionSettings(lock=False)  # the lock is ours
+SCHEDULING = SchedulingSettings(scheduler="greedy")  # as in profiles/default
 
 
 def cores_here() -> int:
@@ -41,7 +48,7 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
                 workdir=folder,
             )
             dag = workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True))
-            dag.execute_workflow(execution_settings=SETTINGS)
+            dag.execute_workflow(execution_settings=SETTINGS, scheduling_settings=SCHEDULING)
         except Exception as error:
             if isinstance(error.__context__, StableQuantError):  # Snakemake would end with a line of the Snakefile
                 raise error.__context__ from None
