@@ -39,6 +39,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from float_layers import floating
 from judged import OURS, load_network, network_bytes, network_in, points_lost, recognise_split
+from own_cost import own_cost
 from quantizers import ANSWER, PEERS, Peer
 from subject import Subject, read_subject
 from variants import RECOGNISERS, checkpoint_of
@@ -52,7 +53,6 @@ from stablequant.report.show import markdown_table
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.files import checksum, read_json, read_table, write_table
 from stablequant.workflow.digest import code_digest
-from stablequant.workflow.timeline import read_jobs
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
@@ -91,22 +91,6 @@ def prepare(name: str, threads: int) -> Subject:
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
     subprocess.run([*snakemake, "--", *wanted], cwd=PROJECT, check=True)
     return read_subject(results, threads)
-
-
-def own_cost(subject: Subject) -> dict:
-    """``seconds`` and ``passes`` of StableQuant's own jobs."""
-    rules = ["equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference"]
-    rules += ["probe_layer", "search_percentile", "check_combination"]
-    jobs = read_jobs(PROJECT / "logs" / subject.name)
-    chosen = jobs["rule"].isin(rules)
-    placed = jobs["rule"].isin(["optimise_scales", "insert_qdq"]) & (jobs["job"] == OURS)
-    work = jobs.loc[chosen | placed, "work"].sum()
-    probes, searches, steps = (
-        read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
-    )
-    tried = int((searches["percentile"] < 100).sum())  # 100 % is the probe's
-    passes = 3 + len(probes) + tried + len(steps)  # channels, weights, the reference, and what was tried
-    return {"seconds": work / subject.threads, "passes": passes}
 
 
 def engine_of(subject: Subject, method: str) -> Path:
@@ -284,7 +268,10 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING)
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
-        taken = [{"model": model, "method": "fp32"}, {"model": model, "method": OURS, **own_cost(subject)}]
+        taken = [
+            {"model": model, "method": "fp32"},
+            {"model": model, "method": OURS, **own_cost(subject.results, subject.threads)},
+        ]
         measured = judge(subject, [*taken, *(quantize(subject, method) for method in arguments.methods)])
         print(measured.round(2).to_string(index=False), flush=True)
         if arguments.out:
