@@ -17,9 +17,9 @@ import openai
 import pytest
 import soundfile
 import uvicorn
-from conftest import torch_network
 from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder
 from recognisers.test_decoding import spoken as said
+from recognising import torch_network
 from test_transcribe import transcriber
 
 from stablequant.bundle.serve import PATH, Limits, configure, is_loopback

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Loaded, heard, torch_network
 from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder, spoken
+from recognising import Loaded, heard, torch_network
 from whisper_files import write_tiny_whisper
 
 from stablequant.bundle.transcribe import (

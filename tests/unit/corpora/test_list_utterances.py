@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import write_speech
-from listing import FRONT_END, listed, write_jsonl, write_librispeech
+from listing import FRONT_END, listed, write_jsonl, write_librispeech, write_speech
 
 from stablequant.corpora.entries import Rejection
 from stablequant.corpora.list_utterances import (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import PROJECT, write_speech
-from listing import expected, listed, write_librispeech
+from checkout import PROJECT
+from listing import expected, listed, write_librispeech, write_speech
 
 from stablequant.corpora.formats.mpeg import frame_at
 from stablequant.corpora.write_manifest import manifest_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 from write_reference import pages
 
 from stablequant.engines.backend import BACKENDS

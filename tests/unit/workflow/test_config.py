@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.errors import StableQuantError
 from stablequant.workflow.config import anchor, check_files, resolve_config, validate_config

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.workflow.config import validate_config
 from stablequant.workflow.procedure import (
