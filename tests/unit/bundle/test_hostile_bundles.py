@@ -12,7 +12,7 @@ from hostile import MANY, PATHS, TEXT, write_inside_and_outside
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stablequant.bundle.write_bundle import RECORD, check, read_bundle
+from stablequant.bundle.read_bundle import RECORD, check, read_bundle
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import write_front_end
 from stablequant.recognisers.registry import family_of
