@@ -16,7 +16,8 @@ from stablequant.corpora.manifests import check_apart, list_folder, manifest_in,
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
 from stablequant.recognisers.registry import family_of
-from stablequant.workflow.config import anchor, check_files, resolve_config
+from stablequant.workflow.config import anchor, resolve_config
+from stablequant.workflow.config_files import check_files
 from stablequant.workflow.fingerprint import set_back
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.terminal import show_causes

@@ -33,7 +33,7 @@ def test_what_cannot_be_read_names_the_input(tmp_path, content):
 def test_a_refusal_names_the_input_and_keeps_what_it_says():
     @not_yet
     def refused(wildcards, input):
-        raise StableQuantError("config.json: no family claims it")
+        raise StableQuantError("config.json", "no family claims it", "take another")
 
     with pytest.raises(FileNotFoundError, match=r"config\.json: no family claims it") as caught:
         refused(None, ["results/x"])

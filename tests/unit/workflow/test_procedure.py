@@ -6,7 +6,7 @@ import pytest
 import yaml
 from checkout import PROJECT
 
-from stablequant.workflow.config import validate_config
+from stablequant.workflow.config_schema import validate_config
 from stablequant.workflow.procedure import (
     Combination,
     Equalisation,
