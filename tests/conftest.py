@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from checkout import DEMO, PROJECT
+from listing import write_librispeech
 from recognising import Loaded
 from running import Run, run_whole
 from watching import Job, Watched
@@ -45,6 +46,12 @@ def demo_utterances() -> list[Utterance]:
     utterances, rejections = list_utterances(type(manifest)(PROJECT / manifest.root, chosen), read_front_end(DEMO))
     assert not rejections
     return utterances
+
+
+@pytest.fixture
+def speech(tmp_path) -> list[Path]:
+    """Four recordings, laid out as LibriSpeech below ``tmp_path``, and their manifest."""
+    return write_librispeech(tmp_path)
 
 
 @pytest.fixture(scope="session", autouse=True)
