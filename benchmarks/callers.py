@@ -7,16 +7,13 @@ The row ``batch`` is one caller who hands over all recordings as one list. Each 
 in the same round. All recordings are already in memory.
 """
 
-import argparse
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from tables import command_line
 
 from stablequant.bundle.transcribe import Transcriber, load_bundle
 from stablequant.corpora.audio import read_audio
@@ -58,21 +55,19 @@ def measure(listed: dict[str, Callable[[], list[str]]], rounds: int) -> dict[str
     return seconds
 
 
+def markdown(table: pd.DataFrame) -> str:
+    return markdown_table(list(table.columns), table.astype(str).to_numpy().tolist())
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("manifest", type=Path, nargs="?")
     parser.add_argument("--recordings", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--backends", nargs="+", default=["openvino"])
-    parser.add_argument("--out", type=Path, help="TSV to write")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     options = parser.parse_args()
-    if options.markdown:
-        table = pd.read_csv(options.markdown, sep="\t", dtype=str)
-        print(markdown_table(list(table.columns), table.to_numpy().tolist()))
-        return
     if not (options.bundle and options.manifest and options.out):
         parser.error("name a bundle, a manifest and --out")
     rows = []

@@ -20,7 +20,6 @@ stopped; without that folder everything is quantized anew. StableQuant's workflo
 all engines are judged each time.
 """
 
-import argparse
 import hashlib
 import logging
 import shutil
@@ -33,15 +32,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROJECT
 from float_layers import floating
 from judged import OURS, load_network, network_bytes, network_in, points_lost, recognise_split
 from own_cost import own_cost
 from quantizers import ANSWER, PEERS, Peer
 from subject import Subject, read_subject
+from tables import OTHERS_KEPT, command_line, with_others
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.engines.turns import take_turns
@@ -54,7 +51,6 @@ from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.files import checksum, read_json, read_table, write_table
 from stablequant.workflow.digest import code_digest
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *(
         "model",
@@ -254,17 +250,11 @@ def _span(values: pd.Series, places: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT)
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
     parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=list(PEERS), help="beside fp32 and ours")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        measured = read_table(arguments.markdown)
-        print(markdown(measured), summarise(measured), sep="\n\n")
-        return
     logging.basicConfig(level=logging.WARNING)
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
@@ -275,9 +265,7 @@ def main() -> None:
         measured = judge(subject, [*taken, *(quantize(subject, method) for method in arguments.methods)])
         print(measured.round(2).to_string(index=False), flush=True)
         if arguments.out:
-            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
-            table = pd.concat([before[before["model"] != model], measured], ignore_index=True)
-            write_table(arguments.out, in_order(table)[COLUMNS])
+            write_table(arguments.out, in_order(with_others(measured, arguments.out))[COLUMNS])
 
 
 if __name__ == "__main__":

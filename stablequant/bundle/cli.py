@@ -157,7 +157,7 @@ def evaluate(
     quantization survives them.
     """
     from stablequant.bundle.judge import Judge, describe, reference_engine
-    from stablequant.bundle.write_bundle import read_bundle
+    from stablequant.bundle.read_bundle import read_bundle
     from stablequant.corpora.list_utterances import describe_rejections, list_utterances
     from stablequant.corpora.manifests import read_manifest
     from stablequant.engines.evaluate_engine import hypothesis_table
@@ -276,7 +276,7 @@ def export(
     The server computes logits; its clients prepare the audio and decode, as the bundle's card says.
     """
     from stablequant.bundle.export_for_server import export_for_ovms, export_for_triton
-    from stablequant.bundle.write_bundle import read_bundle
+    from stablequant.bundle.read_bundle import read_bundle
 
     write = export_for_triton if server == Server.TRITON else export_for_ovms
     write(read_bundle(bundle), name, out)

@@ -9,7 +9,7 @@ from typing import BinaryIO, overload
 
 import numpy as np
 
-from stablequant.bundle.write_bundle import Bundle, read_bundle
+from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
 from stablequant.errors import StableQuantError

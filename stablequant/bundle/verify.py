@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stablequant.bundle.read_bundle import RECORD, check, read_bundle
 from stablequant.bundle.transcribe import RecordingError
-from stablequant.bundle.write_bundle import RECORD, check, read_bundle
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError

@@ -22,11 +22,13 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-from conftest import DEMO, PROJECT, Loaded, heard, torch_network
+from checkout import DEMO, PROJECT
 from graphs import build, export, quantize_graph
+from recognising import Loaded, heard, torch_network
 
+from stablequant.bundle.read_bundle import RECORD, read_bundle
 from stablequant.bundle.transcribe import load_bundle
-from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
+from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import Loaded
 from graphs import export, logits_of, quantize_graph, ranges_of_noise
+from recognising import Loaded
 
 from stablequant.engines import tensorrt, tensorrt_rtx
 from stablequant.engines.backend import Request

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_project, own_logs, snakemake, write_speech, write_tiny_checkpoint
+from listing import write_speech
+from projects import copy_project
+from running import own_logs, snakemake
+from wav2vec2_files import write_tiny_checkpoint
 
 LONG_WORK = ("rule recognise_reference", "rule probe_layer")
 

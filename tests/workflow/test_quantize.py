@@ -8,7 +8,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, write_speech, write_tiny_checkpoint
+from checkout import PROJECT
+from listing import write_speech
+from wav2vec2_files import write_tiny_checkpoint
 
 
 @pytest.fixture(scope="module")

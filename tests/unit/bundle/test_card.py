@@ -1,7 +1,7 @@
 """The model card, as the hub reads it."""
 
 import yaml
-from conftest import DEMO
+from checkout import DEMO
 from huggingface_hub import ModelCard
 from runs import FP32, INT8, ROW, write_results
 

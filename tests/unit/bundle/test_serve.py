@@ -17,14 +17,14 @@ import openai
 import pytest
 import soundfile
 import uvicorn
-from conftest import torch_network
 from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder
 from recognisers.test_decoding import spoken as said
+from recognising import torch_network
 from test_transcribe import transcriber
 
+from stablequant.bundle.read_bundle import Bundle
 from stablequant.bundle.serve import PATH, Limits, configure, is_loopback
 from stablequant.bundle.transcribe import Transcriber, Transcript
-from stablequant.bundle.write_bundle import Bundle
 from stablequant.recognisers.family import Word
 from stablequant.recognisers.registry import family_of
 

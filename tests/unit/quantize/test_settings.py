@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DEMO, PROJECT, write_speech
+from checkout import DEMO, PROJECT
+from listing import write_speech
 
 from stablequant.errors import StableQuantError
 from stablequant.quantize.settings import Options, config_of, defaults, engines_of, methods_of, write_config

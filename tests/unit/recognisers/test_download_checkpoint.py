@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import torch_network, write_tiny_checkpoint
 from hub import serving
 from mms_files import write_tiny_mms
+from recognising import torch_network
 from transformers import AutoModelForCTC
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.recognisers.wav2vec2.loading import load_model
 

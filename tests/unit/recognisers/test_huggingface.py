@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, DEMO, tiny_model, write_tiny_checkpoint
+from checkout import DEMO
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, HubertModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+from wav2vec2_files import ARCHITECTURES, tiny_model, write_tiny_checkpoint
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd

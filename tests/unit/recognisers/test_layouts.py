@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model, write_tiny_checkpoint
 from fairseq_files import fairseq_state, save, write_dictionary
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+from wav2vec2_files import tiny_model, write_tiny_checkpoint
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary

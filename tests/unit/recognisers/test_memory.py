@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, DEMO, PROJECT, tiny_model
+from checkout import DEMO, PROJECT
 from transformers import HubertConfig, HubertModel
+from wav2vec2_files import ARCHITECTURES, tiny_model
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.registry import family_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import DEMO
+from checkout import DEMO
 from runs import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import KEY, Calibrated, calibrate, heard, split_in, torch_network
+from calibrating import KEY, Calibrated, calibrate
+from recognising import heard, split_in, torch_network
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.wav2vec2.layers import layer_names
