@@ -75,8 +75,8 @@ def quantize(
     search: Annotated[
         Search | None,
         typer.Option(
-            help="exhaustive (default) recognises all calibration audio for every layer and cut-off; screened, which is "
-            "faster, only where a minute of it leaves doubt"
+            help="exhaustive (default) recognises all calibration audio for every layer and cut-off; screened, which "
+            "is faster, only where a minute of it leaves doubt"
         ),
     ] = None,
     device: Annotated[Device | None, typer.Option(help="where the search runs")] = None,
