@@ -37,10 +37,10 @@ ChunkSeconds = Annotated[
     ),
 ]
 LanguageModel = Annotated[
-    Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs stablequant[lm]")
+    Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs the extra `lm`")
 ]
 HotWords = Annotated[
-    Path | None, typer.Option("--hot-words", help="expected words or phrases, one per line; needs stablequant[lm]")
+    Path | None, typer.Option("--hot-words", help="expected words or phrases, one per line; needs the extra `lm`")
 ]
 Beam = Annotated[int, typer.Option(min=1, help="texts that the language model chooses among")]
 Weight = Annotated[float, typer.Option("--lm-weight", min=0, help="weight of the language model")]

@@ -176,10 +176,10 @@ def load_bundle(
     ----------
     threads: CPU threads; 0 takes all cores
     batch_mb: megabytes for the hidden values of the chunks that are recognised at once
-    chunk_seconds: length of a chunk, more than `SHORTEST_CHUNK`; None takes `default_chunk`
+    chunk_seconds: length of a chunk, more than 4 s; None takes what suits the calibration audio, see `default_chunk`
     backend: name of the engine's backend
     search: a language model and hot words to search with; None takes the most probable letters
-    longest_seconds: longer recordings are refused
+    longest_seconds: longer recordings are refused; a day by default
 
     Raises
     ------

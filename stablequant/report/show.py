@@ -16,6 +16,7 @@ DIGITS = {
     **{"float_layers": 0},
 }
 BRIEF = {"fp32": "fp32", "max": "INT8, `max`", "stablequant": "INT8, StableQuant"}
+INTERVALS = {"degradation": ("ci_low", "ci_high"), "speedup": ("speedup_low", "speedup_high")}
 SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
 
 
@@ -49,8 +50,12 @@ def show(path: Path) -> str:
 
 
 def markdown(path: Path) -> str:
-    """The comparison in ``path`` as a Markdown table."""
+    """The comparison in ``path`` as a Markdown table; intervals stand beside their values, so that it fits a page."""
     table = rounded(path)
+    for column, (low, high) in INTERVALS.items():
+        if {low, high} <= set(table.columns):
+            ends = zip(table[column], table.pop(low), table.pop(high), strict=True)
+            table[column] = [f"{value} ({least} to {most})" if least else value for value, least, most in ends]
     return markdown_table(list(table.columns), table.to_numpy().tolist())
 
 
