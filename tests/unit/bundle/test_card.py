@@ -3,7 +3,7 @@
 import yaml
 from checkout import DEMO
 from huggingface_hub import ModelCard
-from runs import FP32, INT8, ROW, write_results
+from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.bundle.card import model_card
 from stablequant.recognisers.import_checkpoint import import_checkpoint

@@ -1,6 +1,5 @@
 """Whisper against transformers: features, logits, greedy decoding; the whole decoder against its steps."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import onnxruntime as ort
 import pytest
 import soundfile
 import torch
+from json_files import edit
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, import_tiny_whisper, write_tiny_whisper
@@ -202,8 +202,7 @@ def test_batches_hold_any_lengths_within_the_budget(recogniser):
 )
 def test_damaged_files_are_named(checkpoint, tmp_path, file, change, fault):
     shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
-    content = json.loads((tmp_path / "source" / file).read_text())
-    (tmp_path / "source" / file).write_text(json.dumps(content | change))
+    edit(tmp_path / "source" / file, **change)
     with pytest.raises(StableQuantError, match=fault) as refused:
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
     assert str(refused.value).startswith(f"{tmp_path}/source/")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from checkout import DEMO
-from runs import FP32, INT8, ROW, write_results
+from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.sections import percentiles, sensitivity
