@@ -69,7 +69,7 @@ class Format(StrEnum):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from stablequant.quantize.project import version
+        from stablequant.workflow.version import version
 
         typer.echo(version())
         raise typer.Exit
