@@ -59,6 +59,7 @@ class Transcriber:
     bundle: the bundle it was loaded from
     arithmetic: arithmetic of the quantized layers on this machine: ``int8``, ``int8 and bfloat16`` or ``float32``
     chunk_seconds: length of the chunks of longer recordings
+    language: code of the language that it writes, such as ``en``; None if the bundle does not say
     """
 
     def __init__(
@@ -78,7 +79,8 @@ class Transcriber:
         self._max_utterances = max_utterances
         self._budget = batch_mb * MEGABYTE
         self._longest = longest_seconds
-        self._sample_rate = bundle.family.sample_rate(bundle.folder)
+        writing = bundle.family.writing(bundle.folder)
+        self._sample_rate, self.language = writing.sample_rate, writing.language
 
     @overload
     def transcribe(self, source: Source, sample_rate: int | None = None) -> Transcript: ...

@@ -1,5 +1,6 @@
 """Whisper against transformers: features, logits, greedy decoding; the whole decoder against its steps."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -152,6 +153,10 @@ def test_three_graphs_decode_as_torch_does(recogniser, checkpoint, tmp_path):
     networks = {}
     for name, path in graphs.items():
         session = ort.InferenceSession(path)
+        told = session.get_modelmeta().custom_metadata_map
+        assert (told["sample_rate"], told["window_samples"], told["language"]) == ("16000", f"{SECONDS * RATE}", "en")
+        assert json.loads(told["prompt"]) == recogniser.writing.prompt
+        assert json.loads(told["versions"]).keys() == {"stablequant", "torch", "transformers"}
         names = [tensor.name for tensor in session.get_outputs()]
         assert names == list(family.signatures(checkpoint)[name].outputs)
         networks[name] = lambda tensors, session=session, names=names: dict(
