@@ -6,7 +6,7 @@ from pathlib import Path
 from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import FILES, make_plan
 from stablequant.quantize.run import cores_here, run_workflow
-from stablequant.quantize.settings import Options, config_of, defaults, write_config
+from stablequant.quantize.settings import Options, merged_config, write_config
 from stablequant.report.show import show
 from stablequant.report.verdict import verdict
 from stablequant.report.write_report import report as write_report
@@ -27,7 +27,7 @@ def quantize(options: Options, cores: int, acceptable: float, dry_run: bool, say
     say(f"{options.checkpoint}: reading the checkpoint and the audio, and timing this machine")
     if not run_workflow(options.out, [f"results/{options.model}/{name}" for name in FILES], cores):
         return False
-    config = defaults() | config_of(options)
+    config = merged_config(options)
     plan = make_plan(results, config["models"][options.model], config, cores)
     for line in plan.lines():
         say(line)
