@@ -36,7 +36,7 @@ from stablequant.workflow.few_words import few_words, words_in
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.fingerprint import fingerprint, fingerprint_with, set_back
 from stablequant.workflow.procedure import read_procedure
-from stablequant.workflow.stages import Pace, passes_by_rule, seconds_per_pass
+from stablequant.workflow.stages import Amount, Pace, estimate_of, layers_per_job, passes_by_rule
 from stablequant.workflow.terminal import show_causes, show_stages
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, has_gpu, memory_mb, runtime_minutes
 
@@ -156,6 +156,22 @@ def at_once():
     return settings.cores or settings.nodes or 1
 
 
+def passes_of_models():
+    """Passes of a job by rule, of each model whose layers and audio are listed."""
+    found = []
+    for model in config["models"]:
+        results = Path(f"results/{model}")
+        try:
+            rate = family_of(results / "checkpoint").sample_rate(results / "checkpoint")
+            tables = [results / f"utterances/{split}.tsv" for split in ("calibration", "evaluation")]
+            heard = [length_of(table, table.stat().st_mtime_ns, rate) for table in tables]
+            amount = Amount(len(layers_of(results / "layers.tsv")), *heard, len(METHODS[model]))
+            found.append(passes_by_rule(config, PROCEDURES[model], amount))
+        except (OSError, ArithmeticError, KeyError, ValueError, StableQuantError):  # not there, or of another version
+            continue
+    return found
+
+
 def note_after(rule, wildcards):
     """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
     table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
@@ -169,12 +185,12 @@ if workflow.is_main_process and executes() and not workflow.output_settings.verb
     show_stages(
         logger,
         lambda: [(workflow.dag.jobid(job), job.rule.name) for job in workflow.dag.needrun_jobs()],
-        Pace(passes_by_rule(config), at_once(), seconds_per_pass(list(config["models"]))),
+        Pace(lambda: estimate_of(passes_of_models(), config["models"]), at_once()),
         note_after,
     )
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
 SCREENED = config["search"] == "screened"
-LAYERS_PER_JOB = 1 if SCREENED else config["probe"]["layers_per_job"]
+LAYERS_PER_JOB = layers_per_job(config)
 COMBINATION_PASSES = (config["combination"]["suspects"] + 2) * (len(config["percentiles"]) + 3)  # at most
 LAYERS_AT_MOST = 40  # of a checkpoint that was not imported yet, to estimate its jobs
 
