@@ -33,6 +33,7 @@ rule write_bundle:
     params:
         samples=lambda wildcards: SAMPLES[wildcards.model],
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
+        acceptable_loss=config["acceptable_loss"],
         settings=lambda wildcards: {
             **asdict(procedure(wildcards)),
             **{key: config[key] for key in SETTINGS_OF_THE_SEARCH},

@@ -21,6 +21,7 @@ rule write_report:
         "../envs/search.yaml"
     params:
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
+        acceptable_loss=config["acceptable_loss"],
         code=code_digest("write_report"),
     script:
         "../scripts/write_report.py"

@@ -8,6 +8,7 @@ from stablequant.bundle.card import model_card, privacy_note
 from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import load_audio, read_utterances
 from stablequant.recognisers.registry import family_of
+from stablequant.report.verdict import FinishedRun
 from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.jobs import job
 from stablequant.workflow.provenance import provenance_of
@@ -23,6 +24,7 @@ with job(snakemake.log[0]) as log:
     record = {
         "model": model,
         "note": params.note,
+        "acceptable_loss": params.acceptable_loss,
         "method": "stablequant",
         **provenance_of(snakemake),
         "layers": layers.astype(object).where(layers.notna(), None).to_dict("records"),  # JSON knows no NaN
@@ -43,7 +45,8 @@ with job(snakemake.log[0]) as log:
         hypotheses = {name: found[u.utterance] for name, found in heard.items() if found}
         whole = u.start is None and u.channel is None  # then its file is copied
         samples.append(Sample(Path(u.path), u.transcript, hypotheses, None if whole else (audio, rate)))
-    card = model_card(model, params.note, Path("results") / model, len(utterances), checkpoint, len(samples))
+    run = FinishedRun(Path("results") / model, params.note, params.acceptable_loss)
+    card = model_card(model, run, len(utterances), checkpoint, len(samples))
     if samples:
         log.warning("%s", privacy_note(len(samples)))
     folder = Path(snakemake.output[0])

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from stablequant.report.verdict import FinishedRun
 from stablequant.report.write_report import report
 from stablequant.storage.files import write_text
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
-    model = snakemake.wildcards.model
-    write_text(Path(snakemake.output[0]), report({model: (Path("results") / model, snakemake.params.note)}))
+    model, params = snakemake.wildcards.model, snakemake.params
+    run = FinishedRun(Path("results") / model, params.note, params.acceptable_loss)
+    write_text(Path(snakemake.output[0]), report({model: run}))

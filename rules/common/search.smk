@@ -7,10 +7,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
+from stablequant.workflow.stages import layers_per_job
 
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
 SCREENED = config["search"] == "screened"
-LAYERS_PER_JOB = 1 if SCREENED else config["probe"]["layers_per_job"]
+LAYERS_PER_JOB = layers_per_job(config)
 
 
 def procedure(wildcards):

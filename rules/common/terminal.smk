@@ -4,8 +4,11 @@ from pathlib import Path
 
 from snakemake.logging import logger
 
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.registry import family_of
+from stablequant.workflow.fan_out import layers_of
 from stablequant.workflow.few_words import few_words, words_in
-from stablequant.workflow.stages import Pace, passes_by_rule, seconds_per_pass
+from stablequant.workflow.stages import Amount, Pace, estimate_of, passes_by_rule
 from stablequant.workflow.terminal import show_stages
 
 
@@ -13,6 +16,22 @@ def at_once():
     """Jobs that run at the same time: one for each core, or on a cluster as many as may be submitted."""
     settings = workflow.resource_settings
     return settings.cores or settings.nodes or 1
+
+
+def passes_of_models():
+    """Passes of a job by rule, of each model whose layers and audio are listed."""
+    found = []
+    for model in config["models"]:
+        results = Path(f"results/{model}")
+        try:
+            rate = family_of(results / "checkpoint").sample_rate(results / "checkpoint")
+            tables = [results / f"utterances/{split}.tsv" for split in ("calibration", "evaluation")]
+            heard = [length_of(table, table.stat().st_mtime_ns, rate) for table in tables]
+            amount = Amount(len(layers_of(results / "layers.tsv")), *heard, len(METHODS[model]))
+            found.append(passes_by_rule(config, PROCEDURES[model], amount))
+        except (OSError, ArithmeticError, KeyError, ValueError, StableQuantError):  # not there, or of another version
+            continue
+    return found
 
 
 def note_after(rule, wildcards):
@@ -28,6 +47,6 @@ if workflow.is_main_process and executes() and not workflow.output_settings.verb
     show_stages(
         logger,
         lambda: [(workflow.dag.jobid(job), job.rule.name) for job in workflow.dag.needrun_jobs()],
-        Pace(passes_by_rule(config), at_once(), seconds_per_pass(list(config["models"]))),
+        Pace(lambda: estimate_of(passes_of_models(), config["models"]), at_once()),
         note_after,
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import brief, drawn_in
-from stablequant.report.verdict import METHOD, EngineVerdict, sentence, verdict
+from stablequant.report.verdict import METHOD, EngineVerdict, FinishedRun, sentence, verdict
 from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.provenance import processor
 
@@ -65,14 +65,14 @@ scale, the loss of each layer when it alone is quantized, versions, and the chec
 """
 
 
-def model_card(model: str, note: str, results: Path, utterances: int, checkpoint: Path, samples: int = 0) -> str:
+def model_card(model: str, run: FinishedRun, utterances: int, checkpoint: Path, samples: int = 0) -> str:
     """The model card of ``model`` in Markdown.
 
-    ``note`` is a sentence about the model or its data from the config, ``results`` the folder of its results,
-    ``utterances`` the number of evaluation utterances, ``checkpoint`` the folder of the imported checkpoint, and
+    ``utterances`` is the number of evaluation utterances, ``checkpoint`` the folder of the imported checkpoint, and
     ``samples`` the number of evaluation utterances whose recordings are in the bundle.
     """
-    comparison, found = results / "comparison.tsv", verdict(results)
+    results, note = run.results, run.note
+    comparison, found = results / "comparison.tsv", verdict(results, run.acceptable)
     scales = read_json(results / f"scales/{METHOD}.json")
     quantized = {row["layer"] for row in scales["activations"].values()} - set(scales["float_layers"])
     family = family_of(checkpoint)

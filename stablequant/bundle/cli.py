@@ -26,7 +26,9 @@ app.command()(making.report)
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="the bundle's folder", show_default=False)]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 takes all cores")]
-Backend = Annotated[str, typer.Option(help="which of the bundle's engines to run")]
+Backend = Annotated[
+    str | None, typer.Option(help="which of the bundle's engines to run; the default is the first that runs here")
+]
 Memory = Annotated[float, typer.Option(min=1, help="megabytes for the hidden values of what is recognised at once")]
 ChunkSeconds = Annotated[
     float | None,
@@ -95,7 +97,7 @@ def transcribe(
     chunk_seconds: ChunkSeconds = None,
     threads: Threads = 0,
     batch_mb: Memory = 400,
-    backend: Backend = "openvino",
+    backend: Backend = None,
     lm: LanguageModel = None,
     hot_words: HotWords = None,
     beam: Beam = 100,
@@ -140,7 +142,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="write a TSV: utterance, transcript, hypothesis")] = None,
     threads: Threads = 0,
     batch_mb: Memory = 100,
-    backend: Backend = "openvino",
+    backend: Backend = None,
     lm: LanguageModel = None,
     hot_words: HotWords = None,
     beam: Beam = 100,
@@ -156,6 +158,7 @@ def evaluate(
     With --lm or --hot-words it also says what they gain, and, if the fp32 engine is there, whether the loss by
     quantization survives them.
     """
+    from stablequant.bundle.choose_engine import choose_engine
     from stablequant.bundle.judge import Judge, describe, reference_engine
     from stablequant.bundle.read_bundle import read_bundle
     from stablequant.corpora.list_utterances import describe_rejections, list_utterances
@@ -166,7 +169,7 @@ def evaluate(
 
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
     opened = read_bundle(bundle)
-    engine = opened.engine(backend)
+    engine = choose_engine(opened, backend)
     judge = Judge(opened, engine, search, threads, batch_mb * MEGABYTE)
     reference = None if search is None else reference_engine(opened, engine, fp32)
     before = None if reference is None else Judge(opened, reference, search, threads, batch_mb * MEGABYTE)
@@ -193,16 +196,16 @@ def evaluate(
 
 
 @app.command()
-def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = "openvino") -> None:
+def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = None) -> None:
     """Check that no file of a bundle changed and that this machine recognises its samples as before.
 
     The exit status is 1 if a file changed or a hypothesis differs.
     """
     from stablequant.bundle import verify as verification
 
-    files, arithmetic, samples = verification.verify(bundle, backend, threads)
-    typer.echo(f"{files} files unchanged; {backend} runs in {arithmetic} arithmetic")
-    heard = list(samples)
+    found = verification.verify(bundle, backend, threads)
+    typer.echo(f"{found.files} files unchanged; {found.backend} runs in {found.arithmetic} arithmetic")
+    heard = list(found.samples)
     for sample in heard:
         if not sample.same:
             typer.echo(f"{sample.file}: expected '{sample.stored}', recognised '{sample.found}'", err=True)
@@ -223,7 +226,7 @@ def serve(
     threads: Threads = 0,
     batch_mb: Memory = 400,
     chunk_seconds: ChunkSeconds = None,
-    backend: Backend = "openvino",
+    backend: Backend = None,
     lm: LanguageModel = None,
     hot_words: HotWords = None,
     beam: Beam = 100,

@@ -65,6 +65,12 @@ def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:
     all. Raises `StableQuantError` if the recogniser has several graphs, or if the bundle has no OpenVINO engine.
     """
     graph, _ = _only_graph(bundle, name, folder)
+    if "openvino" not in bundle.backends:
+        raise StableQuantError(
+            bundle.folder,
+            "no engine for 'openvino', which this server runs",
+            "quantize again with --engines openvino, or take --for triton",
+        )
     bundle.engine("openvino")
     with replacing_folder(folder) as making:
         for kind in ("xml", "bin"):

@@ -8,10 +8,6 @@ import typer
 
 from stablequant.errors import StableQuantError
 
-AcceptableLoss = Annotated[
-    float, typer.Option(min=0, help="points of WER that may be lost for a result to be called safe to deploy")
-]
-
 
 class Unrecovered(StrEnum):
     """What becomes of layers that lose too much at every cut-off."""
@@ -81,7 +77,10 @@ def quantize(
     ] = None,
     device: Annotated[Device | None, typer.Option(help="where the search runs")] = None,
     cores: Annotated[int, typer.Option(min=0, help="cores to use; 0 takes all")] = 0,
-    acceptable_loss: AcceptableLoss = 1.0,
+    acceptable_loss: Annotated[
+        float | None,
+        typer.Option(min=0, help="points of WER that may be lost to be called safe to deploy; 1 by default"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="say what the run will do and take, and stop")
     ] = False,
@@ -103,6 +102,7 @@ def quantize(
         "unrecovered": unrecovered and unrecovered.value,
         "search": search and search.value,
         "device": device and device.value,
+        "acceptable_loss": acceptable_loss,
     }
     options = settings.Options(
         checkpoint,
@@ -115,7 +115,7 @@ def quantize(
         audio_root,
         tuple((key, value) for key, value in changes.items() if value is not None),
     )
-    if not command.quantize(options, cores, acceptable_loss, dry_run, typer.echo):
+    if not command.quantize(options, cores, dry_run, typer.echo):
         raise typer.Exit(1)
     typer.echo(str(out.absolute()))
 
@@ -125,7 +125,10 @@ def report(
     html: Annotated[
         Path | None, typer.Option(help="write the verdict, all plots and all tables into this one page")
     ] = None,
-    acceptable_loss: AcceptableLoss = 1.0,
+    acceptable_loss: Annotated[
+        float | None,
+        typer.Option(min=0, help="points of WER that may be lost to be called safe to deploy; default: the run's own"),
+    ] = None,
 ) -> None:
     """Show what came of a finished run."""
     try:

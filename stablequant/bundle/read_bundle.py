@@ -58,6 +58,11 @@ class Bundle:
         """The stored utterances."""
         return self.record.get("samples", [])
 
+    @property
+    def backends(self) -> list[str]:
+        """Backends that it has an engine for, by name."""
+        return sorted(path.name for path in (self.folder / "engines").glob("*"))
+
     def engine(self, backend: str) -> Path:
         """The folder of one backend's engine, whose files are checked.
 
@@ -65,8 +70,9 @@ class Bundle:
         """
         folder = self.folder / "engines" / backend
         if not folder.is_dir():
-            built = ", ".join(sorted(path.name for path in (self.folder / "engines").glob("*"))) or "none"
-            raise StableQuantError(self.folder, f"no engine for '{backend}'", f"engines in it: {built}")
+            options = " or ".join(f"--backend {name}" for name in self.backends)
+            remedy = f"it has others, take {options}" if options else "copy the bundle again"
+            raise StableQuantError(self.folder, f"no engine for '{backend}'", remedy)
         check(self.folder, self.record, f"engines/{backend}/")
         for path in read_engine(folder).get("files", {}).values():
             check(self.folder, self.record, os.path.normpath(Path("engines", backend, path)))

@@ -9,6 +9,7 @@ from typing import BinaryIO, overload
 
 import numpy as np
 
+from stablequant.bundle.choose_engine import choose_engine
 from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
@@ -168,7 +169,7 @@ def load_bundle(
     threads: int = 0,
     batch_mb: float = 400,
     chunk_seconds: float | None = None,
-    backend: str = "openvino",
+    backend: str | None = None,
     search: BeamSearch | None = None,
     longest_seconds: int = LONGEST,
 ) -> Transcriber:
@@ -179,7 +180,7 @@ def load_bundle(
     threads: CPU threads; 0 takes all cores
     batch_mb: megabytes for the hidden values of the chunks that are recognised at once
     chunk_seconds: length of a chunk, more than 4 s; None takes what suits the calibration audio, see `default_chunk`
-    backend: name of the engine's backend
+    backend: name of the engine's backend; None takes the first engine that runs on this machine
     search: a language model and hot words to search with; None takes the most probable letters
     longest_seconds: longer recordings are refused; a day by default
 
@@ -193,7 +194,7 @@ def load_bundle(
     if chunk_seconds is not None and not SHORTEST_CHUNK < chunk_seconds <= LONGEST:
         raise ValueError(f"chunks of {chunk_seconds} s; take more than {SHORTEST_CHUNK:g} and at most {LONGEST}")
     bundle = read_bundle(Path(folder))
-    engine = bundle.engine(backend)
+    engine = choose_engine(bundle, backend)
     loaded = load_engine(engine, threads)
     decoder = bundle.family.decoder(engine, loaded.networks)
     if search is not None:

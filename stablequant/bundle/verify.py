@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from stablequant.bundle.choose_engine import choose_engine
 from stablequant.bundle.read_bundle import RECORD, check, read_bundle
 from stablequant.bundle.transcribe import RecordingError
 from stablequant.corpora.audio import AudioError, read_audio
@@ -33,11 +35,27 @@ class VerifiedSample:
         return self.stored == self.found
 
 
-def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iterator[VerifiedSample]]:
-    """Check every file of a bundle, then recognise its samples one by one.
+class Verification(NamedTuple):
+    """What was found of a bundle.
 
-    Returns the number of files, the arithmetic of ``backend``'s engine on this machine, and an iterator that recognises
-    the samples.
+    Attributes
+    ----------
+    files: number of files that did not change
+    backend: backend of the engine that ran
+    arithmetic: arithmetic of that engine on this machine
+    samples: recognises the samples one by one
+    """
+
+    files: int
+    backend: str
+    arithmetic: str
+    samples: Iterator[VerifiedSample]
+
+
+def verify(folder: Path, backend: str | None = None, threads: int = 0) -> Verification:
+    """Check every file of a bundle, then recognise its samples.
+
+    ``backend`` is as in `stablequant.bundle.choose_engine.choose_engine`.
 
     Raises
     ------
@@ -46,11 +64,11 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
     """
     bundle = read_bundle(folder)
     check(folder, bundle.record)
-    engine = bundle.engine(backend)
+    engine = choose_engine(bundle, backend)
     loaded = load_engine(engine, threads)
     decoder = bundle.family.decoder(engine, loaded.networks)
     sample_rate = bundle.family.sample_rate(folder)
-    samples = [s for s in bundle.samples if backend in s["hypotheses"]]
+    samples = [s for s in bundle.samples if engine.name in s["hypotheses"]]
     for sample in samples:
         if sample["file"] not in bundle.record["sha256"]:
             raise StableQuantError(
@@ -68,6 +86,6 @@ def verify(folder: Path, backend: str, threads: int = 0) -> tuple[int, str, Iter
 
     def hear() -> Iterator[VerifiedSample]:
         for sample in samples:
-            yield VerifiedSample(sample["file"], sample["hypotheses"][backend], recognise(folder / sample["file"]))
+            yield VerifiedSample(sample["file"], sample["hypotheses"][engine.name], recognise(folder / sample["file"]))
 
-    return len(bundle.record["sha256"]), loaded.arithmetic, hear()
+    return Verification(len(bundle.record["sha256"]), engine.name, loaded.arithmetic, hear())

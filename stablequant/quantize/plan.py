@@ -1,7 +1,9 @@
 """What a run will do and take, told before it starts."""
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,22 @@ from stablequant.quantize.run import memory_here
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import read_json
 from stablequant.workflow.fan_out import layers_of
+from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.resources import MB, memory_mb
-from stablequant.workflow.stages import START_SECONDS, duration, passes_by_rule
+from stablequant.workflow.stages import (
+    SEARCHING,
+    STAGES,
+    START_SECONDS,
+    Amount,
+    Estimate,
+    Pace,
+    duration,
+    layers_per_job,
+    passes_by_rule,
+)
 
 INT8_SHARE = 0.3  # of a float32 file's size that an INT8 one has, at most
+DONE = {*STAGES["checkpoint"], *STAGES["audio"]}  # rules whose jobs ended when a plan is made
 FILES = ("layers.tsv", "utterances/calibration.tsv", "utterances/evaluation.tsv", "speed.json")  # it is read from
 
 
@@ -36,7 +50,7 @@ class SplitSize:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take.
+    """What a run will take, from its start.
 
     Attributes
     ----------
@@ -45,6 +59,7 @@ class Plan:
     engines, methods: what is built
     threshold: points of WER a layer may lose alone
     percentiles: cut-offs tried for a layer that loses more
+    screen_seconds: seconds of audio by which a screened search chooses what to recognise; None if it is exhaustive
     passes: recognitions of the calibration split if no layer must be searched
     passes_per_search: further ones for each layer that must
     seconds, seconds_per_search: time for these
@@ -60,6 +75,7 @@ class Plan:
     methods: list[str]
     threshold: float
     percentiles: int
+    screen_seconds: float | None
     passes: float
     passes_per_search: float
     seconds: float
@@ -74,15 +90,19 @@ class Plan:
         """For people."""
         at_once = f"{self.jobs} job{'s' if self.jobs > 1 else ''} at once"
         searching, memory = duration(self.seconds_per_search), memory_here() / 1000
+        about, alone = "about", "each is quantized alone"
+        if self.screen_seconds is not None:
+            about = "at most about"
+            alone += f" on {self.screen_seconds:g} s of audio, and on all of it where that leaves doubt"
         return [
-            f"layers        {self.layers}; each is quantized alone, and one that loses more than {self.threshold:g} "
-            f"points of WER is searched with {self.percentiles} cut-offs",
+            f"layers        {self.layers}; {alone}, and one that loses more than {self.threshold:g} points of WER is "
+            f"searched with {self.percentiles} cut-offs",
             f"calibration   {self.calibration}",
             f"evaluation    {self.evaluation}",
             f"engines       {', '.join(self.engines)}: {', '.join(self.methods)}",
-            f"passes        about {self.passes:.0f} over the calibration audio, and {self.passes_per_search:.0f} more "
-            "for each layer that is searched",
-            f"time          about {duration(self.seconds)}, and {searching} more for each layer that is searched "
+            f"passes        {about} {self.passes:.0f} over the calibration audio, and {self.passes_per_search:.0f} "
+            "more for each layer that is searched",
+            f"time          {about} {duration(self.seconds)}, and {searching} more for each layer that is searched "
             f"({at_once}, timed on this machine)",
             f"memory        up to {self.job_mb / 1000:.1f} GB for a job; this machine has {memory:.1f} GB",
             f"disk          up to {self.disk_mb / 1000:.1f} GB while it runs, {self.kept_mb / 1000:.1f} GB afterwards; "
@@ -118,20 +138,23 @@ def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any]
     job_mb = memory_mb(size, 2, config["batch_mb"], 1)
     jobs = max(1, min(cores, memory_here() // job_mb))
 
-    passes = passes_by_rule(config)
-    probes = layers * passes["probe_layer"] / config["probe"]["layers_per_job"]
-    fixed = passes["recognise_reference"] + probes + passes["check_combination"]
-    one = read_json(results / "speed.json")["pass_seconds"]
-    judged = len(engines) * len(methods) * passes["evaluate_engine"] * one * evaluation.seconds / calibration.seconds
-    starts = (layers + 2 * len(engines) * len(methods) + 30) * START_SECONDS
-    graphs = size / MB * (1 + INT8_SHARE * (len(methods) - 1)) * (1 + len(engines))
-    kept = size / MB + graphs + INT8_SHARE * (1 + len(engines)) * size / MB
-    disk = kept + config["cache"]["disk_mb"]
-    results.mkdir(parents=True, exist_ok=True)
+    screened = config["search"] == "screened"
+    procedure = read_procedure(config, model.get("procedure", config["procedure"]))
+    passes = passes_by_rule(
+        config, procedure, Amount(layers, calibration.seconds, evaluation.seconds, methods=len(methods))
+    )
+    ahead = _jobs(math.ceil(layers / layers_per_job(config)), screened, len(engines), len(methods))
+    one = float(read_json(results / "speed.json")["pass_seconds"])
+    pace = Pace(lambda: Estimate(passes, one), jobs)
+    sizes = _sizes(size / MB, engines, methods)
+    kept = sum(sizes.values())
+    missing = sum(mb for name, mb in sizes.items() if not (results / name).exists())
     free = shutil.disk_usage(results).free / MB
-    if free < kept:
+    if free < missing:
         raise StableQuantError(
-            results, f"only {free:.0f} MB are free, but the results need about {kept:.0f} MB", "free some, or use --out"
+            results,
+            f"only {free:.0f} MB are free, but what is still to be written needs about {missing:.0f} MB",
+            "free some, or use --out",
         )
     return Plan(
         layers=layers,
@@ -141,13 +164,39 @@ def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any]
         methods=methods,
         threshold=config["threshold"],
         percentiles=len(config["percentiles"]),
-        passes=fixed,
+        screen_seconds=config["screening"]["audio_seconds"] if screened else None,
+        passes=sum(passes[rule] * count for rule, count in ahead.items() if rule in SEARCHING),
         passes_per_search=passes["search_percentile"],
-        seconds=(fixed * one + starts) / jobs + judged,
+        seconds=pace.seconds_left(ahead.elements()) or 0.0,
         seconds_per_search=(passes["search_percentile"] * one + START_SECONDS) / jobs,
         job_mb=job_mb,
         jobs=jobs,
-        disk_mb=disk,
+        disk_mb=kept + config["cache"]["disk_mb"],
         kept_mb=kept,
         free_mb=free,
     )
+
+
+def _jobs(probes: int, screened: bool, engines: int, methods: int) -> Counter[str]:
+    """Jobs of a run by rule, if no layer must be searched; with a screen, if each must be recognised in full."""
+    once = [rule for rules in STAGES.values() for rule in rules if rule not in DONE]
+    several = {
+        "probe_layer": probes,
+        "screen_layers": int(screened),
+        "plan_probes": int(screened),
+        "search_percentile": 0,
+        "plot_peers": 0,
+        **dict.fromkeys(("optimise_scales", "insert_qdq"), methods - 1),
+        **dict.fromkeys(("build_engine", "evaluate_engine"), engines * methods),
+        "time_engines": engines,
+    }
+    return Counter(dict.fromkeys(once, 1) | several)
+
+
+def _sizes(checkpoint: float, engines: Sequence[str], methods: Sequence[str]) -> dict[str, float]:
+    """Megabytes of what a run writes, at most, by its place in the results. ``checkpoint`` is in megabytes."""
+    shares = {method: 1.0 if method == "fp32" else INT8_SHARE for method in methods}
+    sizes = {"checkpoint": 1.0, "bundle": INT8_SHARE * (1 + len(engines))}
+    sizes |= {f"onnx/{method}.onnx": share for method, share in shares.items()}
+    sizes |= {f"engines/{name}/{method}": share for name in engines for method, share in shares.items()}
+    return {name: share * checkpoint for name, share in sizes.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from snakemake.utils import update_config
 
 from stablequant.engines.backend import BACKENDS, backend_named
 from stablequant.errors import StableQuantError
@@ -18,6 +19,7 @@ from stablequant.storage.files import write_text
 CONFIG = "config.yaml"
 HEADER = "# Written by `stablequant quantize`, and again each time that it runs here.\n"
 METHODS = ("fp32", "max", "percentile", "entropy", "mse", "stablequant")
+LONGEST_NAME = 94  # as the schema allows, less what may be appended
 NEEDED = ("fp32", "stablequant")  # what the verdict compares
 
 
@@ -48,11 +50,15 @@ class Options:
 
     @property
     def model(self) -> str:
-        """Name of the model, from the checkpoint's: it becomes the name of a folder."""
+        """Name of the model, from the checkpoint's: it becomes the name of a folder.
+
+        It is never the name of a model of the defaults, whose settings would be mixed with ours.
+        """
         name = self.checkpoint.partition("@")[0] if is_hub_identifier(self.checkpoint) else self.checkpoint
         path = Path(name).absolute()
         cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.suffix == ".pt" else path.name).strip("-._")
-        return cleaned[:100] or "model"
+        name = cleaned[:LONGEST_NAME] or "model"
+        return f"{name}-model" if name in defaults()["models"] else name
 
 
 def names_of(option: str, values: Iterable[str], known: Sequence[str]) -> list[str]:
@@ -118,9 +124,15 @@ def config_of(options: Options) -> dict[str, Any]:
         model["engines"] = list(options.engines)
     if options.methods:
         model["methods"] = list(options.methods)
-    return {"models": {"demo": None, options.model: model} if options.model != "demo" else {"demo": model}} | dict(
-        options.changes
-    )
+    removed = dict.fromkeys(defaults()["models"])
+    return {"models": {**removed, options.model: model}, **dict(options.changes)}
+
+
+def merged_config(options: Options) -> dict[str, Any]:
+    """The whole config of the run, as the workflow merges it from its defaults and what `write_config` writes."""
+    config = defaults()
+    update_config(config, config_of(options))
+    return config
 
 
 def defaults() -> dict[str, Any]:

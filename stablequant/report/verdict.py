@@ -15,11 +15,27 @@ from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.storage.files import read_json, read_table
 
-ACCEPTABLE_LOSS = 1.0  # points of WER; the same as the default of nncf.quantize_with_accuracy_control (max_drop 0.01)
+ACCEPTABLE_LOSS = 1.0  # points of WER, as in the config's defaults and in nncf.quantize_with_accuracy_control
 METHOD = "stablequant"
 Row = Mapping[Hashable, Any]  # of comparison.tsv
 USABLE_WER = 50.0  # percent; the same as the config's default of max_reference_wer for the calibration split
 FEWEST_CHANGES = 3.0  # words: where none changed, up to 3 may still be expected in as many others (rule of three, 95 %)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What is told of a finished run.
+
+    Attributes
+    ----------
+    results: folder of the model's results
+    note: a sentence about the model or its data, from the config; blank if there is none
+    acceptable: points of WER that an engine may lose and still be called safe to deploy
+    """
+
+    results: Path
+    note: str
+    acceptable: float
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class Verdict:
         return lines + self.layers
 
 
-def verdict(results: Path, acceptable: float = ACCEPTABLE_LOSS) -> Verdict:
+def verdict(results: Path, acceptable: float) -> Verdict:
     """The verdict on the run in ``results``. ``acceptable`` is the loss in points of WER that may be possible."""
     rows = read_comparison(results / "comparison.tsv").to_dict("records")
     reference = {row["backend"]: row for row in rows if row["method"] == "fp32"}
@@ -152,7 +168,10 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
     measured, high = high, max(high, 100 * FEWEST_CHANGES / max(words, 1))
     limit = f"{acceptable:g} point{'' if acceptable == 1 else 's'}"
     if high <= acceptable:
-        return True, f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points"
+        return True, (
+            f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points; up to {limit} "
+            "counts as acceptable"
+        )
     if low > acceptable:
         return False, (
             f"not safe to deploy: it loses more than {limit}; try --unrecovered keep, which leaves the "

@@ -11,7 +11,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.report.sections import DIGITS, Section, sections
-from stablequant.report.verdict import ACCEPTABLE_LOSS, METHOD, EngineVerdict, Verdict, sentence, verdict
+from stablequant.report.verdict import METHOD, EngineVerdict, FinishedRun, Verdict, sentence, verdict
 from stablequant.storage.files import read_json, read_table
 
 SHORT = 34  # characters of text that stay on one line of a table
@@ -68,13 +68,9 @@ for (const head of document.querySelectorAll("th")) {
 """
 
 
-def report(models: Mapping[str, tuple[Path, str]], acceptable: float = ACCEPTABLE_LOSS) -> str:
-    """The report on finished runs, as an HTML document.
-
-    ``models`` are the folder of the results of each model, and a sentence about its data, by the model's name.
-    ``acceptable`` is in points of WER, see `stablequant.report.verdict.verdict`.
-    """
-    body = "\n".join(_model(name, results, note, acceptable) for name, (results, note) in models.items())
+def report(models: Mapping[str, FinishedRun]) -> str:
+    """The report on finished runs, by the model's name, as an HTML document."""
+    body = "\n".join(_model(name, run) for name, run in models.items())
     title = html.escape(", ".join(models))
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n<title>{title}: StableQuant</title>\n'
@@ -83,12 +79,13 @@ def report(models: Mapping[str, tuple[Path, str]], acceptable: float = ACCEPTABL
     )
 
 
-def _model(name: str, results: Path, note: str, acceptable: float) -> str:
+def _model(name: str, run: FinishedRun) -> str:
+    results, note = run.results, run.note
     table = read_comparison(results / "comparison.tsv")
     searched = METHOD in set(table["method"])
     parts = [f"<h1>{html.escape(name)} in INT8</h1>", f'<p class="note">{html.escape(note)}</p>' if note else ""]
     if searched:
-        parts += _verdict(verdict(results, acceptable), results)
+        parts += _verdict(verdict(results, run.acceptable), results)
     else:
         parts.append("<p>StableQuant was not among the methods of this run, so there is no verdict.</p>")
     pictures = "".join(_figure(results, plot, caption) for plot, caption in _captions(searched).items())

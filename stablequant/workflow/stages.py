@@ -1,9 +1,15 @@
 """The stages of a run as a person sees them, and an estimate of the time that is left."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from stablequant.workflow.procedure import Procedure
 
 STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, so that its end is known from the start
     "checkpoint": ("download_checkpoint", "import_checkpoint"),
@@ -26,19 +32,80 @@ START_SECONDS = 4.0  # to start Python, import torch and load a small recogniser
 ALONE = ("evaluate_engine", "time_engines")  # the rules whose jobs take all cores
 
 
-def passes_by_rule(config: Mapping[str, Any]) -> dict[str, float]:
+SEARCHING = (  # the rules that recognise calibration audio
+    *("equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference", "screen_layers"),
+    *("probe_layer", "search_percentile", "check_combination"),
+)
+TEACHING = ("recognise_reference", "probe_layer", "search_percentile")  # their time is that of their passes
+ENGINE_PASS = 0.3  # time of an engine for some audio, on all cores, in that of the search, on one
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much a model's jobs have to do.
+
+    Attributes
+    ----------
+    layers: layers that are quantized
+    calibration, evaluation: seconds of audio in the splits
+    methods: methods whose engines are compared
+    """
+
+    layers: int
+    calibration: float
+    evaluation: float
+    methods: int
+
+
+def passes_by_rule(config: Mapping[str, Any], procedure: Procedure, amount: Amount) -> dict[str, float]:
     """Passes over the calibration split that a job of a rule takes, about. ``config`` was checked.
 
-    A probe and a search resume from hidden values on disk where there are some; about half of their passes remain.
+    A probe and a search resume from hidden values on disk where there are some; about half of their passes remain. Of
+    `choose_massive_channels`, it is what it takes where some activations have such channels. With a screened search it
+    is the most that a search takes.
     """
+
+    def part(seconds: float) -> float:
+        """A part of the calibration split in passes."""
+        return min(1.0, seconds / amount.calibration)
+
     resumed = 0.6 if config["cache"]["disk_mb"] else 1.0
+    screened, screen = config["search"] == "screened", part(config["screening"]["audio_seconds"])
+    cutoffs = len(config["percentiles"])
+    equalisation, massive, rounding = procedure.equalisation, procedure.massive_channels, procedure.rounding
+    combination, timing = procedure.combination, config["timing"]
+    timed = 2 * timing["rounds"] * (amount.methods + 1) * min(timing["audio_seconds"], amount.evaluation)
     return {
+        "equalise_channels": part(equalisation.audio_seconds) if equalisation else 0.0,
+        "choose_massive_channels": 3 * part(massive.audio_seconds) if massive else 0.0,
+        "round_weights": part(rounding.audio_seconds) if rounding else 0.0,
         "recognise_reference": 1.5,
-        "probe_layer": resumed * config["probe"]["layers_per_job"],
-        "search_percentile": resumed * len(config["percentiles"]),
-        "check_combination": 3.0 if config["combination"]["enabled"] else 0.0,
-        "evaluate_engine": 0.3,  # engines are faster than the search
+        "screen_layers": 0.6 * amount.layers * screen,
+        "probe_layer": resumed * layers_per_job(config),
+        "search_percentile": resumed * (cutoffs + ((cutoffs + 1) * screen if screened else 0)),
+        "check_combination": 3 + (cutoffs + 1) * part(combination.audio_seconds) if combination else 0.0,
+        "evaluate_engine": ENGINE_PASS * amount.evaluation / amount.calibration,
+        "time_engines": ENGINE_PASS * timed / amount.calibration,
     }
+
+
+def layers_per_job(config: Mapping[str, Any]) -> int:
+    """Layers that a job probes; with a screened search it is one."""
+    return 1 if config["search"] == "screened" else int(config["probe"]["layers_per_job"])
+
+
+class Estimate(NamedTuple):
+    """Passes over the calibration split that a job takes, by rule, and the seconds of one; None if not known yet."""
+
+    passes: Mapping[str, float]
+    seconds_per_pass: float | None
+
+
+def estimate_of(passes: Sequence[Mapping[str, float]], models: Iterable[str]) -> Estimate | None:
+    """The mean of several models, by the ``passes`` of each; None if nothing is known of them yet."""
+    if not passes:
+        return None
+    return Estimate({rule: fmean(found[rule] for found in passes) for rule in passes[0]}, seconds_per_pass(models))
 
 
 def seconds_per_pass(models: Iterable[str]) -> float | None:
@@ -60,11 +127,10 @@ class Pace:
     the calibration split at the pace of the passes so far.
     """
 
-    def __init__(self, passes: Mapping[str, float], cores: int, seconds_per_pass: float | None = None) -> None:
-        """``passes`` are those of a job, by rule, see `passes_by_rule`; ``seconds_per_pass`` is what is known yet."""
-        self._passes = passes
+    def __init__(self, estimate: Callable[[], Estimate | None], cores: int) -> None:
+        """``estimate`` is asked anew each time, as more becomes known while a run goes on."""
+        self._estimate = estimate
         self._cores = max(cores, 1)
-        self._known = seconds_per_pass
         self._seconds: dict[str, list[float]] = {}
 
     def ended(self, rule: str, seconds: float) -> None:
@@ -73,28 +139,32 @@ class Pace:
 
     def seconds_left(self, pending: Iterable[str]) -> float | None:
         """Seconds until jobs of the rules ``pending`` are done; None while too little is known."""
-        jobs = list(pending)
-        per_pass = self._seconds_per_pass()
-        if per_pass is None and any(self._passes.get(rule) and rule not in self._seconds for rule in jobs):
+        estimate = self._estimate()
+        if estimate is None:
             return None
-        return sum(self._expected(rule, per_pass or 0.0) / (1 if rule in ALONE else self._cores) for rule in jobs)
+        jobs, per_pass = Counter(pending), self._seconds_per_pass(estimate)
+        if per_pass is None and any(estimate.passes.get(rule) and rule not in self._seconds for rule in jobs):
+            return None
+        expected = {rule: self._expected(rule, estimate.passes.get(rule, 0.0), per_pass or 0.0) for rule in jobs}
+        return sum(seconds * self._turns(rule, jobs[rule]) for rule, seconds in expected.items())
 
-    def _expected(self, rule: str, per_pass: float) -> float:
+    def _turns(self, rule: str, jobs: int) -> float:
+        """How many times its jobs follow each other. Long jobs of different rules wait for each other, too."""
+        if rule in ALONE:
+            return jobs
+        return math.ceil(jobs / self._cores) if rule in SEARCHING else jobs / self._cores
+
+    def _expected(self, rule: str, passes: float, per_pass: float) -> float:
         if rule in self._seconds:
-            return sum(self._seconds[rule]) / len(self._seconds[rule])
-        return START_SECONDS + self._passes.get(rule, 0.0) * per_pass
+            return fmean(self._seconds[rule])
+        return START_SECONDS + passes * per_pass
 
-    def _seconds_per_pass(self) -> float | None:
-        passes = sum(self._passes.get(rule, 0.0) * len(found) for rule, found in self._seconds.items())
+    def _seconds_per_pass(self, estimate: Estimate) -> float | None:
+        found = {rule: self._seconds[rule] for rule in TEACHING if rule in self._seconds}
+        passes = sum(estimate.passes[rule] * len(seconds) for rule, seconds in found.items())
         if passes < 0.5:
-            return self._known
-        spent = sum(
-            max(0.0, seconds - START_SECONDS)
-            for rule, found in self._seconds.items()
-            if self._passes.get(rule)
-            for seconds in found
-        )
-        return spent / passes
+            return estimate.seconds_per_pass
+        return sum(max(0.0, one - START_SECONDS) for seconds in found.values() for one in seconds) / passes
 
 
 def duration(seconds: float) -> str:

@@ -25,6 +25,7 @@ from checkout import DEMO, PROJECT
 from graphs import build, export, quantize_graph
 from recognising import Loaded, heard, torch_network
 
+from stablequant.bundle.choose_engine import choose_engine
 from stablequant.bundle.read_bundle import RECORD, read_bundle
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import Sample, write_bundle
@@ -68,6 +69,12 @@ def bundle(demo, demo_utterances, tmp_path_factory) -> Path:
         [Sample(Path(u.path), u.transcript, {"openvino": truth[u.path]}) for u in demo_utterances[:2]],
     )
     return folder / "bundle"
+
+
+def bundle_of(folder: Path, made: Path, engines: dict[str, Path], samples: Sequence[Sample] = ()) -> Path:
+    """A bundle of the demo with other ``engines``; ``made`` is the folder of what `bundle` was made from."""
+    write_bundle(folder, made / "int8.onnx", made / "checkpoint", engines, {"model": "demo"}, "#", samples)
+    return folder
 
 
 def run(*arguments: object, stdin: bytes = b"", expect: int = 0) -> subprocess.CompletedProcess:
@@ -303,10 +310,7 @@ def test_a_part_of_a_recording_is_a_sample_of_its_own(bundle, demo, demo_utteran
     utterance, longer = demo_utterances[0], in_one_recording(tmp_path, demo_utterances[1:3]).with_name("long.flac")
     (truth,) = heard(demo, torch_network(demo.model), [utterance]).values()
     sample = Sample(longer, utterance.transcript, {"openvino": truth}, (samples_of(utterance), 16_000))
-    engines = {"openvino": made / "openvino"}
-    write_bundle(
-        tmp_path / "bundle", made / "int8.onnx", made / "checkpoint", engines, {"model": "demo"}, "#", [sample]
-    )
+    bundle_of(tmp_path / "bundle", made, {"openvino": made / "openvino"}, [sample])
     stored, rate = soundfile.read(tmp_path / "bundle/samples/0.wav", dtype="float32")
     assert rate == 16_000
     assert np.array_equal(stored, samples_of(utterance))
@@ -335,9 +339,38 @@ def test_a_bundle_that_was_changed_is_refused(bundle, demo_utterances, tmp_path)
     refused(lambda b: (b / weights).write_bytes(b"foreign"), f"{weights}: the file was changed")
     refused(lambda b: (b / weights).unlink(), f"{weights}: missing from the bundle")
     refused(lambda b: (b / "vocab.json").write_text("{}"), "vocab.json: the file was changed")
-    refused(lambda b: shutil.rmtree(b / "engines"), "no engine for 'openvino'")
+    refused(lambda b: shutil.rmtree(b / "engines"), "it has no engine; copy the bundle again")
     refused(lambda b: (b / "quantization.json").unlink(), "not a bundle")
     refused(lambda b: (b / "quantization.json").write_text("[]"), "no checksums")
+
+
+def test_a_bundle_without_openvino_needs_no_option(bundle, demo, demo_utterances, tmp_path):
+    made, few = bundle.parent, demo_utterances[:2]
+    truth = heard(demo, torch_network(demo.model), few)
+    samples = [Sample(Path(u.path), u.transcript, {"onnxruntime": truth[u.path]}) for u in few]
+    other = bundle_of(tmp_path / "other", made, {"onnxruntime": made / "onnxruntime"}, samples)
+    done = run("verify", other)
+    assert "; onnxruntime runs in int8 arithmetic\n" in done.stdout.decode()
+    assert done.stdout.decode().endswith("2 of 2 stored hypotheses reproduced\n")
+    (tmp_path / "few.csv").write_text("\n".join(["path,text", *(f"{u.path},{u.transcript}" for u in few)]) + "\n")
+    assert "Word Error Rate (WER): " in run("evaluate", other, tmp_path / "few.csv").stdout.decode()
+    assert load_bundle(other).transcribe(few[0].path).text == truth[few[0].path]
+    with pytest.raises(StableQuantError, match=r"no engine for 'openvino'; it has others, take --backend onnxruntime$"):
+        load_bundle(other, backend="openvino")
+    refused = run("export", other, "--for", "ovms", "--out", tmp_path / "served", expect=1).stderr.decode()
+    assert "no engine for 'openvino', which this server runs; quantize again with --engines openvino" in refused
+
+
+def test_where_no_engine_of_a_bundle_runs_it_is_said_why(bundle, tmp_path):
+    made = bundle.parent
+    shutil.copytree(made / "onnxruntime", tmp_path / "engine")
+    described = tmp_path / "engine/engine.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {"backend": "abacus"}))
+    opened = read_bundle(bundle_of(tmp_path / "other", made, {"abacus": tmp_path / "engine"}))
+    with pytest.raises(StableQuantError, match=r"no engine in it runs on this machine \(abacus: .*no backend 'abacus'"):
+        choose_engine(opened, None)
+    both = {"abacus": tmp_path / "engine", "openvino": made / "openvino"}
+    assert choose_engine(read_bundle(bundle_of(tmp_path / "both", made, both)), None).name == "openvino"
 
 
 def test_a_record_without_an_engines_checksums_is_refused(bundle, tmp_path):

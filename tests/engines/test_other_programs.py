@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import openvino as ov
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 from graphs import export, quantize_graph, ranges_of_noise
 
 from stablequant.engines.openvino import convert

@@ -47,7 +47,7 @@ def test_the_model_card_opens_with_the_verdict_and_names_what_the_graph_takes_an
     assert {row["layer"] for row in record["activations"].values()} == {row["layer"] for row in record["layers"]}
     graph = load_graph(bundle / "onnx/model_quantized.onnx").graph
     card = (bundle / "README.md").read_text()
-    found = verdict(finished / "results/tiny")
+    found = verdict(finished / "results/tiny", acceptable=1.0)
     (first,) = found.engines
     assert card.split("## May it be deployed?\n\n")[1].startswith(f"**openvino: {first.sentence.partition(':')[0]}.**")
     assert sentence(first.summary) in card and all(sentence(line) in card for line in found.layers)
@@ -267,6 +267,11 @@ def test_another_share_of_unusable_audio_reruns_from_the_list_of_utterances(proj
     configure(project, max_rejected=0.5)
     jobs = planned(project)
     assert jobs["list_utterances"] == 2
+
+
+def test_another_acceptable_loss_reruns_only_what_tells_the_verdict(project):
+    configure(project, acceptable_loss=0.5)
+    assert planned(project) == {"write_bundle": 1, "write_report": 1}
 
 
 def test_a_changed_checkpoint_reruns_everything(project):

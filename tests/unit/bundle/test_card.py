@@ -7,6 +7,7 @@ from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.bundle.card import model_card
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.report.verdict import FinishedRun
 
 
 def test_the_hub_reads_task_and_word_error_rate(tmp_path):
@@ -14,7 +15,7 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     idle = ROW | {"backend": "tensorrt-rtx", "method": "stablequant", "status": "built, not run: no supported GPU"}
     results = write_results(tmp_path, FP32, idle, INT8 | {"wer": 3.4249})
     checkpoint = tmp_path / "checkpoint"
-    text = model_card('de"mo', "A note.", results, 300, checkpoint, samples=5)
+    text = model_card('de"mo', FinishedRun(results, "A note.", acceptable=1.0), 300, checkpoint, samples=5)
     _, matter, body = text.split("---\n", 2)
     assert yaml.safe_load(matter)["pipeline_tag"] == "automatic-speech-recognition"
     card = ModelCard(text)
@@ -26,5 +27,7 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     assert opening.startswith("**tensorrt-rtx: built, not run.** No supported GPU.\n\n**openvino: safe to deploy.** ")
     assert "Of 5 layers, 4 have INT8" in body and "Layers searched: cnn01 at 99.95 %." in body
     assert "tensorrt-rtx" not in body.partition("| ---")[2], "a row of an engine that did not run says nothing"
-    without = model_card("demo", "", results, 300, checkpoint)
-    assert "`samples/`" not in without
+    strict = model_card("demo", FinishedRun(results, "", acceptable=0.4), 300, checkpoint)
+    assert "`samples/`" not in strict
+    assert "safe to deploy" not in strict, "its interval ends at 0.5"
+    assert "**openvino: not proven safe.**" in strict and "a loss of more than 0.4 points" in strict

@@ -1,14 +1,24 @@
 """The command line as a config: it fits the schema, and what is wrong is told with the option."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from checkout import DEMO, PROJECT
 from listing import write_speech
+from snakemake.utils import update_config
 
 from stablequant.errors import StableQuantError
-from stablequant.quantize.settings import Options, config_of, defaults, engines_of, methods_of, write_config
+from stablequant.quantize.settings import (
+    Options,
+    config_of,
+    defaults,
+    engines_of,
+    merged_config,
+    methods_of,
+    write_config,
+)
 from stablequant.workflow.config import resolve_config
 
 
@@ -19,13 +29,16 @@ def options(tmp_path) -> Options:
     return Options(str(DEMO), tmp_path / "calibration.tsv", tmp_path / "evaluation.tsv", tmp_path / "out")
 
 
-def test_the_config_that_is_written_is_the_workflows_with_one_model(options):
-    write_config(options)
-    written = yaml.safe_load((options.out / "config.yaml").read_text())
-    config = defaults() | written
+@pytest.mark.parametrize(("checkpoint", "name"), [(str(DEMO), "model"), ("owner/demo", "demo-model")])
+def test_the_config_that_is_written_is_the_workflows_with_one_model(options, checkpoint, name):
+    asked = replace(options, checkpoint=checkpoint)
+    write_config(asked)
+    config = defaults()
+    update_config(config, yaml.safe_load((options.out / "config.yaml").read_text()))
+    assert config == merged_config(asked), "the plan is of what will run"
     resolve_config(config, PROJECT / "config.schema.yaml")
-    assert [*config["models"]] == ["model"]
-    assert config["models"]["model"]["checkpoint"] == str(DEMO)
+    splits = {split: str(getattr(options, split)) for split in ("calibration", "evaluation")}
+    assert config["models"] == {name: {"checkpoint": checkpoint, **splits}}, "nothing of the demo's"
     assert (config["engines"], config["methods"]) == (["openvino"], ["fp32", "max", "stablequant"])
     assert config["bundle_samples"] == 0, "nobody's voice leaves the machine unasked"
 
@@ -48,6 +61,8 @@ def test_what_was_asked_for_stands_in_it(options):
         ("owner/wav2vec2-base@v1", "wav2vec2-base"),
         ("models/my model (1)/", "my-model-1"),
         ("a/hubert.large.pt", "hubert.large"),
+        ("a/demo", "demo-model"),
+        ("demo.pt", "demo-model"),
     ],
 )
 def test_a_model_is_named_after_its_checkpoint(options, checkpoint, name):

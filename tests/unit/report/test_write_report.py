@@ -11,6 +11,7 @@ from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.sections import percentiles, sensitivity
+from stablequant.report.verdict import FinishedRun
 from stablequant.report.write_report import report, table_html
 from stablequant.storage.files import write_table
 
@@ -67,7 +68,7 @@ def results(tmp_path_factory) -> Path:
 
 
 def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
-    page = report({"demo": (results, "Speech is <synthesised>.")})
+    page = report({"demo": FinishedRun(results, "Speech is <synthesised>.", 1.0)})
     order = ["Speech is &lt;synthesised&gt;.", "openvino: safe to deploy", "3.40 → 3.50 %", "built, not run"]
     order += [
         "Layers searched",
@@ -80,11 +81,11 @@ def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
     places = [page.index(text) for text in order]
     assert places == sorted(places)
     assert 'class="verdict safe"' in page and 'class="verdict unknown"' in page
-    assert 'class="verdict unsafe"' in report({"demo": (results, "")}, acceptable=0.2)
+    assert 'class="verdict unsafe"' in report({"demo": FinishedRun(results, "", 0.2)})
 
 
 def test_changed_words_of_stablequant_come_first_the_worst_on_top(results):
-    page = report({"demo": (results, "")})
+    page = report({"demo": FinishedRun(results, "", 1.0)})
     rows = cells(page[page.index(">Changed words</h2>") : page.index(">Each layer alone</h2>")])
     assert [row[1:3] for row in rows[:3]] == [["stablequant", "007"], ["stablequant", "0001"], ["max", "0000"]]
     assert len(rows) == 2 + 50 and "hypotheses.tsv has all" in page
@@ -110,7 +111,7 @@ def test_without_a_search_its_sections_are_left_out(results, tmp_path):
     for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv"):
         (tmp_path / name).symlink_to(results / name)
     write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8 | {"method": "max"}]))
-    page = report({"demo": (tmp_path, "")})
+    page = report({"demo": FinishedRun(tmp_path, "", 1.0)})
     assert "so there is no verdict" in page and "Each layer alone" not in page and ">All engines</h2>" in page
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from checkout import PROJECT
 
-from stablequant.workflow.stages import ALONE, STAGE_OF, START_SECONDS, Pace, duration
+from stablequant.workflow.stages import ALONE, STAGE_OF, START_SECONDS, Estimate, Pace, duration
 from stablequant.workflow.terminal import GAVE_UP, StageLines, cause_in, show_causes, show_stages
 
 LAYERS = [f"layer{number}" for number in range(3)]
@@ -22,10 +22,15 @@ def event(name: str, message: str = "", level: int = logging.INFO, **fields) -> 
     return record
 
 
+def paced(cores: int = 1, seconds_per_pass: float | None = None, **passes: float) -> Pace:
+    """A pace with the ``passes`` of a job by rule."""
+    return Pace(lambda: Estimate(passes, seconds_per_pass), cores)
+
+
 def shown(events, notes=lambda _rule, _of: None, pace: Pace | None = None) -> list[str]:
     """Lines that a file gets of a run of `JOBS`."""
     stream = io.StringIO()
-    lines = StageLines(JOBS.items, pace or Pace({"probe_layer": 1.0}, 1), stream, notes)
+    lines = StageLines(JOBS.items, pace or paced(probe_layer=1.0), stream, notes)
     for record in events:
         lines.handle(record)
     return stream.getvalue().splitlines()
@@ -49,7 +54,7 @@ def test_every_rule_that_makes_something_has_a_stage():
 
 def test_a_stage_is_one_line_when_its_last_job_ends_and_tells_the_time_that_is_left():
     events = [begin(0), end(0), *[record for number in (1, 2, 3, 4) for record in (begin(number), end(number))]]
-    lines = shown(events, pace=Pace({"probe_layer": 1.0}, 1, seconds_per_pass=100.0))
+    lines = shown(events, pace=paced(seconds_per_pass=100.0, probe_layer=1.0))
     assert len(lines) == 2, lines
     assert lines[0] == f"checkpoint: done, 1 job, 0 s; about {duration(3 * (100 + START_SECONDS) + START_SECONDS)} left"
     assert lines[1] == "layers quantized alone: done, 4 jobs, 0 s"
@@ -94,7 +99,7 @@ def test_a_job_that_was_tried_again_is_no_failure(tmp_path):
 def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
     logger = logging.Logger("test")
     own = logging.StreamHandler(io.StringIO())
-    pace, none = Pace({}, 1), lambda _rule, _of: None
+    pace, none = paced(), lambda _rule, _of: None
     assert show_stages(logger, list, pace, none) is None, "another program shows the run"
     own.name = "DefaultStreamHandler"
     logger.addHandler(own)
@@ -128,14 +133,16 @@ def test_a_refusal_ends_with_its_cause_and_not_with_a_line_of_the_rules():
 
 
 def test_the_pace_is_that_of_jobs_that_ended():
-    pace = Pace({"probe_layer": 1.0, "search_percentile": 8.0}, cores=2)
+    pace = paced(cores=2, probe_layer=1.0, search_percentile=8.0)
     assert pace.seconds_left(["probe_layer"]) is None
     assert pace.seconds_left(["compare"]) == pytest.approx(START_SECONDS / 2)
     pace.ended("probe_layer", START_SECONDS + 10)
     assert pace.seconds_left(["probe_layer"] * 2) == pytest.approx(START_SECONDS + 10)
-    assert pace.seconds_left(["search_percentile"]) == pytest.approx((START_SECONDS + 80) / 2)
+    assert pace.seconds_left(["search_percentile"]) == pytest.approx(START_SECONDS + 80)
+    assert pace.seconds_left(["search_percentile"] * 3) == pytest.approx(2 * (START_SECONDS + 80))
     pace.ended(ALONE[0], 60)
     assert pace.seconds_left([ALONE[0]]) == pytest.approx(60), "it takes all cores"
+    assert Pace(lambda: None, 1).seconds_left(["compare"]) is None, "nothing was listed"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.3, "12 s"), (100, "2 min"), (7500, "2 h 5 min")])
