@@ -165,10 +165,10 @@ lock: .venv-audit/installed
 licences: .venv-cuda/installed .venv-audit/installed
 	.venv-audit/bin/cyclonedx-py environment .venv-cuda --output-reproducible --output-file docs/sbom.cdx.json
 	{ echo "# Licences"; echo; \
-	  echo "Of every package that the three locks name, as its metadata states it (\`make licences\`). UNKNOWN is what"; \
-	  echo "states none there; its page does. Proprietary are TensorRT for RTX, which is installed from PyPI, never part of"; \
-	  echo "a bundle, and needed by the backend \`tensorrt-rtx\` alone, and NVIDIA's libraries of CUDA, which a CUDA build"; \
-	  echo "of torch needs."; echo; \
+	  echo "These are the licences of all packages in the three locks, as the packages' metadata states them (\`make licences\`)."; \
+	  echo "UNKNOWN means that the metadata states none; the package's page does. Some are proprietary: TensorRT for RTX and"; \
+	  echo "NVIDIA's libraries of CUDA. Only the backend \`tensorrt-rtx\` needs the first, and it is never part of a bundle. Only a"; \
+	  echo "CUDA build of torch needs the others."; echo; \
 	  .venv-audit/bin/pip-licenses --python .venv-cuda/bin/python --with-system --with-urls --format markdown; } > docs/licences.md
 
 # Known vulnerabilities, from PyPI's advisories; needs the net.

@@ -12,7 +12,31 @@ if Path("config.yaml").is_file():  # beside this file: the defaults; elsewhere: 
     configfile: "config.yaml"
 
 
-include: "rules/common.smk"  # config, code digests, estimates
+# what rules are written with; in this order, for the refusals come before all that costs time
+include: "rules/common/library.smk"  # the library, importable
+include: "rules/common/invocation.smk"  # whether jobs are to run
+include: "rules/common/config.smk"  # what is refused, and what each model is to get
+include: "rules/common/terminal.smk"  # stages of a run that was typed
+include: "rules/common/digests.smk"  # digests of the code
+include: "rules/common/checkpoint.smk"  # the checkpoint and its family
+include: "rules/common/splits.smk"  # manifests and audio
+include: "rules/common/search.smk"  # the layers' jobs
+include: "rules/common/engines.smk"  # backends and methods
+include: "rules/common/resources.smk"  # GPU, cores, memory and time
+include: "rules/common/report.smk"  # plots and tables
+
+
+wildcard_constraints:
+    model="[A-Za-z0-9][A-Za-z0-9._-]*",
+    split="calibration|evaluation",
+    layer="[a-z]+[0-9]*",
+    layers="[a-z]+[0-9]*(-[a-z]+[0-9]*)?",
+    round="[1-9][0-9]*",
+    method="fp32|max|percentile|entropy|mse|stablequant",
+    backend="openvino|onnxruntime|tensorrt-rtx|tensorrt",
+
+
+# the stages
 include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored

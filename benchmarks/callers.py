@@ -3,29 +3,42 @@
     .venv/bin/python benchmarks/callers.py results/demo/bundle tsv/demo-evaluation.tsv --out benchmarks/callers.tsv
 
 Every round times all numbers of callers in a random order, so that a machine that gets slower harms all alike.
-The row ``batch`` is one caller who hands over all recordings as one list. Each time is compared with that of one caller
-in the same round. All recordings are already in memory.
+The row ``batch`` is one caller who hands over all recordings as one list. ``rtfx`` is the speed of the median round,
+with the slowest and the fastest one, and ``speedup`` its ratio to that of one caller. All recordings are already in
+memory. ONNX Runtime runs the bundle's graph, also if the bundle holds no engine for it.
 """
 
-import argparse
-import sys
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from tables import command_line
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from stablequant.bundle.transcribe import Transcriber, load_bundle
+from stablequant.bundle.read_bundle import read_bundle
+from stablequant.bundle.transcribe import Transcriber, default_chunk, load_bundle
 from stablequant.corpora.audio import read_audio
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
+from stablequant.engines.onnxruntime import load_network
 from stablequant.engines.turns import take_turns
 from stablequant.report.show import markdown_table
 
 CALLERS = (1, 2, 4, 8)
+
+
+def load(folder: Path, backend: str, threads: int) -> Transcriber:
+    """The engine of the bundle in ``folder``; for ``onnxruntime`` the bundle's own graph serves as well."""
+    if backend != "onnxruntime" or (folder / "engines" / backend).is_dir():
+        return load_bundle(folder, threads, backend=backend)
+    bundle = read_bundle(folder)
+    ((name, signature),) = bundle.family.signatures(folder).items()
+    places = {file: place for place, file in bundle.family.published(folder).items()}
+    network, arithmetic = load_network(folder / places[f"{name}.onnx"], signature, threads)
+    decoder = bundle.family.decoder(folder, {name: network})
+    return Transcriber(bundle, decoder, arithmetic, 400, default_chunk(bundle, math.inf), math.inf)
 
 
 def ways(recogniser: Transcriber, recordings: list[np.ndarray], rate: int) -> dict[str, Callable[[], list[str]]]:
@@ -58,46 +71,54 @@ def measure(listed: dict[str, Callable[[], list[str]]], rounds: int) -> dict[str
     return seconds
 
 
+def markdown(table: pd.DataFrame) -> str:
+    return markdown_table(list(table.columns), table.astype(str).to_numpy().tolist())
+
+
+def rows(
+    backend: str, audio: float, recordings: int, seconds: Mapping[str, Sequence[float]]
+) -> list[dict[str, object]]:
+    """The table's rows for one backend: ``seconds`` by way and round to recognise ``audio`` seconds of recordings."""
+    alone = round(audio / float(np.median(seconds["1"])), 1)
+    listed: list[dict[str, object]] = []
+    for name, times in seconds.items():
+        speed = round(audio / float(np.median(times)), 1)
+        listed.append(
+            {
+                "backend": backend,
+                "callers": name,
+                "recordings": recordings,
+                "rtfx": speed,
+                "rtfx_low": round(audio / max(times), 1),
+                "rtfx_high": round(audio / min(times), 1),
+                "speedup": round(speed / alone, 2),
+            }
+        )
+    return listed
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("manifest", type=Path, nargs="?")
     parser.add_argument("--recordings", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--backends", nargs="+", default=["openvino"])
-    parser.add_argument("--out", type=Path, help="TSV to write")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
+    parser.add_argument("--backends", nargs="+", default=["openvino", "onnxruntime"])
     options = parser.parse_args()
-    if options.markdown:
-        table = pd.read_csv(options.markdown, sep="\t", dtype=str)
-        print(markdown_table(list(table.columns), table.to_numpy().tolist()))
-        return
     if not (options.bundle and options.manifest and options.out):
         parser.error("name a bundle, a manifest and --out")
-    rows = []
+    measured = []
     for backend in options.backends:
-        recogniser = load_bundle(options.bundle, options.threads, backend=backend)
+        recogniser = load(options.bundle, backend, options.threads)
         writing = recogniser.bundle.family.writing(options.bundle)
         utterances, _ = list_utterances(read_manifest(options.manifest, None, writing.labels), writing)
         chosen = utterances[:: max(1, len(utterances) // options.recordings)][: options.recordings]
         recordings = [read_audio(Path(u.path), writing.sample_rate).samples for u in chosen]
         audio = sum(map(len, recordings)) / writing.sample_rate
         seconds = measure(ways(recogniser, recordings, writing.sample_rate), options.rounds)
-        for name, times in seconds.items():
-            ratios = np.array(seconds["1"]) / np.array(times)
-            rows.append(
-                {
-                    "backend": backend,
-                    "callers": name,
-                    "recordings": len(recordings),
-                    "rtfx": round(audio / float(np.median(times)), 1),
-                    "speedup": round(float(np.median(ratios)), 2),
-                    "speedup_low": round(float(ratios.min()), 2),
-                    "speedup_high": round(float(ratios.max()), 2),
-                }
-            )
-    table = pd.DataFrame(rows)
+        measured += rows(backend, audio, len(recordings), seconds)
+    table = pd.DataFrame(measured)
     table.to_csv(options.out, sep="\t", index=False)
     print(table.to_string(index=False))
 

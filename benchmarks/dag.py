@@ -5,13 +5,10 @@ processes, Snakemake itself and cores that had nothing to do.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
+import project  # noqa: F401 - it makes the package importable
 import pandas as pd
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
 
 from stablequant.workflow.timeline import read_jobs, without_pauses
 

@@ -16,7 +16,6 @@ stays floating. ``int8 weights`` are the weights alone, and ``int8, dynamic`` qu
 TensorRT for RTX are only built.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -31,13 +30,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG
 from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
-from large_graphs import CONFIG, RATE, quantize, write_hubert_large
+from large_graphs import RATE, quantize, write_hubert_large
+from tables import command_line
+from tqdm import tqdm
 
 from stablequant.engines.backend import BACKENDS, Request, backend_named
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
@@ -46,7 +43,7 @@ from stablequant.recognisers.family import Limits, Network
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import graph_bytes, read_table, write_json, write_table
+from stablequant.storage.files import graph_bytes, write_json, write_table
 from stablequant.workflow.memory import peak_rss_bytes
 from stablequant.workflow.provenance import processor
 
@@ -310,18 +307,12 @@ def summarise(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, summarise, out="TSV to write, and a plot beside it")
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
     parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
     parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write a TSV, and a plot beside it")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        measured = read_table(arguments.markdown)
-        print(markdown(measured), summarise(measured), sep="\n\n")
-        return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -8,7 +8,6 @@ rows have the device ``cpu``, and they are never written to the GPU's table.
 ``value`` is in ``unit``; where there is a ``target``, ``met`` says whether it holds. Run it in the project's folder.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -21,12 +20,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
+from project import PROJECT
+from tables import command_line
 
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import read_table, write_table
+from stablequant.storage.files import write_table
 
 TABLE = PROJECT / "benchmarks/gpu.tsv"
 REHEARSED = PROJECT / "results/gpu/rehearsal.tsv"
@@ -180,14 +178,9 @@ def device_name() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
-    parser.add_argument("--out", type=Path, help="TSV to write")
-    parser.add_argument("--markdown", type=Path, help="run nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     device = device_name()
     out = arguments.out or (REHEARSED if device == CPU else TABLE)
     folder = REHEARSED.parent

@@ -18,10 +18,7 @@ import numpy as np
 import onnx
 import torch
 import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROJECT
 from large_graphs import RATE, quantize, write_hubert_large
 from random_large import write_random_large
 from simulated import files_in
@@ -47,7 +44,6 @@ from stablequant.storage.files import read_table, write_table
 from stablequant.workflow.provenance import packages
 
 WORK = PROJECT / "results/gpu"
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 GPU = torch.cuda.is_available()
 DEVICE = "cuda" if GPU else "cpu"
 BATCH_MB = 2000 if GPU else CONFIG["batch_mb"]

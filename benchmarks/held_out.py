@@ -7,18 +7,14 @@ points of WER against fp32, with the 95 % interval of a paired bootstrap; ``behi
 engine. Run it in the project's folder.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import pandas as pd
-import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROJECT
 from judged import OURS, load_network, points_lost, recognise_split
 from new_speech import synthesise
+from tables import OTHERS_KEPT, command_line, with_others
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
@@ -27,9 +23,8 @@ from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.storage.files import read_table, write_table
+from stablequant.storage.files import write_table
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
     *("behind", "behind_low", "behind_high", "arithmetic"),
@@ -90,23 +85,17 @@ def _cell(row: pd.Series) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, out=OTHERS_KEPT)
     parser.add_argument("--models", nargs="+", default=["demo"], help="folders of results (demo)")
     parser.add_argument("--methods", nargs="+", default=[OURS], help="beside fp32 (stablequant)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     manifest = synthesise(arguments.threads)
     for model in arguments.models:
         measured = measure(model, list(dict.fromkeys(["fp32", OURS, *arguments.methods])), manifest, arguments.threads)
         print(measured.round(2).to_string(index=False))
         if arguments.out:
-            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
-            write_table(arguments.out, pd.concat([before[before["model"] != model], measured], ignore_index=True))
+            write_table(arguments.out, with_others(measured, arguments.out))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,6 @@ chose, and measured on both splits, in points of WER and, finer, in the divergen
 the project's folder after the workflow.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,13 +28,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 import torch
-import yaml
-from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROCEDURE, PROJECT
 from simulated import measure_fp32, recognise_int8
+from tables import OTHERS_KEPT, command_line, with_others
+from tqdm import tqdm
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.collecting import Preparation
@@ -57,10 +52,7 @@ from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.search.split import loaded, read_split
 from stablequant.search.trials import Calibration, Outcome
 from stablequant.storage.files import read_json, read_table, write_table
-from stablequant.workflow.procedure import EXTENDED, read_procedure
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-PROCEDURE = read_procedure(CONFIG, EXTENDED)
 COLUMNS = [
     *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
     *("gained", "gained_low", "gained_high", "divergence"),
@@ -324,19 +316,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, out=OTHERS_KEPT)
     parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
     parser.add_argument("--ideas", nargs="+", choices=IDEAS[1:], default=IDEAS[1:], help="to try (all)")
     parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
-    before = read_table(arguments.out) if arguments.out and arguments.out.exists() else pd.DataFrame(columns=COLUMNS)
-    before = before[~before["model"].isin(arguments.models)]
     rows: list[dict] = []
     for model in arguments.models:
         with TemporaryDirectory() as temporary, torch.inference_mode():
@@ -345,7 +330,7 @@ def main() -> None:
                 rows.append({"model": model, **row})
                 print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
                 if arguments.out:
-                    write_table(arguments.out, pd.concat([before, pd.DataFrame(rows, columns=COLUMNS)]))
+                    write_table(arguments.out, with_others(pd.DataFrame(rows, columns=COLUMNS), arguments.out))
     print(pd.DataFrame(rows, columns=COLUMNS).round(4).to_string(index=False))
 
 

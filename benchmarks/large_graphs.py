@@ -4,7 +4,7 @@ from pathlib import Path
 
 import soundfile
 import torch
-import yaml
+from project import CONFIG, PROCEDURE
 from random_large import RATE, large_config
 from transformers import HubertForCTC
 
@@ -20,10 +20,7 @@ from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.split import loaded, read_split
 from stablequant.storage.files import checksum, write_table
-from stablequant.workflow.procedure import EXTENDED, read_procedure
 
-CONFIG = yaml.safe_load((Path(__file__).resolve().parent.parent / "config.yaml").read_text())
-PROCEDURE = read_procedure(CONFIG, EXTENDED)
 CUT_OFF = 99.9  # percent, of all layers
 
 

@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 
 import yaml
+from project import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 RECIPE = PROJECT / "resources/demo"
 sys.path.append(str(RECIPE / "scripts"))
 

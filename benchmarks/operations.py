@@ -9,8 +9,6 @@ bfloat16. On a CPU whose INT8 kernels saturate, they are run all the same: their
 Run it in the project's folder.
 """
 
-import argparse
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -19,18 +17,15 @@ import numpy as np
 import openvino as ov
 import pandas as pd
 import torch
-from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
 from engines import BOTH, int8_names
 from large_graphs import RATE, quantize, write_hubert_large
+from tables import command_line
+from tqdm import tqdm
 
 from stablequant.engines import openvino
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import read_table, write_table
+from stablequant.storage.files import write_table
 from stablequant.workflow.provenance import processor
 
 PRODUCTS = r"FullyConnected|Convolution|MatMul"
@@ -98,18 +93,12 @@ def bounds(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, bounds)
     parser.add_argument("--seconds", type=float, default=10, help="of audio (10)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--graphs", type=Path, help="folder with fp32.onnx and int8.onnx, kept there if it is empty")
-    parser.add_argument("--out", type=Path, help="write a TSV")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        measured = read_table(arguments.markdown)
-        print(markdown(measured), bounds(measured), sep="\n\n")
-        return
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.graphs or Path(temporary)

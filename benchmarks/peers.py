@@ -20,7 +20,6 @@ stopped; without that folder everything is quantized anew. StableQuant's workflo
 all engines are judged each time.
 """
 
-import argparse
 import hashlib
 import logging
 import shutil
@@ -33,14 +32,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROJECT
 from float_layers import floating
 from judged import OURS, load_network, network_bytes, network_in, points_lost, recognise_split
+from own_cost import own_cost
 from quantizers import ANSWER, PEERS, Peer
 from subject import Subject, read_subject
+from tables import OTHERS_KEPT, command_line, with_others
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.engines.turns import take_turns
@@ -52,9 +50,7 @@ from stablequant.report.show import markdown_table
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.files import checksum, read_json, read_table, write_table
 from stablequant.workflow.digest import code_digest
-from stablequant.workflow.timeline import read_jobs
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *(
         "model",
@@ -91,22 +87,6 @@ def prepare(name: str, threads: int) -> Subject:
     snakemake = [sys.executable, "-m", "snakemake", "--cores", str(threads), "--configfile", str(overlay)]
     subprocess.run([*snakemake, "--", *wanted], cwd=PROJECT, check=True)
     return read_subject(results, threads)
-
-
-def own_cost(subject: Subject) -> dict:
-    """``seconds`` and ``passes`` of StableQuant's own jobs."""
-    rules = ["equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference"]
-    rules += ["probe_layer", "search_percentile", "check_combination"]
-    jobs = read_jobs(PROJECT / "logs" / subject.name)
-    chosen = jobs["rule"].isin(rules)
-    placed = jobs["rule"].isin(["optimise_scales", "insert_qdq"]) & (jobs["job"] == OURS)
-    work = jobs.loc[chosen | placed, "work"].sum()
-    probes, searches, steps = (
-        read_table(subject.results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
-    )
-    tried = int((searches["percentile"] < 100).sum())  # 100 % is the probe's
-    passes = 3 + len(probes) + tried + len(steps)  # channels, weights, the reference, and what was tried
-    return {"seconds": work / subject.threads, "passes": passes}
 
 
 def engine_of(subject: Subject, method: str) -> Path:
@@ -270,27 +250,22 @@ def _span(values: pd.Series, places: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT)
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
     parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=list(PEERS), help="beside fp32 and ours")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the README shows it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        measured = read_table(arguments.markdown)
-        print(markdown(measured), summarise(measured), sep="\n\n")
-        return
     logging.basicConfig(level=logging.WARNING)
     for model in arguments.models:
         subject = prepare(model, arguments.threads)
-        taken = [{"model": model, "method": "fp32"}, {"model": model, "method": OURS, **own_cost(subject)}]
+        taken = [
+            {"model": model, "method": "fp32"},
+            {"model": model, "method": OURS, **own_cost(subject.results, subject.threads)},
+        ]
         measured = judge(subject, [*taken, *(quantize(subject, method) for method in arguments.methods)])
         print(measured.round(2).to_string(index=False), flush=True)
         if arguments.out:
-            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
-            table = pd.concat([before[before["model"] != model], measured], ignore_index=True)
-            write_table(arguments.out, in_order(table)[COLUMNS])
+            write_table(arguments.out, in_order(with_others(measured, arguments.out))[COLUMNS])
 
 
 if __name__ == "__main__":

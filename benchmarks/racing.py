@@ -11,27 +11,23 @@ that end ``otherwise`` are counted, on average per order; ``words_lost`` are the
 worse on all of the audio.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
+from project import CONFIG
+from tables import command_line
 from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
 
 from stablequant.corpora.utterance import read_utterances
 from stablequant.report.show import markdown_table
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
-from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.storage.files import read_json, write_table
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 COLUMNS = [
     *("confidence", "orders", "probe_audio", "probes_otherwise", "probes"),
@@ -151,16 +147,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument("--results", type=Path, default=Path("results/demo-paper"), help="of a search without racing")
     parser.add_argument("--orders", type=int, default=100, help="of the audio (100)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the orders and racing's draws (0)")
-    parser.add_argument("--out", type=Path, help="write a TSV")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     record = read_record(arguments.results)
     rows = [replay(record, confidence, arguments.orders, arguments.seed) for confidence in CONFIDENCES]
     table = pd.DataFrame(rows, columns=COLUMNS)

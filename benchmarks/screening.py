@@ -13,7 +13,6 @@ draws, that end with another cut-off, and ``cutoffs_worse`` those of them that l
 search's, with a paired interval above 0. ``overruled`` are those for which words chose another than the screen.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,11 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
+from project import CONFIG
+from tables import OTHERS_KEPT, command_line, with_others
 from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
 
 from stablequant.corpora.utterance import read_utterances, speakers_of
 from stablequant.quantization.histograms import UNCLIPPED
@@ -40,9 +37,8 @@ from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
 from stablequant.search.select_layers import overruled, select_layers
-from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.storage.files import read_json, write_table
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "audio_seconds", "in_a_row", "draws", "layers", "recognised_mean", "rounds_mean", "layers_otherwise"),
     *(
@@ -262,18 +258,13 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown, out=OTHERS_KEPT)
     parser.add_argument("--results", type=Path, default=Path("results/demo"), help="of an exhaustive search")
     parser.add_argument("--audio-seconds", type=float, nargs="+", default=[15, 30, 60], help="of the screen")
     parser.add_argument("--in-a-row", type=int, default=CONFIG["screening"]["in_a_row"], help="layers")
     parser.add_argument("--draws", type=int, default=100, help="of the screen's audio (100)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the draws and the intervals (0)")
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     record = Record(arguments.results)
     rows = [
         replay(record, seconds, arguments.in_a_row, arguments.draws, arguments.seed)
@@ -282,8 +273,7 @@ def main() -> None:
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(markdown(table))
     if arguments.out:
-        before = read_table(arguments.out) if arguments.out.exists() else table.iloc[:0]
-        write_table(arguments.out, pd.concat([before[before["model"] != record.results.name], table]))
+        write_table(arguments.out, with_others(table, arguments.out))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ random weights and hears tones, see ``random_large.py``. Another recogniser is n
 threshold, and ``cutoffs_worse`` the ones whose cut-off loses more words than naive's, with a paired interval above 0.
 """
 
-import argparse
-import sys
 import tempfile
 import time
 from dataclasses import asdict, replace
@@ -26,14 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
-from tqdm import tqdm
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG
 from random_large import write_random_large
 from simulated import files_in
+from tables import OTHERS_KEPT, command_line, with_others
+from tqdm import tqdm
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.corpora.list_utterances import list_utterances
@@ -62,10 +57,9 @@ from stablequant.search.search_percentile import Candidate, mark_best, search_pe
 from stablequant.search.select_layers import select_layers
 from stablequant.search.split import loaded, padded_samples, read_split
 from stablequant.search.trials import Calibration
-from stablequant.storage.files import read_table, write_table
+from stablequant.storage.files import write_table
 from stablequant.workflow.memory import peak_rss_bytes
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 MODES = ("naive", "prefix", "racing", "screened")
 MODELS = (*RECOGNISERS, "hubert-large-shape")
 COLUMNS = [
@@ -351,8 +345,7 @@ def list_in(folder: Path, checkpoint: str, calibration: Path) -> tuple[Path, Pat
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="TSV to write; rows of other models in it are kept")
+    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="what to search (all)")
     parser.add_argument(
         "--other", nargs=3, metavar=("NAME", "CHECKPOINT", "CALIBRATION"), help="search this in place of --models"
@@ -361,12 +354,7 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="that searches (cpu)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the audio's order and racing's draws (0)")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        measured = read_table(arguments.markdown)
-        print(markdown(measured), summarise(measured), sep="\n\n")
-        return
     for name in [arguments.other[0]] if arguments.other else arguments.models:
         with tempfile.TemporaryDirectory() as temporary:
             if arguments.other:
@@ -376,8 +364,7 @@ def main() -> None:
             measured = measure(name, checkpoint, utterances, arguments.device, arguments.threads, arguments.seed)
         print(summarise(measured), flush=True)
         if arguments.out:
-            before = read_table(arguments.out) if arguments.out.exists() else measured.iloc[:0]
-            write_table(arguments.out, pd.concat([before[before["model"] != name], measured]))
+            write_table(arguments.out, with_others(measured, arguments.out))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ float32 (`stablequant.recognisers.products`), the search with ``precision: paire
 ``ratio`` is OpenVINO's time over the row's, by the fastest round: 1 is as fast as OpenVINO.
 """
 
-import argparse
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,13 +15,10 @@ import numpy as np
 import openvino as ov
 import pandas as pd
 import torch
-from tqdm import trange
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
 from large_graphs import write_hubert_large
 from random_large import RATE
+from tables import command_line
+from tqdm import trange
 
 from stablequant.recognisers.ctc.recogniser import HIDDEN
 from stablequant.recognisers.export_onnx import export_onnx
@@ -32,7 +27,7 @@ from stablequant.recognisers.products import LEAST_GAIN, onednn_gain, reduce_wei
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown_table
 from stablequant.search.recognise_reference import REDUCED
-from stablequant.storage.files import read_table, write_table
+from stablequant.storage.files import write_table
 
 OPENVINO = "OpenVINO, float32"
 
@@ -100,16 +95,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="TSV to write")
+    parser = command_line(__doc__, markdown)
     parser.add_argument("--threads", type=int, default=2, help="of torch and of OpenVINO (2)")
     parser.add_argument("--audio-seconds", type=float, default=10, help="length of the noise (10)")
     parser.add_argument("--rounds", type=int, default=5, help="in each, every way runs once (5)")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     with tempfile.TemporaryDirectory() as folder:
         table = measure(Path(folder), arguments.threads, arguments.audio_seconds, arguments.rounds)
     print(markdown(table))

@@ -8,8 +8,6 @@ of the posteriors from fp32's, in nats per frame. Calibration and evaluation spl
 ``--models`` takes other recognisers of the same audio besides (variants.py). Run it in the project's folder.
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,12 +15,9 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROCEDURE, PROJECT
 from simulated import measure_fp32, recognise_int8
+from tables import command_line
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.corpora.list_utterances import list_utterances
@@ -40,15 +35,12 @@ from stablequant.report.show import markdown_table
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.round_weights import round_weights
 from stablequant.search.split import Split, loaded, read_split
-from stablequant.storage.files import read_table, write_table
-from stablequant.workflow.procedure import EXTENDED, read_procedure
+from stablequant.storage.files import write_table
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("model", "split", "audio", "equalised", "centres", "zero", "weights"),
     *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence"),
 ]
-PROCEDURE = read_procedure(CONFIG, EXTENDED)
 
 
 def read_demo(recogniser: Recogniser, folder: Path, name: str) -> Split:
@@ -118,18 +110,13 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument(
         "--percentile", type=float, default=CONFIG["uniform_percentile"], help="at which all are clipped"
     )
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=["demo"], help="to measure (demo)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="write a TSV")
-    parser.add_argument("--markdown", type=Path, help="measure nothing, print this TSV as the documents show it")
     arguments = parser.parse_args()
-    if arguments.markdown:
-        print(markdown(read_table(arguments.markdown)))
-        return
     rows = []
     for model in arguments.models:
         with tempfile.TemporaryDirectory() as temporary:

@@ -1,13 +1,10 @@
 """The recognisers of the benchmarks: the demo's two, and variants that compute the same but are harder to quantize."""
 
 import copy
-import sys
 from pathlib import Path
 
 import torch
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+from project import PROJECT
 
 from stablequant.recognisers.ctc.huggingface import read_huggingface, waveform_front_end
 from stablequant.recognisers.registry import family_of

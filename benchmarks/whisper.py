@@ -13,7 +13,7 @@ in floating point (ours, for whisper.cpp), with a 95 % interval by speaker. ``kl
 its own tokens, in nats per token, for engines that give logits. ``rtfx`` are seconds of audio per second, from samples
 to text. ``encoder_seconds`` are the median per window of 30 s, ``decoder_seconds_per_token`` the mean. ``size_bytes``
 are those of the networks. ``float_layers`` counts layers with a product that does not read INT8 activations and
-weights. ``seconds`` and ``passes`` are those of quantizing, as benchmarks/peers.py counts them.
+weights. ``seconds`` and ``passes`` are those of quantizing, as benchmarks/own_cost.py and peers.py count them.
 
 What was made and recognised is kept in results/whisper-benchmark, so that an interrupted run goes on where it stopped.
 An engine that fails is a row with an ``error``, and is tried anew by the next run.
@@ -32,7 +32,6 @@ from dataclasses import replace
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -43,6 +42,7 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from float_layers import floating
 from librispeech import listed, part_of
+from own_cost import own_cost
 from whisper_engines import KINDS, Graphs, Heard, load_own
 from whisper_networks import Subject, written
 
@@ -99,13 +99,6 @@ def run_workflow(arguments: argparse.Namespace, name: str, overlay: Path, splits
     return PROJECT / "results" / name
 
 
-def own_cost(subject: Subject) -> dict:
-    """``seconds`` and ``passes`` of the workflow's own jobs, see benchmarks/peers.py."""
-    from peers import own_cost
-
-    return own_cost(SimpleNamespace(name=subject.results.name, results=subject.results, threads=subject.threads))
-
-
 def made_of(subject: Subject, engine: str, method: str) -> str:
     """Digest of what an engine is made of: checkpoint, audio, this code, the peers' versions; ours: its files."""
     parts = [checksum(subject.source / "model.safetensors")] if (subject.source / "model.safetensors").exists() else []
@@ -126,7 +119,7 @@ def make(subject: Subject, engine: str, method: str) -> dict:
     try:
         import_module(kind.package)
         if kind.make is None:
-            return row | (own_cost(subject) if method == "stablequant" else {})
+            return row | (own_cost(subject.results, subject.threads) if method == "stablequant" else {})
         folder = engine_of(subject, engine, method)
         taken = folder / "taken.json"
         if not taken.is_file():

@@ -5,6 +5,8 @@
 # OUTPUTS  results/{model}/bundle/   the graph, engines, front end, samples, quantization.json, README.md; laid out so that other
 #                                    programs open it (docs/how-to/other-programs.md)
 
+from dataclasses import asdict
+
 SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "seed")
 
 

@@ -25,7 +25,7 @@ rule build_engine:
     resources:
         mem_mb=memory(copies=3),
         runtime=runtime(),
-        gpu=lambda wildcards: gpus(wildcards) if BACKENDS[wildcards.backend].gpu_builds else None,
+        gpu=gpu_to_build,
     params:
         settings=backend_settings,
         code=code_digest("build_engine"),

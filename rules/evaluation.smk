@@ -26,7 +26,7 @@ rule evaluate_engine:
     resources:
         mem_mb=memory(copies=2),
         runtime=runtime(passes=1),
-        gpu=lambda wildcards: gpus(wildcards) if BACKENDS[wildcards.backend].gpu_runs else None,
+        gpu=gpu_to_run,
     params:
         batch_mb=config["batch_mb"],
         code=code_digest("evaluate_engine"),
@@ -52,10 +52,8 @@ rule time_engines:
     threads: lambda wildcards: workflow.cores
     resources:
         mem_mb=memory(copies=lambda model: 4 + len(METHODS[model]) // 2),  # fp32 twice, and the quantized engines
-        runtime=lambda wildcards, attempt: runtime_minutes(
-            model_bytes(wildcards.model), timed_seconds(wildcards.model), False, attempt
-        ),
-        gpu=lambda wildcards: gpus(wildcards) if BACKENDS[wildcards.backend].gpu_runs else None,
+        runtime=runtime_of_timing,
+        gpu=gpu_to_run,
     params:
         audio_seconds=config["timing"]["audio_seconds"],
         rounds=config["timing"]["rounds"],

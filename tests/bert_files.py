@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from conftest import DEMO
+from checkout import DEMO
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Vec2BertForCTC
 from transformers.models.wav2vec2_bert import modeling_wav2vec2_bert as modeling
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import Loaded
+from recognising import Loaded
 
 from stablequant.engines import openvino
 from stablequant.engines.build_engine import Order, build_engine

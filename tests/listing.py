@@ -1,16 +1,35 @@
 """Speech as corpora lay it out, and transcripts as they lie there and as they are listed."""
 
 import json
+import shutil
 from pathlib import Path
 
 import soundfile
-from conftest import DEMO, write_speech
+from checkout import DEMO, PROJECT
 
 from stablequant.corpora.list_utterances import list_utterances, read_transcripts
 from stablequant.corpora.manifests import read_manifest
 from stablequant.recognisers.wav2vec2.family import read_front_end
 
 FRONT_END = read_front_end(DEMO)
+
+
+def write_speech(root: Path, manifest: Path, count: int, split: str = "calibration") -> list[Path]:
+    """Lay ``count`` of the demo's utterances out under ``root`` with transcripts and a manifest; return the files."""
+    lines, files = [], []
+    listed = (PROJECT / f"tsv/demo-{split}.tsv").read_text().splitlines()
+    source = PROJECT / listed[0]
+    for line in listed[1 : count + 1]:
+        path, _ = line.split("\t")
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / path, root / path)
+        for transcript in (source / path).parent.glob("*.trans.txt"):
+            shutil.copyfile(transcript, (root / path).parent / transcript.name)
+        lines.append(line)
+        files.append(root / path)
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text("\n".join([str(root), *lines]) + "\n")
+    return files
 
 
 def write_librispeech(folder: Path) -> list[Path]:

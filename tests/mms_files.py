@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conftest import tiny_model
 from safetensors.torch import save_file
 from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+from wav2vec2_files import tiny_model
 
 LETTERS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz'"]
 LANGUAGES = {

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 import yaml
-from conftest import PROJECT, TINY_CONFIG, copy_project, write_speech
+from checkout import PROJECT
+from listing import write_speech
+from projects import TINY_CONFIG, copy_project
 from safetensors.torch import save_file
 
 import stablequant.recognisers

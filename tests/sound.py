@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.corpora.audio import Audio, read_audio
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.bundle.write_bundle import Bundle
+from stablequant.bundle.read_bundle import Bundle
 from stablequant.engines.backend import BACKENDS
 from stablequant.engines.running import reason_not_run
 from stablequant.errors import StableQuantError

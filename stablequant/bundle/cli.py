@@ -39,10 +39,10 @@ ChunkSeconds = Annotated[
     ),
 ]
 LanguageModel = Annotated[
-    Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs stablequant[lm]")
+    Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs the extra `lm`")
 ]
 HotWords = Annotated[
-    Path | None, typer.Option("--hot-words", help="expected words or phrases, one per line; needs stablequant[lm]")
+    Path | None, typer.Option("--hot-words", help="expected words or phrases, one per line; needs the extra `lm`")
 ]
 Beam = Annotated[int, typer.Option(min=1, help="texts that the language model chooses among")]
 Weight = Annotated[float, typer.Option("--lm-weight", min=0, help="weight of the language model")]
@@ -71,7 +71,7 @@ class Format(StrEnum):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from stablequant.quantize.project import version
+        from stablequant.workflow.version import version
 
         typer.echo(version())
         raise typer.Exit
@@ -160,7 +160,7 @@ def evaluate(
     """
     from stablequant.bundle.choose_engine import choose_engine
     from stablequant.bundle.judge import Judge, describe, reference_engine
-    from stablequant.bundle.write_bundle import read_bundle
+    from stablequant.bundle.read_bundle import read_bundle
     from stablequant.corpora.list_utterances import describe_rejections, list_utterances
     from stablequant.corpora.manifests import read_manifest
     from stablequant.engines.evaluate_engine import hypothesis_table
@@ -222,7 +222,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="address to listen on; other machines reach 0.0.0.0, with no password")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")] = 8000,
     threads: Threads = 0,
     batch_mb: Memory = 400,
     chunk_seconds: ChunkSeconds = None,
@@ -238,7 +238,12 @@ def serve(
     audio_seconds: Annotated[int, typer.Option(min=1, help="longest recording in seconds")] = 3600,
     upload_mb: Annotated[float, typer.Option(min=0.01, help="largest request in megabytes")] = 100,
     upload_seconds: Annotated[float, typer.Option(min=0.1, help="time in which a request must arrive")] = 60,
-    recognise_seconds: Annotated[float, typer.Option(min=0.1, help="time after which a client gets an error")] = 600,
+    recognise_seconds: Annotated[
+        float, typer.Option(min=0.1, help="time after an upload after which its client gets an error")
+    ] = 600,
+    language: Annotated[
+        str | None, typer.Option(help="code of the recogniser's language, such as en, if the bundle does not say")
+    ] = None,
 ) -> None:
     """Serve transcriptions over HTTP, with the interface of OpenAI's /v1/audio/transcriptions.
 
@@ -255,9 +260,12 @@ def serve(
         ) from missing
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds)
+    if language and recogniser.language not in (None, language):
+        raise StableQuantError(bundle, f"it names its language itself: {recogniser.language}", "leave out --language")
     limits = service.Limits(upload_mb, callers, waiting, uploads, upload_seconds, recognise_seconds)
-    typer.echo(f"{bundle} in {recogniser.arithmetic} arithmetic at http://{host}:{port}/v1", err=True)
-    service.serve(recogniser, bundle.resolve().name, host, port, limits)
+    written = recogniser.language or language
+    config = service.configure(recogniser, bundle.resolve().name, host, port, limits, written)
+    service.serve(config, lambda at: typer.echo(f"{bundle} in {recogniser.arithmetic} arithmetic at {at}", err=True))
 
 
 class Server(StrEnum):
@@ -279,7 +287,7 @@ def export(
     The server computes logits; its clients prepare the audio and decode, as the bundle's card says.
     """
     from stablequant.bundle.export_for_server import export_for_ovms, export_for_triton
-    from stablequant.bundle.write_bundle import read_bundle
+    from stablequant.bundle.read_bundle import read_bundle
 
     write = export_for_triton if server == Server.TRITON else export_for_ovms
     write(read_bundle(bundle), name, out)

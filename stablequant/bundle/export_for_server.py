@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from stablequant.bundle.write_bundle import Bundle, check
+from stablequant.bundle.read_bundle import Bundle, check
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Signature, Tensor
 from stablequant.storage.files import replacing_folder, write_json, write_text

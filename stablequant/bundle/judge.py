@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stablequant.bundle.read_bundle import Bundle
 from stablequant.bundle.transcribe import searching
-from stablequant.bundle.write_bundle import Bundle
 from stablequant.corpora.utterance import Utterance
 from stablequant.engines.evaluate_engine import Evaluation, evaluate
 from stablequant.engines.running import Stopwatch, load_engine, max_batch

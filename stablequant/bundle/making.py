@@ -42,9 +42,11 @@ def quantize(
     checkpoint: Annotated[
         str, typer.Argument(help="folder in Hugging Face layout, fairseq's .pt, or owner/name on the hub")
     ],
-    calibration: Annotated[Path, typer.Option(help="manifest, table or folder of the audio that decides")],
-    evaluation: Annotated[Path, typer.Option(help="other audio, which only judges the result")],
-    out: Annotated[Path, typer.Option(help="folder for everything that is written; the same one goes on there")],
+    calibration: Annotated[
+        Path, typer.Option(help="table, manifest or folder of the speech that decides how to quantize")
+    ],
+    evaluation: Annotated[Path, typer.Option(help="other speech, which only judges the result")],
+    out: Annotated[Path, typer.Option(help="folder for all results; a run that was stopped there goes on")],
     engines: Annotated[
         list[str] | None,
         typer.Option(help="openvino (default), onnxruntime, tensorrt-rtx, tensorrt; several with commas"),

@@ -6,32 +6,32 @@
 """
 
 import asyncio
-import ipaddress
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-import h11
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from stablequant.bundle.subtitles import cues, subrip, webvtt
+from stablequant.bundle.answers import Refusal, answer_in, check_language
+from stablequant.bundle.listening import Server, is_loopback, protocol
 from stablequant.bundle.transcribe import RecordingError, Transcript
 from stablequant.recognisers.sizes import MEGABYTE
 
 FIELDS = 20  # most fields of a form
 CONNECTIONS = 512  # most connections, so that there are enough file numbers
 PATH = "/v1/audio/transcriptions"
+LANGUAGES = ("language", "languages", "languages[]")  # names of fields; clients add brackets to the name of a list
 FULL = "the queue is full; try again later"
 LATER = {"Retry-After": "5"}
 
@@ -53,7 +53,8 @@ class Limits:
     waiting: further requests that wait; more are refused with status 503
     uploads: requests that arrive at the same time; more are refused with status 503
     upload_seconds: time in which the head of a request must arrive, and then its body
-    recognise_seconds: time after which a client gets status 504
+    recognise_seconds: time after an upload in which its recording must be recognised, from waiting to its end; then its
+        client gets status 504
     """
 
     upload_mb: float = 100
@@ -64,37 +65,33 @@ class Limits:
     recognise_seconds: float = 600
 
 
-class Refusal(HTTPException):
-    """A request that is refused; the answer has the form of OpenAI's errors."""
-
-    def __init__(
-        self, status: int, message: str, parameter: str | None = None, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(status, message, headers)
-        self.parameter = parameter
-
-
 class Metrics:
     """What ``/metrics`` tells."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("stablequant_requests", "Answered, by status", ["status"], registry=self.registry)
-        self.waiting = Gauge("stablequant_requests_waiting", "Requests that wait or run", registry=self.registry)
+        self.waiting = Gauge("stablequant_requests_waiting", "Recordings that wait or run", registry=self.registry)
         self.audio = Counter("stablequant_audio_seconds", "Recognised audio", registry=self.registry)
         self.seconds = Histogram("stablequant_request_seconds", "From upload to answer", registry=self.registry)
 
 
 class Service:
-    """The routes of the service. ``name`` is what clients see as the model's name."""
+    """The routes of the service.
 
-    def __init__(self, recogniser: Recogniser, name: str, limits: Limits) -> None:
-        self._recogniser, self._name, self._limits = recogniser, name, limits
+    ``name`` is what clients see as the model's name, and ``language`` the code of the language of the recogniser's
+    words, None if it is not known.
+    """
+
+    def __init__(self, recogniser: Recogniser, name: str, limits: Limits, language: str | None = None) -> None:
+        self._recogniser, self._name, self._limits, self._language = recogniser, name, limits, language
         self._metrics = Metrics()
         self._pool = ThreadPoolExecutor(limits.callers, "recognise")
         self._free = asyncio.Semaphore(limits.callers)
         self._arriving = 0  # requests whose recordings are not complete
-        self._inside = 0  # requests that wait or run
+        self._inside = 0  # recordings that wait or are recognised, also after status 504
+        self._overdue: set[asyncio.Future[Transcript]] = set()  # what is still recognised after status 504
+        self._metrics.waiting.set_function(lambda: self._inside)
 
     def application(self) -> Starlette:
         """The service as an ASGI application."""
@@ -115,7 +112,9 @@ class Service:
 
     @property
     def _full(self) -> bool:
-        return self._inside >= self._limits.callers + self._limits.waiting
+        """Whether a further recording is refused: no place is free, or every recogniser is busy beyond its time."""
+        limits = self._limits
+        return self._inside >= limits.callers + limits.waiting or len(self._overdue) >= limits.callers
 
     async def health(self, _request: Request) -> Response:
         """Status 200 if a request would be taken, 503 if the queue is full."""
@@ -151,21 +150,16 @@ class Service:
             await form.close()
             raise Refusal(400, "the form has no 'file'", "file")
         try:
-            written = answer_in(_text(form, "response_format") or "json")
-            if _text(form, "stream") == "true":
+            written = answer_in(_text(form, "response_format") or "json", self._language)
+            check_language(_texts(form, LANGUAGES), self._language)
+            if (_text(form, "stream") or "").lower() in ("true", "1"):
                 raise Refusal(400, "answers are not streamed; leave 'stream' out", "stream")
             if self._full:
                 raise Refusal(503, FULL, headers=LATER)
         except Refusal:
             await form.close()
             raise
-        self._inside += 1
-        self._metrics.waiting.set(self._inside)
-        try:
-            transcript = await self._transcribe(upload.file, request.receive)
-        finally:
-            self._inside -= 1
-            self._metrics.waiting.set(self._inside)
+        transcript = await self._transcribe(upload.file, request.receive)
         self._metrics.audio.inc(transcript.seconds)
         return written(transcript)
 
@@ -186,35 +180,57 @@ class Service:
     async def _transcribe(self, recording: BinaryIO, receive: Receive) -> Transcript:
         """Recognise ``recording`` when it is its turn, and close it.
 
-        Raises `ClientDisconnect` if the client leaves before that, as ``receive`` tells.
+        If its time is over while it is recognised, that goes on, and it keeps its place until then. Raises
+        `ClientDisconnect` if the client leaves before its turn, as ``receive`` tells.
         """
+        self._inside += 1
+        work = None
+        try:
+            async with asyncio.timeout(self._limits.recognise_seconds):
+                await self._turn(receive)
+                work = self._begin(recording)
+                return await asyncio.shield(work)
+        except TimeoutError as error:
+            if work is not None:
+                self._overdue.add(work)
+                work.add_done_callback(self._overdue.discard)
+            raise Refusal(504, f"not recognised within {self._limits.recognise_seconds:g} s") from error
+        except RecordingError as error:
+            raise Refusal(400, error.reason, "file") from error
+        finally:
+            if work is None:
+                self._leave(recording)
+
+    async def _turn(self, receive: Receive) -> None:
+        """Wait for a free recogniser and take it; raise `ClientDisconnect` if the client leaves before."""
         turn, gone = asyncio.create_task(self._free.acquire()), asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
             if gone.done():
                 raise ClientDisconnect
         except BaseException:
-            recording.close()
             if not turn.cancel():  # it had its turn
                 self._free.release()
             raise
         finally:
             gone.cancel()
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._recogniser.transcribe, recording)
+
+    def _begin(self, recording: BinaryIO) -> asyncio.Future[Transcript]:
+        """Recognise ``recording`` in a thread. When that is done, its recogniser is free and its place too."""
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, self._recogniser.transcribe, recording)
 
         def done(finished: asyncio.Future[Transcript]) -> None:
-            recording.close()
             self._free.release()
+            self._leave(recording)
             finished.exception()  # so that the loop does not report it when nobody waits any longer
 
         work.add_done_callback(done)
-        try:
-            async with asyncio.timeout(self._limits.recognise_seconds):
-                return await asyncio.shield(work)
-        except TimeoutError as error:
-            raise Refusal(504, f"not recognised within {self._limits.recognise_seconds:g} s") from error
-        except RecordingError as error:
-            raise Refusal(400, error.reason, "file") from error
+        return work
+
+    def _leave(self, recording: BinaryIO) -> None:
+        recording.close()
+        self._inside -= 1
 
     async def _refuse(self, _request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -252,100 +268,39 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
+def _texts(form: FormData, keys: Sequence[str]) -> list[str]:
+    """The texts in the fields ``keys`` of ``form`` that are not empty."""
+    return [value for key in keys for value in form.getlist(key) if isinstance(value, str) and value]
+
+
 def _text(form: FormData, key: str) -> str | None:
-    value = form.get(key)
-    return value if isinstance(value, str) else None
+    return next(iter(_texts(form, [key])), None)
 
 
-def answer_in(form: str) -> Callable[[Transcript], Response]:
-    """How an answer is written, by the name of its form; raise `Refusal` for an unknown one."""
-    known: dict[str, Callable[[Transcript], Response]] = {
-        "json": lambda found: JSONResponse({"text": found.text}),
-        "verbose_json": lambda found: JSONResponse(verbose(found)),
-        "text": lambda found: PlainTextResponse(found.text + "\n"),
-        "srt": lambda found: PlainTextResponse(subrip(found.words)),
-        "vtt": lambda found: PlainTextResponse(webvtt(found.words), media_type="text/vtt"),
-    }
-    if form not in known:
-        raise Refusal(400, f"no response_format '{form}'; known are {', '.join(known)}", "response_format")
-    return known[form]
+def configure(
+    recogniser: Recogniser, name: str, host: str, port: int, limits: Limits, language: str | None = None
+) -> uvicorn.Config:
+    """The service for uvicorn. It ends when what was taken is answered, for which the limits leave time.
 
-
-def verbose(found: Transcript) -> dict[str, object]:
-    """The content of ``verbose_json``: text, duration in seconds, segments and words with their times."""
-    segments = [
-        {"id": i, "start": cue[0].start, "end": cue[-1].end, "text": " ".join(word.word for word in cue)}
-        for i, cue in enumerate(cues(found.words))
-    ]
-    return {
-        "task": "transcribe",
-        "duration": found.seconds,
-        "text": found.text,
-        "segments": segments,
-        "words": [asdict(word) for word in found.words],
-    }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def protocol(head_seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, which closes connections on which the head of a request takes longer than ``head_seconds``.
-
-    uvicorn itself waits for ever.
+    ``language`` is that of the recogniser's words, such as ``en``; None if it is not known.
     """
-
-    class Impatient(H11Protocol):
-        _deadline: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._expect_head()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            self._expect_head()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            super().connection_lost(exc)
-            self._stop_waiting()
-
-        def _expect_head(self) -> None:
-            """Start the clock if a head is not complete, and stop it if one is."""
-            if self.conn.their_state is not h11.IDLE:
-                self._stop_waiting()
-            elif self._deadline is None:
-                self._deadline = self.loop.call_later(head_seconds, self.transport.close)
-
-        def _stop_waiting(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-    return Impatient
-
-
-def configure(recogniser: Recogniser, name: str, host: str, port: int, limits: Limits) -> uvicorn.Config:
-    """The service for uvicorn."""
     return uvicorn.Config(
-        Service(recogniser, name, limits).application(),
+        Service(recogniser, name, limits, language).application(),
         host=host,
         port=port,
         http=protocol(limits.upload_seconds),
         log_level="warning",
         limit_concurrency=CONNECTIONS,
-        timeout_graceful_shutdown=int(limits.recognise_seconds),
+        timeout_graceful_shutdown=math.ceil(limits.upload_seconds + limits.recognise_seconds) + 1,
         timeout_keep_alive=30,
     )
 
 
-def serve(recogniser: Recogniser, name: str, host: str, port: int, limits: Limits) -> None:
-    """Serve until the process gets SIGINT or SIGTERM; then answer the requests that were taken, and return."""
-    if not is_loopback(host):
-        logging.warning("%s is reached from other machines, and nobody is asked for a password", host)
-    uvicorn.Server(configure(recogniser, name, host, port, limits)).run()
+def serve(config: uvicorn.Config, listening: Callable[[str], None]) -> None:
+    """Serve until the process gets SIGINT or SIGTERM; then answer the requests that were taken, and return.
+
+    ``listening`` is called once requests are taken, with the addresses for clients.
+    """
+    if not is_loopback(config.host):
+        logging.warning("%s is reached from other machines, and nobody is asked for a password", config.host)
+    Server(config, listening).run()

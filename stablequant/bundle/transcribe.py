@@ -10,7 +10,7 @@ from typing import BinaryIO, overload
 import numpy as np
 
 from stablequant.bundle.choose_engine import choose_engine
-from stablequant.bundle.write_bundle import Bundle, read_bundle
+from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
 from stablequant.errors import StableQuantError
@@ -60,6 +60,7 @@ class Transcriber:
     bundle: the bundle it was loaded from
     arithmetic: arithmetic of the quantized layers on this machine: ``int8``, ``int8 and bfloat16`` or ``float32``
     chunk_seconds: length of the chunks of longer recordings
+    language: code of the language that it writes, such as ``en``; None if the bundle does not say
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class Transcriber:
         self._max_utterances = max_utterances
         self._budget = batch_mb * MEGABYTE
         self._longest = longest_seconds
-        self._sample_rate = bundle.family.sample_rate(bundle.folder)
+        writing = bundle.family.writing(bundle.folder)
+        self._sample_rate, self.language = writing.sample_rate, writing.language
 
     @overload
     def transcribe(self, source: Source, sample_rate: int | None = None) -> Transcript: ...
@@ -177,10 +179,10 @@ def load_bundle(
     ----------
     threads: CPU threads; 0 takes all cores
     batch_mb: megabytes for the hidden values of the chunks that are recognised at once
-    chunk_seconds: length of a chunk, more than `SHORTEST_CHUNK`; None takes `default_chunk`
+    chunk_seconds: length of a chunk, more than 4 s; None takes what suits the calibration audio, see `default_chunk`
     backend: name of the engine's backend; None takes the first engine that runs on this machine
     search: a language model and hot words to search with; None takes the most probable letters
-    longest_seconds: longer recordings are refused
+    longest_seconds: longer recordings are refused; a day by default
 
     Raises
     ------

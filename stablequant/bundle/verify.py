@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stablequant.bundle.choose_engine import choose_engine
+from stablequant.bundle.read_bundle import RECORD, check, read_bundle
 from stablequant.bundle.transcribe import RecordingError
-from stablequant.bundle.write_bundle import RECORD, check, read_bundle
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError

@@ -16,6 +16,7 @@ class Writing(Protocol):
     shortest_samples: length of the shortest audio that it recognises, in samples at that rate
     longest_samples: length of the longest audio that it recognises as one utterance; infinite if there is no limit
     labels: which of `LABELS` beside a manifest fit what it writes, the best first
+    language: code of the language that it writes, such as ``en``; None if its files do not say
     """
 
     @property
@@ -29,6 +30,9 @@ class Writing(Protocol):
 
     @property
     def labels(self) -> Sequence[str]: ...
+
+    @property
+    def language(self) -> str | None: ...
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it."""

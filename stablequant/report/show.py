@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stablequant.engines.folder import EVALUATED
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import read_comparison
 from stablequant.storage.files import read_table
@@ -16,6 +17,7 @@ DIGITS = {
     **{"float_layers": 0},
 }
 BRIEF = {"fp32": "fp32", "max": "INT8, `max`", "stablequant": "INT8, StableQuant"}
+INTERVALS = {"degradation": ("ci_low", "ci_high"), "speedup": ("speedup_low", "speedup_high")}
 SHOWN = ["backend", "method", *DIGITS, "arithmetic", "status"]
 
 
@@ -49,8 +51,17 @@ def show(path: Path) -> str:
 
 
 def markdown(path: Path) -> str:
-    """The comparison in ``path`` as a Markdown table."""
+    """The comparison in ``path`` as a Markdown table that fits a page.
+
+    Intervals stand beside their values, and why an engine was not evaluated in place of its loss.
+    """
     table = rounded(path)
+    for column, (low, high) in INTERVALS.items():
+        if {low, high} <= set(table.columns):
+            ends = zip(table[column], table.pop(low), table.pop(high), strict=True)
+            table[column] = [f"{value} ({least} to {most})" if least else value for value, least, most in ends]
+    status = table.pop("status")
+    table["degradation"] = table["degradation"].where(status == EVALUATED, status)
     return markdown_table(list(table.columns), table.to_numpy().tolist())
 
 

@@ -10,8 +10,8 @@ import onnxruntime
 import openvino as ov
 import pytest
 import torch
-from conftest import Loaded, batches_of, heard, split_in, torch_network
 from graphs import export, logits_of, openvino_network, quantize_graph
+from recognising import Loaded, batches_of, heard, split_in, torch_network
 
 from stablequant.engines import openvino as engine
 from stablequant.quantization.collecting import Preparation, collecting

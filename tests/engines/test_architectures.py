@@ -10,8 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 import soundfile
-from conftest import ARCHITECTURES, Loaded, split_in, torch_network, write_tiny_checkpoint
 from graphs import export, logits_of, openvino_network, quantize_graph
+from recognising import Loaded, split_in, torch_network
+from wav2vec2_files import ARCHITECTURES, write_tiny_checkpoint
 
 from stablequant.corpora.utterance import Utterance
 from stablequant.engines import tensorrt

@@ -5,9 +5,10 @@ import onnx
 import openvino as ov
 import pytest
 import torch
-from conftest import Loaded, torch_network, write_tiny_checkpoint
 from graphs import logits_of
 from openvino import opset13 as ops
+from recognising import Loaded, torch_network
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.engines.openvino_attention import TURNED, fold_key_transpose
 from stablequant.recognisers.ctc.export_onnx import export_logits

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import openvino as ov
 import pytest
-from conftest import Loaded
 from graphs import build, export, logits_of, quantize_graph, ranges_of_noise
 from onnx import TensorProto, helper
 from openvino import opset13 as ops
+from recognising import Loaded
 
 from stablequant.engines import onnxruntime, openvino
 from stablequant.engines.backend import BACKENDS, Backend, backend_named

@@ -4,17 +4,16 @@ import asyncio
 import json
 import math
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import jiwer
@@ -22,16 +21,19 @@ import numpy as np
 import openai
 import pytest
 import soundfile
-from conftest import DEMO, PROJECT, Loaded, heard, torch_network
+from checkout import DEMO, PROJECT
 from graphs import build, export, quantize_graph
+from recognising import Loaded, heard, torch_network
 
 from stablequant.bundle.choose_engine import choose_engine
+from stablequant.bundle.read_bundle import RECORD, read_bundle
 from stablequant.bundle.transcribe import load_bundle
-from stablequant.bundle.write_bundle import RECORD, Sample, read_bundle, write_bundle
+from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.ranges import full_range
+from stablequant.recognisers.family import BeamSearch
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.storage.files import checksum
 from stablequant.workflow.provenance import checksums
@@ -477,21 +479,25 @@ def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_
 
 
 @contextmanager
-def service(bundle: Path, port: int) -> Iterator[subprocess.Popen]:
-    """The service in a process that cannot import torch or transformers, once it takes requests."""
-    arguments = ["stablequant", "serve", str(bundle), "--port", str(port), "--callers", "1"]
+def service(bundle: Path, *options: str, port: int = 0) -> Iterator[tuple[subprocess.Popen, int]]:
+    """The service in a process that cannot import torch or transformers, and its port, once it takes requests."""
+    arguments = ["stablequant", "serve", str(bundle), "--port", str(port), *options]
     command = [sys.executable, "-c", f"{WITHOUT_TORCH}sys.argv = {arguments!r}; main()"]
-    process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stderr=subprocess.PIPE)
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health"):
-                break
-            assert process.poll() is None, process.stderr.read().decode()
-            time.sleep(0.1)
-        yield process
+        printed = ""
+        while not (found := re.search(r" arithmetic at http://127\.0\.0\.1:(\d+)/v1\n", printed)):
+            printed += (line := process.stderr.readline())
+            assert line, printed
+        yield process, int(found[1])
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
+
+
+def client_of(port: int) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
 
 
 def taken(port: int) -> int:
@@ -501,22 +507,21 @@ def taken(port: int) -> int:
 
 
 def test_a_service_that_is_stopped_answers_what_it_took_and_starts_again_after_a_kill(bundle, demo_utterances):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    client = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     paths = [Path(u.path) for u in demo_utterances[:8]]
 
     def ask(path: Path) -> str:
         return client.audio.transcriptions.create(model="any", file=path).text
 
-    with service(bundle, port) as process:
+    with service(bundle, "--language", "en") as (process, port):
+        client = client_of(port)
         expected = [ask(path) for path in paths]
+        with pytest.raises(openai.BadRequestError, match="this model writes 'en', not 'fr'"):
+            client.audio.transcriptions.create(model="any", file=paths[0], language="fr")
         process.send_signal(signal.SIGKILL)
         process.wait()
     recogniser = load_bundle(bundle)
     assert expected == [recogniser.transcribe(path).text for path in paths]
-    with service(bundle, port) as process, ThreadPoolExecutor(len(paths)) as callers:
+    with service(bundle, "--callers", "1", port=port) as (process, _), ThreadPoolExecutor(len(paths)) as callers:
         asked = [callers.submit(ask, path) for path in paths]
         while taken(port) + sum(future.done() for future in asked) < len(paths):
             pass
@@ -525,3 +530,17 @@ def test_a_service_that_is_stopped_answers_what_it_took_and_starts_again_after_a
         found = [future.result() for future in asked]
         assert process.wait(60) == -signal.SIGTERM
     assert found == expected
+
+
+@pytest.mark.lm
+def test_a_service_searches_with_a_language_model(bundle, demo_utterances, tmp_path):
+    few = demo_utterances[:12]
+    truth, paths = [u.transcript for u in few], [Path(u.path) for u in few]
+    (tmp_path / "lm.arpa").write_text(arpa(truth))
+    with service(bundle, "--lm", str(tmp_path / "lm.arpa")) as (_, port):
+        create = client_of(port).audio.transcriptions.create
+        found = [create(model="any", file=path).text for path in paths]
+    plain, searching = load_bundle(bundle), load_bundle(bundle, search=BeamSearch(tmp_path / "lm.arpa"))
+    assert found == [searching.transcribe(path).text for path in paths]
+    alone = [plain.transcribe(path).text for path in paths]
+    assert jiwer.wer(truth, found) < jiwer.wer(truth, alone), "the model of the very transcripts helps"

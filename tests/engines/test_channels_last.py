@@ -3,9 +3,10 @@
 import numpy as np
 import openvino as ov
 import pytest
-from conftest import Loaded, write_tiny_checkpoint
 from graphs import export
 from openvino import opset13 as ops
+from recognising import Loaded
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.recognisers.import_checkpoint import import_checkpoint

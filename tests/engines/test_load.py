@@ -63,13 +63,13 @@ def test_every_request_is_answered_with_its_own_words_though_the_service_is_kill
             others.submit(trouble, port, over, seed)
         try:
             for share in (0.25, 0.5):
-                with service(bundle, port) as process:
+                with service(bundle, "--callers", "4", port=port) as (process, _):
                     while len(answered) < share * REQUESTS:
                         assert process.poll() is None
                         time.sleep(0.02)
                     process.send_signal(signal.SIGKILL)
                     process.wait()
-            with service(bundle, port) as process:
+            with service(bundle, "--callers", "4", port=port) as (process, _):
                 texts = [future.result() for future in asked]
                 over.set()
                 process.send_signal(signal.SIGTERM)

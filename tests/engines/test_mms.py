@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from conftest import Loaded
 from graphs import export
 from mms_files import by_transformers, write_tiny_mms
+from recognising import Loaded
 
 from stablequant.corpora.audio import read_audio
 from stablequant.recognisers.import_checkpoint import import_checkpoint

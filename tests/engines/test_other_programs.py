@@ -1,6 +1,7 @@
 """A graph in programs that know nothing of StableQuant."""
 
 import json
+import tomllib
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import onnx
 import onnxruntime
 import openvino as ov
 import pytest
+from checkout import PROJECT
 from graphs import export, quantize_graph, ranges_of_noise
 
 from stablequant.engines.openvino import convert
@@ -64,4 +66,7 @@ def test_names_and_metadata_can_be_read(graph, tiny):
         assert told["variance_epsilon"] == "1e-07"
         assert json.loads(told["vocabulary"]) == tiny.front_end.vocabulary.tokens
         assert json.loads(told["word_delimiter"]) == "|"
-        assert json.loads(told["versions"]).keys() == {"torch", "transformers"}
+        versions = json.loads(told["versions"])
+        assert versions.keys() == {"stablequant", "torch", "transformers"}
+        declared = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
+        assert versions["stablequant"] == f"{declared} (a clone)"

@@ -2,16 +2,19 @@
 
 import ctypes
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import Loaded
 from graphs import export, logits_of, quantize_graph, ranges_of_noise
+from recognising import Loaded
 
 from stablequant.engines import tensorrt, tensorrt_rtx
 from stablequant.engines.backend import Request
@@ -162,13 +165,23 @@ def test_a_missing_library_is_named_with_the_line_that_installs_it():
 
 
 class Context:
-    """Stands for TensorRT's: takes batches of at most two, and gives each frame of 320 samples their mean."""
+    """Stands for TensorRT's: takes batches of at most two, and gives each frame of 320 samples their mean.
+
+    It holds the shapes and addresses of one call, as TensorRT's does, so calls must not overlap.
+    """
 
     runs = True
+    pause = 0.0  # seconds of a call
+
+    def __init__(self) -> None:
+        self.called = Lock()
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        if name != INPUT or shape[0] > 2:
+            return False
+        assert self.called.acquire(blocking=False), "two calls overlap"
         self.shape = shape
-        return name == INPUT and shape[0] <= 2
+        return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         assert name == OUTPUT
@@ -180,7 +193,9 @@ class Context:
         setattr(self, name, np.ctypeslib.as_array(ctypes.cast(address, kind), shape))
 
     def execute_async_v3(self, _stream: int) -> bool:
+        time.sleep(self.pause)
         self.logits[:] = self.input_values.reshape(*self.logits.shape[:2], 320).mean(axis=2, keepdims=True)
+        self.called.release()
         return self.runs
 
 
@@ -216,6 +231,16 @@ def test_a_plan_reads_and_writes_torchs_tensors(plan):
     context.runs = False
     with pytest.raises(StableQuantError, match="the GPU could not run the plan"):
         logits_of(network, audio)
+
+
+def test_one_plan_gives_every_thread_its_own_logits(plan):
+    folder, context = plan
+    network = load_engine(folder, threads=1).networks[GRAPH]
+    context.pause = 0.002
+    audio = [np.full((1, 320 * (2 + n % 3)), n, dtype=np.float32) for n in range(32)]
+    with ThreadPoolExecutor(4) as callers:
+        for samples, found in zip(audio, callers.map(lambda one: logits_of(network, one), audio), strict=True):
+            np.testing.assert_array_equal(found, samples[:, ::320, None])
 
 
 def test_a_damaged_plan_is_refused(plan):

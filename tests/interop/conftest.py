@@ -11,7 +11,7 @@ import soundfile
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from stablequant.bundle.write_bundle import read_bundle  # noqa: E402
+from stablequant.bundle.read_bundle import read_bundle  # noqa: E402
 from stablequant.engines.onnxruntime import load_network  # noqa: E402
 from stablequant.engines.running import load_engine  # noqa: E402
 

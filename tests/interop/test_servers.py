@@ -9,7 +9,7 @@ import tritonclient
 from google.protobuf import text_format
 
 from stablequant.bundle.export_for_server import export_for_ovms, export_for_triton
-from stablequant.bundle.write_bundle import read_bundle
+from stablequant.bundle.read_bundle import read_bundle
 
 
 def test_triton_reads_the_configuration(bundle, tmp_path):

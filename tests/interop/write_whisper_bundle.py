@@ -11,7 +11,8 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "tests")]
 
 from whisper_files import SECONDS, write_tiny_whisper  # noqa: E402
 
-from stablequant.bundle.write_bundle import read_bundle, write_bundle  # noqa: E402
+from stablequant.bundle.read_bundle import read_bundle  # noqa: E402
+from stablequant.bundle.write_bundle import write_bundle  # noqa: E402
 from stablequant.engines.build_engine import Order, build_engine  # noqa: E402
 from stablequant.engines.insert_qdq import insert_qdq  # noqa: E402
 from stablequant.engines.running import load_engine  # noqa: E402

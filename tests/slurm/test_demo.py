@@ -3,8 +3,10 @@
 import shutil
 
 import pytest
-from conftest import PROJECT, copy_project, snakemake
+from checkout import PROJECT
 from one_node import one_node_slurm
+from projects import copy_project
+from running import snakemake
 from through_slurm import adapt_profile, assert_same_results
 
 pytestmark = pytest.mark.slurm_demo

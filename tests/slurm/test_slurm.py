@@ -10,8 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import snakemake, write_tiny_project
 from one_node import drain, jobs, one_node_slurm, resume, slurm, wait_until
+from projects import write_tiny_project
+from running import snakemake
 from through_slurm import adapt_profile, assert_same_results
 
 pytestmark = pytest.mark.slurm

@@ -1,13 +1,16 @@
 """Each fault stops the run with one clear error before any long work starts."""
 
-import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copy_project, own_logs, snakemake, write_speech, write_tiny_checkpoint
+from json_files import edit
+from listing import write_speech
+from projects import copy_project
+from running import own_logs, snakemake
+from wav2vec2_files import write_tiny_checkpoint
 
 LONG_WORK = ("rule recognise_reference", "rule probe_layer")
 
@@ -72,16 +75,14 @@ def test_a_folder_that_holds_no_checkpoint(project):
 
 
 def test_a_checkpoint_of_a_kind_that_no_family_takes(project):
-    config = json.loads((project / "model/config.json").read_text())
-    (project / "model/config.json").write_text(json.dumps(config | {"model_type": "bert"}))
+    edit(project / "model/config.json", model_type="bert")
     printed = fails(project)
     assert "model/config.json: HubertForCTC (bert) is not supported; take a checkpoint of one of " in printed
     assert "hubert" in printed
 
 
 def test_a_base_model(project):
-    config = json.loads((project / "model/config.json").read_text())
-    (project / "model/config.json").write_text(json.dumps(config | {"architectures": ["HubertModel"]}))
+    edit(project / "model/config.json", architectures=["HubertModel"])
     printed = snakemake(project, "-n", expect=1)
     assert "model/config.json: HubertModel (hubert) has no head that writes text" in printed
     assert "Traceback" not in printed

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 from bert_files import write_tiny_bert
-from conftest import copy_project, snakemake, write_speech
+from listing import write_speech
+from projects import copy_project
+from running import snakemake
 from seq2seq_files import configure_tiny, write_words
 
 from stablequant.bundle.transcribe import load_bundle

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import snakemake, write_tiny_project
+from projects import write_tiny_project
+from running import snakemake
 
 from stablequant.workflow.resources import has_gpu
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import planned, snakemake
+from running import planned, snakemake
 from seq2seq_files import FAMILIES, NAME, known, write_project
 
 from stablequant.bundle.transcribe import load_bundle

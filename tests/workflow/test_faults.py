@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import PROJECT, planned, snakemake, write_tiny_project
+from checkout import PROJECT
+from projects import write_tiny_project
+from running import planned, snakemake
 
 from stablequant.workflow.terminal import KILLED
 
@@ -178,7 +180,7 @@ LITTLE_MEMORY = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = [{project!r}, {tests!r}]
-from conftest import calibrate
+from calibrating import calibrate
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.split import read_split
 from stablequant.workflow.jobs import job

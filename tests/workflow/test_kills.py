@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import snakemake, write_tiny_project
+from projects import write_tiny_project
+from running import snakemake
 
 KILLS = int(os.getenv("STABLEQUANT_KILLS", "30"))
 SEED = 0

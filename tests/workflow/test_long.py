@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Loaded, write_speech, write_tiny_checkpoint
+from checkout import PROJECT
 from graphs import build, export
+from listing import write_speech
+from recognising import Loaded
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest

@@ -7,17 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import (
-    FEW_LAYERS,
-    PROJECT,
-    configure,
-    copy_project,
-    planned,
-    snakemake,
-    write_speech,
-    write_tiny_checkpoint,
-)
+from checkout import PROJECT
 from fairseq_files import fairseq_state, save, write_dictionary
+from listing import write_speech
+from projects import configure, copy_project
+from running import planned, snakemake
+from wav2vec2_files import FEW_LAYERS, write_tiny_checkpoint
 
 from stablequant.corpora.list_utterances import read_transcripts
 

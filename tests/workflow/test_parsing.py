@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DEMO, PROJECT, snakemake, write_speech
+from checkout import DEMO, PROJECT
+from listing import write_speech
+from running import snakemake
 
 from stablequant.workflow.fan_out import layers_of
 

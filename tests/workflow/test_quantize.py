@@ -11,8 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import FEW_LAYERS, PROJECT, take_its_words_for_the_truth, write_speech, write_tiny_checkpoint
+from checkout import PROJECT
 from hub import serving
+from listing import write_speech
+from projects import take_its_words_for_the_truth
+from wav2vec2_files import FEW_LAYERS, write_tiny_checkpoint
 
 from stablequant.storage.files import read_json, read_table
 

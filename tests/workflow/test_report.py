@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, snakemake
+from checkout import PROJECT
+from running import snakemake
 
 from stablequant.report.captions import with_interval
 from stablequant.report.verdict import sentence, verdict

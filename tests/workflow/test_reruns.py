@@ -10,7 +10,8 @@ import onnx
 import pytest
 import torch
 import yaml
-from conftest import TINY_CONFIG, configure, planned, snakemake
+from projects import TINY_CONFIG, configure
+from running import planned, snakemake
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8_weights import RoundedFile

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import configure, planned, snakemake
+from projects import configure
+from running import planned, snakemake
 
 from stablequant.report.sections import sensitivity
 from stablequant.storage.files import read_json, read_table

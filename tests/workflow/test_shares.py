@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import MEMORY_MB
+from running import MEMORY_MB
 
 from stablequant.workflow.timeline import read_jobs
 

@@ -1,8 +1,10 @@
 """The language of a checkpoint with several, from the config to the imported checkpoint."""
 
 import pytest
-from conftest import configure, copy_project, snakemake, write_speech
+from listing import write_speech
 from mms_files import LANGUAGES, write_tiny_mms
+from projects import configure, copy_project
+from running import snakemake
 from seq2seq_files import configure_tiny
 
 from stablequant.storage.files import read_json

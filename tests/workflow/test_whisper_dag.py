@@ -4,7 +4,8 @@ from pathlib import Path
 
 import onnx
 import pytest
-from conftest import copy_project, snakemake
+from projects import copy_project
+from running import snakemake
 from seq2seq_files import configure_tiny, write_splits
 from whisper_files import write_tiny_whisper
 

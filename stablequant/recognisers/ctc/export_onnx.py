@@ -5,7 +5,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -103,16 +102,13 @@ def export_graph(
 
 
 def describe(model: ir.Model, front_end: FrontEnd) -> None:
-    """Write into the metadata of ``model`` what a program needs beside the graph: audio, vocabulary, versions."""
+    """Write into the metadata of ``model`` what a program needs beside the graph: form of the audio, vocabulary."""
     written = {
-        "task": "automatic-speech-recognition",
-        "sample_rate": str(front_end.sample_rate),
         "do_normalize": json.dumps(front_end.do_normalize),
         "variance_epsilon": f"{front_end.epsilon:g}",
         "vocabulary": json.dumps(front_end.vocabulary.tokens, ensure_ascii=False),
         "blank": str(front_end.vocabulary.blank),
         "word_delimiter": json.dumps(front_end.vocabulary.delimiter, ensure_ascii=False),
-        "versions": json.dumps({name: version(name) for name in ("torch", "transformers")}),
     }
     model.metadata_props.update(written)
 

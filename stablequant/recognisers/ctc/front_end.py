@@ -54,6 +54,11 @@ class FrontEnd:
         """Infinity: the network takes audio of any length."""
         return math.inf
 
+    @property
+    def language(self) -> str | None:
+        """None: the files of CTC recognisers do not name it."""
+        return None
+
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""
         return self.vocabulary.spell(transcript)

@@ -1,5 +1,6 @@
 """Export Whisper as three ONNX graphs, with the names that optimum gives them."""
 
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from transformers import WhisperForConditionalGeneration
 
 from stablequant.recognisers.device import compute_exactly
 from stablequant.recognisers.family import Signature
+from stablequant.recognisers.whisper.front_end import FrontEnd, read_front_end
 from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST, signatures
 from stablequant.recognisers.whisper.layers import ModelConfig, quantized_modules, read_sizes
 from stablequant.recognisers.whisper.loading import load_model
@@ -77,12 +79,27 @@ def export(folder: Path, threads: int = 1) -> dict[str, ir.Model]:
         DECODER: {name for name in modules if not name.startswith("model.encoder.")},
     }
     inside[WITH_PAST] = {n for n in inside[DECODER] if not n.endswith(("encoder_attn.k_proj", "encoder_attn.v_proj"))}
+    described = _description(read_front_end(folder))
     graphs = {}
     for name, part in graph_modules(model).items():
         graphs[name] = _export(part, wanted[name], config)
         name_nodes(graphs[name], inside[name])
         strip_metadata(graphs[name])
+        graphs[name].metadata_props.update(described)
     return graphs
+
+
+def _description(front_end: FrontEnd) -> dict[str, str]:
+    """What a program needs beside the graphs, for their metadata: features, and the tokens around a text."""
+    return {
+        "window_samples": str(front_end.window),
+        "mel_bins": str(front_end.bins),
+        "n_fft": str(front_end.fft),
+        "hop_length": str(front_end.hop),
+        "language": front_end.language,
+        "prompt": json.dumps(list(front_end.prompt)),
+        "end": str(front_end.end),
+    }
 
 
 def _export(part: torch.nn.Module, signature: Signature, config: ModelConfig) -> ir.Model:

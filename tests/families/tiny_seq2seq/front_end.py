@@ -23,6 +23,7 @@ class FrontEnd:
     shortest_samples: int = HOP
     longest_samples: float = math.inf
     labels: tuple[str, ...] = ("wrd", "ltr")
+    language: str | None = None
 
     def spell(self, transcript: str) -> str:
         return " ".join(transcript.lower().split())

@@ -1,9 +1,9 @@
 """The model card, as the hub reads it."""
 
 import yaml
-from conftest import DEMO
+from checkout import DEMO
 from huggingface_hub import ModelCard
-from runs import FP32, INT8, ROW, write_results
+from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.bundle.card import model_card
 from stablequant.recognisers.import_checkpoint import import_checkpoint

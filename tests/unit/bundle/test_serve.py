@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +18,18 @@ import openai
 import pytest
 import soundfile
 import uvicorn
-from conftest import torch_network
+from openai.types.audio import TranscriptionVerbose
 from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder
 from recognisers.test_decoding import spoken as said
+from recognising import torch_network
 from test_transcribe import transcriber
 
-from stablequant.bundle.serve import PATH, Limits, configure, is_loopback
+from stablequant.bundle.answers import segment
+from stablequant.bundle.listening import is_loopback
+from stablequant.bundle.read_bundle import Bundle
+from stablequant.bundle.serve import PATH, Limits, configure
+from stablequant.bundle.subtitles import cues
 from stablequant.bundle.transcribe import Transcriber, Transcript
-from stablequant.bundle.write_bundle import Bundle
 from stablequant.recognisers.family import Word
 from stablequant.recognisers.registry import family_of
 
@@ -32,9 +37,9 @@ SHORT = Limits(upload_mb=1, callers=2, waiting=2, upload_seconds=1, recognise_se
 
 
 @contextmanager
-def serving(recogniser, limits: Limits = SHORT) -> Iterator[int]:
+def serving(recogniser, limits: Limits = SHORT, language: str | None = None) -> Iterator[int]:
     """The port on which ``recogniser`` is served inside the block."""
-    server = uvicorn.Server(configure(recogniser, "tiny", "127.0.0.1", 0, limits))
+    server = uvicorn.Server(configure(recogniser, "tiny", "127.0.0.1", 0, limits, language))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -55,6 +60,14 @@ def client(port: int) -> openai.OpenAI:
 def get(port: int, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as answer:
         return answer.read().decode()
+
+
+def health(port: int) -> dict[str, object]:
+    try:
+        return json.loads(get(port, "/health"))
+    except urllib.error.HTTPError as answer:
+        assert answer.code == 503
+        return json.load(answer)
 
 
 class Echo:
@@ -119,7 +132,12 @@ def test_the_client_of_openai_gets_the_words_in_every_form(spoken, demo_utteranc
     full = create(model="any", file=path, response_format="verbose_json", timestamp_granularities=["word"])
     assert (full.text, full.duration) == (expected.text, expected.seconds)
     assert [(w.word, w.start, w.end) for w in full.words] == [(w.word, w.start, w.end) for w in expected.words]
+    TranscriptionVerbose.model_validate(full.to_dict())  # the client itself takes an answer as it is
+    assert full.language == "unknown"
     assert " ".join(segment.text for segment in full.segments) == expected.text
+    assert [s.avg_logprob for s in full.segments] == pytest.approx(
+        [np.mean(np.log([word.confidence for word in cue])) for cue in cues(expected.words)], abs=1e-4
+    )
     assert create(model="any", file=path, response_format="srt").startswith("1\n00:00:0")
     assert create(model="any", file=path, response_format="vtt").startswith("WEBVTT\n\n00:00:0")
     assert [model.id for model in client(port).models.list()] == ["tiny"]
@@ -137,6 +155,27 @@ def test_what_cannot_be_heard_is_refused_as_openai_does(spoken):
     with pytest.raises(openai.BadRequestError, match="the form has no 'file'"):
         create(model="any", file=("", b""))
     assert '"param":"file"' in raw(port, head(2, "application/json") + b"{}")
+
+
+def test_a_segment_that_repeats_itself_is_known_by_its_compression():
+    """By the limit of 2.4 beyond which OpenAI's interface calls it failed."""
+    said = [Word("hello", float(i), i + 0.5) for i in range(20)]
+    assert segment(0, said)["compression_ratio"] > 2.4 > segment(0, said[:3])["compression_ratio"]
+    assert segment(0, said)["avg_logprob"] == 0
+    assert segment(0, [Word("hello", 0, 1, 0.0)])["avg_logprob"] < -5
+
+
+def test_another_language_than_the_recognisers_is_refused():
+    audio = ("a.wav", recording(7))
+    with serving(Echo(), language="en") as port:
+        create = client(port).audio.transcriptions.create
+        for known in ({}, {"language": "en"}, {"language": "EN-us"}, {"languages": ["fr", "en"]}):
+            assert create(model="any", file=audio, response_format="verbose_json", **known).language == "en"
+        for other in ({"language": "fr"}, {"languages": ["fr", "de"]}):
+            with pytest.raises(openai.BadRequestError, match=r"this model writes 'en', not 'fr.*leave 'language' out"):
+                create(model="any", file=audio, **other)
+    with serving(Echo()) as port:
+        assert client(port).audio.transcriptions.create(model="any", file=audio, language="fr").text == "7"
 
 
 def test_nobody_is_served_the_words_of_another(spoken, demo_utterances):
@@ -286,6 +325,49 @@ def test_a_recording_that_takes_too_long_frees_its_place_when_it_is_done():
         assert late.value.status_code == 504
         time.sleep(1.2)
         assert json.loads(get(port, "/health"))["status"] == "ready"
+
+
+class Held:
+    """Recognises nothing until it may."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+
+    def transcribe(self, source) -> Transcript:
+        self.may.wait(10)
+        return Transcript("done", 1.0, [])
+
+
+def test_time_is_up_for_those_who_wait_too_and_a_service_that_is_stuck_takes_nothing():
+    recogniser = Held()
+    limits = Limits(callers=1, waiting=2, recognise_seconds=1)
+    with serving(recogniser, limits) as port, ThreadPoolExecutor(3) as callers:
+        start = time.monotonic()
+        asked = [callers.submit(ask, port, 5) for _ in range(3)]
+        faults = [future.exception() for future in asked]
+        assert time.monotonic() - start < 2
+        assert [fault.status_code for fault in faults] == [504, 504, 504]
+        assert health(port) == {"status": "full", "waiting": 1, "arriving": 0}
+        with pytest.raises(openai.InternalServerError, match="the queue is full") as refused:
+            ask(port, 5)
+        assert refused.value.status_code == 503
+        assert "stablequant_requests_waiting 1.0" in get(port, "/metrics")
+        recogniser.may.set()
+        while health(port)["waiting"]:
+            time.sleep(0.01)
+        assert health(port)["status"] == "ready"
+        assert ask(port, 5) == "done"
+
+
+def test_a_service_that_is_stopped_answers_those_who_wait_however_short_their_time_is():
+    recogniser = Echo(0.2)
+    limits = Limits(callers=1, waiting=2, upload_seconds=0.9, recognise_seconds=0.9)
+    with ThreadPoolExecutor(2) as callers:
+        with serving(recogniser, limits) as port:
+            asked = [callers.submit(ask, port, samples) for samples in (5, 6)]
+            while health(port)["waiting"] < 2:
+                time.sleep(0.01)
+        assert [future.result() for future in asked] == ["5", "6"]
 
 
 def test_a_fault_inside_is_not_told_to_clients():

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import Loaded, heard, torch_network
 from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder, spoken
+from recognising import Loaded, heard, torch_network
 from whisper_files import write_tiny_whisper
 
+from stablequant.bundle.read_bundle import Bundle
 from stablequant.bundle.transcribe import (
     RecordingError,
     Transcriber,
@@ -22,7 +23,6 @@ from stablequant.bundle.transcribe import (
     read_hot_words,
     searching,
 )
-from stablequant.bundle.write_bundle import Bundle
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import BeamSearch, Network, Word
 from stablequant.recognisers.registry import family_of

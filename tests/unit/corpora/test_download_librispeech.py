@@ -14,7 +14,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, write_speech
+from checkout import PROJECT
+from listing import write_speech
 
 from stablequant.corpora import download_librispeech
 from stablequant.corpora.download_librispeech import MD5, fetch

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from conftest import write_speech
-from listing import FRONT_END, listed, write_jsonl, write_librispeech
+from listing import FRONT_END, listed, write_jsonl, write_speech
 
 from stablequant.corpora.entries import Rejection
 from stablequant.corpora.list_utterances import (
@@ -24,11 +23,6 @@ from stablequant.corpora.list_utterances import (
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import load_audio
 from stablequant.errors import StableQuantError
-
-
-@pytest.fixture
-def speech(tmp_path) -> list[Path]:
-    return write_librispeech(tmp_path)
 
 
 def delete(path: Path) -> None:

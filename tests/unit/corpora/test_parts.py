@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import PROJECT
+from checkout import PROJECT
 from listing import FRONT_END, expected, write_librispeech
 
 from stablequant.corpora.entries import Part, RowError

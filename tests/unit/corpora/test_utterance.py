@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from conftest import write_speech
-from listing import FRONT_END
+from listing import FRONT_END, write_speech
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest

@@ -4,18 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import soundfile
-from conftest import PROJECT, write_speech
-from listing import expected, listed, write_librispeech
+from checkout import PROJECT
+from listing import expected, listed, write_speech
 
 from stablequant.corpora.formats.mpeg import frame_at
 from stablequant.corpora.write_manifest import manifest_of
-
-
-@pytest.fixture
-def speech(tmp_path) -> list[Path]:
-    return write_librispeech(tmp_path)
 
 
 def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:

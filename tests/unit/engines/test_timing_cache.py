@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.storage.locks import locked
 

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 import yaml
-from conftest import PROJECT, snakemake
+from checkout import PROJECT
 from listing import FRONT_END
+from running import snakemake
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 DOCKERFILES = sorted((PROJECT / "docker").glob("*.Dockerfile"))
 

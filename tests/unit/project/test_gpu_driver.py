@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.storage.files import read_table
 

@@ -7,7 +7,9 @@ import onnxruntime as ort
 import pytest
 import soundfile
 import torch
-from conftest import Calibrated, Loaded, calibrate, tiny_model, write_tiny_checkpoint
+from calibrating import Calibrated, calibrate
+from recognising import Loaded
+from wav2vec2_files import tiny_model, write_tiny_checkpoint
 
 from stablequant.corpora.utterance import Utterance
 from stablequant.engines.evaluate_engine import recognise

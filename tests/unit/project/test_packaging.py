@@ -2,7 +2,8 @@
 
 import tomllib
 
-from conftest import PROJECT, copy_project
+from checkout import PROJECT
+from projects import copy_project
 
 
 def test_the_wheel_holds_all_that_the_workflow_needs(tmp_path):

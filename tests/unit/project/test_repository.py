@@ -9,8 +9,9 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 from write_reference import pages
 
 from stablequant.engines.backend import BACKENDS
@@ -94,7 +95,7 @@ def test_the_package_requires_what_its_command_imports():
     optional = {name: set(packages) for name, packages in project["optional-dependencies"].items()}
     service = optional["service"] - {"python-multipart"}  # Starlette imports it when a form comes
     known = service | optional["whisper"] - {"transformers"}  # imported when a text is normalised
-    known |= {"snakemake", "yaml", "onnx-ir"}  # stablequant quantize
+    known |= {"snakemake", "yaml"}  # stablequant quantize
     assert imported_by(command, ["openvino"]) == required | known
     assert imported_by(command, ["onnxruntime"]) == required - {"openvino"} | optional["onnxruntime"] | known
 
@@ -130,6 +131,13 @@ def test_every_table_that_was_measured_is_in_a_document_as_its_command_prints_it
             assert "\n".join(rows) in text, f"{page.name}: not what {command} prints"
             printed.add(PROJECT / table)
     assert printed == {*(PROJECT / "benchmarks").glob("*.tsv")}
+
+
+def test_what_several_callers_gain_is_the_ratio_of_the_speeds_beside_it():
+    table = read_table(PROJECT / "benchmarks/callers.tsv", text=("backend", "callers"))
+    for _, rows in table.groupby("backend"):
+        alone = rows.loc[rows["callers"] == "1", "rtfx"].item()
+        assert rows["speedup"].to_numpy() == pytest.approx((rows["rtfx"] / alone).to_numpy(), abs=0.006)
 
 
 def test_the_readmes_picture_is_of_the_table_of_peers(tmp_path):

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 import torch
-from conftest import PROJECT, tiny_model
+from checkout import PROJECT
+from wav2vec2_files import tiny_model
 
 from stablequant.quantization.collecting import collecting
 from stablequant.recognisers.wav2vec2.layers import quantized_modules

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Loaded
+from recognising import Loaded
 
 from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import make_plan

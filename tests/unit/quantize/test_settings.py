@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import DEMO, PROJECT, write_speech
+from checkout import DEMO, PROJECT
+from listing import write_speech
 from snakemake.utils import update_config
 
 from stablequant.errors import StableQuantError

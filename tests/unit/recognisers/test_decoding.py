@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEMO, torch_network
+from checkout import DEMO
+from recognising import torch_network
 
 from stablequant.corpora.utterance import load_audio
 from stablequant.recognisers.ctc.decoding import CtcDecoder, limits_of

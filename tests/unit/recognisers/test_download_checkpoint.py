@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import torch_network, write_tiny_checkpoint
 from hub import serving
+from json_files import edit
 from mms_files import write_tiny_mms
+from recognising import torch_network
 from transformers import AutoModelForCTC
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.recognisers.wav2vec2.loading import load_model
 
@@ -97,8 +99,7 @@ def test_a_name_that_the_hub_does_not_know_is_refused(source):
 
 
 def test_of_a_base_model_no_weights_are_downloaded(source):
-    config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps(config | {"architectures": ["HubertModel"]}))
+    edit(source / "config.json", architectures=["HubertModel"])
     with serving(source, "owner/tiny") as hub:
         done = hub.python(DOWNLOAD.format("owner/tiny"))
         assert not [path for path in hub.requested if path.endswith((".safetensors", ".bin"))]

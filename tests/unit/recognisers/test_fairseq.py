@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model
 from fairseq_files import TOKENS, fairseq_state, named_class, save, write_dictionary
 from safetensors.torch import load_file
+from wav2vec2_files import tiny_model
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.import_checkpoint import import_checkpoint

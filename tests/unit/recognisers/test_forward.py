@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, Loaded, write_tiny_checkpoint
+from recognising import Loaded
+from wav2vec2_files import ARCHITECTURES, write_tiny_checkpoint
 
 from stablequant.corpora.audio import read_audio
 from stablequant.corpora.utterance import Utterance

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, tiny_model
+from wav2vec2_files import ARCHITECTURES, tiny_model
 
 from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.wav2vec2 import wavlm

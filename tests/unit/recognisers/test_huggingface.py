@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, DEMO, tiny_model, write_tiny_checkpoint
+from checkout import DEMO
+from json_files import edit
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCTC, HubertModel, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+from wav2vec2_files import ARCHITECTURES, tiny_model, write_tiny_checkpoint
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
@@ -24,11 +26,6 @@ def source(tmp_path) -> Path:
     folder = tmp_path / "source"
     write_tiny_checkpoint(folder)
     return folder
-
-
-def edit(file: Path, **changes) -> None:
-    content = json.loads(file.read_text()) | changes
-    file.write_text(json.dumps({key: value for key, value in content.items() if value != "absent"}))
 
 
 def logits(model: torch.nn.Module) -> np.ndarray:
@@ -335,9 +332,7 @@ def test_a_parameter_that_only_training_reads_may_be_missing(tmp_path, architect
     ids=str,
 )
 def test_values_of_another_kind_are_refused_in_one_sentence(source, tmp_path, file, content):
-    path = source / file
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(known | content))
+    edit(source / file, **content)
     with pytest.raises(StableQuantError) as refused:
         import_checkpoint(str(source), tmp_path / "imported")
     assert str(refused.value).startswith(str(source)) and "\n" not in str(refused.value)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from bert_files import write_tiny_bert
-from conftest import Loaded, calibrate, split_in, torch_network, write_tiny_checkpoint
+from calibrating import calibrate
 from mms_files import LANGUAGES, by_transformers, write_tiny_mms
+from recognising import Loaded, split_in, torch_network
 from safetensors.torch import load_file, save_file
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.corpora.audio import read_audio
 from stablequant.errors import StableQuantError

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model, write_tiny_checkpoint
 from fairseq_files import fairseq_state, save, write_dictionary
+from json_files import edit
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+from wav2vec2_files import tiny_model, write_tiny_checkpoint
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
@@ -39,10 +40,6 @@ def source(tmp_path) -> Path:
     folder = tmp_path / "source"
     write_tiny_checkpoint(folder)
     return folder
-
-
-def edit(file: Path, **changes) -> None:
-    file.write_text(json.dumps((json.loads(file.read_text()) if file.is_file() else {}) | changes))
 
 
 def rename(source: Path, layout, pickled: bool = False) -> dict[str, torch.Tensor]:
@@ -295,10 +292,9 @@ def test_other_models_are_refused_by_the_name_of_what_they_are(source, tmp_path,
 
 
 def test_a_vocabulary_of_another_model_is_refused(source, tmp_path):
-    tokens = json.loads((source / "vocab.json").read_text())
-    (source / "vocab.json").write_text(json.dumps(tokens | {"<mask>": 32}))
+    edit(source / "vocab.json", **{"<mask>": 32})
     assert len(vocabulary_of(source).tokens) == 32
-    (source / "vocab.json").write_text(json.dumps(tokens | {"<mask>": 32, "\u00df": 33}))
+    edit(source / "vocab.json", **{"\u00df": 33})
     with pytest.raises(StableQuantError, match=r"vocab\.json: class 3[23] is '\S+', but the model has only 32 classes"):
         import_checkpoint(str(source), tmp_path / "imported")
 

@@ -1,6 +1,5 @@
 """What a config.json tells of recognising: the memory it takes, the shortest audio that gives a frame."""
 
-import json
 import os
 import subprocess
 import sys
@@ -9,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ARCHITECTURES, DEMO, PROJECT, tiny_model
+from checkout import DEMO, PROJECT
+from json_files import edit
 from transformers import HubertConfig, HubertModel
+from wav2vec2_files import ARCHITECTURES, tiny_model
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.registry import family_of
@@ -73,9 +74,8 @@ def write_config(folder: Path, **changes) -> Path:
     """The demo's folder but for its weights, its config.json changed."""
     for name in ("preprocessor_config.json", "vocab.json"):
         (folder / name).write_bytes((DEMO / name).read_bytes())
-    file = folder / "config.json"
-    file.write_text(json.dumps(read_json(DEMO / "config.json") | changes))
-    return file
+    edit(folder / "config.json", **read_json(DEMO / "config.json") | changes)
+    return folder / "config.json"
 
 
 def test_the_front_end_says_the_shortest_audio_of_its_own_convolutions(tmp_path):

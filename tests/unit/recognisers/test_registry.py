@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ARCHITECTURES, DEMO, PROJECT, tiny_model
+from checkout import DEMO, PROJECT
 from seq2seq_files import known
+from wav2vec2_files import ARCHITECTURES, tiny_model
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import registry

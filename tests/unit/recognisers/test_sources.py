@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import DEMO
+from checkout import DEMO
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.sources import check_source, checkpoint_files, is_hub_identifier, read_config

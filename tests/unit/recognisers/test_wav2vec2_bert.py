@@ -1,12 +1,12 @@
 """Wav2Vec2-BERT: features, layers and lengths against transformers' own extractor and model."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bert_files import VARIANTS, by_transformers, tiny_bert, write_tiny_bert
+from json_files import edit
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertModel, Wav2Vec2CTCTokenizer
 
 from stablequant.corpora.audio import read_audio
@@ -22,7 +22,6 @@ from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.wav2vec2_bert.filter_bank import mel_filters
 from stablequant.recognisers.wav2vec2_bert.forward import Wav2Vec2BertRecogniser
 from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank
-from stablequant.storage.files import read_json
 
 # 1 to 6 frames, then seconds: even and odd numbers of frames in even and odd numbers of stacks, each alone
 LENGTHS = [560, 720, 880, 1040, 1200, 16_000, 16_160, 16_320, 16_480, 31_234]
@@ -193,7 +192,7 @@ def test_the_depthwise_convolution_pads_the_past_only():
 def test_what_is_not_supported_is_refused(tmp_path, file, changes, named):
     source = tmp_path / "source"
     write_tiny_bert(source)
-    (source / file).write_text(json.dumps(read_json(source / file) | changes))
+    edit(source / file, **changes)
     with pytest.raises(StableQuantError, match=named):
         import_checkpoint(str(source), tmp_path / "imported")
     assert not (tmp_path / "imported").exists()
@@ -203,8 +202,7 @@ def test_the_base_model_is_refused_for_its_missing_head(tmp_path):
     """facebook/w2v-bert-2.0 is a Wav2Vec2BertModel whose vocab_size is null."""
     write_tiny_bert(tmp_path)
     Wav2Vec2BertModel.from_pretrained(tmp_path).save_pretrained(tmp_path)
-    config = read_json(tmp_path / "config.json") | {"vocab_size": None}
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    edit(tmp_path / "config.json", vocab_size=None)
     with pytest.raises(StableQuantError, match=r"Wav2Vec2BertModel \(wav2vec2-bert\) has no head"):
         import_checkpoint(str(tmp_path), tmp_path / "imported")
 
@@ -221,7 +219,7 @@ def test_what_was_imported_can_be_imported_again(tmp_path):
 def test_damaged_sizes_are_refused_by_the_files_name(tmp_path, changes):
     write_tiny_bert(tmp_path / "source", "adapter")
     import_checkpoint(str(tmp_path / "source"), tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps(read_json(tmp_path / "config.json") | changes))
+    edit(tmp_path / "config.json", **changes)
     with pytest.raises(StableQuantError, match=r"config\.json: not a recogniser's"):
         family_of(tmp_path).writing(tmp_path)
 

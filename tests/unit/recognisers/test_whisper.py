@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 import soundfile
 import torch
+from json_files import edit
 from safetensors.torch import load_file, save_file
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, import_tiny_whisper, write_tiny_whisper
@@ -152,6 +153,10 @@ def test_three_graphs_decode_as_torch_does(recogniser, checkpoint, tmp_path):
     networks = {}
     for name, path in graphs.items():
         session = ort.InferenceSession(path)
+        told = session.get_modelmeta().custom_metadata_map
+        assert (told["sample_rate"], told["window_samples"], told["language"]) == ("16000", f"{SECONDS * RATE}", "en")
+        assert json.loads(told["prompt"]) == recogniser.writing.prompt
+        assert json.loads(told["versions"]).keys() == {"stablequant", "torch", "transformers"}
         names = [tensor.name for tensor in session.get_outputs()]
         assert names == list(family.signatures(checkpoint)[name].outputs)
         networks[name] = lambda tensors, session=session, names=names: dict(
@@ -202,8 +207,7 @@ def test_batches_hold_any_lengths_within_the_budget(recogniser):
 )
 def test_damaged_files_are_named(checkpoint, tmp_path, file, change, fault):
     shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
-    content = json.loads((tmp_path / "source" / file).read_text())
-    (tmp_path / "source" / file).write_text(json.dumps(content | change))
+    edit(tmp_path / "source" / file, **change)
     with pytest.raises(StableQuantError, match=fault) as refused:
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
     assert str(refused.value).startswith(f"{tmp_path}/source/")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import PROJECT, tiny_model
+from checkout import PROJECT
 from fairseq_files import TOKENS, fairseq_state, save, write_dictionary
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
+from wav2vec2_files import tiny_model
 from zoo import FAIRSEQ, LIBRISPEECH, MMS_ALIGNER, NAMES, ZOO, Published, clips
 
 from stablequant.errors import StableQuantError

@@ -5,7 +5,7 @@ import pandas as pd
 from stablequant.engines.folder import EVALUATED
 from stablequant.engines.time_engines import SPEEDS
 from stablequant.report.compare import NOT_MEASURABLE, EvaluationRecord, compare, read_comparison
-from stablequant.report.show import show
+from stablequant.report.show import markdown, show
 from stablequant.storage.files import write_table
 
 BUILT = {"size_bytes": 40, "onnx_bytes": 50, "float_layers": 3, "arithmetic": "float32"}
@@ -36,6 +36,16 @@ def test_a_speedup_within_the_noise_is_told_as_not_measurable(tmp_path):
     assert table["speedup_high"].tolist() == [1.1, 1.2, 0.9]
     shown = show(tmp_path / "comparison.tsv")
     assert NOT_MEASURABLE in shown and " 0.80 " in shown
+    page = markdown(tmp_path / "comparison.tsv")
+    assert "| 0.80 (0.70 to 0.90) |" in page and "| not measurable (0.97 to 1.20) |" in page
+    assert "_low" not in page and "_high" not in page
+
+
+def test_an_engine_that_was_not_run_shows_no_interval(tmp_path):
+    built = {"backend": "tensorrt-rtx", "method": "fp32", **BUILT, "status": "built, not run: no supported GPU"}
+    write_table(tmp_path / "comparison.tsv", compare([*rows(), built], timings(), seed=0))
+    row = next(line for line in markdown(tmp_path / "comparison.tsv").splitlines() if "tensorrt-rtx" in line)
+    assert "built, not run" in row and " to " not in row
 
 
 def test_an_engine_that_was_judged_without_its_fp32_stands_alone():

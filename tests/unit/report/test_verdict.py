@@ -1,7 +1,7 @@
 """The verdict: safe only where the interval says so, and what to do where it does not."""
 
 import pytest
-from runs import FP32, INT8, write_results
+from run_results import FP32, INT8, write_results
 
 from stablequant.report.verdict import judge, verdict
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import DEMO
-from runs import FP32, INT8, ROW, write_results
+from checkout import DEMO
+from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.sections import percentiles, sensitivity

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.search.activation_folder import file_of, folder_of, remove_cache
 

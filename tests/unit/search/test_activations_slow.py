@@ -8,12 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import KEY, Calibrated, calibrate, heard, split_in, torch_network
+from calibrating import Calibrated, calibrate
+from recognising import heard, split_in, torch_network
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.wav2vec2.layers import layer_names
-from stablequant.search.activation_folder import remove_cache
-from stablequant.search.activations import Activations
 from stablequant.search.costs import layer_costs, passes
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.search_percentile import mark_best, search_percentile
@@ -126,31 +124,6 @@ def kept(demo, split, tmp_path) -> Path:
     """Index of cached hidden values that belong to `split`."""
     calibrate(demo.recogniser(), split, tmp_path, cache_mb=8)
     return tmp_path / "activations.json"
-
-
-def test_activations_of_something_else_are_refused(kept, split):
-    names = layer_names(7, 10)
-    assert Activations(kept, KEY, names).layers
-    with pytest.raises(StableQuantError, match=r"activations\.json: .* made with another checkpoint; delete it"):
-        Activations(kept, {"checkpoint": "another"}, names)
-
-
-def test_incomplete_activations_are_refused_and_released_ones_are_computed_again(kept, split):
-    names = layer_names(7, 10)
-    file = next(kept.with_suffix("").iterdir())
-    content = file.read_bytes()
-    file.write_bytes(content[: len(content) // 2])
-    remedy = r"delete \S+activations\.json, and run again"  # the layer's file alone would not be made again
-    with pytest.raises(StableQuantError, match=rf"{file.name}: damaged or incomplete .*; {remedy}"):
-        Activations(kept, KEY, names)
-    file.unlink()
-    with pytest.raises(StableQuantError, match=f"{file.name}.*{remedy}"):
-        Activations(kept, KEY, names)
-    file.write_bytes(content)
-    assert remove_cache(kept) >= len(content)
-    assert remove_cache(kept) == 0
-    assert [path.name for path in kept.parent.glob("activations*")] == [kept.name]
-    assert Activations(kept, KEY, names).nearest(15) == 0
 
 
 def test_what_was_kept_is_given_up_before_anything_else_is_written_in_its_place(demo, split, kept, monkeypatch):

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import Calibrated, calibrate, split_in
+from calibrating import Calibrated, calibrate
+from recognising import split_in
 
 from stablequant.corpora.utterance import score
 from stablequant.quantization.int8 import QMAX, dequantized, quantize_weight

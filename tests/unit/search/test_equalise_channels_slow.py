@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from conftest import Loaded, split_in
+from recognising import Loaded, split_in
 
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.split import Split

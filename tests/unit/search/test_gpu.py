@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from conftest import batches_of, calibrate, split_in
+from calibrating import calibrate
+from recognising import batches_of, split_in
 
 from stablequant.quantization.simulation import fake_quantize_activation
 from stablequant.search.probe_layer import probe_layers

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import Loaded, calibrate, split_in
+from calibrating import calibrate
+from recognising import Loaded, split_in
 
 from stablequant.corpora.utterance import Utterance, load_audio
 from stablequant.search.racing_order import split_at_decisions

@@ -14,7 +14,10 @@ import pytest
 import soundfile
 import torch
 import yaml
-from conftest import PROJECT, Calibrated, Loaded, calibrate, split_in, write_tiny_checkpoint
+from calibrating import Calibrated, calibrate
+from checkout import PROJECT
+from recognising import Loaded, split_in
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.corpora.utterance import Utterance
 from stablequant.quantization.histograms import UNCLIPPED

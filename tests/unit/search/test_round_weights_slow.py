@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from conftest import Loaded, batches_of, split_in, write_tiny_checkpoint
+from recognising import Loaded, batches_of, split_in
+from wav2vec2_files import write_tiny_checkpoint
 
 from stablequant.quantization.compensation import Moments
 from stablequant.quantization.int8 import dequantized, quantize_weight

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pandas as pd
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.search.select_layers import COLUMNS, most_sensitive, overruled, select_layers
 from stablequant.search.trials import Outcome

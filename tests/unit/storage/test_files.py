@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.errors import StableQuantError
-from stablequant.storage.files import read_table, read_tensors, replacing, replacing_folder, write_text
+from stablequant.storage.files import read_json, read_table, read_tensors, replacing, replacing_folder, write_text
 
 
 def test_damaged_intermediates_are_named_with_the_remedy(tmp_path):
@@ -19,6 +19,12 @@ def test_damaged_intermediates_are_named_with_the_remedy(tmp_path):
     (tmp_path / "t.tsv").write_bytes(b"")
     with pytest.raises(StableQuantError, match=r"t\.tsv: not readable as a table .*; delete it, and run again"):
         read_table(tmp_path / "t.tsv")
+
+
+def test_json_as_deep_as_no_stack_is_refused(tmp_path):
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(StableQuantError, match=r"deep\.json: not readable as JSON"):
+        read_json(tmp_path / "deep.json")
 
 
 def ended_process() -> int:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.storage.locks import lock, locked
 

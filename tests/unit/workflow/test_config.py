@@ -4,10 +4,12 @@ import copy
 
 import pytest
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.errors import StableQuantError
-from stablequant.workflow.config import anchor, check_files, resolve_config, validate_config
+from stablequant.workflow.config import anchor, resolve_config
+from stablequant.workflow.config_files import check_files
+from stablequant.workflow.config_schema import validate_config
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 SCHEMA = PROJECT / "config.schema.yaml"

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 JOB = """
 import sys; sys.path.insert(0, {project!r})

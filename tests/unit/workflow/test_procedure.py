@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import yaml
-from conftest import PROJECT
+from checkout import PROJECT
 
-from stablequant.workflow.config import validate_config
+from stablequant.workflow.config_schema import validate_config
 from stablequant.workflow.procedure import (
     Combination,
     Equalisation,

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from checkout import PROJECT
 
 from stablequant.bundle.making import quantize
 from stablequant.workflow.stages import ALONE, STAGE_OF, START_SECONDS, Estimate, Pace, duration
@@ -146,10 +146,10 @@ def test_a_refusal_ends_with_its_cause_and_not_with_a_line_of_the_rules():
     logger.addHandler(own)
     for _ in range(2):
         show_causes(logger)
-    place = 'File "rules/common.smk", line 7, in'
-    refusal = f'WorkflowError in file "rules/common.smk", line 7:\na.tsv: empty; list more\n  {place} <module>'
+    place = 'File "rules/common/config.smk", line 7, in'
+    refusal = f'WorkflowError in file "rules/common/config.smk", line 7:\na.tsv: empty; list more\n  {place} <module>'
     logger.handle(event("error", refusal, logging.ERROR, exception="WorkflowError"))
-    fault = f"KeyError in file \"rules/common.smk\", line 7:\n'a'\n  {place} <module>"
+    fault = f"KeyError in file \"rules/common/config.smk\", line 7:\n'a'\n  {place} <module>"
     logger.handle(event("error", fault, logging.ERROR, exception="KeyError"))
     assert own.stream.getvalue() == f"a.tsv: empty; list more\n{fault}\n"
 

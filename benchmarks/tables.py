@@ -1,0 +1,52 @@
+"""The tables that benchmarks write, and how their command lines name them."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import project  # noqa: F401 - it makes the package importable
+import pandas as pd
+
+from stablequant.storage.files import read_table
+
+OTHERS_KEPT = "TSV to write; rows of other models in it are kept"
+Show = Callable[[pd.DataFrame], str]
+
+
+def command_line(description: str | None, *shows: Show, out: str = "TSV to write") -> argparse.ArgumentParser:
+    """A benchmark's command line: ``--out``, the table to write, and ``--markdown``, one to print instead of measuring.
+
+    Parameters
+    ----------
+    shows: what prints a table as the documents show it
+    out: what is said of ``--out``
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help=out)
+    parser.add_argument(
+        "--markdown",
+        type=Path,
+        action=_Print,
+        shows=shows,
+        help="measure nothing, print this TSV as the documents show it",
+    )
+    return parser
+
+
+def with_others(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """``table`` below the rows of ``file`` that are of other models, if there is such a file."""
+    before = read_table(file) if file.exists() else table.iloc[:0]
+    return pd.concat([before[~before["model"].isin(table["model"])], table], ignore_index=True)
+
+
+class _Print(argparse.Action):
+    """Prints a table and ends the program, as ``--help`` prints the usage."""
+
+    def __init__(self, option_strings: list[str], dest: str, shows: tuple[Show, ...], **settings) -> None:
+        super().__init__(option_strings, dest, **settings)
+        self.shows = shows
+
+    def __call__(self, parser: argparse.ArgumentParser, _namespace: object, file: Path, _option: object = None) -> None:
+        table = read_table(file)
+        print(*(show(table) for show in self.shows), sep="\n\n")
+        parser.exit()
