@@ -42,4 +42,4 @@ with job(snakemake.log[0], snakemake.threads) as log:
     write_json(Path(snakemake.output.result), result)
     log.info("%s: %s, WER %s", folder, result["status"], result.get("wer", "not measured"))
 if "wer" in result:
-    print(f"Word Error Rate (WER): {result['wer']:.2f}")
+    print(f"{result['backend']}, {result['method']}: Word Error Rate (WER): {result['wer']:.2f}")

@@ -16,5 +16,5 @@ with job(snakemake.log[0]) as log:
     if screen:
         only = int(table["measured"].eq(SCREENED).sum())
         log.info("%d of %d layers were only screened; words overruled it for %d", only, len(table), overruled(table))
-    for layer in table.loc[~table["sure"], "layer"]:
-        log.warning("%s: the threshold lies within the interval of its degradation", layer)
+    if doubtful := table.loc[~table["sure"], "layer"].tolist():
+        log.warning("the threshold lies within the interval of the degradation of: %s", ", ".join(doubtful))

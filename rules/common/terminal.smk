@@ -34,13 +34,21 @@ def passes_of_models():
     return found
 
 
+NOTED = set()  # models of which it was told
+
+
 def note_after(rule, wildcards):
-    """What to tell when a job ended: once the calibration split is listed, that it has too few words."""
-    table = Path(f"results/{wildcards.get('model')}/utterances/calibration.tsv")
-    listed = rule == "list_utterances" and wildcards["split"] == "calibration" and table.is_file()
-    if not is_typed() or not listed:
+    """What to tell when a job of a model ended: once, if its calibration split is listed, that this has too few words."""
+    model = wildcards.get("model")
+    table = Path(f"results/{model}/utterances/calibration.tsv")
+    if not is_typed() or model in NOTED or not table.is_file():
         return None
-    return few_words(words_in(table), config["threshold"], f"calibration split of {wildcards['model']}")
+    listing = {"model": model, "split": "calibration"}
+    is_listing = (job for job in workflow.dag.needrun_jobs() if job.rule.name == "list_utterances")
+    if (rule, dict(wildcards)) != ("list_utterances", listing) and any(dict(j.wildcards) == listing for j in is_listing):
+        return None  # it is from an earlier run, and will be listed anew
+    NOTED.add(model)
+    return few_words(words_in(table), config["threshold"], f"calibration split of {model}")
 
 
 if workflow.is_main_process and executes() and not workflow.output_settings.verbose:

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from stablequant.corpora.entries import AUDIO
 from stablequant.corpora.formats import boxes, ffmpeg, whole
 from stablequant.corpora.formats.mixing import mono
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
@@ -23,6 +24,7 @@ BLOCK = 2**20  # values decoded at once; memory is never allocated by the length
 LONGEST = 24 * 3600  # seconds
 LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
 INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # what is silence, and full scale
+DEEPEST = 5  # folders in which recordings are looked for, to name them
 FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
 
 
@@ -119,13 +121,22 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
             raise AudioError(f"a link to '{source.readlink()}', which is not here; {remedy}")
         if not source.is_file():
             if source.is_dir():
-                raise AudioError(f"not a file but a folder; name the recordings in it, such as {source}/*.flac")
+                raise AudioError(_fault_of(source))
             raise AudioError("not a file" if source.exists() else "the file does not exist")
         file = source.open("rb")
     except OSError as error:
         raise AudioError(f"it cannot be opened ({error.strerror})") from error
     with file:
         yield file
+
+
+def _fault_of(folder: Path) -> str:
+    """That it is no recording, and how to name those in it, which may lie some folders deeper."""
+    for deeper in range(DEEPEST):
+        found = next((file for file in folder.glob("*/" * deeper + "*") if file.suffix.lower() in AUDIO), None)
+        if found is not None:
+            return f"not a file but a folder; name the recordings in it: {folder}/{'*/' * deeper}*{found.suffix}"
+    return "not a file but a folder, in which no recordings were found"
 
 
 def _decode(source: Path | BinaryIO, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, tuple[str, ...]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snakemake.api import SnakemakeApi
+from snakemake.scheduling.greedy import SchedulerSettings as GreedySettings
 from snakemake.settings.types import (
     DAGSettings,
     ExecutionSettings,
@@ -48,7 +49,11 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
                 workdir=folder,
             )
             dag = workflow.dag(DAGSettings(targets=frozenset(targets), force_incomplete=True))
-            dag.execute_workflow(execution_settings=SETTINGS, scheduling_settings=SCHEDULING)
+            dag.execute_workflow(
+                execution_settings=SETTINGS,
+                scheduling_settings=SCHEDULING,
+                scheduler_settings=GreedySettings(),  # without them Snakemake fails
+            )
         except Exception as error:
             if isinstance(error.__context__, StableQuantError):  # Snakemake would end with a line of the Snakefile
                 raise error.__context__ from None

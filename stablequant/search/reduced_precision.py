@@ -27,17 +27,19 @@ def verify_half(
     and ``key`` what it belongs to.
     """
     activations = Activations(index, key, recogniser.layers)
-    kept = activations.layers
+    kept, dropped = activations.layers, []
     for number, batch in enumerate(progress(batches, label="half precision")):
         context = context_of(recogniser, batch)
         along = [guides.get(u.key) for u in batch]
         for layer in list(kept):
             state = recogniser.enter(activations.load(layer, number))
             if not _same(batch, recogniser.recognise(state, layer, context, along), expected):
-                name = recogniser.layers[layer]
-                logging.warning("half precision changes a hypothesis: the input of %s is not cached", name)
                 kept.remove(layer)
-                drop_layer(index, name)
+                dropped.append(recogniser.layers[layer])
+                drop_layer(index, recogniser.layers[layer])
+    if dropped:
+        names = ", ".join(dropped)
+        logging.warning("half precision changes a hypothesis: the inputs of these layers are not cached: %s", names)
 
 
 def verify_precision(

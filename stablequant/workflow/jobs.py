@@ -14,6 +14,13 @@ from stablequant.faults import fault_of_the_machine
 from stablequant.workflow.memory import peak_rss_bytes
 
 
+class _ForTerminal(logging.Formatter):
+    """``warning: what is to be known``; when it was is in the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
 class Lines(io.TextIOBase):
     """A log that several writers share: whatever is written at once becomes one line.
 
@@ -45,6 +52,7 @@ def job(log: str, threads: int = 1) -> Iterator[logging.Logger]:
     path.parent.mkdir(parents=True, exist_ok=True)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(_ForTerminal())
     with path.open("w", encoding="utf-8") as file, redirect_stderr(cast(TextIO, Lines(file))):
         logging.basicConfig(
             level=logging.INFO,

@@ -21,16 +21,18 @@ SILENT |= {"resources_info", "workflow_started"}
 NOISE = re.compile(
     r"^(Provided cores|Rules claiming|Provided resources|Provided remote|Select jobs|Using shell|Building DAG|Assuming "
     r"unrestricted|DAG of jobs will be|Updating checkpoint|Shutting down|Removing output|host:|localrules|Job stats|"
-    r"Storing output|Exiting because a job|Will exit after|Trying to restart|\[|Shell command|Loading |Conda env)"
+    r"Storing output|Will exit after|Trying to restart|\[|Shell command|Loading |Conda env)"
 )
 TARGET = "all"  # the rule that only names what is wanted
 GAVE_UP = "At least one job did not complete successfully"
 FIRST_ERROR = re.compile(r"^\S+ \S+ ERROR ", re.MULTILINE)
 ENTRY = re.compile(r"^\d{4}-\d\d-\d\d \S+ [A-Z]+ ", re.MULTILINE)
+EXITS = "Exiting because a job"  # what Snakemake says before it gives up
 KILLED = (
-    "it was killed from outside, most often because memory ran out; run again with fewer jobs at once (--cores 1, or "
-    "--resources mem_mb=MEGABYTES for all together); finished results stay"
+    "it was killed from outside, most often because memory ran out; run again with fewer jobs at once (--cores 1); "
+    "finished results stay"
 )
+LOGS = Path(".snakemake/log")  # Snakemake's own, in the folder of the run
 PLACE = re.compile(r'^WorkflowError in [^\n]*line \d+:\n|(?:\n  File "[^"\n]*", line \d+, in [^\n]*)+\s*\Z')
 EVERY_SECONDS = 30.0  # at most one line of a stage in a file in that time
 SHARE = 0.1  # of a stage's jobs that must end before its next line in a file
@@ -86,7 +88,7 @@ class StageLines(logging.Handler):
             key = log or f"{record.__dict__['rule_name']} {record.__dict__['jobid']}"
             self.failures[key] = Failure(record.__dict__["rule_name"], Path(log) if log else None, self._said)
         elif event == "error" and GAVE_UP in message:
-            self._write("\n".join(explain(list(self.failures.values()))))
+            self._write("\n".join(explain(list(self.failures.values()), LOGS)))
         elif event == "error":
             self._said = message
 
@@ -152,15 +154,23 @@ class StageLines(logging.Handler):
         self._stream.flush()
 
 
-def explain(failures: list[Failure]) -> list[str]:
-    """Why jobs failed, the last line a cause and its remedy."""
+def explain(failures: list[Failure], logs: Path) -> list[str]:
+    """Why jobs failed, the last line a cause and its remedy. ``logs`` is the folder of Snakemake's own logs."""
     lines = []
     for failure in failures:
         cause = cause_in(failure.log) if failure.log else None
         if cause is None:
             cause = KILLED if "SIGKILL" in failure.said or "died with" in failure.said else _last_line(failure.said)
         lines.append(f"{failure.rule} failed{f' (details in {failure.log})' if failure.log else ''}:\n{cause}")
-    return lines or [f"{GAVE_UP}; the log that is named above says why"]
+    return lines or [_unexplained(logs)]
+
+
+def _unexplained(logs: Path) -> str:
+    """What to do where Snakemake gave up and told of no job that failed."""
+    newest = max(logs.glob("*.log"), key=lambda log: log.stat().st_mtime, default=None)
+    if newest is None:
+        return "the run broke off, and Snakemake does not say why; run again"
+    return f"the run broke off; {newest.absolute()} says why: mend that, and run again; finished results stay"
 
 
 def cause_in(log: Path) -> str | None:
@@ -203,7 +213,7 @@ def _for_people(record: logging.LogRecord) -> bool:
     message = str(record.msg)
     if event in SILENT or (event == "error" and record.__dict__.get("exception") == "RuleException"):
         return False
-    if event == "error" and GAVE_UP in message:
+    if (event == "error" and GAVE_UP in message) or message.startswith(EXITS):
         return False
     return record.levelno >= logging.WARNING or not NOISE.match(message.strip())
 

@@ -193,12 +193,15 @@ def test_unusable_recordings_are_named_and_the_others_transcribed(bundle, demo_u
     (tmp_path / "damaged.flac").write_bytes(b"fLaC" + bytes(1000))
     (tmp_path / "unknown.raw").write_bytes(bytes(1000))
     soundfile.write(tmp_path / "short.wav", np.zeros(160), 16_000)
-    recordings = [*files, "damaged.flac", "unknown.raw", "missing.flac", "short.wav"]
+    (tmp_path / "speech/speaker").mkdir(parents=True)
+    (tmp_path / "speech/speaker/a.flac").touch()
+    recordings = [*files, "speech", "damaged.flac", "unknown.raw", "missing.flac", "short.wav"]
     done = run("transcribe", bundle, *(tmp_path / r for r in recordings), demo_utterances[0].path, expect=1)
     errors = [line for line in done.stderr.decode().splitlines() if "error: " in line]
-    assert len(errors) == 6, done.stderr.decode()
+    assert len(errors) == 7, done.stderr.decode()
     for name, (_, fault) in files.items():
         assert any(f"{name}: {fault}; " in error for error in errors), errors
+    assert any("speech: not a file but a folder; name the recordings in it: " in error for error in errors)
     assert any("damaged.flac: damaged or not audio" in error for error in errors)
     assert any("unknown.raw: raw samples without a header" in error for error in errors)
     assert any("missing.flac: the file does not exist" in error for error in errors)

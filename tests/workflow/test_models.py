@@ -9,14 +9,12 @@ import pytest
 import yaml
 from checkout import PROJECT
 from fairseq_files import fairseq_state, save, write_dictionary
-from hub import serving
 from listing import write_speech
 from projects import configure, copy_project
 from running import planned, snakemake
 from wav2vec2_files import FEW_LAYERS, write_tiny_checkpoint
 
 from stablequant.corpora.list_utterances import read_transcripts
-from stablequant.storage.files import read_json
 
 PRESETS = sorted((PROJECT / "presets").glob("*.yaml"))
 FAST = {
@@ -65,34 +63,8 @@ def test_replaced_audio_and_transcripts_of_a_folder_are_noticed(tmp_path):
         snakemake(folder, *listed)
 
 
-def test_a_preset_with_its_checkpoint_on_the_hub_runs(tmp_path):
-    """The whole DAG from a preset's command; the hub serves a tiny recogniser under the published one's name."""
-    folder = copy_project(tmp_path / "project")
-    configure(folder, **FAST)
-    preset = folder / "presets/wav2vec2-base-librispeech.yaml"
-    identifier = yaml.safe_load(preset.read_text())["models"]["wav2vec2-base"]["checkpoint"]
-    published = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
-    write_tiny_checkpoint(tmp_path / "published", "wav2vec2", **published, **FEW_LAYERS)
-    librispeech = write_librispeech(tmp_path / "LibriSpeech", 3)
-    command = ["--configfile", f"presets/{preset.name}", "--config", f"librispeech={librispeech}"]
-    with serving(tmp_path / "published", identifier) as hub:
-        snakemake(folder, *command, environment=hub.environment)
-        assert "Nothing to be done" in snakemake(folder, *command, environment=hub.environment)
-    results = folder / "results/wav2vec2-base"
-    downloaded = read_json(results / "download.json")
-    assert downloaded["source"] == f"{identifier}@{hub.revision}"
-    size = sum(file.stat().st_size for file in (tmp_path / "published").iterdir() if file.suffix != ".txt")
-    assert downloaded["bytes"] == size
-    assert [path.name for path in (folder / "results").iterdir()] == ["wav2vec2-base"]
-    assert [path.name for path in (results / "sensitivity").glob("*.json")] == ["cnn01-head.json"]
-    assert len(pd.read_csv(results / "sensitivity.tsv", sep="\t")) == 8
-    comparison = pd.read_csv(results / "comparison.tsv", sep="\t")
-    assert comparison["status"].tolist() == ["evaluated", "evaluated"]
-    assert len(pd.read_csv(results / "utterances/evaluation.tsv", sep="\t")) == 3
-
-
 def test_several_models_and_corpora_side_by_side(tmp_path):
-    """A fairseq file with a folder and a table, a conformer with tables only, in one run."""
+    """A fairseq file with a folder and a table, a conformer with tables only, in one run, from an overlay."""
     folder = copy_project(tmp_path / "project")
     save(fairseq_state("wav2vec2"), folder / "models/wav2vec_tiny.pt", zipped=False)
     write_dictionary(folder / "models/dict.ltr.txt")
@@ -109,7 +81,7 @@ def test_several_models_and_corpora_side_by_side(tmp_path):
     models = {
         "fairseq": {
             "checkpoint": "models/wav2vec_tiny.pt",
-            "calibration": "corpus/calibration",
+            "calibration": "{librispeech}/calibration",
             "evaluation": "nemo.jsonl",
         },
         "conformer": {
@@ -118,8 +90,11 @@ def test_several_models_and_corpora_side_by_side(tmp_path):
             "evaluation": "corpus.csv",
         },
     }
-    configure(folder, models=models, threshold=1000, **FAST)
-    snakemake(folder)
+    configure(folder, **FAST)
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"models": {"demo": None, **models}}))
+    overlay = ["--configfile", "mine.yaml", "--config", f"librispeech={folder / 'corpus'}", "threshold=1000"]
+    snakemake(folder, *overlay)
+    assert {path.name for path in (folder / "results").iterdir()} == {*models}
     for model in models:
         comparison = pd.read_csv(folder / f"results/{model}/comparison.tsv", sep="\t")
         assert comparison["status"].tolist() == ["evaluated", "evaluated"]
@@ -127,9 +102,9 @@ def test_several_models_and_corpora_side_by_side(tmp_path):
         assert ("positional" in layers) == (model == "fairseq")
         for split in ("calibration", "evaluation"):
             assert len(pd.read_csv(folder / f"results/{model}/utterances/{split}.tsv", sep="\t")) == 3
-    assert "Nothing to be done" in snakemake(folder)
+    assert "Nothing to be done" in snakemake(folder, *overlay)
     (folder / "tsv/fairseq.wrd").write_text("ANOTHER WORD\n" * 3)
-    printed = snakemake(folder, "--dry-run")
+    printed = snakemake(folder, "--dry-run", *overlay)
     assert "results/conformer/utterances/calibration.tsv" in printed
     assert "wildcards: model=conformer" in printed
     assert "wildcards: model=fairseq" not in printed, "another model's results are touched"

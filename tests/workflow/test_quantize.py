@@ -1,16 +1,23 @@
 """One command in an empty folder, by the package as it is installed: the workflow within it."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from checkout import PROJECT
+from hub import serving
 from listing import write_speech
-from wav2vec2_files import write_tiny_checkpoint
+from projects import take_its_words_for_the_truth
+from wav2vec2_files import FEW_LAYERS, write_tiny_checkpoint
+
+from stablequant.storage.files import read_json, read_table
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +33,18 @@ def installed(tmp_path_factory) -> Path:
     return site
 
 
-def quantize(installed: Path, folder: Path, *options: str) -> subprocess.CompletedProcess:
-    splits = ("--calibration", "calibration", "--evaluation", "evaluation")
-    command = [sys.executable, "-m", "stablequant", "quantize", "model", *splits, "--out", "my-int8", *options]
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+def stablequant(
+    installed: Path, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """The installed command in ``folder``."""
+    return subprocess.run(
+        [sys.executable, "-m", "stablequant", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(installed)} | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("kind", ["folder", "table"])
@@ -41,7 +55,8 @@ def test_the_same_audio_for_both_splits_is_refused_before_anything_runs(tmp_path
         (tmp_path / "evaluation").symlink_to(tmp_path / "calibration")
     else:
         (tmp_path / "evaluation.tsv").rename(tmp_path / "evaluation")
-    failed = quantize(installed, tmp_path, "-n", "--cores", "2")
+    splits = ("--calibration", "calibration", "--evaluation", "evaluation")
+    failed = stablequant(installed, tmp_path, "quantize", "model", *splits, "--out", "my-int8", "-n", "--cores", "2")
     assert failed.returncode == 1
     last = failed.stderr.splitlines()[-1]
     fault = "is the calibration data too" if kind == "folder" else "2 of its 2 audio files are in the calibration data"
@@ -51,28 +66,79 @@ def test_the_same_audio_for_both_splits_is_refused_before_anything_runs(tmp_path
     assert not (tmp_path / "my-int8/results").exists()
 
 
-def test_a_dry_run_tells_what_a_run_will_take_and_a_failure_ends_with_its_cause(tmp_path, installed):
-    write_tiny_checkpoint(tmp_path / "model")
-    audio = [
-        write_speech(tmp_path / split, tmp_path / "unused.tsv", 2, split) for split in ("calibration", "evaluation")
-    ]
-    whole = audio[1][0].read_bytes()
-    audio[1][0].write_bytes(whole[:1000])
-    failed = quantize(installed, tmp_path, "--dry-run", "--cores", "2")
-    assert failed.returncode == 1
-    last = failed.stderr.splitlines()[-1]
-    assert f"{audio[1][0]}: cut off: 0 of " in last and "copy or download it again; repair or remove it" in last
-    assert "Traceback" not in failed.stderr
-    audio[1][0].write_bytes(whole)
+def with_its_words(checkpoint: Path, folder: Path) -> list[Path]:
+    """Two splits with the words that a random recogniser hears; the evaluation split's audio."""
+    for split in ("calibration", "evaluation"):
+        files = write_speech(folder / "speech" / split, folder / f"{split}.tsv", 3, split)
+        take_its_words_for_the_truth(checkpoint, folder / f"{split}.tsv")
+    return files
 
-    done = quantize(installed, tmp_path, "--dry-run", "--cores", "2")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert any(line.startswith("layers        12; ") for line in lines)
-    assert any(line.startswith("calibration   ") and "2 utterances" in line for line in lines)
+
+def made(folder: Path) -> dict[str, int]:
+    """All files of a run's results with their times."""
+    return {str(f): f.stat().st_mtime_ns for f in (folder / "results").rglob("*") if f.is_file()}
+
+
+def test_one_command_leads_from_the_hub_to_a_verdict_and_does_nothing_twice(tmp_path, installed):
+    """Damaged audio is refused, then the plan is told, then all runs; the last lines are a command and a path."""
+    source, out = tmp_path / "published", tmp_path / "my int8"
+    group_norm = {"feat_extract_norm": "group", "do_stable_layer_norm": False}
+    write_tiny_checkpoint(source, "wav2vec2", **group_norm, **FEW_LAYERS | {"num_hidden_layers": 1})
+    audio = with_its_words(source, tmp_path)
+    options = ["--calibration", "calibration.tsv", "--evaluation", "evaluation.tsv", "--out", out.name]
+    options += ["--methods", "fp32", "--acceptable-loss", "0.5", "--cores", "2"]
+    with serving(source, "owner/tiny") as hub:
+
+        def quantize(*more: str) -> subprocess.CompletedProcess:
+            command = ("quantize", "owner/tiny", *options, *more)
+            return stablequant(installed, tmp_path, *command, environment=hub.environment)
+
+        whole = audio[1].read_bytes()
+        audio[1].write_bytes(whole[:1000])
+        failed = quantize("--dry-run")
+        audio[1].write_bytes(whole)
+        planned = quantize("--dry-run")
+        results = out / "results/tiny"
+        begun = (results / "speed.json").is_file(), (results / "reference.json").exists()
+        done = quantize("--threshold", "1000")
+        first = made(out)
+        again = quantize("--threshold", "1000")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    last = failed.stderr.splitlines()[-1]
+    assert f"{audio[1]}: cut off: 0 of " in last and "copy or download it again; repair or remove it" in last
+
+    assert (planned.returncode, begun) == (0, (True, False)), planned.stderr
+    lines = planned.stdout.splitlines()
+    assert any(line.startswith("layers        7; ") for line in lines)
+    assert any(line.startswith("calibration   ") and "3 utterances" in line for line in lines)
     assert {"engines", "passes", "time", "memory", "disk"} <= {line.split()[0] for line in lines}
     assert any("400 words would do" in line for line in lines)
-    assert lines[-1] == str(tmp_path / "my-int8")
-    results = tmp_path / "my-int8/results/model"
-    assert (results / "speed.json").is_file() and not (results / "reference.json").exists()
-    assert len((done.stdout + done.stderr).splitlines()) < 30
+    assert lines[-1] == str(out)
+    assert len((planned.stdout + planned.stderr).splitlines()) < 30
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert len((done.stdout + done.stderr).splitlines()) < 100
+    assert len([line for line in lines if line.startswith("openvino, ") and ": Word Error Rate (WER): " in line]) == 2
+    stages = re.findall(r"^(.*): done, \d+ jobs?, .*; about .* left$", done.stderr, re.MULTILINE)
+    assert stages[0] == "channels and weights", "how long it takes is known from the plan"
+    place = next(number for number, line in enumerate(lines) if line.startswith("openvino: WER "))
+    judged = next(line for line in lines[place:] if "0.5 points" in line).strip()
+    heading = judged.partition(":")[0]
+    assert heading in ("safe to deploy", "not safe to deploy", "not proven safe")
+    assert f"**openvino: {heading}.**" in (results / "bundle/README.md").read_text()
+    page = (results / "report.html").read_text()
+    assert f"openvino: {heading}" in page and "0.5 points" in page
+    assert lines[-1] == str(out)
+    words = shlex.split(lines[-2].removeprefix("try it: stablequant "))
+    shortest = min(audio, key=lambda file: file.stat().st_size)
+    tried = stablequant(installed, tmp_path, *words[:-1], str(shortest))
+    assert words[-1] == "RECORDING" and tried.returncode == 0, tried.stderr
+    heard = read_table(results / "evaluation/openvino/stablequant.tsv").set_index("utterance")["hypothesis"]
+    assert tried.stdout.strip() == heard[shortest.stem]
+    downloaded = read_json(results / "download.json")
+    assert downloaded["source"] == f"owner/tiny@{hub.revision}"
+    assert downloaded["bytes"] == sum(file.stat().st_size for file in source.iterdir() if file.suffix != ".txt")
+
+    assert again.returncode == 0 and made(out) == first, "it was made again"
+    assert again.stdout.splitlines()[-2:] == lines[-2:]

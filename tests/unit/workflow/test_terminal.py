@@ -1,15 +1,18 @@
 """What a run shows: one line a stage with the time that is left, and last the cause of a failure."""
 
+import inspect
 import io
 import logging
+import os
 import re
 from pathlib import Path
 
 import pytest
 from checkout import PROJECT
 
+from stablequant.bundle.making import quantize
 from stablequant.workflow.stages import ALONE, STAGE_OF, START_SECONDS, Estimate, Pace, duration
-from stablequant.workflow.terminal import GAVE_UP, StageLines, cause_in, show_causes, show_stages
+from stablequant.workflow.terminal import GAVE_UP, KILLED, StageLines, cause_in, show_causes, show_stages
 
 LAYERS = [f"layer{number}" for number in range(3)]
 JOBS = dict(enumerate(["import_checkpoint", *["probe_layer"] * 3, "select_layers"]))
@@ -96,6 +99,24 @@ def test_a_job_that_was_tried_again_is_no_failure(tmp_path):
     assert "probe_layer failed (details in 1.log):" not in shown(retried)
 
 
+def test_where_no_job_is_known_to_have_failed_the_newest_log_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    gave_up = [failing(Path("any"))[-1]]
+    assert shown(gave_up) == ["the run broke off, and Snakemake does not say why; run again"]
+    (tmp_path / ".snakemake/log").mkdir(parents=True)
+    for age, name in enumerate(("new", "old", "oldest")):
+        log = tmp_path / f".snakemake/log/{name}.log"
+        log.touch()
+        os.utime(log, (1e9 - age, 1e9 - age))
+    (last,) = shown(gave_up)
+    assert str(tmp_path / ".snakemake/log/new.log") in last and "complete successfully" not in last
+
+
+def test_options_that_are_named_are_those_of_every_command():
+    named = {option.replace("-", "_") for option in re.findall(r"--([\w-]+)", KILLED)}
+    assert named and named <= inspect.signature(quantize).parameters.keys()
+
+
 def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
     logger = logging.Logger("test")
     own = logging.StreamHandler(io.StringIO())
@@ -111,6 +132,7 @@ def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
         event("error", f"WorkflowError:\n{GAVE_UP}.", logging.ERROR, exception="WorkflowError"),
         event(None, "Nothing to be done"),
         event("error", "config key 'a': wrong", logging.ERROR, exception="WorkflowError"),
+        event(None, "Exiting because a job execution failed. Look above for error messages", logging.ERROR),
         event(None, "Provided resources are few", logging.WARNING),
     ):
         logger.handle(record)

@@ -38,7 +38,13 @@ def test_a_link_to_nowhere_and_a_folder_are_called_by_their_names(tmp_path):
     (tmp_path / "a.flac").symlink_to(".git/annex/objects/a.flac")
     with pytest.raises(AudioError, match=r"a link to '\.git/annex/objects/a.flac', which is not here; fetch it"):
         read_audio(tmp_path / "a.flac", RATE)
-    with pytest.raises(AudioError, match="not a file"):
+    with pytest.raises(AudioError, match=r"not a file but a folder; name the recordings in it: .*/\*\.flac$"):
         read_audio(tmp_path, RATE)
+    (tmp_path / "a/speaker/part").mkdir(parents=True)
+    with pytest.raises(AudioError, match=r"not a file but a folder, in which no recordings were found$"):
+        read_audio(tmp_path / "a", RATE)
+    (tmp_path / "a/speaker/part/1.WAV").touch()
+    with pytest.raises(AudioError, match=r"; name the recordings in it: .*/a/\*/\*/\*\.WAV$"):
+        read_audio(tmp_path / "a", RATE)
     with pytest.raises(AudioError, match="it cannot be opened"):
         read_audio(tmp_path / ("a" * 300), RATE)
