@@ -1,7 +1,7 @@
 """What is told of runs that are finished."""
 
 import pytest
-from runs import FP32, INT8, write_results
+from run_results import FP32, INT8, write_results
 
 from stablequant.errors import StableQuantError
 from stablequant.quantize.command import report
