@@ -3,7 +3,6 @@
 import functools
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -19,14 +18,11 @@ from stablequant.engines.openvino_attention import fold_key_transpose
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
 from stablequant.engines.openvino_memory import filling, further_steps, join_steps, remembering_networks, with_memory
+from stablequant.engines.openvino_quantizers import decompose_before_wrong_convolutions, decompose_multiplied
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Network, QuantizedModule, Signature
-
-# OpenVINO's INT8 kernels for AMX compute some grouped convolutions wrongly with float32 between INT8 layers (2026.4.1:
-# fewer than 32 channels a group, as in the demo). oneDNN reads this when the first network is compiled.
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
@@ -182,19 +178,21 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
 
     With ``floating`` bfloat16, the operations between INT8 layers (products of the attention, norms, sums) run in
     bfloat16 if the CPU has it. The returned arithmetic then names both types. If the CPU's INT8 kernels saturate (see
-    `int8_kernels_are_exact`), the quantized graph runs in floating point. This is exact but slower than fp32, and
-    ``model`` is changed for it.
+    `int8_kernels_are_exact`), the quantized graph runs in floating point. This is exact but slower than fp32. So do
+    convolutions whose INT8 kernels are wrong here. ``model`` is changed for both.
     """
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
     if arithmetic == INT8 and not int8_kernels_are_exact():
         logging.warning("without VNNI instructions this CPU's INT8 sums overflow; the engine runs in float32 instead")
         settings["LP_TRANSFORMS_MODE"] = "NO"
-        decompose_fake_quantize(model)
+        decompose_multiplied(model)
         arithmetic = FLOAT32
     if arithmetic == INT8 and floating == BFLOAT16 and has_bfloat16():
         settings["INFERENCE_PRECISION_HINT"] = "bf16"
         arithmetic = f"{INT8} and {BFLOAT16}"
+    elif arithmetic == INT8:
+        decompose_before_wrong_convolutions(model)
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 
@@ -228,31 +226,6 @@ def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = F
 def _kernels(model: ov.Model, floating: str) -> list[ov.Node]:
     compiled, _ = compile_network(model, threads=1, floating=floating)
     return list(compiled.get_runtime_model().get_ordered_ops())
-
-
-def decompose_fake_quantize(model: ov.Model) -> None:
-    """Replace every FakeQuantize behind a factor per channel by the operations that define it.
-
-    Otherwise OpenVINO (2026.4.1) loses the factor if a transposition is before it and the quantizer does not become
-    INT8.
-    """
-    for quantizer in [op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize"]:
-        if not _multiplied(quantizer.input_value(0).get_node()):
-            continue
-        values, low, high, low_out, high_out = (source.get_source_output() for source in quantizer.inputs())
-        steps = np.float32(quantizer.get_attributes()["levels"] - 1)
-        clamped = ops.minimum(ops.maximum(values, low), high)
-        level = ops.round(ops.multiply(ops.subtract(clamped, low), ops.divide(steps, ops.subtract(high, low))))
-        step_out = ops.divide(ops.subtract(high_out, low_out), steps)
-        quantizer.output(0).replace(ops.add(ops.multiply(level, step_out), low_out).output(0))
-
-
-def _multiplied(node: ov.Node) -> bool:
-    """Whether ``node`` is a multiplication, or a subtraction behind a multiplication."""
-    if node.get_type_name() == "Subtract":
-        node = node.input_value(0).get_node()
-    kind: str = node.get_type_name()
-    return kind == "Multiply"
 
 
 def has_bfloat16() -> bool:
