@@ -4,7 +4,6 @@ These packages need other versions than the project's, so the bundle is made by 
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,6 @@ sys.path.insert(0, str(PROJECT))
 
 from stablequant.recognisers.registry import family_of  # noqa: E402
 
-os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE_BF16"  # read when OpenVINO is loaded; see docs/how-to/other-programs.md
 openvino_genai = pytest.importorskip("openvino_genai")
 optimum_intel, optimum_onnxruntime = (pytest.importorskip(f"optimum.{name}") for name in ("intel", "onnxruntime"))
 

@@ -49,8 +49,8 @@ recogniser = sherpa_onnx.OfflineRecognizer.from_omnilingual_asr_ctc("BUNDLE/{gra
 
 transformers.js needs `tokenizer.json` and sherpa-onnx `tokens.txt`. They are absent if these programs cannot write the
 vocabulary's words, and sherpa-onnx normalises all recordings, so it suits models that take normalised audio. On Intel
-CPUs with AMX, OpenVINO (2026.4.1) computes some INT8 networks wrongly if it is told to compute the rest in float32.
-Then set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16` in the environment."""
+CPUs with AMX, OpenVINO (2026.4.1) computes some grouped convolutions wrongly if `INFERENCE_PRECISION_HINT` is set to
+`f32`. If you need that, set `ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16` in the environment."""
 
 
 class Wav2Vec2Family:
