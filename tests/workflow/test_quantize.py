@@ -105,7 +105,8 @@ def test_one_command_leads_from_the_hub_to_a_verdict_and_does_nothing_twice(tmp_
         again = quantize("--threshold", "1000")
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     last = failed.stderr.splitlines()[-1]
-    assert f"{audio[1]}: cut off: 0 of " in last and "copy or download it again; repair or remove it" in last
+    damaged = f"evaluation.tsv, line 3: '{audio[1].relative_to(tmp_path / 'speech/evaluation')}': cut off: 0 of "
+    assert damaged in last and "copy or download it again" in last and "; repair or remove them, or raise" in last
 
     assert (planned.returncode, begun) == (0, (True, False)), planned.stderr
     lines = planned.stdout.splitlines()
