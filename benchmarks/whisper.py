@@ -26,7 +26,6 @@ import logging
 import multiprocessing
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -36,25 +35,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import CONFIG, PROJECT
 from float_layers import floating
 from librispeech import listed, part_of
 from own_cost import own_cost
+from tables import command_line
 from whisper_engines import KINDS, Graphs, Heard, load_own
 from whisper_networks import Subject, written
 
 from stablequant.corpora.utterance import score
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.registry import family_of
+from stablequant.report.captions import with_interval
+from stablequant.report.show import markdown_table
 from stablequant.scoring.divergence import divergence, most_likely, summarised
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import degradation
 from stablequant.storage.files import checksum, read_json, write_json, write_table
 
-CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 COLUMNS = [
     *("engine", "method", "wer", "degradation", "ci_low", "ci_high", "kl", "size_bytes", "rtfx", "encoder_seconds"),
     *("decoder_seconds_per_token", "float_layers", "seconds", "passes", "error"),
@@ -296,12 +294,28 @@ def floating_layers(subject: Subject, engine: str, method: str) -> float:
     return np.nan
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The table as documents show it. Sizes are shares of fp32's, seconds of the encoder are per window of 30 s."""
+    fp32 = table[(table["engine"] == "openvino") & (table["method"] == "fp32")].iloc[0]
+    rows = []
+    for row in table.to_dict("records"):
+        if isinstance(row["error"], str):
+            rows.append([row["engine"], row["method"], row["error"], *[""] * 7])
+            continue
+        lost = "0" if KINDS[row["engine"], row["method"]].base == (row["engine"], row["method"]) else with_interval(row)
+        numbers = [row["size_bytes"] / fp32["size_bytes"], row["rtfx"], row["encoder_seconds"]]
+        cells = [f"{row['wer']:.2f}", lost, f"{row['kl']:.4f}", *(f"{n:.2f}" for n in numbers)]
+        cells += [f"{1000 * row['decoder_seconds_per_token']:.1f}", f"{row['float_layers']:.0f}"]
+        rows.append([row["engine"], row["method"], *("" if cell == "nan" else cell for cell in cells)])
+    header = ["engine", "method", "WER, %", "points lost", "KL", "size", "speed", "encoder, s", "token, ms", "not INT8"]
+    return markdown_table(header, rows)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, markdown)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--evaluation", type=Path, required=True)
-    parser.add_argument("--out", type=Path, help="TSV to write")
     parser.add_argument("--utterances", type=int, help="of each split, to try the benchmark; their numbers say little")
     parser.add_argument("--results", type=Path, help="folder results/MODEL of a run that was made, e.g. by quantize")
     parser.add_argument("--config", type=Path, help="YAML with settings of the workflow that differ from config.yaml")
