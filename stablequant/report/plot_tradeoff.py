@@ -41,7 +41,7 @@ def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
         size.set_xlim(0, 1.07 * shown["size_ratio"].max())
         speed.set_xlim(0, 1.07 * shown["rtfx"].max())
         size.set_ylim(0, 1.07 * shown["wer"].max() or None)
-    figures.title(figure, _message(shown), "evaluation split; the best engines are low, at the left by size, at the right by speed")
+    figures.title(figure, _message(shown), "evaluation split; low is good; so is small (left) and fast (right)")
     figures.label_at_the_right(speed, ends, names, colours)
     figures.save(figure, path)
 
