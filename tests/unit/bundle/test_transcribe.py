@@ -181,6 +181,15 @@ def test_a_recogniser_with_a_window_gets_chunks_of_its_window(tmp_path):
         searching(decoder, BeamSearch(hot_words=["WORD"]), Bundle(tmp_path, {}, family))
 
 
+def test_a_recogniser_names_its_language_if_its_files_do(tiny, tmp_path):
+    write_tiny_whisper(tmp_path)
+    settings = tmp_path / "generation_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"language": "<|de|>"}))
+    family = family_of(tmp_path)
+    whisper = Transcriber(Bundle(tmp_path, {}, family), family.decoder(tmp_path, {}), "float32", 100, 2, 1)
+    assert (whisper.language, transcriber(tiny, torch_network(tiny.model)).language) == ("de", None)
+
+
 def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(demo, demo_utterances):
     """One voice. The demo was trained on utterances of 2 to 4 s, so chunks of 30 s do it harm."""
     voice = [u for u in demo_utterances if u.speaker == demo_utterances[0].speaker]
