@@ -45,9 +45,7 @@ def note_after(rule, wildcards):
         return None
     listing = {"model": model, "split": "calibration"}
     is_listing = (job for job in workflow.dag.needrun_jobs() if job.rule.name == "list_utterances")
-    if (rule, dict(wildcards)) != ("list_utterances", listing) and any(
-        dict(j.wildcards) == listing for j in is_listing
-    ):
+    if (rule, dict(wildcards)) != ("list_utterances", listing) and any(j.wildcards_dict == listing for j in is_listing):
         return None  # it is from an earlier run, and will be listed anew
     NOTED.add(model)
     return few_words(words_in(table), config["threshold"], f"calibration split of {model}")
