@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from graphs import build, export, quantize_graph, ranges_of_noise
 
-from stablequant.engines import onnxruntime, openvino
+from stablequant.engines import onnxruntime, openvino, openvino_quantizers
 from stablequant.engines.precision import FLOAT32, INT8, layers_not_in_int8, precision_table, warn_about_fallbacks
 from stablequant.report.compare_precisions import summarise
 
@@ -29,10 +29,12 @@ def engine(tiny, graph) -> Path:
 
 def test_layers_left_in_floating_point_run_so_and_all_others_in_int8(tiny, engine, monkeypatch):
     monkeypatch.setattr(openvino, "int8_kernels_are_exact", lambda: True)
-    runs = openvino.BACKEND.precisions(engine, {"floating": FLOAT32}, tiny.modules)
-    assert runs == {m.module: FLOAT32 if m.layer in FLOATING else INT8 for m in tiny.modules}
-    table = precision_table(tiny.modules, FLOATING, runs)
-    assert layers_not_in_int8(table) == []
+    for exact, fallen in ((True, []), (False, ["positional"])):
+        monkeypatch.setattr(openvino_quantizers, "grouped_convolution_is_exact", lambda _shape, exact=exact: exact)
+        runs = openvino.BACKEND.precisions(engine, {"floating": FLOAT32}, tiny.modules)
+        floating = {*FLOATING, *fallen}
+        assert runs == {m.module: FLOAT32 if m.layer in floating else INT8 for m in tiny.modules}
+        assert layers_not_in_int8(precision_table(tiny.modules, FLOATING, runs)) == fallen
 
 
 def test_what_silently_falls_back_is_named(tiny, engine, monkeypatch):
