@@ -4,13 +4,10 @@ from pathlib import Path
 
 from stablequant.corpora.utterance import read_utterances
 from stablequant.storage.files import read_table
+from stablequant.workflow.stages import SEARCHING
 from stablequant.workflow.timeline import read_jobs
 
 METHOD = "stablequant"
-SEARCH = (
-    *("equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference", "screen_layers"),
-    *("probe_layer", "search_percentile", "check_combination"),
-)
 ONCE = 3  # passes for channels, weights and the reference
 
 
@@ -22,7 +19,7 @@ def own_cost(results: Path, threads: int) -> dict[str, float]:
     """
     jobs = read_jobs(results.parent.parent / "logs" / results.name)
     placed = jobs["rule"].isin(["optimise_scales", "insert_qdq"]) & (jobs["job"] == METHOD)
-    work = jobs.loc[jobs["rule"].isin(SEARCH) | placed, "work"].sum()
+    work = jobs.loc[jobs["rule"].isin(SEARCHING) | placed, "work"].sum()
     probes, searches, steps = (
         read_table(results / f"{table}.tsv") for table in ("sensitivity", "percentiles", "combination")
     )
