@@ -17,6 +17,7 @@ from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import KEPT_PRECISION, fold_key_transpose, fuse_growing_attention
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
+from stablequant.engines.openvino_lengths import round_lengths
 from stablequant.engines.openvino_memory import filling, further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.openvino_quantizers import decompose_before_wrong_convolutions, decompose_multiplied
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
@@ -105,6 +106,7 @@ def convert(onnx: Path, network: Path) -> None:
 def converted(onnx: Path) -> ov.Model:
     """The graph ``onnx`` in the form that OpenVINO computes fastest."""
     model = ov.Core().read_model(onnx)
+    round_lengths(model)
     channels_last(model)
     fold_key_transpose(model)
     return model
