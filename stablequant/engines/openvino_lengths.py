@@ -99,6 +99,8 @@ class _Rounding:
             self._is_padded(node)
         elif long and self._drops_last(node):
             self._is_padded(node)
+        elif long and _asks_for_rank(node):
+            node.validate_and_infer_types()
         else:
             for place in long:
                 self._read_cut(place)
@@ -139,6 +141,8 @@ class _Rounding:
             return False
         if node.get_type_name() == "Softmax":
             return bool(node.get_attributes()["axis"] % len(sizes) != axis)
+        if node.get_type_name() == "Gather":  # of channels
+            return before == axis and _all_constant(node.input_values()[1:])
         others = _value(node.input_value(1)) if node.get_type_name() in ("MVN", "Transpose") else None
         if node.get_type_name() == "MVN" and others is not None:
             return axis not in others.flatten() % len(sizes)
@@ -312,6 +316,12 @@ class _Rounding:
         if reach not in self.true:
             self.true[reach] = _frames(self.length, reach)
         return self.true[reach]
+
+
+def _asks_for_rank(node: ov.Node) -> bool:
+    """Whether ``node`` is the shape of a tensor of which only the number of axes is read."""
+    readers = [place.get_node() for output in node.outputs() for place in output.get_target_inputs()]
+    return bool(node.get_type_name() == "ShapeOf" and all(reader.get_type_name() == "ShapeOf" for reader in readers))
 
 
 def _pads(node: ov.Node) -> bool:
