@@ -6,9 +6,12 @@ input is padded at the end, up to the next of a few lengths, and the output is c
 remain are the same.
 
 Values are padded as early and cut as late as possible. Most operations work on each frame for itself and take padded
-values as they are: quantizers, activations, sums, norms over channels. A convolution that pads with zeros reads zeros
-behind the audio. Attention gives no weight to frames that were added. All other operations, such as norms over time and
-attention with relative positions, read values of their true length.
+values as they are: quantizers, activations, sums, norms over channels. Attention gives no weight to frames that were
+added. All other operations, such as norms over time and attention with relative positions, read values of their true
+length.
+
+Convolutions that pad their input themselves are left as they are: behind padded values, OpenVINO computes those of the
+positions wrongly in INT8 with bfloat16.
 """
 
 from collections.abc import Sequence
@@ -51,15 +54,15 @@ def round_lengths(model: ov.Model) -> None:
 
 
 class _Rounding:
-    """One change of a model. ``padded`` says of outputs that are longer than they were whether zeros were added."""
+    """One change of a model. ``padded`` are outputs that are longer than they were."""
 
     def __init__(self, model: ov.Model, frames: Frames, whole: Reach) -> None:
         self.model, self.frames = model, frames
-        self.padded: dict[Key, bool] = {}
+        self.padded: set[Key] = set()
         self.extended: dict[Key, ov.Output] = {}
         self.cut: dict[Key, ov.Output] = {}
         self.attention: set[str] = set()  # names of its operations
-        self.leading: dict[tuple[Key, bool], bool] = {}
+        self.leading: dict[Key, bool] = {}
         audio = model.inputs[0].get_node().output(0)
         self.length = ops.gather(ops.shape_of(audio), ops.constant([frames.input_axis]), ops.constant(0)).output(0)
         self.true = {INPUT: self.length}
@@ -84,14 +87,13 @@ class _Rounding:
         if node.get_name() in self.attention:
             self._attend(node)
         elif self._is_costly(node):
-            self._read_padded(node.input(0), zeros=_pads(node))
+            self._read_padded(node.input(0))
             self._is_padded(node)
         elif self._is_by_frame(node) and (long or self._leads(node.output(0))):
-            zeros = self._keeps_zeros(node) and self._leads(node.output(0), zeros=True)
             for place in node.inputs():
                 if self.frames.axis(place.get_source_output()) is not None:
-                    self._read_padded(place, zeros)
-            self._is_padded(node, zeros)
+                    self._read_padded(place)
+            self._is_padded(node)
         elif long and self._splits_features(node) and self._leads(node.output(0)):
             target = [sizes[0] if is_fixed(sizes) else 0 for sizes in self.frames.sizes(node.output(0))]
             node.input(1).replace_source_output(ops.constant(target).output(0))
@@ -105,14 +107,14 @@ class _Rounding:
             for place in long:
                 self._read_cut(place)
 
-    def _is_padded(self, node: ov.Node, zeros: bool = False) -> None:
+    def _is_padded(self, node: ov.Node) -> None:
         node.validate_and_infer_types()
-        self.padded[key_of(node.output(0))] = zeros
+        self.padded.add(key_of(node.output(0)))
 
     # Kinds of operations
 
     def _is_costly(self, node: ov.Node) -> bool:
-        """Whether ``node`` is a convolution over time or a product of frames with constant weights."""
+        """Whether ``node`` is an unpadded convolution over time or a product of frames with constant weights."""
         if node.get_type_name() not in ("Convolution", "GroupConvolution", "MatMul"):
             return False
         values, weight = node.input_value(0), node.input_value(1)
@@ -122,7 +124,7 @@ class _Rounding:
         if node.get_type_name() == "MatMul":
             by_frame = axis < len(self.frames.sizes(values)) - 1 and not node.get_attributes()["transpose_a"]
             return by_frame and weight.get_partial_shape().is_static and len(weight.get_shape()) == 2
-        if not is_over_time(node) or axis != 2:
+        if not is_over_time(node) or axis != 2 or padding(node):
             return False
         if self.frames.reach(node.output(0)) != self.frames.reach(values).behind(node):
             return False
@@ -174,45 +176,18 @@ class _Rounding:
         start, end, step, axes = (value.flatten().tolist() for value in values if value is not None)
         return start == [0] and end[0] < 0 and step == [1] and axes == [axis]
 
-    def _keeps_zeros(self, node: ov.Node) -> bool:
-        """Whether ``node`` makes zeros of zeros, with all its other inputs constant."""
-        kind = node.get_type_name()
-        if kind in ("Convert", "Gelu", "Relu", "Transpose"):
-            return True
-        others = [_value(value) for value in node.input_values()[1:]]
-        if kind not in ("FakeQuantize", "Multiply", "Subtract") or any(other is None for other in others):
-            return False
-        if kind == "Multiply":
-            return True
-        if kind == "Subtract":
-            return not np.any(others[0])
-        low, high, low_out, high_out = (other for other in others if other is not None)
-        levels = node.get_attributes()["levels"] - 1
-        zero = np.round(-low / (high - low) * levels) / levels * (high_out - low_out) + low_out
-        return bool(np.all((low <= 0) & (high >= 0)) and np.all(np.abs(zero) * levels < 1e-3 * (high_out - low_out)))
+    def _leads(self, output: ov.Output) -> bool:
+        """Whether a costly operation or attention reads ``output``, directly or through operations by frame."""
+        key = key_of(output)
+        if key not in self.leading:
+            self.leading[key] = any(self._leads_on(place) for place in output.get_target_inputs())
+        return self.leading[key]
 
-    def _leads(self, output: ov.Output, zeros: bool = False) -> bool:
-        """Whether a costly operation or attention reads ``output``, directly or through operations by frame.
-
-        With ``zeros``, a convolution that pads with zeros does so, through operations that keep zeros.
-        """
-        place = key_of(output), zeros
-        if place not in self.leading:
-            self.leading[place] = any(self._leads_on(reader, zeros) for reader in output.get_target_inputs())
-        return self.leading[place]
-
-    def _leads_on(self, reader: ov.Input, zeros: bool) -> bool:
+    def _leads_on(self, reader: ov.Input) -> bool:
         node = reader.get_node()
-        if node.get_name() in self.attention:
-            return not zeros
-        if reader.get_index() == 0 and self._is_costly(node):
-            return not zeros or _pads(node)
-        through = (
-            self._is_by_frame(node) and self._keeps_zeros(node)
-            if zeros
-            else (self._is_by_frame(node) or self._splits_features(node))
-        )
-        return through and self._leads(node.output(0), zeros)
+        if node.get_name() in self.attention or (reader.get_index() == 0 and self._is_costly(node)):
+            return True
+        return (self._is_by_frame(node) or self._splits_features(node)) and self._leads(node.output(0))
 
     # Attention
 
@@ -263,26 +238,24 @@ class _Rounding:
 
     # Padding and cutting
 
-    def _read_padded(self, place: ov.Input, zeros: bool = False) -> None:
-        """Make ``place`` read padded values; with ``zeros``, zeros must have been added."""
+    def _read_padded(self, place: ov.Input) -> None:
+        """Make ``place`` read padded values."""
         output = place.get_source_output()
-        if (zeros and not self.padded.get(key_of(output))) or key_of(output) not in self.padded:
+        if key_of(output) not in self.padded:
             place.replace_source_output(self._extended(output))
 
     def _read_cut(self, place: ov.Input) -> None:
         """Make ``place`` read values of their true length."""
         output = place.get_source_output()
-        values = self._true_values(output)
+        values = self._cut(output)
         place.replace_source_output(values)
         if place.get_node().get_type_name() == "Result":
             names = output.get_names()
             output.get_tensor().set_names(set())
             values.get_tensor().set_names(names)
 
-    def _true_values(self, output: ov.Output) -> ov.Output:
+    def _cut(self, output: ov.Output) -> ov.Output:
         key = key_of(output)
-        if key not in self.padded:
-            return output
         if key not in self.cut:
             end, axis = self._true(self.frames.reach(output)), ops.constant([self.frames.axis(output)])
             self.cut[key] = ops.slice(output, ops.constant([0]), end, ops.constant([1]), axis).output(0)
@@ -294,10 +267,10 @@ class _Rounding:
         if key not in self.extended:
             rank = len(self.frames.sizes(output))
             zero = ops.constant(0, dtype=output.get_element_type())
-            longer = ops.pad(self._true_values(output), ops.constant([0] * rank), self._added(output), "constant", zero)
+            longer = ops.pad(output, ops.constant([0] * rank), self._added(output), "constant", zero)
             self.extended[key] = longer.output(0)
             self.frames.same(longer.output(0), output)
-            self.padded[key_of(longer.output(0))] = True
+            self.padded.add(key_of(longer.output(0)))
         return self.extended[key]
 
     def _added(self, output: ov.Output) -> ov.Output:
@@ -322,10 +295,6 @@ def _asks_for_rank(node: ov.Node) -> bool:
     """Whether ``node`` is the shape of a tensor of which only the number of axes is read."""
     readers = [place.get_node() for output in node.outputs() for place in output.get_target_inputs()]
     return bool(node.get_type_name() == "ShapeOf" and all(reader.get_type_name() == "ShapeOf" for reader in readers))
-
-
-def _pads(node: ov.Node) -> bool:
-    return node.get_type_name() != "MatMul" and padding(node) > 0
 
 
 def _frames(length: ov.Output, reach: Reach) -> ov.Output:

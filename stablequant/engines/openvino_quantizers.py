@@ -10,7 +10,12 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-DEQUANTIZING = ("Multiply", "Subtract", "Convert")  # between a quantizer and what reads its numbers
+BETWEEN = (
+    "Multiply",
+    "Subtract",
+    "Convert",
+    "Slice",
+)  # a quantizer and what reads its numbers; Slice: openvino_lengths
 LENGTH = 64  # frames of the input that is tried
 TOLERANCE = 0.01  # of the mean magnitude; wrong kernels are off by more than all of it
 
@@ -36,7 +41,7 @@ def decompose_before_wrong_convolutions(model: ov.Model) -> None:
             continue
         shape = tuple(node.input_value(1).get_partial_shape().get_max_shape())
         source = integers = node.input_value(0).get_node()
-        while source.get_type_name() in DEQUANTIZING:
+        while source.get_type_name() in BETWEEN:
             integers, source = source, source.input_value(0).get_node()
         if source.get_type_name() == "FakeQuantize" and not grouped_convolution_is_exact(shape):
             place = integers if integers.get_type_name() == "Convert" else source  # without the way through integers
