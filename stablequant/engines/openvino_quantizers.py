@@ -10,12 +10,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-BETWEEN = (
-    "Multiply",
-    "Subtract",
-    "Convert",
-    "Slice",
-)  # a quantizer and what reads its numbers; Slice: openvino_lengths
+BETWEEN = ("Multiply", "Subtract", "Convert", "Slice")  # a quantizer and what reads its numbers
 LENGTH = 64  # frames of the input that is tried
 TOLERANCE = 0.01  # of the mean magnitude; wrong kernels are off by more than all of it
 
