@@ -26,6 +26,7 @@ from stablequant.engines.openvino_frames import (
     Frames,
     Key,
     Reach,
+    Sizes,
     is_fixed,
     is_over_time,
     key_of,
@@ -95,9 +96,8 @@ class _Rounding:
                     self._read_padded(place)
             self._is_padded(node)
         elif long and self._splits_features(node) and self._leads(node.output(0)):
-            target = [sizes[0] if is_fixed(sizes) else 0 for sizes in self.frames.sizes(node.output(0))]
-            node.input(1).replace_source_output(ops.constant(target).output(0))
-            node.set_attribute("special_zero", True)  # 0: the size stays
+            node.input(1).replace_source_output(_target(self.frames.sizes(node.output(0))).output(0))
+            node.set_attribute("special_zero", True)
             self._is_padded(node)
         elif long and self._drops_last(node):
             self._is_padded(node)
@@ -265,9 +265,9 @@ class _Rounding:
         """``output`` with zeros at the end."""
         key = key_of(output)
         if key not in self.extended:
-            rank = len(self.frames.sizes(output))
-            zero = ops.constant(0, dtype=output.get_element_type())
-            longer = ops.pad(output, ops.constant([0] * rank), self._added(output), "constant", zero)
+            sizes, zero = self.frames.sizes(output), ops.constant(0, dtype=output.get_element_type())
+            padded = ops.pad(output, ops.constant([0] * len(sizes)), self._added(output), "constant", zero)
+            longer = _shaped(padded, sizes)  # OpenVINO forgets what it knew of the other axes
             self.extended[key] = longer.output(0)
             self.frames.same(longer.output(0), output)
             self.padded.add(key_of(longer.output(0)))
@@ -295,6 +295,16 @@ def _asks_for_rank(node: ov.Node) -> bool:
     """Whether ``node`` is the shape of a tensor of which only the number of axes is read."""
     readers = [place.get_node() for output in node.outputs() for place in output.get_target_inputs()]
     return bool(node.get_type_name() == "ShapeOf" and all(reader.get_type_name() == "ShapeOf" for reader in readers))
+
+
+def _target(sizes: Sequence[Sizes]) -> ov.Node:
+    """The target of a reshape that leaves all axes as they are that depend on the audio."""
+    return ops.constant([size[0] if is_fixed(size) else 0 for size in sizes])  # 0: as it is
+
+
+def _shaped(values: ov.Node, sizes: Sequence[Sizes]) -> ov.Node:
+    """``values`` with the sizes known that do not depend on the audio."""
+    return ops.reshape(values, _target(sizes), True)
 
 
 def _frames(length: ov.Output, reach: Reach) -> ov.Output:

@@ -5,6 +5,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_frames import PROBES, Frames, Reach
 from stablequant.engines.openvino_lengths import STEPS, round_lengths
 
@@ -67,6 +68,7 @@ def network(relative: bool = False, by_time: bool = True) -> ov.Model:
 def test_the_numbers_and_lengths_are_the_same(changes):
     plain, rounded = network(**changes), network(**changes)
     round_lengths(rounded)
+    channels_last(rounded)  # it needs to know the number of channels
     assert rounded.outputs[0].get_names() == {"logits"}
     expected, found = compiled(plain), compiled(rounded)
     for batch, samples in enumerate(LENGTHS, 1):
