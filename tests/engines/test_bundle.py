@@ -23,6 +23,7 @@ import pytest
 import soundfile
 from checkout import DEMO, PROJECT
 from graphs import build, export, quantize_graph
+from openvino import Core
 from recognising import Loaded, heard, torch_network
 
 from stablequant.bundle.choose_engine import choose_engine
@@ -30,6 +31,7 @@ from stablequant.bundle.read_bundle import RECORD, read_bundle
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import Sample, write_bundle
 from stablequant.corpora.utterance import Utterance
+from stablequant.engines import openvino
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.ranges import full_range
@@ -120,6 +122,17 @@ def test_one_recogniser_gives_every_thread_its_own_words(bundle, demo_utterances
     asked = paths * 4
     with ThreadPoolExecutor(4) as callers:
         assert list(callers.map(recogniser.transcribe, asked)) == [alone[path] for path in asked]
+
+
+def test_an_engine_from_the_cache_hears_the_same(bundle, demo_utterances, tmp_path):
+    paths = [u.path for u in demo_utterances[:3]]
+    expected = load_bundle(bundle, backend="openvino").transcribe(paths)
+    for _ in range(2):
+        assert load_bundle(bundle, backend="openvino", cache=tmp_path).transcribe(paths) == expected
+    assert len(list(tmp_path.glob("*.blob"))) == 1
+    floating = json.loads((bundle / "engines/openvino/engine.json").read_text())["floating"]
+    compiled, _ = openvino.compile_network(Core().read_model(bundle / "openvino_model.xml"), 0, floating, tmp_path)
+    assert compiled.get_property("LOADED_FROM_CACHE")
 
 
 def test_one_recogniser_gives_every_task_its_own_words(bundle, demo_utterances):
