@@ -141,7 +141,7 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
         if row[column] == NOT_MEASURABLE:
             facts[name] = f"{NOT_MEASURABLE} <small>(within the noise)</small>"
         elif pd.notna(row[column]):
-            facts[name] = f"{row[column]:.2f}"
+            facts[name] = f"{row[column]:.2f}{' <small>slower</small>' if row[column] < 1 else ''}"
     if pd.notna(row["speedup_low"]) and row["speedup"] != NOT_MEASURABLE:
         facts[places["speedup"]] += f" <small>({row['speedup_low']:.2f} to {row['speedup_high']:.2f})</small>"
     if not engine.measured:
