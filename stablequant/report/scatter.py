@@ -71,10 +71,9 @@ def label_marks(axes: Axes, marks: Sequence[Mark], right: float) -> None:
     styles = [_style(mark) for mark in marks]
     sizes = [_size(axes, mark.label, style) for mark, style in zip(marks, styles, strict=True)]
     radii = np.array([0.5 * pixel * mark.size for mark in marks])
-    orders = [
-        sorted(range(len(marks)), key=lambda n: (marks[n].colour != figures.OURS, along(marks[n])))
-        for along in (lambda mark: -mark.y, lambda mark: mark.y, lambda mark: mark.x, lambda mark: -mark.x)
-    ]
+    x, y = centres.T
+    ours = [mark.colour == figures.OURS for mark in marks]  # are placed first
+    orders = [np.lexsort((along, ~np.array(ours))).tolist() for along in (-y, y, x, -x)]
     layouts = [_layout(order, centres, radii, sizes, room, GAP * pixel) for order in orders]
     _, places = min(layouts, key=lambda layout: layout[0])
     for mark, style, centre, place in zip(marks, styles, centres, places, strict=True):
@@ -179,7 +178,8 @@ def _places(centre: np.ndarray, away: float, size: np.ndarray, gap: float, most:
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Which of ``boxes`` ``(n, 4)`` overlap which of ``others`` ``(m, 4)``, bool ``(n, m)``."""
     low, high = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
-    return np.all(low < high, axis=2)
+    overlap: np.ndarray = np.all(low < high, axis=2)
+    return overlap
 
 
 def _crosses(starts: np.ndarray, ends: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -190,4 +190,5 @@ def _crosses(starts: np.ndarray, ends: np.ndarray, boxes: np.ndarray) -> np.ndar
     with np.errstate(divide="ignore", invalid="ignore"):
         reached = [(boxes[:, side] - starts[:, None]) / (ends - starts)[:, None] for side in (slice(0, 2), slice(2, 4))]
     enters, leaves = np.fmin(*reached).max(axis=2), np.fmax(*reached).min(axis=2)
-    return np.maximum(enters, 0) < np.minimum(leaves, 1)
+    crosses: np.ndarray = np.maximum(enters, 0) < np.minimum(leaves, 1)
+    return crosses
