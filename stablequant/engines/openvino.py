@@ -14,7 +14,7 @@ from openvino import opset13 as ops
 from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
 from stablequant.engines.folder import network_file
-from stablequant.engines.openvino_attention import fold_key_transpose
+from stablequant.engines.openvino_attention import KEPT_PRECISION, fold_key_transpose, fuse_growing_attention
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
 from stablequant.engines.openvino_memory import filling, further_steps, join_steps, remembering_networks, with_memory
@@ -48,6 +48,7 @@ class OpenVino:
             if name in further:
                 memory = request.signatures[further[name]].memory
                 model = join_steps(model, converted(request.graphs[further[name]]), memory)
+                fuse_growing_attention(model)
             share_tables(model)
             if request.all_int8:  # an fp32 engine stays what it is called
                 halve_constants(model)
@@ -193,6 +194,7 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
         arithmetic = f"{INT8} and {BFLOAT16}"
     elif arithmetic == INT8:
         decompose_before_wrong_convolutions(model)
+    settings[KEPT_PRECISION] = settings["INFERENCE_PRECISION_HINT"]
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openvino import Core
 from whisper_files import SECONDS, import_tiny_whisper
 
 from stablequant.engines import onnxruntime, openvino, tensorrt_rtx
@@ -79,6 +80,17 @@ def test_steps_are_those_of_the_graphs_however_rows_leave(networks):
         for found, wanted in zip(steps(networks["openvino"], states, kept), expected, strict=True):
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).max() < 1e-4
+
+
+def test_keys_and_values_that_grow_are_appended_in_place_and_not_rounded(checkpoint, tmp_path):
+    openvino.BACKEND.build(request(checkpoint, graphs_of(checkpoint, "fp32")), tmp_path)
+    model = Core().read_model(tmp_path / "decoder.xml")
+    assert model.get_rt_info(["runtime_options", "KV_CACHE_PRECISION"]).value == "f16"
+    compiled, _ = openvino.compile_network(model, threads=1)
+    kinds = [node.get_rt_info()["layerType"].astype(str) for node in compiled.get_runtime_model().get_ops()]
+    assert kinds.count("ScaledDotProductAttention") == read_sizes(checkpoint)["decoder_layers"]
+    assert "Concat" not in kinds
+    assert compiled.get_property("KV_CACHE_PRECISION").to_string() == "f32"
 
 
 def test_threads_do_not_share_a_memory(networks):
