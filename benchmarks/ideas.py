@@ -40,9 +40,10 @@ from stablequant.quantization.int8 import QMAX, scale_of
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.quantization.scaled import weight_of
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import channel_axis, operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval

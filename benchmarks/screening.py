@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from stablequant.corpora.utterance import read_utterances, speakers_of
 from stablequant.quantization.histograms import UNCLIPPED
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation

@@ -36,9 +36,9 @@ from stablequant.corpora.manifests import list_folder, read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval

@@ -27,9 +27,9 @@ from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized_weights
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.search.equalise_channels import equalise_channels

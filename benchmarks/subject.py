@@ -13,8 +13,8 @@ sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from stablequant.corpora.utterance import Utterance, load_audio, read_utterances
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2.family import read_front_end
 
 if TYPE_CHECKING:

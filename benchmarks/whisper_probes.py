@@ -29,9 +29,9 @@ from stablequant.corpora.utterance import Utterance
 from stablequant.quantization.collecting import collecting
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.costs import layer_costs
 from stablequant.storage.files import write_table
 

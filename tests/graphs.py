@@ -17,7 +17,8 @@ from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
 from stablequant.recognisers.export_onnx import export_onnx
-from stablequant.recognisers.family import Network, QuantizedModule
+from stablequant.recognisers.family import Network
+from stablequant.recognisers.modules import QuantizedModule
 
 SETTINGS = {"openvino": {"floating": FLOAT32}, "onnxruntime": {}}  # the config's blocks, by backend
 

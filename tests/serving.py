@@ -18,7 +18,7 @@ from sound import encoded
 
 from stablequant.bundle.serve import PATH, Limits, configure
 from stablequant.bundle.transcribe import Transcript
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 SHORT = Limits(upload_mb=1, callers=2, waiting=2, upload_seconds=1, recognise_seconds=20)
 STARTED = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'

@@ -6,7 +6,8 @@ from reading import Reading, reading_decoder
 from recognising import Loaded, torch_network
 
 from stablequant.bundle.read_bundle import Bundle
-from stablequant.bundle.transcribe import LONGEST, Transcriber
+from stablequant.bundle.transcribe import Transcriber
+from stablequant.corpora.audio import LONGEST
 from stablequant.recognisers.family import Network
 from stablequant.recognisers.registry import family_of
 

@@ -11,7 +11,7 @@ from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.onnx_graph import input_of, load_graph, save_graph
 
 

@@ -13,8 +13,9 @@ from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
-from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.split import context_of
 from stablequant.search.swapped_weights import SwappedWeights
 from stablequant.search.trials import Calibration, Outcome, Trial

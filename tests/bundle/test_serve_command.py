@@ -13,7 +13,7 @@ from commands import service
 from language_models import arpa_of
 
 from stablequant.bundle.transcribe import load_bundle
-from stablequant.recognisers.family import BeamSearch
+from stablequant.recognisers.decoder import BeamSearch
 
 
 def client_of(port: int) -> openai.OpenAI:

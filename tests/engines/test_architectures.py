@@ -22,8 +22,9 @@ from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT, SIGNATURE
-from stablequant.recognisers.family import Limits, QuantizedModule
+from stablequant.recognisers.family import Limits
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.search.round_weights import round_weights
 from stablequant.storage import onnx_graph

@@ -28,7 +28,8 @@ from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
-from stablequant.recognisers.family import QuantizedModule, Signature, Tensor
+from stablequant.recognisers.family import Signature, Tensor
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import read_table
 
 METHODS = [name for name, _ in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")]

@@ -14,7 +14,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from stablequant.recognisers.ctc.decoding import OUTPUT
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.onnx_graph import name_nodes, strip_metadata
 
 

@@ -1,7 +1,7 @@
 """What the service's answers hold."""
 
 from stablequant.bundle.answers import segment
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 
 def test_a_segment_that_repeats_itself_is_known_by_its_compression():

@@ -26,7 +26,7 @@ from stablequant.bundle.transcribe import (
     searching,
 )
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import BeamSearch, Word
+from stablequant.recognisers.decoder import BeamSearch, Word
 from stablequant.recognisers.registry import family_of
 
 

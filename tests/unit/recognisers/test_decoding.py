@@ -11,7 +11,8 @@ from recognising import torch_network
 from stablequant.corpora.utterance import load_audio
 from stablequant.recognisers.ctc.decoding import limits_of
 from stablequant.recognisers.ctc.words import words_of
-from stablequant.recognisers.family import Limits, NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
+from stablequant.recognisers.family import Limits
 from stablequant.recognisers.registry import family_of
 
 

@@ -20,7 +20,7 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.ctc.word_search import WordSearch
 from stablequant.recognisers.ctc.words import log_posteriors, words_of
-from stablequant.recognisers.family import BeamSearch
+from stablequant.recognisers.decoder import BeamSearch
 
 pytestmark = pytest.mark.lm
 

@@ -8,7 +8,7 @@ from distributions import draw, histogram_of
 from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
 
 from stablequant.quantization.ranges import percentile_range
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import (
