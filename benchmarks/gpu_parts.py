@@ -19,8 +19,8 @@ import onnx
 import torch
 import yaml
 from project import CONFIG, PROJECT
-from large_graphs import RATE, quantize, write_hubert_large
-from random_large import write_random_large
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE, write_random_large
 from simulated import files_in
 
 from stablequant.corpora.list_utterances import list_utterances

@@ -18,7 +18,8 @@ import openvino as ov
 import pandas as pd
 import torch
 from engines import BOTH, int8_names
-from large_graphs import RATE, quantize, write_hubert_large
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE
 from tables import command_line
 from tqdm import tqdm
 
