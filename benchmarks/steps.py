@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from project import CONFIG, PROCEDURE, PROJECT
 from simulated import measure_fp32, recognise_int8
-from tables import command_line
+from tables import command_line, write_out
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.corpora.list_utterances import list_utterances
@@ -127,8 +127,7 @@ def main() -> None:
             rows += [{"model": model, **row} for row in measure(recogniser, splits, folder, arguments.percentile)]
         table = pd.DataFrame(rows, columns=COLUMNS)
         print(table.round(2).to_string(index=False))
-        if arguments.out:
-            write_table(arguments.out, table)
+        write_out(arguments.out, table)
 
 
 if __name__ == "__main__":
