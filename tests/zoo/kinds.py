@@ -17,6 +17,13 @@ from zoo.shared_settings import (
 )
 from zoo.twin import Published
 
+CONFORMER = LARGE | {
+    "hidden_act": "swish",
+    "mask_time_prob": 0.05,
+    "conv_depthwise_kernel_size": 31,
+    "add_adapter": False,
+}
+
 CHECKPOINTS = [
     Published(
         "facebook/hubert-large-ls960-ft",
@@ -107,14 +114,7 @@ CHECKPOINTS = [
     Published(
         "facebook/wav2vec2-conformer-rel-pos-large-960h-ft",
         "wav2vec2-conformer",
-        LARGE
-        | {
-            "position_embeddings_type": "relative",
-            "hidden_act": "swish",
-            "mask_time_prob": 0.05,
-            "conv_depthwise_kernel_size": 31,
-            "add_adapter": False,
-        },
+        CONFORMER | {"position_embeddings_type": "relative"},
         LIBRISPEECH,
         32,
         NAMED | SPLIT | CTC,
@@ -129,14 +129,7 @@ CHECKPOINTS = [
     Published(
         "facebook/wav2vec2-conformer-rope-large-960h-ft",
         "wav2vec2-conformer",
-        LARGE
-        | {
-            "position_embeddings_type": "rotary",
-            "hidden_act": "swish",
-            "mask_time_prob": 0.05,
-            "conv_depthwise_kernel_size": 31,
-            "add_adapter": False,
-        },
+        CONFORMER | {"position_embeddings_type": "rotary"},
         LIBRISPEECH,
         32,
         NAMED | SPLIT | CTC,
