@@ -165,6 +165,7 @@ def load_bundle(
     backend: str | None = None,
     search: BeamSearch | None = None,
     longest_seconds: int = LONGEST,
+    cache: Path | None = None,
 ) -> Transcriber:
     """Load one engine of the bundle in ``folder``.
 
@@ -176,6 +177,7 @@ def load_bundle(
     backend: name of the engine's backend; None takes the first engine that runs on this machine
     search: a language model and hot words to search with; None takes the most probable letters
     longest_seconds: longer recordings are refused; a day by default
+    cache: a folder of your own where OpenVINO keeps what it compiles, so that a large recogniser loads faster next time
 
     Raises
     ------
@@ -188,7 +190,7 @@ def load_bundle(
         raise ValueError(f"chunks of {chunk_seconds} s; take more than {SHORTEST_CHUNK:g} and at most {LONGEST}")
     bundle = read_bundle(Path(folder))
     engine = choose_engine(bundle, backend)
-    loaded = load_engine(engine, threads)
+    loaded = load_engine(engine, threads, cache)
     decoder = bundle.family.decoder(engine, loaded.networks)
     if search is not None:
         decoder = searching(decoder, search, bundle)

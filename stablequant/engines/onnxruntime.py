@@ -51,7 +51,14 @@ class OnnxRuntime:
         """True: nothing is needed beyond what every engine has."""
         return True
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
         """Create a session for each graph."""
         networks, found = {}, []
         for name, signature in signatures.items():

@@ -112,7 +112,14 @@ class TensorRt:
             and isinstance(description.get("version"), str)
         )
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
         """Load the plans on the first GPU, with tensors of torch as buffers."""
         reason = self.reason_not_run(description)
         if reason:

@@ -12,10 +12,12 @@ import soundfile
 from commands import run
 from graphs import build, export
 from listing import samples_of
+from openvino import Core
 from recognising import heard, torch_network
 
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.write_bundle import write_bundle
+from stablequant.engines import openvino
 
 
 def test_recordings_are_transcribed_as_the_model_hears_them(bundle, demo, demo_utterances):
@@ -43,6 +45,17 @@ def test_one_recogniser_gives_every_thread_its_own_words(bundle, demo_utterances
     asked = paths * 4
     with ThreadPoolExecutor(4) as callers:
         assert list(callers.map(recogniser.transcribe, asked)) == [alone[path] for path in asked]
+
+
+def test_an_engine_from_the_cache_hears_the_same(bundle, demo_utterances, tmp_path):
+    paths = [u.path for u in demo_utterances[:3]]
+    expected = load_bundle(bundle, backend="openvino").transcribe(paths)
+    for _ in range(2):
+        assert load_bundle(bundle, backend="openvino", cache=tmp_path).transcribe(paths) == expected
+    assert len(list(tmp_path.glob("*.blob"))) == 1
+    floating = json.loads((bundle / "engines/openvino/engine.json").read_text())["floating"]
+    compiled, _ = openvino.compile_network(Core().read_model(bundle / "openvino_model.xml"), 0, floating, tmp_path)
+    assert compiled.get_property("LOADED_FROM_CACHE")
 
 
 def test_one_recogniser_gives_every_task_its_own_words(bundle, demo_utterances):
