@@ -48,7 +48,7 @@ from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
-from stablequant.search.check_combination import Choice, Combination
+from stablequant.search.combination import Choice, Combination
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.search.split import loaded, read_split
 from stablequant.search.trials import Calibration, Outcome
