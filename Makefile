@@ -53,7 +53,7 @@ test-slurm-demo: run
 	$(BIN)/python -m pytest -m slurm_demo
 
 test-lm: $(INSTALLED) .venv-lm/installed
-	.venv-lm/bin/python -m pytest -m lm tests/unit/recognisers/test_word_search.py tests/engines/test_bundle.py
+	.venv-lm/bin/python -m pytest -m lm tests/unit/recognisers/test_word_search.py tests/bundle
 
 test-load: $(INSTALLED)
 	$(BIN)/python -m pytest -m load

@@ -31,7 +31,8 @@ import pandas as pd
 import torch
 from project import CONFIG
 from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
-from large_graphs import RATE, quantize, write_hubert_large
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE
 from tables import command_line
 from tqdm import tqdm
 

@@ -19,8 +19,8 @@ import onnx
 import torch
 import yaml
 from project import CONFIG, PROJECT
-from large_graphs import RATE, quantize, write_hubert_large
-from random_large import write_random_large
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE, write_random_large
 from simulated import files_in
 
 from stablequant.corpora.list_utterances import list_utterances
@@ -31,9 +31,10 @@ from stablequant.engines.tensorrt import LIBRARIES, build_plan, gpu_capability, 
 from stablequant.errors import StableQuantError
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT, SIGNATURE
-from stablequant.recognisers.family import Limits, Network, Recogniser
+from stablequant.recognisers.family import Limits, Network
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.recognise_reference import Cache, recognise_reference

@@ -14,7 +14,7 @@ from stablequant.bundle import making
 from stablequant.errors import StableQuantError
 
 if TYPE_CHECKING:
-    from stablequant.recognisers.family import BeamSearch
+    from stablequant.recognisers.decoder import BeamSearch
 
 app = typer.Typer(
     help="Quantize a speech recogniser, and recognise speech with the bundle that comes of it.",
@@ -56,7 +56,7 @@ WordBonus = Annotated[float, typer.Option(help="added to the score for each word
 def _search(lm: Path | None, hot_words: Path | None, beam: int, weight: float, bonus: float) -> "BeamSearch | None":
     """The search that the options ask for; None if they ask for none."""
     from stablequant.bundle.transcribe import read_hot_words
-    from stablequant.recognisers.family import BeamSearch
+    from stablequant.recognisers.decoder import BeamSearch
 
     if lm is None and hot_words is None:
         return None

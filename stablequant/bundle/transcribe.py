@@ -14,14 +14,7 @@ from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import (
-    BatchDecoder,
-    BeamSearch,
-    Decoder,
-    NotFiniteError,
-    SearchingDecoder,
-    Word,
-)
+from stablequant.recognisers.decoder import BatchDecoder, BeamSearch, Decoder, NotFiniteError, SearchingDecoder, Word
 from stablequant.recognisers.sizes import MEGABYTE
 
 SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer than this because neighbouring chunks overlap
@@ -102,7 +95,7 @@ class Transcriber:
         so that no word is cut.
 
         Words have times and, if the recogniser gives one, a confidence between 0 and 1, see
-        `stablequant.recognisers.family.Word`.
+        `stablequant.recognisers.decoder.Word`.
 
         Raises
         ------

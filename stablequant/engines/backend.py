@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, TypedDict
 
 from stablequant.engines.description import Description
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Limits, Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 
 PLUGIN = "stablequant.engines.{backend}"
 

@@ -19,7 +19,8 @@ from stablequant.engines.folder import network_file
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import data_beside
 
 INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")

@@ -22,7 +22,8 @@ from stablequant.engines.openvino_quantizers import decompose_before_wrong_convo
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")

@@ -21,7 +21,8 @@ from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Limits, Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import replacing
 from stablequant.storage.locks import locked
 
