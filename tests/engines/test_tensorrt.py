@@ -160,7 +160,7 @@ def test_a_plan_is_refused_in_one_sentence_where_it_cannot_run(tiny, tmp_path):
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
 def test_a_missing_library_is_named_with_the_line_that_installs_it():
-    with pytest.raises(StableQuantError, match=r"package tensorrt: .*; run: pip install tensorrt=="):
+    with pytest.raises(StableQuantError, match=r"package tensorrt: .*; run: pip install tensorrt-cu13=="):
         tensorrt.library("tensorrt")
 
 
