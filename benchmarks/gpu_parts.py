@@ -204,6 +204,11 @@ def search() -> Iterator[dict]:
     if status:
         sys.exit(status)  # what Snakemake said last is the reason
     yield row("demo", "checkpoint to table", time.perf_counter() - start, "s")
+    yield from found_in(results)
+
+
+def found_in(results: Path) -> Iterator[dict]:
+    """The selected layers of a model, and what each of its engines recognised, from its folder of results."""
     found = read_table(results / "sensitivity.tsv")
     chosen = found.loc[found["selected"].astype(bool), "layer"]
     yield row("demo", "searched layers", " ".join(chosen) or "none")
