@@ -35,6 +35,7 @@ LIMIT = 470  # seconds for everything
 ANSWER = 60  # seconds in which torch must say whether it can use the GPU
 COLUMNS = ["part", "case", "measure", "value", "unit", "target", "met", "error", "device"]
 CPU = "cpu"
+WHOLE = "did not finish"  # the case of a part's own error
 NAME = "import torch; print(torch.cuda.get_device_name(), '(%d.%d)' % torch.cuda.get_device_capability())"
 
 
@@ -148,7 +149,7 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def failure(error: str) -> dict:
-    return {"case": "did not finish", "error": error}
+    return {"case": WHOLE, "error": error}
 
 
 def last_line(log: Path) -> str:
@@ -204,7 +205,8 @@ def markdown(table: pd.DataFrame) -> str:
         value = str(row.value) if row.part == "machine" else rounded(row.value)
         target = f"{row.target} ({row.met})" if pd.notna(row.target) else ""
         rows.append([row.part, row.case, row.measure, f"{value} {row.unit if pd.notna(row.unit) else ''}", target])
-    failed = [f"- {row.part}: {row.error}" for row in table[table["error"].notna()].itertuples()]
+    refused = table[table["error"].notna()].itertuples()
+    failed = [f"- {row.part}{'' if row.case == WHOLE else f', {row.case}'}: {row.error}" for row in refused]
     header = markdown_table(["part", "case", "measure", "value", "target (met)"], rows)
     return "\n".join([header, "", "Could not run:" if failed else "Everything ran.", *failed])
 

@@ -110,6 +110,7 @@ def driver() -> str:
 def tests() -> Iterator[dict]:
     """The tests that compare the search on a GPU with the CPU."""
     written = WORK / "tests.xml"
+    written.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={written}"]
     subprocess.run([*command, "tests/unit/search/test_gpu.py"], cwd=PROJECT, check=False)
     cases = list(ElementTree.parse(written).iter("testcase"))

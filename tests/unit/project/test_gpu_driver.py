@@ -219,8 +219,9 @@ def test_the_report_says_what_could_not_run():
             **{"target": "<= 1.15", "met": "no"},
         },
         {"part": "engine-int8", "case": "did not finish", "error": "the plan was refused"},
+        {"part": "search", "case": "demo", "error": "not run"},
     ]
     shown = gpu.markdown(pd.DataFrame(gpu.table_of(rows, "NVIDIA (9.0)")))
     assert "1.25 times" in shown
     assert "<= 1.15 (no)" in shown
-    assert shown.endswith("Could not run:\n- engine-int8: the plan was refused")
+    assert shown.endswith("Could not run:\n- engine-int8: the plan was refused\n- search, demo: not run")
