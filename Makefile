@@ -11,7 +11,8 @@
 # make test-kills     the whole DAG killed thirty times, which takes some thirty minutes
 # make peers  what other quantizers make of the demo, with packages in .venv-peers and
 #             .venv-neural-compressor (benchmarks/peers.tsv)
-# make gpu    what was never run on an NVIDIA GPU, in eight minutes (benchmarks/gpu.tsv); without one, a rehearsal on the CPU
+# make gpu    what was never run on an NVIDIA GPU, in eight minutes, with TensorRT in .venv-gpu (benchmarks/gpu.tsv);
+#             without a GPU, a rehearsal on the CPU
 # make whisper CHECKPOINT=DIR CALIBRATION=DIR EVALUATION=DIR   Whisper and what others make of it, with their packages in
 #             .venv-whisper (benchmarks/whisper.tsv)
 # make mutants [MODULE=quantization.int8 | SAMPLE=400]   small changes of the code that no unit test notices: of all, of
@@ -53,7 +54,7 @@ test-slurm-demo: run
 	$(BIN)/python -m pytest -m slurm_demo
 
 test-lm: $(INSTALLED) .venv-lm/installed
-	.venv-lm/bin/python -m pytest -m lm tests/unit/recognisers/test_word_search.py tests/engines/test_bundle.py
+	.venv-lm/bin/python -m pytest -m lm tests/unit/recognisers/test_word_search.py tests/bundle
 
 test-load: $(INSTALLED)
 	$(BIN)/python -m pytest -m load
@@ -64,8 +65,14 @@ test-kills: $(INSTALLED)
 peers: $(INSTALLED) .venv-peers/installed .venv-neural-compressor/installed
 	.venv-peers/bin/python benchmarks/peers.py --out benchmarks/peers.tsv
 
+# Where TensorRT cannot be installed, TensorRT for RTX is tried; the table says what could not run.
 gpu: $(INSTALLED)
+ifneq ($(wildcard /dev/nvidia[0-9]*),)
+	-$(MAKE) .venv-gpu/installed
+	.venv-gpu/bin/python benchmarks/gpu.py
+else
 	$(BIN)/python benchmarks/gpu.py
+endif
 
 whisper: $(INSTALLED) .venv-whisper/installed
 	.venv-whisper/bin/python benchmarks/whisper.py --checkpoint "$(CHECKPOINT)" --calibration "$(CALIBRATION)" --evaluation "$(EVALUATION)" --out benchmarks/whisper.tsv

@@ -1,4 +1,4 @@
-# StableQuant: from a CTC speech checkpoint and a manifest of audio to INT8 engines and the evidence.
+# StableQuant: from a speech recogniser (CTC or Whisper) and audio with transcripts to INT8 engines and their evidence.
 
 from pathlib import Path
 

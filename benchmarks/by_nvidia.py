@@ -14,7 +14,7 @@ from stablequant.engines import openvino
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.ctc.decoding import GRAPH, INPUT
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import operation_of
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tables import command_line
+from tables import command_line, write_out
 
 from stablequant.bundle.read_bundle import read_bundle
 from stablequant.bundle.transcribe import Transcriber, default_chunk, load_bundle
@@ -119,7 +119,7 @@ def main() -> None:
         seconds = measure(ways(recogniser, recordings, writing.sample_rate), options.rounds)
         measured += rows(backend, audio, len(recordings), seconds)
     table = pd.DataFrame(measured)
-    table.to_csv(options.out, sep="\t", index=False)
+    write_out(options.out, table)
     print(table.to_string(index=False))
 
 

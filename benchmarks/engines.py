@@ -26,13 +26,13 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from project import CONFIG
 from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
-from large_graphs import RATE, quantize, write_hubert_large
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE
 from tables import command_line
 from tqdm import tqdm
 
@@ -252,20 +252,6 @@ def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, 
     return table
 
 
-def plot(table: pd.DataFrame, path: Path) -> None:
-    """Throughput on the mix against size."""
-    figure, axes = plt.subplots(figsize=(8, 4))
-    shown = table[table["audio_seconds"] == "mix"]
-    for row, marker in zip(shown.itertuples(), "os^vDPX*<>dhp8H1234", strict=False):
-        axes.plot(row.file_bytes / 1e6, row.throughput, marker, label=f"{row.backend} {row.precision}", color="#1f3b63")
-    axes.set_xlabel("size of the engine's files, MB")
-    axes.set_ylabel("seconds of audio per second")
-    axes.set_xlim(0, 1.1 * shown["file_bytes"].max() / 1e6)
-    axes.set_ylim(0, 1.1 * shown["throughput"].max())
-    axes.legend(frameon=False, bbox_to_anchor=(1, 1))
-    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
-
-
 def markdown(table: pd.DataFrame) -> str:
     """Sizes and speeds against OpenVINO's fp32 as the README shows them; the plans were not run."""
     lengths = [seconds for seconds in table["audio_seconds"].dropna().unique() if seconds != "mix"]
@@ -307,7 +293,7 @@ def summarise(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, summarise, out="TSV to write, and a plot beside it")
+    parser = command_line(__doc__, markdown, summarise)
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
     parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
     parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
@@ -325,7 +311,6 @@ def main() -> None:
     print(table.drop(columns="processor").round(3).to_string(index=False))
     if arguments.out:
         write_table(arguments.out, table)
-        plot(table, arguments.out.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

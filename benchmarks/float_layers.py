@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 import openvino as ov
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 
 def floating(file: Path, modules: Sequence[QuantizedModule]) -> set[str]:

@@ -1,9 +1,9 @@
 """All that was never run on an NVIDIA GPU: ``make gpu``, which takes at most eight minutes and writes one table.
 
 Each part (gpu_parts.py) is a process of its own with a time limit. One that fails leaves a row with its error, keeps
-the rows that it had written, and does not stop the others. Without a GPU the same parts are rehearsed on the CPU: the
-demo stands for the large recogniser and ONNX Runtime for TensorRT, whose plans are built all the same. A rehearsal's
-rows have the device ``cpu``, and they are never written to the GPU's table.
+the rows that it had written, and does not stop the others. The table is written anew after each part. Without a GPU the
+same parts are rehearsed on the CPU: the demo stands for the large recogniser and ONNX Runtime for TensorRT, whose plans
+are built all the same. A rehearsal's rows have the device ``cpu``, and they are never written to the GPU's table.
 
 ``value`` is in ``unit``; where there is a ``target``, ``met`` says whether it holds. Run it in the project's folder.
 """
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,51 +25,86 @@ from tables import command_line
 
 from stablequant.report.show import markdown_table
 from stablequant.storage.files import write_table
+from stablequant.workflow.resources import has_gpu
 
 TABLE = PROJECT / "benchmarks/gpu.tsv"
-REHEARSED = PROJECT / "results/gpu/rehearsal.tsv"
-LIMIT = 470  # seconds for all parts together
+FOLDER = PROJECT / "results/gpu"
+REHEARSED = FOLDER / "rehearsal.tsv"
+SOME = FOLDER / "parts.tsv"  # of a run of some parts only
+LIMIT = 470  # seconds for everything
+ANSWER = 60  # seconds in which torch must say whether it can use the GPU
 COLUMNS = ["part", "case", "measure", "value", "unit", "target", "met", "error", "device"]
 CPU = "cpu"
+WHOLE = "did not finish"  # the case of a part's own error
+NAME = "import torch; print(torch.cuda.get_device_name(), '(%d.%d)' % torch.cuda.get_device_capability())"
 
 
 class Part(NamedTuple):
-    """One part by its name, and the seconds that it may take."""
+    """One part of the table.
+
+    Attributes
+    ----------
+    name: its name
+    limit: seconds that it may take in any case; what the parts before it left is added
+    early: whether it starts with the first part, because it computes long on the CPU and the next parts are not timed
+    """
 
     name: str
     limit: float
+    early: bool = False
 
 
 PARTS = [
-    Part("machine", 30),
-    Part("tests", 60),
-    Part("parity", 45),
-    Part("graphs", 75),
-    Part("engine-fp32", 60),
-    Part("engine-fp16", 60),
-    Part("engine-int8", 60),
-    Part("probe", 75),
-    Part("search", 200),
+    Part("machine", 20),
+    Part("tests", 35),
+    Part("parity", 25),
+    Part("graphs", 90, early=True),
+    Part("engine-fp32", 50),
+    Part("engine-fp16", 50),
+    Part("engine-int8", 50),
+    Part("probe", 45),
+    Part("search", 100),
 ]
 
 
-def run_parts(parts: Sequence[Part], script: Path, folder: Path, limit: float) -> list[dict]:
-    """The rows of ``parts``, which ``script`` runs in order: ``script NAME FILE``, with a line of JSON per row.
+class Running(NamedTuple):
+    """A part's process, and the files of its rows and of what it says."""
 
-    A part gets its own limit or what is left of ``limit``, in seconds.
+    process: subprocess.Popen
+    rows: Path
+    log: Path
+
+
+def run_parts(parts: Sequence[Part], script: Path, folder: Path, limit: float) -> Iterator[list[dict]]:
+    """The rows of each of ``parts`` in turn, which ``script`` runs: ``script NAME FILE``, with a line of JSON per row.
+
+    All take at most ``limit`` seconds. After an interrupt the rows of what ran are kept, and no other part starts.
     """
     end = time.monotonic() + limit
-    rows: list[dict] = []
-    for part in parts:
-        left = min(part.limit, end - time.monotonic())
-        found = run_part(part.name, script, folder, left) if left > 0 else [failure("no time was left for it")]
-        rows += [{"part": part.name, **row} for row in found]
-        print(f"{part.name}: {describe(found)}", flush=True)
-    return rows
+    interrupted = False
+    early = {part.name: start(part.name, script, folder) for part in parts if part.early}
+    try:
+        for number, part in enumerate(parts):
+            left = end - time.monotonic() - sum(later.limit for later in parts[number + 1 :])
+            found = [failure("interrupted")]
+            if left <= 0:
+                found = [failure("no time was left for it")]
+            elif not interrupted:
+                running = early.get(part.name) or start(part.name, script, folder)
+                try:
+                    found = finish(running, left)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    found = [*written(running), *found]
+            print(f"{part.name}: {describe(found)}", flush=True)
+            yield [{"part": part.name, **row} for row in found]
+    finally:
+        for running in early.values():
+            end_session(running.process)
 
 
-def run_part(name: str, script: Path, folder: Path, limit: float) -> list[dict]:
-    """What one part wrote, and a row with the ``error`` if it failed or took more than ``limit`` seconds."""
+def start(name: str, script: Path, folder: Path) -> Running:
+    """Start a part, which writes into ``folder``."""
     answer, log = folder / f"{name}.jsonl", folder / f"{name}.log"
     answer.write_text("")
     with log.open("w") as file:
@@ -80,15 +115,30 @@ def run_part(name: str, script: Path, folder: Path, limit: float) -> list[dict]:
             stderr=file,
             start_new_session=True,  # so that what it started ends with it
         )
-        try:
-            status = process.wait(timeout=limit)
-            error = "" if status == 0 else f"{last_line(log)} (status {status}, see {log})"
-        except subprocess.TimeoutExpired:
-            error = f"took more than {limit:.0f} s, see {log}"
-        finally:
-            end_session(process)
-    lines = [line for line in answer.read_text().splitlines() if line.endswith("}")]  # the last may be half written
-    return [*map(json.loads, lines), *([failure(error)] if error else [])]
+    return Running(process, answer, log)
+
+
+def finish(running: Running, limit: float) -> list[dict]:
+    """What a part wrote, and a row with the ``error`` if it failed or takes more than ``limit`` seconds from now."""
+    try:
+        status = running.process.wait(timeout=limit)
+        error = "" if status == 0 else f"{last_line(running.log)} (status {status}, see {shown(running.log)})"
+    except subprocess.TimeoutExpired:
+        error = f"took more than {limit:.0f} s, see {shown(running.log)}"
+    finally:
+        end_session(running.process)
+    return [*written(running), *([failure(error)] if error else [])]
+
+
+def written(running: Running) -> list[dict]:
+    """The rows that a part has written so far."""
+    lines = running.rows.read_text().splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]  # the last may be half written
+
+
+def shown(file: Path) -> Path:
+    """``file`` as the table names it, the same on every machine."""
+    return file.relative_to(PROJECT) if file.is_relative_to(PROJECT) else file
 
 
 def end_session(process: subprocess.Popen) -> None:
@@ -99,7 +149,7 @@ def end_session(process: subprocess.Popen) -> None:
 
 
 def failure(error: str) -> dict:
-    return {"case": "did not finish", "error": error}
+    return {"case": WHOLE, "error": error}
 
 
 def last_line(log: Path) -> str:
@@ -155,7 +205,8 @@ def markdown(table: pd.DataFrame) -> str:
         value = str(row.value) if row.part == "machine" else rounded(row.value)
         target = f"{row.target} ({row.met})" if pd.notna(row.target) else ""
         rows.append([row.part, row.case, row.measure, f"{value} {row.unit if pd.notna(row.unit) else ''}", target])
-    failed = [f"- {row.part}: {row.error}" for row in table[table["error"].notna()].itertuples()]
+    refused = table[table["error"].notna()].itertuples()
+    failed = [f"- {row.part}{'' if row.case == WHOLE else f', {row.case}'}: {row.error}" for row in refused]
     header = markdown_table(["part", "case", "measure", "value", "target (met)"], rows)
     return "\n".join([header, "", "Could not run:" if failed else "Everything ran.", *failed])
 
@@ -169,31 +220,49 @@ def rounded(value: object) -> str:
 
 
 def device_name() -> str:
-    """The first GPU's name and compute capability; `CPU` if torch finds none."""
-    import torch
+    """The first GPU's name and compute capability; `CPU` if there is none.
 
-    if not torch.cuda.is_available():
-        return CPU
-    return f"{torch.cuda.get_device_name()} ({'.'.join(map(str, torch.cuda.get_device_capability()))})"
+    A process of its own asks, because a broken driver may never answer. Ends the program if torch cannot use the GPU.
+    """
+    question = [sys.executable, "-c", NAME]
+    try:
+        asked = subprocess.run(question, capture_output=True, text=True, timeout=ANSWER, check=False)
+    except subprocess.TimeoutExpired:
+        sys.exit(f"torch does not say within {ANSWER} s whether it can use a GPU. Does nvidia-smi answer?")
+    if asked.returncode == 0:
+        return asked.stdout.strip()
+    if has_gpu():
+        sys.exit(
+            f"This machine has an NVIDIA GPU, but torch cannot use it: {asked.stderr.strip().splitlines()[-1]}\n"
+            "It needs NVIDIA's driver, version 580 or newer, and torch's build for CUDA. If another build was "
+            "installed, remove .venv, and run 'make gpu' without PIP_FIND_LINKS and PIP_EXTRA_INDEX_URL."
+        )
+    return CPU
 
 
 def main() -> None:
     parser = command_line(__doc__, markdown)
     parser.add_argument("--parts", nargs="+", choices=[part.name for part in PARTS], help="only these")
     arguments = parser.parse_args()
+    begun = time.monotonic()
     device = device_name()
-    out = arguments.out or (REHEARSED if device == CPU else TABLE)
-    folder = REHEARSED.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    complete = REHEARSED if device == CPU else TABLE
+    out = arguments.out or (SOME if arguments.parts else complete)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     if device == CPU:
         print("There is no NVIDIA GPU here: this rehearses on the CPU what would run on one.", flush=True)
-    start = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the latter comes when a connection ends
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     chosen = [part for part in PARTS if not arguments.parts or part.name in arguments.parts]
-    rows = run_parts(chosen, PROJECT / "benchmarks/gpu_parts.py", folder, LIMIT)
-    table = table_of([*rows, *speedups(rows)], device)
-    write(table, out)
+    rows: list[dict] = []
+    left = LIMIT - (time.monotonic() - begun)
+    for found in run_parts(chosen, PROJECT / "benchmarks/gpu_parts.py", FOLDER, left):
+        rows += found
+        table = table_of([*rows, *speedups(rows)], device)
+        write(table, out)
     print(markdown(table))
-    print(f"{time.monotonic() - start:.0f} s on {device}; written to {out}")
+    print(f"{time.monotonic() - begun:.0f} s on {device}; written to {shown(out)}")
 
 
 if __name__ == "__main__":

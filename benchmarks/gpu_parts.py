@@ -10,38 +10,48 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 import yaml
 from project import CONFIG, PROJECT
-from large_graphs import RATE, quantize, write_hubert_large
-from random_large import write_random_large
+from large_graphs import quantize, write_hubert_large
+from onnx import TensorProto, numpy_helper
+from random_large import RATE
 from simulated import files_in
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.engines import onnxruntime
-from stablequant.engines.tensorrt import LIBRARIES, build_plan, gpu_capability, library, load_plan
+from stablequant.engines.tensorrt import (
+    LIBRARIES,
+    build_plan,
+    compute_capability,
+    gpu_capability,
+    library,
+    load_plan,
+)
 from stablequant.errors import StableQuantError
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT, SIGNATURE
-from stablequant.recognisers.family import Limits, Network, Recogniser
+from stablequant.recognisers.family import Limits, Network
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.recognise_reference import Cache, recognise_reference
 from stablequant.search.reference import load_reference
-from stablequant.search.split import Split, loaded, read_split
+from stablequant.search.split import loaded, read_split
 from stablequant.search.trials import Calibration
 from stablequant.storage.files import read_table, write_table
-from stablequant.workflow.provenance import packages
+from stablequant.workflow.provenance import packages, processor
 
 WORK = PROJECT / "results/gpu"
 GPU = torch.cuda.is_available()
@@ -53,9 +63,13 @@ MOST_DIFFERENT = 1e-3  # of the logits' spread, between GPU and CPU in float32
 SLOWEST_PROBE = 1.15  # times an fp32 pass
 MOST_LOST = 0.25  # points of WER that StableQuant may lose on the demo
 PROBED = 5  # layers, evenly spread
+TURNS = 3  # passes of each kind
+PROBED_AUDIO = {"demo": 100, "large": 32} if GPU else {"demo": 6, "large": 6}  # utterances of the demo
 LENGTHS = (2, 10, 30) if GPU else (2,)  # seconds of audio
 TOGETHER = (8, 10) if GPU else (2, 2)  # utterances of so many seconds at once, for the throughput
 REPEATS = 20 if GPU else 3
+WARM_UP = 2 if GPU else 0  # seconds of calls before those that are timed: TensorRT for RTX compiles while it runs
+LARGE = 100_000  # numbers in a weight, above which it is converted to fp16 as it is
 REHEARSED = 6  # utterances of the demo in a rehearsal
 
 
@@ -69,41 +83,50 @@ def row(case: str, measure: str, value: object, unit: str | None = None, at_most
 
 
 def machine() -> Iterator[dict]:
-    """The GPU and the versions of what runs on it."""
+    """The machine, its GPU and driver, the versions of what runs on it, and which of TensorRT's backends can."""
+    yield row("CPU", "name", processor())
     if GPU:
         known = torch.cuda.get_device_properties(0)
         yield row("GPU", "name", known.name)
         yield row("GPU", "compute capability", gpu_capability())
         yield row("GPU", "memory", known.total_memory / 1e9, "GB")
+        yield row("GPU", "driver", driver())
         yield row("torch", "CUDA", torch.version.cuda)
     for name, version in packages().items():
         yield row(name, "version", version)
     for name in LIBRARIES:
-        try:
-            yield row(name, "version", library(name).__version__)
-        except StableQuantError as missing:
-            yield {"case": name, "error": str(missing)}
+        yield row(name, "can build for this GPU", reason_not_built(name) or "yes")
+
+
+def driver() -> str:
+    """Version of NVIDIA's driver."""
+    question = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(question, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as fault:
+        return f"unknown ({fault})"
 
 
 def tests() -> Iterator[dict]:
     """The tests that compare the search on a GPU with the CPU."""
     written = WORK / "tests.xml"
+    written.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={written}"]
     subprocess.run([*command, "tests/unit/search/test_gpu.py"], cwd=PROJECT, check=False)
     cases = list(ElementTree.parse(written).iter("testcase"))
     if not cases:
         raise RuntimeError("no test ran")
     for case in cases:
-        faults = [(child.tag, child.get("message", "")) for child in case if child.tag in ("failure", "error")]
-        skipped = case.find("skipped") is not None
-        yield row(str(case.get("name")), "test", "skipped" if skipped else "failed" if faults else "passed") | (
-            {"error": faults[0][1]} if faults else {}
-        )
+        faults = [child.get("message", "") for child in case if child.tag in ("failure", "error")]
+        if faults:
+            yield {"case": case.get("name"), "error": " ".join(faults[0].split())}
+        else:
+            yield row(str(case.get("name")), "test", "passed" if case.find("skipped") is None else "skipped")
 
 
 def parity() -> Iterator[dict]:
     """Logits and words of the demo's two recognisers on the GPU and on the CPU, in float32."""
-    for name in ("model", "large"):
+    for name in ("model", "large"):  # the demo's
         folder = fresh(WORK / "parity" / name)
         checkpoint, utterances = folder / "checkpoint", folder / "utterances.tsv"
         import_checkpoint(str(PROJECT / "resources/demo" / name), checkpoint)
@@ -125,40 +148,40 @@ def parity() -> Iterator[dict]:
 
 
 def probe() -> Iterator[dict]:
-    """A pass with one layer quantized against one in fp32, each over all audio."""
-    for name in ("demo", "hubert-large-shape") if GPU else ("demo",):
-        folder = fresh(WORK / "probe" / name)
-        checkpoint, utterances = folder / "checkpoint", folder / "utterances.tsv"
-        if name == "demo":
-            import_checkpoint(str(PROJECT / "resources/demo/model"), checkpoint)
-            list_demo(checkpoint, utterances, 100 if GPU else REHEARSED)
-        else:
-            write_random_large(folder, 60)
-        recogniser = load_recogniser(checkpoint, DEVICE, THREADS)
-        split = read_split(recogniser, utterances, BATCH_MB, CONFIG["seed"])
-        files = files_in(folder)
-        found = recognise_reference(recogniser, split, files, Cache({}, 0))
-        calibration = Calibration(split, load_reference(files.summary, files.posteriors), None, split.seed)
-        ranges = {activation: full_range(histogram) for activation, histogram in found.histograms.items()}
+    """A pass with one layer quantized against one in fp32, each over all audio: of the demo, and of the `graphs`."""
+    folder = fresh(WORK / "probe")
+    import_checkpoint(str(PROJECT / "resources/demo/model"), folder / "checkpoint")
+    yield from probes_of("demo", folder / "checkpoint", PROBED_AUDIO["demo"])
+    large = made(WORK / "graphs/checkpoint")
+    yield from probes_of(shape(), large, PROBED_AUDIO["large"])
 
-        def recognise(recogniser: Recogniser = recogniser, split: Split = split) -> None:
-            for _, context, state in loaded(recogniser, split.batches, "fp32"):
-                recogniser.recognise(state, 0, context)
 
-        probed = partial(
-            probe_layers, recogniser, recogniser.modules, ranges=ranges, calibration=calibration, threshold=0
-        )
-        plain = median_seconds(recognise, 5)
-        layers = recogniser.layers
-        chosen = [layers[i] for i in np.linspace(0, len(layers) - 1, PROBED).astype(int)]
-        ratios = {layer: median_seconds(partial(probed, layers=[layer]), 3) / plain for layer in chosen}
-        audio_seconds = sum(u.samples for u in split.utterances) / split.sample_rate
-        yield row(name, "fp32 pass", audio_seconds / plain, "s of audio per s")
-        yield row(name, "probe against fp32 pass, median", float(np.median(list(ratios.values()))), "times")
-        slowest = max(ratios, key=ratios.__getitem__)
-        yield row(name, f"the slowest, {slowest}", ratios[slowest], "times", SLOWEST_PROBE)
-        if GPU:
-            yield row(name, "peak memory of the GPU", torch.cuda.max_memory_allocated() / 1e9, "GB")
+def probes_of(case: str, checkpoint: Path, utterances: int) -> Iterator[dict]:
+    """The same of one checkpoint, with so many ``utterances`` of the demo."""
+    folder = fresh(WORK / "probe/files")
+    list_demo(checkpoint, folder / "utterances.tsv", utterances)
+    recogniser = load_recogniser(checkpoint, DEVICE, THREADS)
+    split = read_split(recogniser, folder / "utterances.tsv", BATCH_MB, CONFIG["seed"])
+    files = files_in(folder)
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+    found = recognise_reference(recogniser, split, files, Cache({}, 0))
+    calibration = Calibration(split, load_reference(files.summary, files.posteriors), None, split.seed)
+    ranges = {activation: full_range(histogram) for activation, histogram in found.histograms.items()}
+
+    def recognise() -> None:
+        for _, context, state in loaded(recogniser, split.batches, "fp32"):
+            recogniser.recognise(state, 0, context)
+
+    audio_seconds = sum(u.samples for u in split.utterances) / split.sample_rate
+    yield row(case, "fp32 pass", audio_seconds / median_seconds(TURNS, recognise)[0], "s of audio per s")
+    probed = partial(probe_layers, recogniser, recogniser.modules, ranges=ranges, calibration=calibration, threshold=0)
+    for place in np.linspace(0, len(recogniser.layers) - 1, PROBED).astype(int):
+        layer = recogniser.layers[place]
+        plain, quantized = median_seconds(TURNS, recognise, partial(probed, layers=[layer]))
+        yield row(case, f"probe of {layer} against the fp32 pass", quantized / plain, "times", SLOWEST_PROBE)
+    if GPU:
+        yield row(case, "peak memory of the GPU", torch.cuda.max_memory_allocated() / 1e9, "GB")
 
 
 def search() -> Iterator[dict]:
@@ -166,28 +189,27 @@ def search() -> Iterator[dict]:
     folder = fresh(WORK / "search")
     splits = {}
     for split in ("calibration", "evaluation"):
-        source = PROJECT / CONFIG["models"]["demo"][split]
         manifest = folder / f"{split}.tsv"
-        lines = source.read_text().splitlines()
-        root, listed = PROJECT / lines[0], lines[1:] if GPU else lines[1 : 1 + REHEARSED]
-        manifest.write_text("\n".join([str(root), *listed]) + "\n")
+        lines = (PROJECT / CONFIG["models"]["demo"][split]).read_text().splitlines()
+        listed = lines[1:] if GPU else lines[1 : 1 + REHEARSED]
+        manifest.write_text("\n".join([str(PROJECT / lines[0]), *listed]) + "\n")
         splits[split] = str(manifest)
-    own = {"checkpoint": "resources/demo/model", **splits}
-    backend = tensorrt()
-    settings = {"models": {"demo": None, "demo-gpu": own}, "device": DEVICE, "evaluation_repeats": 1}
-    settings |= {"methods": ["fp32", "stablequant"], "engines": [backend, "openvino"], "batch_mb": BATCH_MB}
-    settings |= {"tensorrt": {"compute_capabilities": [gpu_capability() or STAND_IN]}}
-    settings |= {"probe": {"layers_per_job": 100}}
-    if not GPU:
-        settings |= {"percentiles": [99.9], "max_reference_wer": None}
     overlay = folder / "config.yaml"
-    overlay.write_text(yaml.safe_dump(settings))
-    shutil.rmtree(PROJECT / "results/demo-gpu", ignore_errors=True)
-    command = [sys.executable, "-m", "snakemake", "--cores", str(THREADS), "--resources", "gpu=1", "--configfile"]
-    start = time.perf_counter()
-    subprocess.run([*command, overlay, "--", "results/demo-gpu/comparison.tsv"], cwd=PROJECT, check=True)
-    yield row("demo", "checkpoint to table", time.perf_counter() - start, "s")
+    overlay.write_text(yaml.safe_dump(search_settings(splits, list(backends()))))
     results = PROJECT / "results/demo-gpu"
+    shutil.rmtree(results, ignore_errors=True)
+    # Whoever ends this part at its limit leaves a lock; nothing else writes these results.
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--cores", str(THREADS), "--resources", "gpu=1"]
+    start = time.perf_counter()
+    status = subprocess.call([*command, "--configfile", overlay, "--", "results/demo-gpu/comparison.tsv"], cwd=PROJECT)
+    if status:
+        sys.exit(status)  # what Snakemake said last is the reason
+    yield row("demo", "checkpoint to table", time.perf_counter() - start, "s")
+    yield from found_in(results)
+
+
+def found_in(results: Path) -> Iterator[dict]:
+    """The selected layers of a model, and what each of its engines recognised, from its folder of results."""
     found = read_table(results / "sensitivity.tsv")
     chosen = found.loc[found["selected"].astype(bool), "layer"]
     yield row("demo", "searched layers", " ".join(chosen) or "none")
@@ -202,6 +224,22 @@ def search() -> Iterator[dict]:
             yield row(case, "lost against fp32", engine.degradation, "points", MOST_LOST)
 
 
+def search_settings(splits: Mapping[str, str], backends: Sequence[str]) -> dict[str, Any]:
+    """The config of the `search`, beside the defaults; ``splits`` are the manifests by their names in it."""
+    settings: dict[str, Any] = {
+        "models": {"demo": None, "demo-gpu": {"checkpoint": "resources/demo/model", **splits}},
+        "methods": ["fp32", "stablequant"],
+        "engines": [*backends, "openvino"],
+        "tensorrt": {"compute_capabilities": [gpu_capability() or STAND_IN]},
+        "device": DEVICE,
+        "batch_mb": BATCH_MB,
+        "probe": {"layers_per_job": 100},
+    }
+    if not GPU:
+        settings |= {"percentiles": [99.9], "max_reference_wer": None}
+    return settings
+
+
 def graphs() -> Iterator[dict]:
     """HuBERT large's shape in fp32, fp16 and INT8, as ONNX graphs."""
     folder = fresh(WORK / "graphs")
@@ -212,64 +250,97 @@ def graphs() -> Iterator[dict]:
     start = time.perf_counter()
     import_checkpoint(str(source), folder / "checkpoint")
     quantize(folder / "checkpoint", folder)
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    half = convert_float_to_float16(onnx.load(folder / "fp32.onnx"), keep_io_types=True)
-    onnx.save(half, folder / "fp16.onnx")
+    write_fp16(folder / "fp32.onnx", folder / "fp16.onnx")
     yield row(shape(), "making of the graphs, on the CPU", time.perf_counter() - start, "s")
     for precision in ("fp32", "fp16", "int8"):
         yield row(shape(), f"{precision} graph", (folder / f"{precision}.onnx").stat().st_size / 1e6, "MB")
 
 
+def write_fp16(source: Path, destination: Path) -> None:
+    """The graph ``source`` in fp16, its inputs and outputs still float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
+
+    model = onnx.load(source)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE:
+            # The library would search each for numbers that fp16 cannot hold, which takes half a minute in all.
+            values = torch.tensor(numpy_helper.to_array(tensor)).half().numpy()
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    # TensorRT has all of the graph's operations in fp16, so that none is left out and no shapes need be inferred.
+    half = OnnxModel(convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True, op_block_list=[]))
+    half.topological_sort()
+    onnx.save(half.model, destination)
+
+
 def engine(precision: str) -> Iterator[dict]:
-    """A plan of one of the `graphs`: building, loading, agreement, latency and throughput."""
-    graph, backend = WORK / f"graphs/{precision}.onnx", tensorrt()
-    if not graph.is_file():
-        raise FileNotFoundError(f"{graph}: the part 'graphs' writes it")
+    """A plan of one of the `graphs`: building, loading, latency, throughput, and agreement with ONNX Runtime."""
+    graph, backend = made(WORK / f"graphs/{precision}.onnx"), next(backends())
     most, together = max(LENGTHS), TOGETHER[0]
     profile = {"batch": Limits(1, 1, together), "samples": Limits(400, TOGETHER[1] * RATE, most * RATE)}
+    case = f"{shape()}, {backend}"
+    yield row(case, "version", library(backend).__version__)
     start = time.perf_counter()
     plan = build_plan(backend, graph, SIGNATURE, [gpu_capability() or STAND_IN], profile)
     file = graph.with_suffix(".plan")
     file.write_bytes(plan)
-    case = f"{shape()}, {backend}"
     yield row(case, "build", time.perf_counter() - start, "s")
     yield row(case, "plan", len(plan) / 1e6, "MB")
     start = time.perf_counter()
-    expected, _ = onnxruntime.load_network(graph, SIGNATURE, THREADS)
-    if not GPU:
+    if GPU:
+        network: Network = load_plan(backend, file, SIGNATURE)
+    else:
         case = f"{shape()}, ONNX Runtime for {backend}"
-    network: Network = load_plan(backend, file, SIGNATURE) if GPU else expected
-    network({INPUT: noise(1, 2)})
+        network, _ = onnxruntime.load_network(graph, SIGNATURE, THREADS)
+    file.unlink()
+    found = network({INPUT: noise(1, 2)})[OUTPUT]
     yield row(case, "load, to the first result", time.perf_counter() - start, "s")
-    audio = noise(1, 2)
-    wanted, found = (run({INPUT: audio})[OUTPUT].astype(np.float64) for run in (expected, network))
-    different = float(np.sqrt(np.square(found - wanted).mean()) / wanted.std())
-    yield row(case, "difference from ONNX Runtime on the CPU, rms", different, "of the logits' spread")
     for seconds in LENGTHS:
         audio = noise(1, seconds)
-        network({INPUT: audio})  # the first call of a new shape takes longer
-        taken = [one_call(network, audio) for _ in range(REPEATS)]
+        yield row(f"{case}, {seconds} s", "first call of this length", 1e3 * one_call(network, audio), "ms")
+        taken = calls(network, audio)
         yield row(f"{case}, {seconds} s", "median latency", 1e3 * float(np.median(taken)), "ms")
         yield row(f"{case}, {seconds} s", "95 % latency", 1e3 * float(np.percentile(taken, 95)), "ms")
-    audio = noise(*TOGETHER)
-    network({INPUT: audio})
-    seconds = np.median([one_call(network, audio) for _ in range(REPEATS)])
+    seconds = float(np.median(calls(network, noise(*TOGETHER))))
     measure = f"throughput, {together} of {TOGETHER[1]} s at once"
-    yield row(case, measure, together * TOGETHER[1] / float(seconds), "s of audio per s")
+    yield row(case, measure, together * TOGETHER[1] / seconds, "s of audio per s")
+    expected, _ = onnxruntime.load_network(graph, SIGNATURE, THREADS)
+    wanted = expected({INPUT: noise(1, 2)})[OUTPUT].astype(np.float64)
+    different = float(np.sqrt(np.square(found - wanted).mean()) / wanted.std())
+    yield row(case, "difference from ONNX Runtime on the CPU, rms", different, "of the logits' spread")
 
 
-def tensorrt() -> str:
-    """The first backend of TensorRT's whose library is installed."""
-    reasons = []
+def made(path: Path) -> Path:
+    """``path``, which the part `graphs` writes; raise FileNotFoundError if it did not."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path.relative_to(PROJECT)}: the part 'graphs' did not write it")
+    return path
+
+
+def backends() -> Iterator[str]:
+    """The backends of TensorRT that can build for this GPU, the first of which the engines use."""
+    reasons = {}
     for name in LIBRARIES:
-        try:
-            library(name)
-        except StableQuantError as missing:
-            reasons.append(str(missing))
-        else:
-            return name
-    raise RuntimeError("; ".join(reasons))
+        reasons[name] = reason_not_built(name)
+        if reasons[name] is None:
+            yield name
+    if None not in reasons.values():
+        raise RuntimeError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+
+
+def reason_not_built(backend: str) -> str | None:
+    """Why a backend of TensorRT cannot build for this GPU; None if it can.
+
+    TensorRT itself is not loaded, since both libraries in one process may not get on with each other.
+    """
+    if backend == "tensorrt":
+        found = GPU and find_spec("tensorrt") is not None
+        return None if found else f"needs a GPU, and: {LIBRARIES[backend][1]}"
+    try:
+        compute_capability(library(backend), gpu_capability() or STAND_IN)
+    except StableQuantError as fault:
+        return str(fault)
+    return None
 
 
 def shape() -> str:
@@ -289,14 +360,24 @@ def one_call(network: Network, audio: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def median_seconds(call: Callable[[], object], repeats: int) -> float:
-    """Of ``repeats`` calls after a first one."""
-    taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken[1:]))
+def calls(network: Network, audio: np.ndarray) -> list[float]:
+    """Seconds of each of `REPEATS` calls, after others for `WARM_UP` seconds."""
+    end = time.perf_counter() + WARM_UP
+    one_call(network, audio)
+    while time.perf_counter() < end:
+        one_call(network, audio)
+    return [one_call(network, audio) for _ in range(REPEATS)]
+
+
+def median_seconds(turns: int, *ways: Callable[[], object]) -> list[float]:
+    """Of each of ``ways``, which take turns, after a first turn that does not count."""
+    taken = np.zeros((turns + 1, len(ways)))
+    for turn in taken:
+        for number, way in enumerate(ways):
+            start = time.perf_counter()
+            way()
+            turn[number] = time.perf_counter() - start
+    return np.median(taken[1:], axis=0).tolist()
 
 
 def list_demo(checkpoint: Path, table: Path, most: int) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from project import CONFIG, PROJECT
 from judged import OURS, load_network, points_lost, recognise_split
 from new_speech import synthesise
-from tables import OTHERS_KEPT, command_line, with_others
+from tables import OTHERS_KEPT, command_line, write_out
 
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
@@ -23,7 +23,6 @@ from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.storage.files import write_table
 
 COLUMNS = [
     *("model", "method", "utterances", "words", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
@@ -94,8 +93,7 @@ def main() -> None:
     for model in arguments.models:
         measured = measure(model, list(dict.fromkeys(["fp32", OURS, *arguments.methods])), manifest, arguments.threads)
         print(measured.round(2).to_string(index=False))
-        if arguments.out:
-            write_table(arguments.out, with_others(measured, arguments.out))
+        write_out(arguments.out, measured, keep_others=True)
 
 
 if __name__ == "__main__":

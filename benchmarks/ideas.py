@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from project import CONFIG, PROCEDURE, PROJECT
 from simulated import measure_fp32, recognise_int8
-from tables import OTHERS_KEPT, command_line, with_others
+from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
 
 from stablequant.quantization.channel_scales import load_scales
@@ -40,18 +40,19 @@ from stablequant.quantization.int8 import QMAX, scale_of
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.quantization.scaled import weight_of
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import channel_axis, operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
-from stablequant.search.check_combination import Choice, Combination
+from stablequant.search.combination import Choice, Combination
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.search.split import loaded, read_split
 from stablequant.search.trials import Calibration, Outcome
-from stablequant.storage.files import read_json, read_table, write_table
+from stablequant.storage.files import read_json, read_table
 
 COLUMNS = [
     *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
@@ -329,8 +330,7 @@ def main() -> None:
             for row in try_ideas(subject, [IDEAS[0], *arguments.ideas], arguments.audio_seconds):
                 rows.append({"model": model, **row})
                 print(pd.DataFrame([rows[-1]], columns=COLUMNS).to_string(index=False, header=False), flush=True)
-                if arguments.out:
-                    write_table(arguments.out, with_others(pd.DataFrame(rows, columns=COLUMNS), arguments.out))
+                write_out(arguments.out, pd.DataFrame(rows, columns=COLUMNS), keep_others=True)
     print(pd.DataFrame(rows, columns=COLUMNS).round(4).to_string(index=False))
 
 

@@ -18,14 +18,14 @@ import openvino as ov
 import pandas as pd
 import torch
 from engines import BOTH, int8_names
-from large_graphs import RATE, quantize, write_hubert_large
-from tables import command_line
+from large_graphs import quantize, write_hubert_large
+from random_large import RATE
+from tables import command_line, write_out
 from tqdm import tqdm
 
 from stablequant.engines import openvino
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import write_table
 from stablequant.workflow.provenance import processor
 
 PRODUCTS = r"FullyConnected|Convolution|MatMul"
@@ -125,8 +125,7 @@ def main() -> None:
     table = summarise(pd.concat(tables, ignore_index=True))
     print(table.round(4).to_string(index=False))
     print(bounds(table))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,13 @@ of its own that it needs: some change the libraries that they load.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
+from project import PROJECT
 from subject import Subject, read_subject
 
 from stablequant.storage.files import write_json

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from project import CONFIG
-from tables import command_line
+from tables import command_line, write_out
 from tqdm import tqdm
 
 from stablequant.corpora.utterance import read_utterances
@@ -26,7 +26,7 @@ from stablequant.report.show import markdown_table
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
-from stablequant.storage.files import read_json, write_table
+from stablequant.storage.files import read_json
 
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 COLUMNS = [
@@ -156,8 +156,7 @@ def main() -> None:
     rows = [replay(record, confidence, arguments.orders, arguments.seed) for confidence in CONFIDENCES]
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(table.round(3).to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,8 @@ SPIKE = 300  # times the largest other value that the planted feature reaches
 RARITY = 0.003  # share of frames in which it fires
 FITTED = 60  # utterances that the head is fitted to, not among those written
 RIDGE = 0.1
-NOISE, NOISES = (
-    0.03,
-    5,
-)  # share of the encoder's output that noise may take without changing a word, and how often drawn
+NOISE = 0.03  # share of the encoder's output that noise may take without changing a word
+NOISES = 5  # how often that noise is drawn
 
 
 def sing(draw: np.random.Generator) -> tuple[np.ndarray, str]:

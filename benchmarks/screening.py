@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from project import CONFIG
-from tables import OTHERS_KEPT, command_line, with_others
+from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
 
 from stablequant.corpora.utterance import read_utterances, speakers_of
 from stablequant.quantization.histograms import UNCLIPPED
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
@@ -37,7 +37,7 @@ from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
 from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
 from stablequant.search.select_layers import overruled, select_layers
-from stablequant.storage.files import read_json, write_table
+from stablequant.storage.files import read_json
 
 COLUMNS = [
     *("model", "audio_seconds", "in_a_row", "draws", "layers", "recognised_mean", "rounds_mean", "layers_otherwise"),
@@ -272,8 +272,7 @@ def main() -> None:
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(markdown(table))
-    if arguments.out:
-        write_table(arguments.out, with_others(table, arguments.out))
+    write_out(arguments.out, table, keep_others=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from large_graphs import write_hubert_large
 from random_large import RATE
-from tables import command_line
+from tables import command_line, write_out
 from tqdm import trange
 
 from stablequant.recognisers.ctc.recogniser import HIDDEN
@@ -27,7 +27,6 @@ from stablequant.recognisers.products import LEAST_GAIN, onednn_gain, reduce_wei
 from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown_table
 from stablequant.search.recognise_reference import REDUCED
-from stablequant.storage.files import write_table
 
 OPENVINO = "OpenVINO, float32"
 
@@ -103,8 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         table = measure(Path(folder), arguments.threads, arguments.audio_seconds, arguments.rounds)
     print(markdown(table))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

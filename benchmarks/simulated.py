@@ -10,7 +10,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import fake_quantized
-from stablequant.recognisers.family import Recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.reference import load_reference
 from stablequant.search.split import Split, loaded

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from project import CONFIG, PROCEDURE, PROJECT
 from simulated import measure_fp32, recognise_int8
-from tables import command_line
+from tables import command_line, write_out
 from variants import RECOGNISERS, checkpoint_of
 
 from stablequant.corpora.list_utterances import list_utterances
@@ -27,9 +27,9 @@ from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized_weights
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.search.equalise_channels import equalise_channels
@@ -127,8 +127,7 @@ def main() -> None:
             rows += [{"model": model, **row} for row in measure(recogniser, splits, folder, arguments.percentile)]
         table = pd.DataFrame(rows, columns=COLUMNS)
         print(table.round(2).to_string(index=False))
-        if arguments.out:
-            write_table(arguments.out, table)
+        write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

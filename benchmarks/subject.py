@@ -1,20 +1,17 @@
 """A recogniser of the workflow, and what other tools need to quantize it."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import project  # noqa: F401 - it makes the package importable
 import numpy as np
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
 
 from stablequant.corpora.utterance import Utterance, load_audio, read_utterances
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.layer_table import read_modules
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2.family import read_front_end
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import project  # noqa: F401 - it makes the package importable
 import pandas as pd
 
-from stablequant.storage.files import read_table
+from stablequant.storage.files import read_table, write_table
 
 OTHERS_KEPT = "TSV to write; rows of other models in it are kept"
 Show = Callable[[pd.DataFrame], str]
@@ -18,19 +18,21 @@ def command_line(description: str | None, *shows: Show, out: str = "TSV to write
 
     Parameters
     ----------
-    shows: what prints a table as the documents show it
+    shows: what prints a table as the documents show it; without, there is no ``--markdown``
     out: what is said of ``--out``
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help=out)
-    parser.add_argument(
-        "--markdown",
-        type=Path,
-        action=_Print,
-        shows=shows,
-        help="measure nothing, print this TSV as the documents show it",
-    )
+    if shows:
+        told = "measure nothing, print this TSV as the documents show it"
+        parser.add_argument("--markdown", type=Path, action=_Print, shows=shows, help=told)
     return parser
+
+
+def write_out(out: Path | None, table: pd.DataFrame, keep_others: bool = False) -> None:
+    """Write ``table`` where ``--out`` says, if it does; with ``keep_others``, below the rows of other models there."""
+    if out:
+        write_table(out, with_others(table, out) if keep_others else table)
 
 
 def with_others(table: pd.DataFrame, file: Path) -> pd.DataFrame:

@@ -39,7 +39,7 @@ from project import CONFIG, PROJECT
 from float_layers import floating
 from librispeech import listed, part_of
 from own_cost import own_cost
-from tables import command_line
+from tables import command_line, write_out
 from whisper_engines import KINDS, Graphs, Heard, load_own
 from whisper_networks import Subject, written
 
@@ -51,7 +51,7 @@ from stablequant.report.show import markdown_table
 from stablequant.scoring.divergence import divergence, most_likely, summarised
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import degradation
-from stablequant.storage.files import checksum, read_json, write_json, write_table
+from stablequant.storage.files import checksum, read_json, write_json
 
 COLUMNS = [
     *("engine", "method", "wer", "degradation", "ci_low", "ci_high", "kl", "size_bytes", "rtfx", "encoder_seconds"),
@@ -336,8 +336,7 @@ def main() -> None:
         engine.finish()
     table = table_of(subject, engines)
     print(table.to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

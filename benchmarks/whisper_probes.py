@@ -12,41 +12,36 @@ is treated, so that more is decoded anew than in a search. The last row is the m
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+import project  # noqa: F401 - it makes the package importable
 import pandas as pd
 import torch
-
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(PROJECT), str(PROJECT / "benchmarks")]
-
 from librispeech import listed, part_of
+from tables import command_line, write_out
 
 from stablequant.corpora.utterance import Utterance
 from stablequant.quantization.collecting import collecting
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.costs import layer_costs
-from stablequant.storage.files import write_table
 
 COLUMNS = ["layer", "seconds", "encoder_passes", "products", "decoded_anew", "free_seconds"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--checkpoint", required=True, help="a Hugging Face folder or hub id of a Whisper")
     parser.add_argument("--calibration", type=Path, required=True, help="a folder laid out as LibriSpeech")
     parser.add_argument("--utterances", type=int, default=24, help="of all speakers alike")
     parser.add_argument("--rows", type=int, default=8, help="utterances recognised at once")
     parser.add_argument("--layers", nargs="+", help="probe these only")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, help="TSV to write")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         import_checkpoint(arguments.checkpoint, Path(folder) / "checkpoint")
@@ -55,8 +50,7 @@ def main() -> None:
         chosen = listed(part, recogniser.writing, Path(folder) / "calibration.tsv")
         table = measure(recogniser, chosen, arguments)
     print(table.to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse.Namespace) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1400, 1260
+WIDTH, HEIGHT = 1400, 1310
 
 
 def chromium() -> str | None:

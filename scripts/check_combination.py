@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from stablequant.quantization.histograms import load_histograms
-from stablequant.search.check_combination import Choice, Combination, check_combination, step_table
+from stablequant.search.check_combination import check_combination, step_table
+from stablequant.search.combination import Choice, Combination
 from stablequant.search.gather_percentiles import best_percentiles, unrecovered_layers
 from stablequant.search.select_layers import most_sensitive
 from stablequant.search.session import Settings, read_search

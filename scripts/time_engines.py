@@ -7,7 +7,7 @@ from stablequant.engines.running import load_engine, reason_not_run
 from stablequant.engines.time_engines import REFERENCE, TWIN, not_timed, spread_over_lengths, time_engines
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.family import NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import write_table
 from stablequant.workflow.jobs import job

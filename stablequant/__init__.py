@@ -1,1 +1,1 @@
-"""StableQuant: layer-adaptive post-training INT8 quantization of CTC speech models."""
+"""StableQuant: layer-adaptive post-training INT8 quantization of speech recognisers."""

@@ -29,6 +29,10 @@ VARIANTS = {
 }
 
 
+def noise(samples: int) -> np.ndarray:
+    return np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
+
+
 def tiny_bert(variant: str = "plain", **changes) -> Wav2Vec2BertForCTC:
     """A random model of two layers, its norms and biases random too."""
     torch.manual_seed(0)

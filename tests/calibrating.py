@@ -9,7 +9,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2.forward import Wav2Vec2Recogniser
 from stablequant.search.activations import Activations
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference

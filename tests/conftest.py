@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -60,11 +62,23 @@ def _in_project():
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory) -> Run:
-    """One undisturbed run of the whole DAG, watched. The processes that test in parallel share it."""
+def shared_folder(tmp_path_factory) -> Callable[[str], AbstractContextManager[Path]]:
+    """Opens a folder by its name, which the processes that test in parallel share; one at a time."""
     place = tmp_path_factory.getbasetemp()
-    shared = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "run"
-    with locked(shared):
+    place = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+
+    @contextmanager
+    def opened(name: str) -> Iterator[Path]:
+        with locked(place / name):
+            yield place / name
+
+    return opened
+
+
+@pytest.fixture(scope="session")
+def run(shared_folder) -> Run:
+    """One undisturbed run of the whole DAG, watched."""
+    with shared_folder("run") as shared:
         if not (shared / "run.json").is_file():
             shutil.rmtree(shared, ignore_errors=True)
             write_json(shared / "run.json", asdict(run_whole(shared / "project")) | {"folder": "project"})

@@ -1,6 +1,6 @@
 """A recogniser of five tiny layers in torch, and the same in NumPy, for tests of the search that must be fast.
 
-It keeps to `stablequant.recognisers.family.Recogniser` and refuses what that interface forbids. Its parts stand for
+It keeps to `stablequant.recognisers.recogniser.Recogniser` and refuses what that interface forbids. Its parts stand for
 those of real ones: a convolution that reads the audio, two products that read the same tensor, a grouped convolution
 that pads, a shortcut that makes a state of two tensors, and a head.
 """
@@ -24,7 +24,8 @@ from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Guide, Recognised, State
 from stablequant.recognisers.sizes import Footprint
 from stablequant.search.activations import Activations
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference

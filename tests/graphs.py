@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from recognising import Loaded
 
@@ -17,7 +18,8 @@ from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
 from stablequant.recognisers.export_onnx import export_onnx
-from stablequant.recognisers.family import Network, QuantizedModule
+from stablequant.recognisers.family import Network
+from stablequant.recognisers.modules import QuantizedModule
 
 SETTINGS = {"openvino": {"floating": FLOAT32}, "onnxruntime": {}}  # the config's blocks, by backend
 
@@ -65,6 +67,21 @@ def openvino_network(graph: Path, floating: str = FLOAT32) -> tuple[Network, str
     return openvino.load_network(file, SIGNATURE, 2, floating)
 
 
+def onnx_network(graph: Path, optimised: bool = False) -> Network:
+    """``graph`` in ONNX Runtime, computed node by node unless it is ``optimised``."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 2
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda tensors: {OUTPUT: session.run([OUTPUT], dict(tensors))[0]}
+
+
 def logits_of(network: Network, audio: np.ndarray) -> np.ndarray:
     """What ``network`` makes of prepared audio ``(batch, samples)``."""
     return network({INPUT: audio})[OUTPUT]
+
+
+def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
+    """Root of the mean squared difference, in standard deviations of ``expected``."""
+    return float(np.sqrt(((found - expected) ** 2).mean() / expected.var()))

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from checkout import DEMO, PROJECT
 
 from stablequant.corpora.list_utterances import list_utterances, read_transcripts
 from stablequant.corpora.manifests import read_manifest
+from stablequant.corpora.utterance import Utterance
 from stablequant.recognisers.wav2vec2.family import read_front_end
 
 FRONT_END = read_front_end(DEMO)
@@ -45,6 +48,21 @@ def write_jsonl(folder: Path, speech: list[Path]) -> Path:
     ]
     (folder / "split.jsonl").write_text("\n".join(rows) + "\n")
     return folder / "split.jsonl"
+
+
+def samples_of(utterance: Utterance) -> np.ndarray:
+    """Its whole file, float32 ``(samples,)``."""
+    return soundfile.read(utterance.path, dtype="float32")[0]
+
+
+def write_as_parts(folder: Path, utterances: Sequence[Utterance]) -> Path:
+    """A table of the utterances as parts of one file, ``long.flac``."""
+    pieces = [samples_of(utterance) for utterance in utterances]
+    soundfile.write(folder / "long.flac", np.concatenate(pieces), 16_000)
+    ends = np.cumsum([0, *map(len, pieces)])
+    rows = [f"long.flac,{a},{b},{u.transcript}" for a, b, u in zip(ends, ends[1:], utterances, strict=False)]
+    (folder / "long.csv").write_text("\n".join(["path,start_samples,end_samples,text", *rows]) + "\n")
+    return folder / "long.csv"
 
 
 def expected(speech: list[Path]) -> list[str]:

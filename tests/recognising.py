@@ -11,7 +11,8 @@ from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.engines.evaluate_engine import recognise
 from stablequant.recognisers.ctc.decoding import CtcDecoder
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.family import Network, QuantizedModule
+from stablequant.recognisers.family import Network
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.recognisers.wav2vec2.forward import Wav2Vec2Recogniser

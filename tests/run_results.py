@@ -32,3 +32,10 @@ def write_results(folder: Path, *rows: dict) -> Path:
     used["transformer01"]["carried"] = [3, 7]
     write_json(folder / "scales/stablequant.json", {"float_layers": ["head"], "activations": used})
     return folder
+
+
+def selected(folder: Path) -> list[str]:
+    """Layers that the finished run in ``folder`` selected."""
+    rows = [line.split("\t") for line in (folder / "results/tiny/sensitivity.tsv").read_text().splitlines()]
+    place = rows[0].index("selected")
+    return [row[0] for row in rows[1:] if row[place] == "True"]

@@ -23,6 +23,10 @@ from transformers import (
     WavLMForCTC,
 )
 
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.wav2vec2.family import read_front_end
+
 ARCHITECTURES = {
     "hubert": (HubertForCTC, HubertConfig, {}),
     "wav2vec2": (Wav2Vec2ForCTC, Wav2Vec2Config, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
@@ -82,3 +86,9 @@ def write_tiny_checkpoint(folder: Path, architecture: str = "hubert", **changes)
     tiny_model(architecture, **changes).save_pretrained(folder)
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(folder)
     shutil.copyfile(DEMO / "vocab.json", folder / "vocab.json")
+
+
+def front_end_of(source: Path) -> FrontEnd:
+    """That of the checkpoint in ``source`` after its import, which goes beside it."""
+    import_checkpoint(str(source), source.with_name("imported"))
+    return read_front_end(source.with_name("imported"))

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from stablequant.bundle.subtitles import cues, subrip, webvtt
 from stablequant.bundle.transcribe import Transcript
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 UNKNOWN = "unknown"  # in place of a language
 LEAST = 0.0001  # confidence of a word that was rounded to 0, for its logarithm

@@ -23,8 +23,7 @@ CARD = """---
 
 Judged on {processor}, with {utterances} evaluation utterances that decided nothing. The
 interval is of a paired bootstrap over {drawn}. For their speed the engines took turns on the same
-audio. `new_speedup` is the speedup at lengths that the engine meets for the first time. `not measurable` means that the
-difference is smaller than the noise of the machine.
+audio. A difference in speed is not measurable if it is smaller than the noise of the machine.
 
 ## What was quantized
 
@@ -35,7 +34,7 @@ Of {layers} layers, {quantized} have INT8 weights and activations.
 ## Before you use it
 
 - The numbers hold for speech like that of the evaluation split. Test other accents, noise and microphones yourself.
-- It is faster only where the CPU has INT8 instructions (VNNI). `stablequant evaluate` measures that on your machine.
+- It is faster only where the CPU has INT8 instructions (VNNI). `stablequant evaluate` prints the speed on your machine.
 - This card names no licence. That of the original recogniser applies to its weights.
 {privacy}
 ## Using it

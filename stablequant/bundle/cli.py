@@ -14,7 +14,7 @@ from stablequant.bundle import making
 from stablequant.errors import StableQuantError
 
 if TYPE_CHECKING:
-    from stablequant.recognisers.family import BeamSearch
+    from stablequant.recognisers.decoder import BeamSearch
 
 app = typer.Typer(
     help="Quantize a speech recogniser, and recognise speech with the bundle that comes of it.",
@@ -38,6 +38,10 @@ ChunkSeconds = Annotated[
         help="longer recordings are cut into chunks of this length; the default is what the model was calibrated on",
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="a folder of your own where OpenVINO keeps what it compiles; the next start is faster"),
+]
 LanguageModel = Annotated[
     Path | None, typer.Option("--lm", help="n-gram language model, ARPA or KenLM's binary; needs the extra `lm`")
 ]
@@ -52,7 +56,7 @@ WordBonus = Annotated[float, typer.Option(help="added to the score for each word
 def _search(lm: Path | None, hot_words: Path | None, beam: int, weight: float, bonus: float) -> "BeamSearch | None":
     """The search that the options ask for; None if they ask for none."""
     from stablequant.bundle.transcribe import read_hot_words
-    from stablequant.recognisers.family import BeamSearch
+    from stablequant.recognisers.decoder import BeamSearch
 
     if lm is None and hot_words is None:
         return None
@@ -98,6 +102,7 @@ def transcribe(
     threads: Threads = 0,
     batch_mb: Memory = 400,
     backend: Backend = None,
+    cache: Cache = None,
     lm: LanguageModel = None,
     hot_words: HotWords = None,
     beam: Beam = 100,
@@ -116,7 +121,7 @@ def transcribe(
     if format in (Format.SRT, Format.VTT) and len(recordings) > 1:
         raise typer.BadParameter("subtitles need exactly one recording", param_hint="--format")
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
-    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, cache=cache)
     failed = False
     for recording in progress(recordings, label="transcribing") if len(recordings) > 1 else recordings:
         try:
@@ -227,6 +232,7 @@ def serve(
     batch_mb: Memory = 400,
     chunk_seconds: ChunkSeconds = None,
     backend: Backend = None,
+    cache: Cache = None,
     lm: LanguageModel = None,
     hot_words: HotWords = None,
     beam: Beam = 100,
@@ -259,7 +265,7 @@ def serve(
             "stablequant serve", f"it needs the package {missing.name}", "run: pip install 'stablequant[service]'"
         ) from missing
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
-    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds)
+    recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds, cache)
     if language and recogniser.language not in (None, language):
         raise StableQuantError(bundle, f"it names its language itself: {recogniser.language}", "leave out --language")
     limits = service.Limits(upload_mb, callers, waiting, uploads, upload_seconds, recognise_seconds)

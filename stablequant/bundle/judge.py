@@ -10,7 +10,7 @@ from stablequant.corpora.utterance import Utterance
 from stablequant.engines.evaluate_engine import Evaluation, evaluate
 from stablequant.engines.running import Stopwatch, load_engine, max_batch
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import BeamSearch
+from stablequant.recognisers.decoder import BeamSearch
 from stablequant.scoring.intervals import degradation_interval
 
 
@@ -26,7 +26,7 @@ class Judge:
     """Recognises a split with one engine, without and with ``search``.
 
     ``engine`` is a folder with an engine of the recogniser in ``bundle``, and ``budget`` is in bytes, as in
-    `stablequant.recognisers.family.Decoder.batches`. ``arithmetic`` is that of the quantized layers.
+    `stablequant.recognisers.decoder.Decoder.batches`. ``arithmetic`` is that of the quantized layers.
 
     Raises `StableQuantError` if the engine or the search cannot run.
     """

@@ -9,9 +9,8 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -25,6 +24,7 @@ from starlette.types import Message, Receive
 
 from stablequant.bundle.answers import Refusal, answer_in, check_language
 from stablequant.bundle.listening import Server, is_loopback, protocol
+from stablequant.bundle.queue import Queue, Recogniser
 from stablequant.bundle.transcribe import RecordingError, Transcript
 from stablequant.recognisers.sizes import MEGABYTE
 
@@ -34,12 +34,6 @@ PATH = "/v1/audio/transcriptions"
 LANGUAGES = ("language", "languages", "languages[]")  # names of fields; clients add brackets to the name of a list
 FULL = "the queue is full; try again later"
 LATER = {"Retry-After": "5"}
-
-
-class Recogniser(Protocol):
-    """What the service needs; `stablequant.bundle.transcribe.Transcriber` is one. Threads call it at the same time."""
-
-    def transcribe(self, source: BinaryIO) -> Transcript: ...
 
 
 @dataclass(frozen=True)
@@ -84,14 +78,11 @@ class Service:
     """
 
     def __init__(self, recogniser: Recogniser, name: str, limits: Limits, language: str | None = None) -> None:
-        self._recogniser, self._name, self._limits, self._language = recogniser, name, limits, language
-        self._metrics = Metrics()
-        self._pool = ThreadPoolExecutor(limits.callers, "recognise")
-        self._free = asyncio.Semaphore(limits.callers)
+        self._name, self._limits, self._language = name, limits, language
+        self._queue = Queue(recogniser, limits.callers, limits.waiting, limits.recognise_seconds)
         self._arriving = 0  # requests whose recordings are not complete
-        self._inside = 0  # recordings that wait or are recognised, also after status 504
-        self._overdue: set[asyncio.Future[Transcript]] = set()  # what is still recognised after status 504
-        self._metrics.waiting.set_function(lambda: self._inside)
+        self._metrics = Metrics()
+        self._metrics.waiting.set_function(lambda: self._queue.inside)
 
     def application(self) -> Starlette:
         """The service as an ASGI application."""
@@ -110,16 +101,11 @@ class Service:
         model = {"id": self._name, "object": "model", "created": 0, "owned_by": "stablequant"}
         return JSONResponse({"object": "list", "data": [model]})
 
-    @property
-    def _full(self) -> bool:
-        """Whether a further recording is refused: no place is free, or every recogniser is busy beyond its time."""
-        limits = self._limits
-        return self._inside >= limits.callers + limits.waiting or len(self._overdue) >= limits.callers
-
     async def health(self, _request: Request) -> Response:
         """Status 200 if a request would be taken, 503 if the queue is full."""
-        status = {"status": "full" if self._full else "ready", "waiting": self._inside, "arriving": self._arriving}
-        return JSONResponse(status, 503 if self._full else 200)
+        full, waiting = self._queue.full, self._queue.inside
+        status = {"status": "full" if full else "ready", "waiting": waiting, "arriving": self._arriving}
+        return JSONResponse(status, 503 if full else 200)
 
     async def metrics(self, _request: Request) -> Response:
         """In the text format of Prometheus."""
@@ -127,7 +113,7 @@ class Service:
 
     async def transcriptions(self, request: Request) -> Response:
         """Transcribe one recording. Only a request that has arrived waits in the queue, so slow clients fill none."""
-        if self._full:
+        if self._queue.full:
             raise Refusal(503, FULL, headers=LATER)
         if self._arriving >= self._limits.uploads:
             raise Refusal(503, "too many recordings arrive at the same time; try again later", headers=LATER)
@@ -154,7 +140,7 @@ class Service:
             check_language(_texts(form, LANGUAGES), self._language)
             if (_text(form, "stream") or "").lower() in ("true", "1"):
                 raise Refusal(400, "answers are not streamed; leave 'stream' out", "stream")
-            if self._full:
+            if self._queue.full:
                 raise Refusal(503, FULL, headers=LATER)
         except Refusal:
             await form.close()
@@ -178,59 +164,13 @@ class Service:
         return form
 
     async def _transcribe(self, recording: BinaryIO, receive: Receive) -> Transcript:
-        """Recognise ``recording`` when it is its turn, and close it.
-
-        If its time is over while it is recognised, that goes on, and it keeps its place until then. Raises
-        `ClientDisconnect` if the client leaves before its turn, as ``receive`` tells.
-        """
-        self._inside += 1
-        work = None
+        """See `Queue.transcribe`; a recording that takes too long or cannot be used is refused."""
         try:
-            async with asyncio.timeout(self._limits.recognise_seconds):
-                await self._turn(receive)
-                work = self._begin(recording)
-                return await asyncio.shield(work)
+            return await self._queue.transcribe(recording, receive)
         except TimeoutError as error:
-            if work is not None:
-                self._overdue.add(work)
-                work.add_done_callback(self._overdue.discard)
             raise Refusal(504, f"not recognised within {self._limits.recognise_seconds:g} s") from error
         except RecordingError as error:
             raise Refusal(400, error.reason, "file") from error
-        finally:
-            if work is None:
-                self._leave(recording)
-
-    async def _turn(self, receive: Receive) -> None:
-        """Wait for a free recogniser and take it; raise `ClientDisconnect` if the client leaves before."""
-        turn, gone = asyncio.create_task(self._free.acquire()), asyncio.create_task(_until_gone(receive))
-        try:
-            await asyncio.wait({turn, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                raise ClientDisconnect
-        except BaseException:
-            if not turn.cancel():  # it had its turn
-                self._free.release()
-            raise
-        finally:
-            gone.cancel()
-
-    def _begin(self, recording: BinaryIO) -> asyncio.Future[Transcript]:
-        """Recognise ``recording`` in a thread. When that is done, its recogniser is free and its place too."""
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, self._recogniser.transcribe, recording)
-
-        def done(finished: asyncio.Future[Transcript]) -> None:
-            self._free.release()
-            self._leave(recording)
-            finished.exception()  # so that the loop does not report it when nobody waits any longer
-
-        work.add_done_callback(done)
-        return work
-
-    def _leave(self, recording: BinaryIO) -> None:
-        recording.close()
-        self._inside -= 1
 
     async def _refuse(self, _request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -260,12 +200,6 @@ def _at_most(receive: Receive, largest: int) -> Receive:
         return message
 
     return limited
-
-
-async def _until_gone(receive: Receive) -> None:
-    """Return when the client has closed the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _texts(form: FormData, keys: Sequence[str]) -> list[str]:

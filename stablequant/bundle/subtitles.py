@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 LETTERS = 84  # largest number of letters in one subtitle: two lines of 42
 SECONDS = 7.0  # longest time that one subtitle is shown

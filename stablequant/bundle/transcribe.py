@@ -14,14 +14,7 @@ from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import (
-    BatchDecoder,
-    BeamSearch,
-    Decoder,
-    NotFiniteError,
-    SearchingDecoder,
-    Word,
-)
+from stablequant.recognisers.decoder import BatchDecoder, BeamSearch, Decoder, NotFiniteError, SearchingDecoder, Word
 from stablequant.recognisers.sizes import MEGABYTE
 
 SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer than this because neighbouring chunks overlap
@@ -102,7 +95,7 @@ class Transcriber:
         so that no word is cut.
 
         Words have times and, if the recogniser gives one, a confidence between 0 and 1, see
-        `stablequant.recognisers.family.Word`.
+        `stablequant.recognisers.decoder.Word`.
 
         Raises
         ------
@@ -172,6 +165,7 @@ def load_bundle(
     backend: str | None = None,
     search: BeamSearch | None = None,
     longest_seconds: int = LONGEST,
+    cache: Path | None = None,
 ) -> Transcriber:
     """Load one engine of the bundle in ``folder``.
 
@@ -183,6 +177,7 @@ def load_bundle(
     backend: name of the engine's backend; None takes the first engine that runs on this machine
     search: a language model and hot words to search with; None takes the most probable letters
     longest_seconds: longer recordings are refused; a day by default
+    cache: a folder of your own where OpenVINO keeps what it compiles, so that a large recogniser loads faster next time
 
     Raises
     ------
@@ -195,7 +190,7 @@ def load_bundle(
         raise ValueError(f"chunks of {chunk_seconds} s; take more than {SHORTEST_CHUNK:g} and at most {LONGEST}")
     bundle = read_bundle(Path(folder))
     engine = choose_engine(bundle, backend)
-    loaded = load_engine(engine, threads)
+    loaded = load_engine(engine, threads, cache)
     decoder = bundle.family.decoder(engine, loaded.networks)
     if search is not None:
         decoder = searching(decoder, search, bundle)

@@ -11,7 +11,7 @@ from stablequant.bundle.transcribe import RecordingError
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.engines.running import load_engine
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
 
 
 @dataclass(frozen=True)

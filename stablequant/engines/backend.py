@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol, TypedDict
 
 from stablequant.engines.description import Description
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Limits, Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 
 PLUGIN = "stablequant.engines.{backend}"
 
@@ -108,8 +109,18 @@ class Backend(Protocol):
     def check(self, description: Description) -> bool:
         """Whether the content of an engine.json has what `load` needs."""
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
-        """Load the engine in ``folder``; raise `StableQuantError` if it is damaged or cannot run here."""
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
+        """Load the engine in ``folder``; raise `StableQuantError` if it is damaged or cannot run here.
+
+        ``cache`` is a folder where the backend may keep what it makes of the engine, so that it loads faster next time.
+        """
 
     def precisions(self, folder: Path, description: Description, modules: Sequence[QuantizedModule]) -> dict[str, str]:
         """The precision in which modules run on this machine, by module name. Unknown ones are missing."""

@@ -8,7 +8,7 @@ from stablequant.engines.backend import Request, Settings, backend_named
 from stablequant.engines.description import Description
 from stablequant.engines.folder import write_engine
 from stablequant.engines.precision import precision_table
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import graph_bytes, graph_files
 

@@ -9,7 +9,7 @@ from stablequant.corpora.utterance import Batch, Utterance, score
 from stablequant.engines.running import Stopwatch
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.batches import loaded
-from stablequant.recognisers.family import Decoder, NotFiniteError
+from stablequant.recognisers.decoder import Decoder, NotFiniteError
 from stablequant.scoring.word_errors import WordErrors
 
 

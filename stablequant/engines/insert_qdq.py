@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from stablequant.engines.additions import add_behind, add_to_bias, outputs_last
 from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.recognisers.family import QuantizedModule
-from stablequant.storage.onnx_graph import input_of, load_graph, save_graph
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.storage.onnx_graph import add_constant, input_of, insert_node, load_graph, save_graph
 
 
 def insert_qdq(
@@ -69,7 +70,7 @@ def _quantize(
 ) -> None:
     """Quantize nodes of one graph, given with their modules."""
     inputs: dict[tuple[ir.Value, str], _Input] = {}
-    zero = _constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
+    zero = add_constant(graph, "int8_zero", np.zeros((), dtype=np.int8))
     tied = tied_embeddings(graph, [node for _, node in modules])
     for module, node in modules:
         name, chosen, factors = module.activation, ranges[module.activation], channel_scales.get(module.activation)
@@ -78,7 +79,7 @@ def _quantize(
             weight = dequantized(levels, scales)
             if chosen.carried:
                 weight = np.delete(weight, chosen.carried.channels, axis=1)
-            _add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
+            add_to_bias(graph, node, chosen.centre * weight.reshape(len(weight), -1).sum(axis=1, dtype=np.float64))
         tensor = input_of(node, 0)
         if (tensor, name) not in inputs:
             inputs[tensor, name] = _quantize_input(graph, node, name, chosen, factors, levels.shape[1], zero)
@@ -86,7 +87,7 @@ def _quantize(
         node.replace_input_with(0, numbers[0])
         if chosen.split:
             copied = _insert_weight(graph, node, levels, scales, "/rest")
-            _add_behind(graph, node, _product(graph, node, numbers[1], copied, "rest"), "sum")
+            add_behind(graph, node, _product(graph, node, numbers[1], copied, "rest"), "sum")
         if chosen.carried:
             _multiply_carried(graph, node, carried, chosen.carried, levels, scales)
         if node.name in tied:
@@ -121,12 +122,13 @@ def _quantize_input(
         others = np.ones(channels, dtype=np.float32)
         others[massive] = 0
         factors = others if factors is None else factors * others
-        centre = centre * (others if _outputs_last(node) else others[:, None])
+        centre = centre * (others if outputs_last(node) else others[:, None])
     if factors is not None:
-        factor = _constant(graph, f"{name}/factor", factors if _outputs_last(node) else factors[:, None])
-        value = _insert(graph, node, "Mul", [value, factor], f"{name}/equalised")
+        factor = add_constant(graph, f"{name}/factor", factors if outputs_last(node) else factors[:, None])
+        value = insert_node(graph, node, "Mul", [value, factor], f"{name}/equalised")
     if chosen.centre:
-        value = _insert(graph, node, "Sub", [value, _constant(graph, f"{name}/centre", centre)], f"{name}/centred")
+        middle = add_constant(graph, f"{name}/centre", centre)
+        value = insert_node(graph, node, "Sub", [value, middle], f"{name}/centred")
     return _Input(_insert_numbers(graph, node, value, name, chosen, zero), carried)
 
 
@@ -142,12 +144,12 @@ def _carry(
     """The carried channels of ``source`` times ``factors`` ``(carried channels,)``, as two INT8 numbers."""
     if node.attributes.get_int("group", 1) != 1:
         raise ValueError(f"{node.name} has several groups of channels, so none can be carried")
-    places = _constant(graph, f"{name}/channels", np.array(carried.channels, dtype=np.int64))
-    axis = ir.AttrInt64("axis", -1 if _outputs_last(node) else 1)
-    value = _insert(graph, node, "Gather", [source, places], f"{name}/carried", [axis])
+    places = add_constant(graph, f"{name}/channels", np.array(carried.channels, dtype=np.int64))
+    axis = ir.AttrInt64("axis", -1 if outputs_last(node) else 1)
+    value = insert_node(graph, node, "Gather", [source, places], f"{name}/carried", [axis])
     if factors is not None:
-        factor = _constant(graph, f"{name}/carried/factor", factors if _outputs_last(node) else factors[:, None])
-        value = _insert(graph, node, "Mul", [value, factor], f"{name}/carried/equalised")
+        factor = add_constant(graph, f"{name}/carried/factor", factors if outputs_last(node) else factors[:, None])
+        value = insert_node(graph, node, "Mul", [value, factor], f"{name}/carried/equalised")
     return _insert_numbers(graph, node, value, f"{name}/carried", carried.range, zero)
 
 
@@ -168,13 +170,13 @@ def _multiply_carried(
     for number, label in zip(numbers, ("coarse", "fine"), strict=True):
         weight = _insert_weight(graph, node, part, scales, f"/{label}")
         products.append(_product(graph, node, number, weight, label))
-    _add_behind(graph, node, _insert(graph, node, "Add", products, f"{node.name}/carried_products"), "carried_sum")
+    add_behind(graph, node, insert_node(graph, node, "Add", products, f"{node.name}/carried_products"), "carried_sum")
 
 
 def _product(graph: ir.Graph, node: ir.Node, value: ir.Value, weight: ir.Value, label: str) -> ir.Value:
     """``value`` multiplied as ``node`` multiplies its input, but by ``weight`` and without the bias."""
     attributes = list(node.attributes.values())
-    return _insert(graph, node, node.op_type, [value, weight], f"{node.name}/{label}", attributes)
+    return insert_node(graph, node, node.op_type, [value, weight], f"{node.name}/{label}", attributes)
 
 
 def _insert_numbers(
@@ -184,21 +186,16 @@ def _insert_numbers(
     rounded = _insert_pair(graph, before, value, name, chosen.scale, zero)
     if not chosen.split:
         return [rounded]
-    rest = _insert(graph, before, "Sub", [value, rounded], f"{name}/left")
+    rest = insert_node(graph, before, "Sub", [value, rounded], f"{name}/left")
     return [rounded, _insert_pair(graph, before, rest, f"{name}/rest", chosen.rest_scale, zero)]
 
 
 def _insert_pair(
     graph: ir.Graph, before: ir.Node, value: ir.Value, name: str, scale: float, zero: ir.Value
 ) -> ir.Value:
-    step = _constant(graph, f"{name}/scale", np.array(scale, dtype=np.float32))
-    quantized = _insert(graph, before, "QuantizeLinear", [value, step, zero], f"{name}/q")
-    return _insert(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
-
-
-def _outputs_last(node: ir.Node) -> bool:
-    """Whether the weight is ``(inputs, outputs)``; a convolution's is ``(outputs, inputs, kernel)``."""
-    return node.op_type == "MatMul"
+    step = add_constant(graph, f"{name}/scale", np.array(scale, dtype=np.float32))
+    quantized = insert_node(graph, before, "QuantizeLinear", [value, step, zero], f"{name}/q")
+    return insert_node(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
 
 
 def _quantize_weight(
@@ -208,16 +205,16 @@ def _quantize_weight(
     value = input_of(node, 1)
     if value.const_value is None or value.name is None or len(value.uses()) != 1:
         raise ValueError(f"the weight of {node.name} is not its own constant")
-    outputs_last = _outputs_last(node)
+    transposed = outputs_last(node)
     if rounded is None:
         weight = value.const_value.numpy()
-        if outputs_last:
+        if transposed:
             weight = weight.T
         if channel_scales is not None:
             weight = equalised_weight(weight, channel_scales, node.attributes.get_int("group", 1))
         rounded = quantize_weight(weight)
     levels, scales = rounded
-    if (levels.T if outputs_last else levels).shape != value.const_value.shape.numpy():
+    if (levels.T if transposed else levels).shape != value.const_value.shape.numpy():
         raise ValueError(f"the INT8 weight of {node.name} has another shape than the graph's")
     node.replace_input_with(1, _insert_weight(graph, node, levels, scales))
     del graph.initializers[value.name]
@@ -229,81 +226,9 @@ def _insert_weight(graph: ir.Graph, node: ir.Node, levels: np.ndarray, scales: n
 
     ``label`` comes behind the node's name in the names of what is inserted.
     """
-    outputs_last, name = _outputs_last(node), f"{node.name}{label}"
-    integers = _constant(graph, f"{name}/weight", np.ascontiguousarray(levels.T if outputs_last else levels))
-    steps = _constant(graph, f"{name}/weight_scale", scales)
-    zeros = _constant(graph, f"{name}/weight_zero", np.zeros(len(scales), dtype=np.int8))
-    axis = ir.AttrInt64("axis", 1 if outputs_last else 0)
-    return _insert(graph, node, "DequantizeLinear", [integers, steps, zeros], f"{name}/weight_dq", [axis])
-
-
-def _add_to_bias(graph: ir.Graph, node: ir.Node, amount: np.ndarray) -> None:
-    """Add ``amount`` ``(outputs,)`` to the output of ``node``, in its bias if it has one."""
-    reader, place = _bias_of(node)
-    if reader is None:
-        _add_behind(graph, node, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)), "sum")
-        return
-    old = reader.inputs[place] if place < len(reader.inputs) else None
-    if old is not None:  # other nodes may share this constant, so it is replaced and not changed
-        if old.const_value is None:
-            raise ValueError(f"the bias of {node.name} is not a constant")
-        amount = amount + old.const_value.numpy()
-    else:
-        reader.resize_inputs(place + 1)
-    reader.replace_input_with(place, _constant(graph, f"{node.name}/bias", amount.astype(np.float32)))
-    if old is not None and old.name is not None and not old.uses():
-        del graph.initializers[old.name]
-
-
-def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
-    """The node that adds the bias of ``node`` (itself or an addition behind it), and the index of the bias input.
-
-    The node is None if ``node`` has no bias. An addition does not count as one if the product is read without it, too.
-    """
-    if not _outputs_last(node):
-        return node, 2
-    if node.outputs[0].is_graph_output():
-        return None, 0
-    uses = node.outputs[0].uses()
-    for use in uses:
-        if len(uses) == 1 and use.node.op_type == "Add" and input_of(use.node, 1 - use.idx).is_initializer():
-            return use.node, 1 - use.idx
-    return None, 0
-
-
-def _add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value, label: str) -> None:
-    """Add ``amount`` to the output of ``node`` with a new node. If it was an output of the graph, the sum is."""
-    old = node.outputs[0]
-    uses = list(old.uses())
-    addition = ir.Node("", "Add", [old, amount], name=f"{node.name}/{label}")
-    total = addition.outputs[0]
-    total.name, total.type, total.shape = addition.name, old.type, old.shape
-    graph.insert_after(node, addition)
-    for use in uses:
-        use.node.replace_input_with(use.idx, total)
-    for place, output in enumerate(graph.outputs):
-        if output is old:
-            total.name, old.name = old.name, f"{node.name}/product"  # its name stays that of the graph's output
-            graph.outputs[place] = total
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value
-
-
-def _insert(
-    graph: ir.Graph,
-    before: ir.Node,
-    operation: str,
-    inputs: list[ir.Value],
-    name: str,
-    attributes: Sequence[ir.Attr] = (),
-) -> ir.Value:
-    """Insert a node for ``operation`` before the node ``before``; return its output."""
-    node = ir.Node("", operation, inputs, attributes, name=name)
-    node.outputs[0].name = name
-    graph.insert_before(before, node)
-    return node.outputs[0]
+    transposed, name = outputs_last(node), f"{node.name}{label}"
+    integers = add_constant(graph, f"{name}/weight", np.ascontiguousarray(levels.T if transposed else levels))
+    steps = add_constant(graph, f"{name}/weight_scale", scales)
+    zeros = add_constant(graph, f"{name}/weight_zero", np.zeros(len(scales), dtype=np.int8))
+    axis = ir.AttrInt64("axis", 1 if transposed else 0)
+    return insert_node(graph, node, "DequantizeLinear", [integers, steps, zeros], f"{name}/weight_dq", [axis])

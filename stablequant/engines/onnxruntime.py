@@ -19,7 +19,8 @@ from stablequant.engines.folder import network_file
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import data_beside
 
 INTEGER_PRODUCTS = ("QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger", "ConvInteger")
@@ -50,7 +51,14 @@ class OnnxRuntime:
         """True: nothing is needed beyond what every engine has."""
         return True
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
         """Create a session for each graph."""
         networks, found = {}, []
         for name, signature in signatures.items():

@@ -23,7 +23,8 @@ from stablequant.engines.openvino_quantizers import decompose_before_wrong_convo
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 
 RUNS = {"i8": INT8, "u8": INT8, "f32": FLOAT32, "bf16": BFLOAT16, "f16": "float16"}  # OpenVINO's names
 PRODUCTS = ("Convolution", "FullyConnected", "MatMul")
@@ -60,8 +61,15 @@ class OpenVino:
         """True: nothing is needed beyond what every engine has."""
         return True
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
-        """Compile the networks for this CPU."""
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
+        """Compile the networks for this CPU. OpenVINO (2026.4.1) cannot load one with a memory from ``cache``."""
         floating = description.get("floating", FLOAT32)
         networks: dict[str, Network] = {}
         found = []
@@ -73,7 +81,7 @@ class OpenVino:
                 compiled, arithmetic = compile_network(_matching(file, with_memory(*both)), threads, floating)
                 networks[name], networks[further[name]] = remembering_networks(compiled, *both)
             elif name not in further.values():
-                networks[name], arithmetic = load_network(file, signature, threads, floating)
+                networks[name], arithmetic = load_network(file, signature, threads, floating, cache)
             else:
                 continue
             found.append(arithmetic)
@@ -125,21 +133,23 @@ def save(model: ov.Model, network: Path) -> None:
         ) from error
 
 
-def load_network(file: Path, signature: Signature, threads: int, floating: str = FLOAT32) -> tuple[Network, str]:
+def load_network(
+    file: Path, signature: Signature, threads: int, floating: str = FLOAT32, cache: Path | None = None
+) -> tuple[Network, str]:
     """The network in ``file`` as a function of its inputs, and the arithmetic of its quantized layers on this CPU.
 
     Threads may call the function at the same time: each call has an infer request of its own, and copies its results.
     They wait for each other inside OpenVINO, which computes one call after another with all threads.
 
-    ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`. The network runs once on the
-    warm-up of its signature, so that the first caller does not wait for the making of kernels.
+    ``floating`` is the wanted arithmetic of what is not quantized, see `compile_network`, also for ``cache``. The
+    network runs once on the warm-up of its signature, so that the first caller does not wait for the making of kernels.
 
     Raises `StableQuantError` if the network is damaged or does not match ``signature``.
     """
     model = _matching(file, signature)
     inputs = names_of(signature.inputs, [tensor.get_names() for tensor in model.inputs])
     outputs = names_of(signature.outputs, [tensor.get_names() for tensor in model.outputs])
-    compiled, arithmetic = compile_network(model, threads, floating)
+    compiled, arithmetic = compile_network(model, threads, floating, cache)
     idle: SimpleQueue[ov.InferRequest] = SimpleQueue()  # a request serves one caller at a time
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -176,13 +186,18 @@ def _read(network: Path) -> ov.Model:
         raise StableQuantError(network, f"damaged, or not for OpenVINO ({reason})", "build the engine again") from error
 
 
-def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> tuple[ov.CompiledModel, str]:
+def compile_network(
+    model: ov.Model, threads: int, floating: str = FLOAT32, cache: Path | None = None
+) -> tuple[ov.CompiledModel, str]:
     """Compile ``model`` for this CPU; return it and the arithmetic of its quantized layers.
 
     With ``floating`` bfloat16, the operations between INT8 layers (products of the attention, norms, sums) run in
     bfloat16 if the CPU has it. The returned arithmetic then names both types. If the CPU's INT8 kernels saturate (see
     `int8_kernels_are_exact`), the quantized graph runs in floating point. This is exact but slower than fp32. So do
     convolutions whose INT8 kernels are wrong here. ``model`` is changed for both.
+
+    OpenVINO keeps what it compiled in the folder ``cache``, and takes it from there if model, settings, CPU and version
+    are the same.
     """
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
@@ -197,6 +212,8 @@ def compile_network(model: ov.Model, threads: int, floating: str = FLOAT32) -> t
     elif arithmetic == INT8:
         decompose_before_wrong_convolutions(model)
     settings[KEPT_PRECISION] = settings["INFERENCE_PRECISION_HINT"]
+    if cache is not None:
+        settings["CACHE_DIR"] = str(cache)
     return ov.compile_model(model, "CPU", settings), arithmetic
 
 

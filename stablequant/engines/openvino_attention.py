@@ -89,4 +89,4 @@ def _grows(node: ov.Node) -> bool:
     if node.get_type_name() != "Concat":
         return False
     kept = node.input_value(0).get_node()
-    return kept.get_type_name() == "Gather" and kept.input_value(0).get_node().get_type_name() == "ReadValue"
+    return [kept.get_type_name(), kept.input_value(0).get_node().get_type_name()] == ["Gather", "ReadValue"]

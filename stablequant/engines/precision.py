@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 COLUMNS = ["layer", "module", "requested", "runs"]
 INT8, FLOAT32, BFLOAT16 = "int8", "float32", "bfloat16"

@@ -27,10 +27,11 @@ def backend_of(folder: Path) -> tuple[Backend, Description]:
     return backend, description
 
 
-def load_engine(folder: Path, threads: int) -> Loaded:
+def load_engine(folder: Path, threads: int, cache: Path | None = None) -> Loaded:
     """Load the engine in ``folder``: its networks, and the arithmetic of its quantized layers on this machine.
 
     ``threads`` is the number of CPU threads; 0 takes all cores. Only the library of the engine's backend is imported.
+    ``cache`` is a folder for what the backend makes of the engine, so that it loads faster next time.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def load_engine(folder: Path, threads: int) -> Loaded:
         when the engine is damaged or cannot run on this machine.
     """
     backend, description = backend_of(folder)
-    return backend.load(folder, description, family_of(folder).signatures(folder), threads)
+    return backend.load(folder, description, family_of(folder).signatures(folder), threads, cache)
 
 
 def reason_not_run(folder: Path) -> str | None:

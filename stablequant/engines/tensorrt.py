@@ -21,12 +21,13 @@ from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Limits, Network, QuantizedModule, Signature
+from stablequant.recognisers.family import Limits, Network, Signature
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import replacing
 from stablequant.storage.locks import locked
 
 LIBRARIES = {  # backend -> its Python package, and the command that installs it
-    "tensorrt": ("tensorrt", "pip install tensorrt==10.14.1.48 --extra-index-url https://pypi.nvidia.com"),
+    "tensorrt": ("tensorrt", "pip install tensorrt-cu13==10.16.1.11 --extra-index-url https://pypi.nvidia.com"),
     "tensorrt-rtx": (
         "tensorrt_rtx_bindings",
         "pip install tensorrt_rtx_cu12_libs==1.7.1.116 tensorrt_rtx_cu12_bindings==1.7.1.116",
@@ -39,6 +40,8 @@ BUILT = "Engine Layer Information"  # start of the list of layers, which the bui
 def library(backend: str) -> ModuleType:
     """The Python package of ``backend``; raise `StableQuantError` if it cannot be loaded."""
     name, install = LIBRARIES[backend]
+    if name == "tensorrt":
+        import torch  # noqa: F401 - it loads CUDA's runtime, which TensorRT's wheels do not find in torch's packages
     try:
         return importlib.import_module(name)
     except (ImportError, OSError) as missing:
@@ -111,7 +114,14 @@ class TensorRt:
             and isinstance(description.get("version"), str)
         )
 
-    def load(self, folder: Path, description: Description, signatures: Mapping[str, Signature], threads: int) -> Loaded:
+    def load(
+        self,
+        folder: Path,
+        description: Description,
+        signatures: Mapping[str, Signature],
+        threads: int,
+        cache: Path | None = None,
+    ) -> Loaded:
         """Load the plans on the first GPU, with tensors of torch as buffers."""
         reason = self.reason_not_run(description)
         if reason:
@@ -165,8 +175,9 @@ def build_plan(
 ) -> bytes:
     """Build a plan for the graph ``onnx``; ``profile`` gives the limits of each axis.
 
-    The network is strongly typed: it has the types of the graph, so no layer falls back silently. TensorRT stores its
-    measurements on this GPU in the file ``timing_cache`` and uses them in the next build.
+    The network is strongly typed: it has the types of the graph, so no layer falls back silently. As is TensorRT's
+    default, products in float32 may round their inputs to TensorFloat-32. TensorRT stores its measurements on this GPU
+    in the file ``timing_cache`` and uses them in the next build.
 
     Raises `StableQuantError` if the graph cannot be read, a compute capability is not supported, or the build fails.
     """
@@ -184,7 +195,7 @@ def build_plan(
     if backend == "tensorrt-rtx":
         config.num_compute_capabilities = len(compute_capabilities)
         for index, capability in enumerate(compute_capabilities):
-            config.set_compute_capability(_compute_capability(trt, capability), index)
+            config.set_compute_capability(compute_capability(trt, capability), index)
     if timing_cache:
         known = timing_cache.read_bytes() if timing_cache.is_file() else b""
         config.set_timing_cache(config.create_timing_cache(known), ignore_mismatch=False)
@@ -209,7 +220,7 @@ def store_timings(timing_cache: Path, config: Any) -> None:
             temporary.write_bytes(measured.serialize())
 
 
-def _compute_capability(trt: ModuleType, capability: str) -> object:
+def compute_capability(trt: ModuleType, capability: str) -> object:
     """The library's constant for ``capability``, such as "8.6"; raise `StableQuantError` if there is none."""
     known: Mapping[str, object] = trt.ComputeCapability.__members__
     name = "SM" + capability.replace(".", "")
@@ -259,6 +270,8 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
     if engine is None:
         raise StableQuantError(file, "damaged, or not a plan", "build it again")
     context = engine.create_execution_context()
+    if context is None:
+        raise StableQuantError(file, "does not fit into the GPU's memory", "free some; the log has TensorRT's messages")
     create_stream: Any = torch.cuda.Stream  # its constructor has no types
     stream = create_stream()
     one_caller = Lock()  # the context holds the shapes and addresses of one call
@@ -268,7 +281,7 @@ def load_plan(backend: str, file: Path, signature: Signature) -> Network:
             return run(tensors)
 
     def run(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        held = {name: torch.from_numpy(tensors[name]).cuda() for name in signature.inputs}
+        held = {name: torch.from_numpy(np.ascontiguousarray(tensors[name])).cuda() for name in signature.inputs}
         for name, values in held.items():
             if not context.set_input_shape(name, tuple(values.shape)):
                 raise StableQuantError(

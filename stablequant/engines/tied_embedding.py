@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from stablequant.storage.onnx_graph import input_of
+from stablequant.storage.onnx_graph import add_constant, input_of, insert_node
 
 LEVELS = "/embedding/levels"  # how the names of the nodes end that read an INT8 table
 
@@ -42,19 +42,16 @@ def share_table(graph: ir.Graph, gather: ir.Node, product: ir.Node, channel_scal
     name = f"{product.name}/embedding"
 
     def insert(operation: str, inputs: Sequence[ir.Value], part: str, *attributes: ir.Attr) -> ir.Value:
-        node = ir.Node("", operation, inputs, attributes, name=f"{name}/{part}")
-        node.outputs[0].name = node.name
-        graph.insert_before(gather, node)
-        return node.outputs[0]
+        return insert_node(graph, gather, operation, inputs, f"{name}/{part}", attributes)
 
     columns = insert("Gather", [levels, tokens], "levels", ir.AttrInt64("axis", 1))  # (width, batch, tokens)
     numbers = insert("Cast", [columns], "numbers", ir.AttrInt64("to", ir.DataType.FLOAT))
     rows = insert("Transpose", [numbers], "rows", ir.AttrInt64s("perm", [1, 2, 0]))
-    last = _register(graph, f"{name}/last", np.array([-1], dtype=np.int64))
+    last = add_constant(graph, f"{name}/last", np.array([-1], dtype=np.int64))
     steps = insert("Unsqueeze", [insert("Gather", [scales, tokens], "scales"), last], "steps")
     values = insert("Mul", [rows, steps], "values")
     if channel_scales is not None:
-        values = insert("Mul", [values, _register(graph, f"{name}/factor", 1 / channel_scales)], "unscaled")
+        values = insert("Mul", [values, add_constant(graph, f"{name}/factor", 1 / channel_scales)], "unscaled")
     old = gather.outputs[0]
     for use in list(old.uses()):
         use.node.replace_input_with(use.idx, values)
@@ -82,22 +79,13 @@ def _read_float_table(graph: ir.Graph, gather: ir.Node, name: str) -> None:
     factor = _constant_of(last, 1) if last.name == f"{name}/unscaled" else np.float32(1)
     if levels is None or scales is None or factor is None:
         raise ValueError(f"the table of {name} is not a constant")
-    table = _register(graph, f"{name}/table", levels.T.astype(np.float32) * scales[:, None] * factor)
-    rows = ir.Node("", "Gather", [table, input_of(gather, 1)], name=f"{name}/gather")
-    rows.outputs[0].name = rows.name
-    graph.insert_before(gather, rows)
+    table = add_constant(graph, f"{name}/table", levels.T.astype(np.float32) * scales[:, None] * factor)
+    rows = insert_node(graph, gather, "Gather", [table, input_of(gather, 1)], f"{name}/gather")
     for use in list(last.outputs[0].uses()):
-        use.node.replace_input_with(use.idx, rows.outputs[0])
+        use.node.replace_input_with(use.idx, rows)
     graph.remove(own.values(), safe=True)
 
 
 def _constant_of(node: ir.Node, index: int) -> np.ndarray | None:
     value = node.inputs[index]
     return None if value is None or value.const_value is None else value.const_value.numpy()
-
-
-def _register(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.register_initializer(value)
-    return value

@@ -18,7 +18,7 @@ import pandas as pd
 from stablequant.corpora.utterance import Utterance
 from stablequant.engines.turns import take_turns
 from stablequant.progress import progress
-from stablequant.recognisers.family import Decoder
+from stablequant.recognisers.decoder import Decoder
 
 REFERENCE = "fp32"
 TWIN = "fp32 again"  # the same engine, loaded a second time

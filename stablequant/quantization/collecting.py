@@ -12,8 +12,9 @@ from stablequant.errors import StableQuantError
 from stablequant.quantization.histograms import TINIEST, Histogram
 from stablequant.quantization.int8 import Carried
 from stablequant.quantization.scaled import reciprocal
-from stablequant.recognisers.family import Context, QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
+from stablequant.recognisers.recogniser import Context
 
 DROPPED = 15  # lowest bits of a float32 that are ignored; its sign, its exponent and 8 bits of its mantissa are left
 SIGN = 2 ** (31 - DROPPED)  # the sign among the bits that are left

@@ -11,7 +11,7 @@ import torch
 from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.scaled import reciprocal, weight_of
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of
 
 ChannelScales = Mapping[str, np.ndarray]  # by activation name, see `stablequant.quantization.channel_scales`

@@ -8,6 +8,7 @@ from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import FILES, make_plan
 from stablequant.quantize.run import cores_here, run_workflow
 from stablequant.quantize.settings import Options, merged_config, write_config
+from stablequant.quantize.short_path import bundle_to_name
 from stablequant.report.show import show
 from stablequant.report.verdict import ACCEPTABLE_LOSS, FinishedRun, verdict
 from stablequant.report.write_report import report as write_report
@@ -42,9 +43,11 @@ def quantize(options: Options, cores: int, dry_run: bool, say: Say) -> bool:
     found = verdict(results, config["acceptable_loss"])
     for line in found.lines:
         say(line)
+    bundle = bundle_to_name(options.out, options.model)
     say(f"the report: {results / 'report.html'}")
+    say(f"the bundle: {bundle}")
     if any(engine.ran for engine in found.engines):
-        say(f"try it: stablequant transcribe {shlex.quote(str(results / 'bundle'))} RECORDING")
+        say(f"try it: stablequant transcribe {shlex.quote(str(bundle))} RECORDING")
     return True
 
 

@@ -1,1 +1,1 @@
-"""Families of recognisers. They share one interface, `stablequant.recognisers.family`."""
+"""Families of recognisers. They share one interface, see `stablequant.recognisers.family`."""

@@ -6,7 +6,7 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import groups_of, operation_of
 
 

@@ -13,171 +13,30 @@ export_onnx.py  ``export(folder, threads)``: its ONNX graphs                    
 ==============  =====================================================================  ===================
 
 ``family.py`` imports nothing heavy at the top and never torch, because the Snakefile and the processes of engines
-import it.
+import it. What a recogniser does in the search is in `stablequant.recognisers.recogniser`, and what it does with
+engines in `stablequant.recognisers.decoder`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from stablequant.recognisers.decoder import Decoder
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Recogniser
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
     import torch
 
-    from stablequant.corpora.utterance import Batch, Utterance
     from stablequant.corpora.writing import Writing
 
-
-@dataclass(frozen=True)
-class QuantizedModule:
-    """A Linear or Conv1d that can be quantized.
-
-    Attributes
-    ----------
-    layer: name of its layer, such as ``transformer03``; a layer is probed and searched as a whole
-    kind: kind of the layer, such as ``transformer``
-    module: dotted path in the torch model; also the name of its node in the exported graph
-    activation: name of its input, ``layer`` or ``layer.tensor``; modules that read the same tensor have the same name
-    """
-
-    layer: str
-    kind: str
-    module: str
-    activation: str
-
-
-def layer_of_activation(activation: str) -> str:
-    """The layer an activation belongs to: ``transformer03.fc1`` -> ``transformer03``."""
-    return activation.split(".")[0]
-
-
-# The search
-
-State = Mapping[str, "torch.Tensor"]  # the tensors that enter a layer, by name; a cache stores them under these names
-Guide = Sequence[int] | None  # tokens for which a decoder computes posteriors; None for CTC, which needs no tokens
-
-
-@dataclass(frozen=True)
-class Recognised:
-    """What was recognised in one utterance.
-
-    Attributes
-    ----------
-    text: the hypothesis
-    log_posteriors: float32 ``(positions, classes)``; a position is a frame (CTC) or a token (decoder)
-    guide: the tokens of the positions; other passes can compute posteriors for the same tokens; None for CTC
-    """
-
-    text: str
-    log_posteriors: np.ndarray
-    guide: Guide = None
-
-
-class Context(Protocol):
-    """What the layers need to know about a batch beside its values: lengths and masks. All passes share it.
-
-    Attributes
-    ----------
-    samples: samples of audio in the batch, including padding
-    padded: whether utterances differ in length; then the shorter ones are padded at the end
-    """
-
-    samples: int
-    padded: bool
-
-    def lengths(self, module: QuantizedModule) -> list[int]:
-        """Number of vectors in each row of the input of ``module``, without padding.
-
-        For a module that is called several times and has no padded rows: one number, the largest possible total.
-        """
-
-
-class Recogniser(Protocol):
-    """A torch model that runs layer by layer over batches of utterances.
-
-    Attributes
-    ----------
-    model: contains the quantized modules by their paths
-    modules: every Linear and Conv1d that can be quantized, in the order in which the audio passes through them
-    layers: names of their layers, in the same order; the output of layer ``i`` enters layer ``i + 1``
-    resumable: index of the last layer before which a pass can start or stop; all later layers run together
-    samples: samples of audio that passed through each layer so far, to count passes
-    writing: the audio that it takes and the words that it writes
-    """
-
-    model: torch.nn.Module
-    modules: Sequence[QuantizedModule]
-    layers: Sequence[str]
-    resumable: int
-    samples: Counter[str]
-    writing: Writing
-
-    def reduced(self, precision: str) -> Recogniser:
-        """The same model, computing in ``precision``: float32, bfloat16 or float16."""
-
-    def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
-        """Batches in a random order. The hidden values of a batch take at most ``budget`` bytes."""
-
-    def context(self, samples: Sequence[int]) -> Context:
-        """The context of a batch whose utterances have lengths of ``samples``."""
-
-    def load(self, batch: Batch) -> State:
-        """The audio of ``batch`` as the first layer takes it; raise `StableQuantError` if it cannot be read."""
-
-    def silence(self, samples: int) -> State:
-        """The input of the first layer for one utterance of silence."""
-
-    def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
-        """Stored hidden values as float32 tensors on the recogniser's device."""
-
-    def run(self, state: State, first: int, last: int, context: Context) -> State:
-        """Run the layers from ``first`` up to but without ``last``; both are at most ``resumable``.
-
-        ``state`` is what enters layer ``first``. The result is what enters layer ``last``.
-        """
-
-    def recognise(
-        self, state: State, first: int, context: Context, guides: Sequence[Guide] | None = None
-    ) -> list[Recognised]:
-        """Run all layers from ``first`` on, which is at most ``resumable``, and decode each utterance.
-
-        With ``guides``, posteriors are computed for these tokens, otherwise for the tokens that are recognised.
-        """
-
-
-@dataclass(frozen=True)
-class Imported:
-    """A checkpoint that was read from one of the supported formats.
-
-    Attributes
-    ----------
-    model: the model in float32
-    modules: its modules that can be quantized
-    write: writes it into a folder, in the layout that the other modules of the family read
-    """
-
-    model: torch.nn.Module
-    modules: Sequence[QuantizedModule]
-    write: Callable[[Path], None]
-
-
-# Engines. Nothing from here on uses torch.
-
 Network = Callable[[Mapping[str, "np.ndarray"]], Mapping[str, "np.ndarray"]]  # inputs by name -> outputs by name
-
-
-class NotFiniteError(ArithmeticError):
-    """The output of a network contains NaN or infinity; ``row`` is the index of the recording in the batch."""
-
-    def __init__(self, row: int) -> None:
-        super().__init__(f"the network's output for recording {row} contains NaN or infinity")
-        self.row = row
 
 
 class Tensor(NamedTuple):
@@ -210,81 +69,6 @@ class Limits(NamedTuple):
     shortest: int
     typical: int
     longest: int
-
-
-@dataclass(frozen=True)
-class Word:
-    """A recognised word.
-
-    Attributes
-    ----------
-    word: as it is written
-    start, end: seconds from the beginning of the recording
-    confidence: between 0 and 1, see `stablequant.recognisers.ctc.words.words_of`; None if the family gives none
-    """
-
-    word: str
-    start: float
-    end: float
-    confidence: float | None = None
-
-
-class Decoder(Protocol):
-    """A recogniser whose networks run as engines."""
-
-    def batches(self, utterances: Sequence[Utterance], budget: float, most: float) -> list[Batch]:
-        """Batches of at most ``most`` utterances, whose hidden values take at most ``budget`` bytes."""
-
-    def recognise(self, audio: Sequence[np.ndarray]) -> list[str]:
-        """Hypotheses for the recordings of one batch, each float32 ``(samples,)``; raise `NotFiniteError`."""
-
-    def transcribe(self, samples: np.ndarray, chunk_seconds: float, budget: float, most: float) -> list[Word]:
-        """Words in a recording of any length, float32 ``(samples,)``; raise `NotFiniteError`.
-
-        The recording is cut into chunks of ``chunk_seconds``. ``budget`` and ``most`` are as in `batches`.
-        """
-
-
-@dataclass(frozen=True)
-class BeamSearch:
-    """How to search for words with a language model of words, hot words, or both.
-
-    A text scores the logarithm of its posterior, plus ``weight`` times that of its probability by the language model,
-    plus ``word_bonus`` for each word.
-
-    Attributes
-    ----------
-    language_model: file of an n-gram model, ARPA (also gzipped) or KenLM's binary; None for none
-    hot_words: words or phrases that are expected
-    hot_word_weight: what a hot word adds to the score
-    beam: number of texts that are followed at once
-    weight, word_bonus: see above
-    """
-
-    language_model: Path | None = None
-    hot_words: Sequence[str] = ()
-    hot_word_weight: float = 10.0
-    beam: int = 100
-    weight: float = 0.5
-    word_bonus: float = 1.5
-
-
-@runtime_checkable
-class SearchingDecoder(Decoder, Protocol):
-    """A decoder that can search for words with a language model."""
-
-    def searching(self, settings: BeamSearch) -> SearchingDecoder:
-        """The same recogniser, which searches with ``settings``; raise `StableQuantError` if it cannot."""
-
-
-@runtime_checkable
-class BatchDecoder(Decoder, Protocol):
-    """A decoder that recognises parts of several recordings at once."""
-
-    def transcribe_all(
-        self, recordings: Sequence[np.ndarray], chunk_seconds: float, budget: float, most: float
-    ) -> list[list[Word]]:
-        """`transcribe` for each of ``recordings``; `NotFiniteError` names the recording."""
 
 
 class Family(Protocol):
@@ -334,6 +118,22 @@ class Family(Protocol):
 
     def usage(self, folder: Path) -> str:
         """How to use the graphs without StableQuant: a paragraph in Markdown for the model card."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A checkpoint that was read from one of the supported formats.
+
+    Attributes
+    ----------
+    model: the model in float32
+    modules: its modules that can be quantized
+    write: writes it into a folder, in the layout that the other modules of the family read
+    """
+
+    model: torch.nn.Module
+    modules: Sequence[QuantizedModule]
+    write: Callable[[Path], None]
 
 
 class Importing(Protocol):

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from pathlib import Path
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import read_table
 
 

@@ -3,8 +3,9 @@
 from importlib import import_module
 from pathlib import Path
 
-from stablequant.recognisers.family import Loading, Recogniser
+from stablequant.recognisers.family import Loading
 from stablequant.recognisers.products import speed_up
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.recognisers.registry import family_of
 
 PLUGIN = "stablequant.recognisers.{family}.loading"

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 Operation = nn.Linear | nn.Conv1d
 

@@ -42,13 +42,13 @@ def save(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def title(figure: Figure, message: str, detail: str, below: float = 0) -> None:
+def title(figure: Figure, message: str, detail: str, below: float = 0, right: float = 0) -> None:
     """Lay out the axes of ``figure`` below its title: ``message``, and ``detail`` in a smaller line.
 
-    The message says in words and numbers what the plot shows. ``below`` inches stay free below the axes.
+    The message says in words and numbers what the plot shows. ``below`` and ``right`` inches stay free beside the axes.
     """
-    height = figure.get_figheight()
-    figure.tight_layout(rect=(0, below / height, 1, 1 - TITLE / height))
+    width, height = figure.get_size_inches()
+    figure.tight_layout(rect=(0, below / height, 1 - right / width, 1 - TITLE / height))
     figure.text(0.01, 1 - 0.08 / height, message, fontsize=14, fontweight="bold", va="top")
     figure.text(0.01, 1 - 0.42 / height, detail, fontsize=11, va="top", color="#546e7a")
 

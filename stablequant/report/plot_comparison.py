@@ -9,9 +9,13 @@ from stablequant.report import figures
 
 
 def plot_comparison(table: pd.DataFrame, path: Path) -> None:
-    """Draw one bar per evaluated engine in ``comparison.tsv``: its degradation, and beside it this and its size."""
+    """Draw one bar per evaluated engine in ``comparison.tsv``: its degradation, and beside it this and its size.
+
+    The engine that loses least is at the top.
+    """
     shown = table[table["degradation"].notna() & (table["method"] != "fp32")]
     shown = shown.astype({"degradation": float, "ci_low": float, "ci_high": float, "size_ratio": float})
+    shown = shown.sort_values("degradation", kind="stable")
     several = len(set(shown["backend"])) > 1
     figure, axes = plt.subplots(figsize=(8, 0.45 * max(1, len(shown)) + 0.8 + figures.TITLE))
     names = [f"{row.method} ({row.backend})" if several else str(row.method) for row in shown.itertuples()]

@@ -10,7 +10,7 @@ import numpy as np
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import full_range, percentile_range
-from stablequant.recognisers.family import layer_of_activation
+from stablequant.recognisers.modules import layer_of_activation
 from stablequant.report import figures
 
 BINS = 512  # of the same width, in a plot

@@ -15,8 +15,9 @@ TICKS = [-10, -1, 0, 1, 2, 5, 10, 20, 50, 100]
 def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     """Draw one bar per row of ``sensitivity.tsv``, coloured for selected layers; ``threshold`` is in points of WER.
 
-    Layers that were only screened have no bar.
+    The layer that loses most is at the top. Layers that were only screened have no bar, and are at the bottom.
     """
+    table = most_sensitive(table, len(table))
     figure, axes = plt.subplots(figsize=(8, 0.27 * len(table) + 0.8 + figures.TITLE))
     selected = table["selected"].astype(bool)
     figures.bars(axes, table["layer"], table, selected)
@@ -32,7 +33,7 @@ def plot_sensitivity(table: pd.DataFrame, threshold: float, path: Path) -> None:
     axes.set_xlabel(f"points of WER lost{unit}")
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
-    worst = most_sensitive(table, 1).iloc[0]
+    worst = table.iloc[0]
     detail = f"{worst['layer']} loses most, {figures.points(worst['degradation'])}; black lines: 95 % intervals"
     if screened := int(table["degradation"].isna().sum()):
         detail += f"; without a bar: only screened ({screened})"

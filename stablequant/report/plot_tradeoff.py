@@ -1,5 +1,6 @@
 """Plot of WER against size and speed, for each engine."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -7,50 +8,77 @@ import pandas as pd
 
 from stablequant.report import figures
 from stablequant.report.compare import NOT_MEASURABLE
+from stablequant.report.scatter import draw_marks, label_marks
+
+AXES = {"size_ratio": "engine size, as a share of fp32's", "rtfx": "speed, seconds of audio per second"}
+BETTER = {"size_ratio": "smaller (left)", "rtfx": "faster (right)"}
+MARGIN = 1.2  # inches to the right of the axes, for labels; long ones reach `MORE` beyond the figure
+MORE = 0.5  # inches
+BETWEEN = 0.12  # inches between the labels of one panel and the next panel
+BEYOND = 2.0  # times fp32's WER: from there on a point is off the scale, if that is asked for
 
 
-def plot_tradeoff(table: pd.DataFrame, path: Path) -> None:
-    """Draw each evaluated engine in ``comparison.tsv`` twice: WER against size, and WER against speed.
+def plot_tradeoff(table: pd.DataFrame, path: Path, against: Sequence[str] = tuple(AXES), cut: bool = False) -> None:
+    """Draw each evaluated engine in ``comparison.tsv`` once for each column in ``against``: its WER against it.
 
-    WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second.
+    WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second. With
+    ``cut``, engines with more than `BEYOND` times the WER of fp32 do not set the scale: they lie at the upper edge, and
+    their labels tell their WER.
     """
     shown = table[table["wer"].notna()]
-    figure, (size, speed) = plt.subplots(
-        1, 2, figsize=(8, max(3.6, 0.2 * len(shown)) + figures.TITLE), sharey=True, width_ratios=[1, 1.25]
-    )
     several = len(set(shown["backend"])) > 1
-    ends: list[tuple[float, float]] = []
-    names, colours = [], []
-    for row in shown.to_dict("records"):
-        mark, colour, pixels = {"stablequant": ("o", figures.OURS, 11), "fp32": ("D", figures.INK, 8)}.get(
-            row["method"], ("o", figures.OTHERS, 7)
-        )
-        name = f"{row['method']} ({row['backend']})" if several else row["method"]
-        front = 3 if row["method"] in ("stablequant", "fp32") else 2
-        for axes, value in ((size, row["size_ratio"]), (speed, row["rtfx"])):
-            axes.plot(value, row["wer"], mark, markersize=pixels, color=colour, zorder=front, label=name)
-        ends.append((row["rtfx"], row["wer"]))
-        names.append(name)
-        colours.append(colour)
-    size.set_xlabel("engine size, as a share of fp32's")
-    speed.set_xlabel("speed, seconds of audio per second")
-    size.set_ylabel("WER, %")
-    for axes in (size, speed):
+    if "name" not in shown:
+        names = [f"{row.method} ({row.backend})" if several else str(row.method) for row in shown.itertuples()]
+        shown = shown.assign(name=names)
+    width, height = 9.4 if len(against) > 1 else 8, max(4.2, 0.2 * len(shown)) + figures.TITLE
+    figure, panels = plt.subplots(1, len(against), figsize=(width, height), sharey=True, squeeze=False)
+    ceiling = _ceiling(shown) if cut else float("inf")
+    marks = [draw_marks(axes, shown, column, "wer", ceiling) for axes, column in zip(panels[0], against, strict=True)]
+    for axes, column in zip(panels[0], against, strict=True):
+        axes.set_xlabel(AXES[column])
         axes.grid(color=figures.PALE, linewidth=0.5)
-    if len(shown):
-        size.set_xlim(0, 1.07 * shown["size_ratio"].max())
-        speed.set_xlim(0, 1.07 * shown["rtfx"].max())
-        size.set_ylim(0, 1.07 * shown["wer"].max() or None)
-    figures.title(figure, _message(shown), "evaluation split; low is good; so is small (left) and fast (right)")
-    figures.label_at_the_right(speed, ends, names, colours)
+        if len(shown):
+            axes.set_xlim(0, 1.07 * shown[column].max())
+            axes.set_ylim(0, min(1.07 * shown["wer"].max(), ceiling) or None)
+    panels[0, 0].set_ylabel("WER, %")
+    detail = f"evaluation split; better is: lower, {', '.join(BETTER[column] for column in against)}"
+    if new := _at_new_lengths(shown):
+        detail += f"; {new}"
+    if (shown["wer"] > ceiling).any():
+        detail += "; ▲: higher than the axis reaches"
+    figures.title(figure, _message(shown), detail, right=MARGIN)
+    ends = [axes.get_window_extent().x0 / figure.dpi - BETWEEN for axes in panels[0, 1:]]
+    for axes, points, end in zip(panels[0], marks, [*ends, width + MORE], strict=True):
+        label_marks(axes, points, end)
     figures.save(figure, path)
 
 
+def _ceiling(shown: pd.DataFrame) -> float:
+    """Where the axis of WER ends: above all engines with up to `BEYOND` times the WER of fp32."""
+    fp32 = shown.loc[shown["method"] == "fp32", "wer"]
+    near = shown.loc[shown["wer"] <= BEYOND * fp32.max(), "wer"]
+    return float("inf") if len(near) == len(shown) else 1.25 * float(near.max())
+
+
+def _best(shown: pd.DataFrame) -> pd.Series | None:
+    """StableQuant's row with the lowest WER, if there is one."""
+    ours = shown[shown["method"] == "stablequant"]
+    return None if ours.empty else ours.sort_values("wer").iloc[0]
+
+
+def _at_new_lengths(shown: pd.DataFrame) -> str:
+    """StableQuant's speed at lengths of audio that it meets for the first time; blank if that was not measured."""
+    best = _best(shown)
+    new = None if best is None else best.get("new_speedup")
+    if new is None or pd.isna(new) or new == NOT_MEASURABLE:
+        return ""
+    return f"{new:.1f} times the speed at new lengths of audio"
+
+
 def _message(shown: pd.DataFrame) -> str:
-    ours, fp32 = (shown[shown["method"] == method] for method in ("stablequant", "fp32"))
-    if ours.empty or fp32.empty:
+    best, fp32 = _best(shown), shown[shown["method"] == "fp32"]
+    if best is None or fp32.empty:
         return "WER, size and speed of each engine"
-    best = ours.sort_values("wer").iloc[0]
     plain = fp32[fp32["backend"] == best["backend"]]
     if plain.empty:
         return f"StableQuant has {best['wer']:.1f} % WER at {best['size_ratio']:.2f} of fp32's size"

@@ -144,11 +144,13 @@ def _speed(row: Row) -> str:
     if pd.isna(speed):
         return ""
     if speed == NOT_MEASURABLE:
-        return "; a difference in speed is not measurable"
-    told = f"; {speed:.1f} times as fast ({row['speedup_low']:.1f} to {row['speedup_high']:.1f})"
+        known, joined = "; a difference in speed is not measurable", "; it is {} times as fast"
+    else:
+        known = f"; {speed:.1f} times as fast ({row['speedup_low']:.1f} to {row['speedup_high']:.1f})"
+        joined = ", {} times"
     if pd.isna(new) or new == NOT_MEASURABLE:
-        return told
-    return f"{told}, {new:.1f} times at lengths that it meets for the first time"
+        return known
+    return f"{known}{joined.format(f'{new:.1f}')} at lengths that it meets for the first time"
 
 
 def _notes(row: Row) -> list[str]:

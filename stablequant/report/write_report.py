@@ -29,7 +29,7 @@ p { max-width: 60rem; margin: 0.4rem 0; } .note, figcaption, dt { color: var(--p
 .verdict h3 { margin: 0; font-size: 1.25rem; color: var(--unsafe); }
 .verdict.unknown { border-color: var(--pale); } .verdict.unknown h3 { color: var(--pale); }
 .verdict.safe { border-color: var(--safe); } .verdict.safe h3 { color: var(--safe); }
-dl { display: flex; flex-wrap: wrap; gap: 0.6rem 2.5rem; margin: 0.8rem 0 0.2rem; }
+dl { display: flex; flex-wrap: wrap; gap: 0.6rem 1.6rem; margin: 0.8rem 0 0.2rem; }
 dt { font-size: 0.85rem; } dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 dd small { font-size: 0.85rem; color: var(--pale); }
 .pictures { columns: 34rem 2; column-gap: 1.2rem; margin: 1.2rem 0; }
@@ -103,7 +103,7 @@ def _captions(searched: bool) -> dict[str, str]:
     captions = {
         "comparison": "Every method quantizes the recogniser to INT8. They differ in how they choose the scales.",
         "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. For "
-        "their speed the engines took turns on the same audio.",
+        "their speed the engines took turns on the same audio, at lengths that they had met before.",
     }
     if searched:
         captions["sensitivity"] = (
@@ -136,11 +136,14 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     facts["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
     if pd.notna(row["size_ratio"]):
         facts["size"] += f" <small>{row['size_ratio']:.2f} of fp32&rsquo;s</small>"
-    if row["speedup"] == NOT_MEASURABLE:
-        facts["speed"] = f"{NOT_MEASURABLE} <small>as other than fp32&rsquo;s</small>"
-    elif pd.notna(row["speedup"]):
-        interval = f"{row['speedup_low']:.2f} to {row['speedup_high']:.2f}"
-        facts["times as fast as fp32 here"] = f"{row['speedup']:.2f} <small>({interval})</small>"
+    places = {"speedup": "times as fast as fp32 here", "new_speedup": "at new lengths of audio"}
+    for column, name in places.items():
+        if row[column] == NOT_MEASURABLE:
+            facts[name] = f"{NOT_MEASURABLE} <small>(within the noise)</small>"
+        elif pd.notna(row[column]):
+            facts[name] = f"{row[column]:.2f}{' <small>slower</small>' if row[column] < 1 else ''}"
+    if pd.notna(row["speedup_low"]) and row["speedup"] != NOT_MEASURABLE:
+        facts[places["speedup"]] += f" <small>({row['speedup_low']:.2f} to {row['speedup_high']:.2f})</small>"
     if not engine.measured:
         return facts
     probed = read_table(results / "sensitivity.tsv")

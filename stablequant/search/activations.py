@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import State
+from stablequant.recognisers.recogniser import State
 from stablequant.recognisers.registry import family_of
 from stablequant.search.activation_folder import file_of, folder_of, remove_folder
 from stablequant.search.costs import Cost, recomputed

@@ -35,8 +35,9 @@ from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import QuantizedModule, Recogniser, layer_of_activation
+from stablequant.recognisers.modules import QuantizedModule, layer_of_activation
 from stablequant.recognisers.operations import groups_of, operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.equalise_channels import measure_channels
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.reference import Reference, load_reference

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from stablequant.recognisers.family import Recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES
 
 

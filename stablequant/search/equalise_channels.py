@@ -9,8 +9,8 @@ import torch
 
 from stablequant.corpora.utterance import Batch
 from stablequant.quantization.channel_scales import channel_scales, extents_of
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.operations import groups_of, operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.module_inputs import measure_inputs
 from stablequant.search.split import Split, context_of
 

@@ -4,7 +4,7 @@ import logging
 import time
 from typing import TypedDict
 
-from stablequant.recognisers.family import Recogniser
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.split import Split, context_of
 
 AUDIO_SECONDS = 20.0  # of calibration audio that are timed

@@ -8,8 +8,9 @@ import torch
 
 from stablequant.corpora.utterance import Batch
 from stablequant.quantization.collecting import unpadded
-from stablequant.recognisers.family import Context, QuantizedModule, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of
+from stablequant.recognisers.recogniser import Context, Recogniser
 from stablequant.search.split import loaded
 
 

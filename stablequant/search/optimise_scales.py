@@ -8,7 +8,7 @@ from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Carried, Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, full_range, percentile_range
-from stablequant.recognisers.family import layer_of_activation
+from stablequant.recognisers.modules import layer_of_activation
 
 COLUMNS = [
     *("activation", "layer", "percentile", "low", "high", "amax", "centre", "scale", "split", "zero_level"),

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from stablequant.quantization.int8 import Range
-from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.racing import Racing
 from stablequant.search.trials import Calibration, Experiment, Outcome, Trial, run_trials
 

@@ -13,7 +13,8 @@ from stablequant.corpora.utterance import score
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
-from stablequant.recognisers.family import Guide, QuantizedModule, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Guide, Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.activation_folder import remove_cache

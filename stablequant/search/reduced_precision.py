@@ -8,7 +8,7 @@ import numpy as np
 
 from stablequant.corpora.utterance import Batch
 from stablequant.progress import progress
-from stablequant.recognisers.family import Guide, Recognised, Recogniser
+from stablequant.recognisers.recogniser import Guide, Recognised, Recogniser
 from stablequant.search.activations import Activations, drop_layer
 from stablequant.search.split import context_of, loaded
 

@@ -8,7 +8,7 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from stablequant.corpora.utterance import Batch, Utterance, speakers_of
-from stablequant.recognisers.family import Guide, Recognised
+from stablequant.recognisers.recogniser import Guide, Recognised
 from stablequant.scoring.divergence import divergence, most_likely, summarised
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.storage.arrays import ArrayReader, ArrayWriter

@@ -7,8 +7,8 @@ import numpy as np
 from stablequant.progress import progress
 from stablequant.quantization.compensation import Moments, round_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.recognisers.family import Recogniser
 from stablequant.recognisers.operations import operation_of
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.module_inputs import measure_inputs
 from stablequant.search.split import Split
 

@@ -11,7 +11,8 @@ import numpy as np
 from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.ranges import percentile_range
-from stablequant.recognisers.family import QuantizedModule, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.racing import Racing

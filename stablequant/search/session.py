@@ -7,9 +7,10 @@ from typing import Protocol
 
 from stablequant.quantization.channel_scales import load_scales
 from stablequant.quantization.int8_weights import RoundedFile
-from stablequant.recognisers.family import QuantizedModule, Recogniser
 from stablequant.recognisers.load_recogniser import load_recogniser
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.products import reduce_weights
+from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.activations import Activations, cache_key
 from stablequant.search.racing import Racing
 from stablequant.search.reference import load_reference

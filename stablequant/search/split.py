@@ -11,7 +11,7 @@ import numpy as np
 from stablequant.corpora.utterance import Batch, Utterance, read_utterances
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
-from stablequant.recognisers.family import Context, Recognised, Recogniser, State
+from stablequant.recognisers.recogniser import Context, Recognised, Recogniser, State
 from stablequant.recognisers.sizes import MEGABYTE
 from stablequant.search.racing_order import split_at_decisions
 

@@ -12,7 +12,8 @@ from stablequant.progress import progress
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import ChannelScales, fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import QuantizedModule, Recognised, Recogniser
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Recognised, Recogniser
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.activations import Activations

@@ -1,7 +1,9 @@
-"""ONNX graphs: read and write them, name their nodes, remove metadata."""
+"""ONNX graphs: read and write them, add nodes and constants, name their nodes, remove metadata."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from stablequant.errors import StableQuantError
@@ -36,6 +38,29 @@ def input_of(node: ir.Node, index: int) -> ir.Value:
     if value is None:
         raise ValueError(f"node {node.name} has no input {index}")
     return value
+
+
+def add_constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    """A new initializer of ``graph``."""
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.register_initializer(value)
+    return value
+
+
+def insert_node(
+    graph: ir.Graph,
+    before: ir.Node,
+    operation: str,
+    inputs: Sequence[ir.Value | None],
+    name: str,
+    attributes: Sequence[ir.Attr] = (),
+) -> ir.Value:
+    """Insert a node for ``operation`` before the node ``before``; return its output, which has the node's ``name``."""
+    node = ir.Node("", operation, inputs, attributes, name=name)
+    node.outputs[0].name = name
+    graph.insert_before(before, node)
+    return node.outputs[0]
 
 
 def name_nodes(model: ir.Model, modules: set[str]) -> None:

@@ -21,7 +21,7 @@ SILENT |= {"resources_info", "workflow_started"}
 NOISE = re.compile(
     r"^(Provided cores|Rules claiming|Provided resources|Provided remote|Select jobs|Using shell|Building DAG|Assuming "
     r"unrestricted|DAG of jobs will be|Updating checkpoint|Shutting down|Removing output|host:|localrules|Job stats|"
-    r"Storing output|Will exit after|Trying to restart|\[|Shell command|Loading |Conda env)"
+    r"Storing output|Will exit after|Trying to restart|\[|Shell command|Loading |Conda env|Complete log|Elapsed time)"
 )
 TARGET = "all"  # the rule that only names what is wanted
 GAVE_UP = "At least one job did not complete successfully"

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import soundfile
-from graphs import export, logits_of, openvino_network, quantize_graph
+from graphs import export, logits_of, onnx_network, openvino_network, quantize_graph, relative_rms
 from recognising import Loaded, split_in, torch_network
 from wav2vec2_files import ARCHITECTURES, write_tiny_checkpoint
 
@@ -21,9 +20,10 @@ from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.ctc.decoding import INPUT, OUTPUT, SIGNATURE
-from stablequant.recognisers.family import Limits, QuantizedModule
+from stablequant.recognisers.ctc.decoding import SIGNATURE
+from stablequant.recognisers.family import Limits
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.search.round_weights import round_weights
 from stablequant.storage import onnx_graph
@@ -109,24 +109,11 @@ def computed(loaded: Loaded, heard: np.ndarray) -> np.ndarray:
     return logits_of(torch_network(loaded.model), heard)
 
 
-def in_onnx_runtime(graph: Path, heard: np.ndarray, optimised: bool = False) -> np.ndarray:
-    """The graph's logits, computed node by node unless it is ``optimised``."""
-    options = onnxruntime.SessionOptions()
-    if not optimised:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return session.run([OUTPUT], {INPUT: heard})[0]
-
-
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(((found - expected) ** 2).mean() / expected.var()))
-
-
 def test_the_graph_computes_the_model_at_every_length(exported):
     loaded, fp32 = exported
     for batch, samples in LENGTHS:
         heard = audio(batch, samples)
-        found = in_onnx_runtime(fp32, heard, optimised=True)
+        found = logits_of(onnx_network(fp32, optimised=True), heard)
         assert np.abs(found - computed(loaded, heard)).max() < 1e-4, samples
 
 
@@ -145,7 +132,7 @@ def assert_simulated(loaded: Loaded, fp32: Path, tolerated: float) -> None:
         expected = computed(loaded, heard)
     effect = relative_rms(exact, expected)
     assert effect > 0.02, "quantization changes nothing: the comparison would prove nothing"
-    assert relative_rms(in_onnx_runtime(int8, heard), expected) < tolerated * effect
+    assert relative_rms(logits_of(onnx_network(int8), heard), expected) < tolerated * effect
     network, _ = openvino_network(int8)
     assert relative_rms(logits_of(network, heard), expected) < tolerated * effect
 
@@ -173,7 +160,7 @@ def assert_layers_simulated(loaded: Loaded, fp32: Path, layers: list[str]) -> No
         int8 = quantize(fp32, modules, prepared, "layer.onnx")
         with simulated(loaded, modules, prepared):
             expected = computed(loaded, heard)
-        assert relative_rms(in_onnx_runtime(int8, heard), expected) < 0.005, layer
+        assert relative_rms(logits_of(onnx_network(int8), heard), expected) < 0.005, layer
         network, _ = openvino_network(int8)
         assert relative_rms(logits_of(network, heard), expected) < 0.005, layer
         del network
@@ -204,7 +191,7 @@ def test_a_graph_too_large_for_one_file_keeps_its_weights_beside_it(tiny, tmp_pa
     assert not [t.name for t in onnx.load(divided[1], load_external_data=False).graph.initializer if t.external_data]
     heard = audio(1, 16_000)
     for path in divided:
-        assert in_onnx_runtime(path, heard, optimised=True).shape == (1, 49, 32)
+        assert logits_of(onnx_network(path, optimised=True), heard).shape == (1, 49, 32)
     network, _ = openvino_network(divided[0])
     assert np.abs(logits_of(network, heard) - computed(tiny, heard)).max() < 1e-4
 

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from bert_files import VARIANTS, by_transformers, write_tiny_bert
-from graphs import quantize_graph
+from bert_files import VARIANTS, by_transformers, noise, write_tiny_bert
+from graphs import onnx_network, quantize_graph, relative_rms
 
 from stablequant.engines import onnxruntime as ort_backend
 from stablequant.engines import openvino, tensorrt
@@ -50,18 +49,6 @@ def exported(request, tmp_path_factory) -> Exported:
     return Exported(folder / "source", load_recogniser(folder / "checkpoint", threads=2), folder / "fp32.onnx", family)
 
 
-def noise(samples: int) -> np.ndarray:
-    return np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
-
-
-def in_onnx_runtime(graph: Path) -> Network:
-    """Node by node."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: {"logits": session.run(["logits"], dict(inputs))[0]}
-
-
 def in_openvino(exported: Exported, graph: Path) -> Network:
     openvino.convert(graph, graph.with_suffix(".xml"))
     return openvino.load_network(graph.with_suffix(".xml"), exported.signature, 2)[0]
@@ -74,13 +61,9 @@ def computed(recogniser: Wav2Vec2BertRecogniser, audio: list[np.ndarray]) -> np.
     return recogniser.logits(recogniser.enter({"hidden": features}), 0, context).numpy()
 
 
-def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.sqrt(((found - expected) ** 2).mean() / expected.var()))
-
-
 def test_graph_and_engines_compute_what_transformers_does_at_every_length(exported):
     """Whatever an engine heard first: one frame is the shortest."""
-    networks = [in_onnx_runtime(exported.fp32), in_openvino(exported, exported.fp32)]
+    networks = [onnx_network(exported.fp32), in_openvino(exported, exported.fp32)]
     audio = [noise(length) for length in LENGTHS]
     for samples, expected in zip(audio, by_transformers(exported.source, audio), strict=True):
         for network in networks:
@@ -112,7 +95,7 @@ def test_every_layer_of_the_quantized_graph_and_engine_is_the_simulation(exporte
             expected = computed(recogniser, audio)
         effect = relative_rms(exact, expected)
         assert effect > 1e-4, layer
-        for network in (in_onnx_runtime(int8), in_openvino(exported, int8)):
+        for network in (onnx_network(int8), in_openvino(exported, int8)):
             found = network(recogniser.writing.inputs(audio))["logits"]
             assert relative_rms(found, expected) < min(0.01, 0.5 * effect), layer
 
@@ -127,7 +110,7 @@ def test_a_plan_is_built(exported):
 def test_onnx_runtimes_backend_takes_features_and_mask(exported, tmp_path):
     """Through the decoder that evaluation and bundles use: the words are those of the torch model."""
     folder = exported.source.with_name("checkpoint")
-    network = in_onnx_runtime(exported.fp32)
+    network = onnx_network(exported.fp32)
     assert ort_backend.BACKEND.max_batch({}) > 1
     decoder = exported.family.decoder(folder, {"model": network})
     decode = exported.recogniser.writing.vocabulary.decode

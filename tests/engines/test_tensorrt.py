@@ -160,7 +160,7 @@ def test_a_plan_is_refused_in_one_sentence_where_it_cannot_run(tiny, tmp_path):
 
 @pytest.mark.skipif(find_spec("tensorrt") is not None, reason="TensorRT is installed here")
 def test_a_missing_library_is_named_with_the_line_that_installs_it():
-    with pytest.raises(StableQuantError, match=r"package tensorrt: .*; run: pip install tensorrt=="):
+    with pytest.raises(StableQuantError, match=r"package tensorrt: .*; run: pip install tensorrt-cu13=="):
         tensorrt.library("tensorrt")
 
 
@@ -171,6 +171,7 @@ class Context:
     """
 
     runs = True
+    fits = True  # into the GPU's memory
     pause = 0.0  # seconds of a call
 
     def __init__(self) -> None:
@@ -203,7 +204,7 @@ class Context:
 def plan(tiny, tmp_path, monkeypatch) -> tuple[Path, Context]:
     """A plan's folder on a machine that has its GPU, whose library and memory are stood for by the CPU's."""
     context = Context()
-    engine = SimpleNamespace(create_execution_context=lambda: context)
+    engine = SimpleNamespace(create_execution_context=lambda: context if context.fits else None)
     runtime = SimpleNamespace(deserialize_cuda_engine=lambda content: engine if content == b"plan" else None)
     stream = SimpleNamespace(wait_stream=lambda _: None, synchronize=lambda: None, cuda_stream=0)
     library = SimpleNamespace(Runtime=lambda _: runtime, __version__=PLANNED["version"])
@@ -241,6 +242,13 @@ def test_one_plan_gives_every_thread_its_own_logits(plan):
     with ThreadPoolExecutor(4) as callers:
         for samples, found in zip(audio, callers.map(lambda one: logits_of(network, one), audio), strict=True):
             np.testing.assert_array_equal(found, samples[:, ::320, None])
+
+
+def test_a_plan_that_does_not_fit_into_the_gpu_is_refused(plan):
+    folder, context = plan
+    context.fits = False
+    with pytest.raises(StableQuantError, match=r"model\.plan: does not fit into the GPU's memory"):
+        load_engine(folder, threads=1)
 
 
 def test_a_damaged_plan_is_refused(plan):

@@ -16,7 +16,8 @@ import pytest
 import torch
 from onnx import numpy_helper
 from transformers import AutoModelForCTC
-from zoo import NAMES, ZOO, Published, clips
+from zoo.catalogue import NAMES, ZOO
+from zoo.twin import Published, clips
 
 from stablequant.recognisers.ctc.huggingface import CTC
 from stablequant.recognisers.export_onnx import export_onnx

@@ -17,8 +17,8 @@ from stablequant.engines.build_engine import Order, build_engine  # noqa: E402
 from stablequant.engines.insert_qdq import insert_qdq  # noqa: E402
 from stablequant.engines.running import load_engine  # noqa: E402
 from stablequant.quantization.int8 import Range  # noqa: E402
+from stablequant.recognisers.decoder import Decoder  # noqa: E402
 from stablequant.recognisers.export_onnx import export_onnx  # noqa: E402
-from stablequant.recognisers.family import Decoder  # noqa: E402
 from stablequant.recognisers.import_checkpoint import import_checkpoint  # noqa: E402
 from stablequant.recognisers.load_recogniser import load_recogniser  # noqa: E402
 from stablequant.recognisers.operations import operation_of  # noqa: E402

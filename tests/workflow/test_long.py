@@ -38,7 +38,8 @@ from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
 from stablequant.search.activations import Activations, cache_key
-from stablequant.search.check_combination import Choice, Combination, check_combination
+from stablequant.search.check_combination import check_combination
+from stablequant.search.combination import Choice, Combination
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference

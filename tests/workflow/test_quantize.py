@@ -131,6 +131,8 @@ def test_one_command_leads_from_the_hub_to_a_verdict_and_does_nothing_twice(tmp_
     page = (results / "report.html").read_text()
     assert f"openvino: {heading}" in page and "0.5 points" in page
     assert lines[-1] == str(out)
+    assert not any(line.startswith(("Complete log", "Elapsed")) for line in done.stderr.splitlines())
+    assert lines[-3] == f"the bundle: {out.name}/bundle"
     words = shlex.split(lines[-2].removeprefix("try it: stablequant "))
     shortest = min(audio, key=lambda file: file.stat().st_size)
     tried = stablequant(installed, tmp_path, *words[:-1], str(shortest))

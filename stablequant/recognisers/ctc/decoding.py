@@ -13,7 +13,8 @@ from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.ctc.word_search import WordSearch
 from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
-from stablequant.recognisers.family import BeamSearch, Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.decoder import BeamSearch, NotFiniteError, Word
+from stablequant.recognisers.family import Limits, Network, Signature, Tensor
 from stablequant.recognisers.sizes import Footprint
 
 GRAPH = "model"  # the only graph of a CTC recogniser
@@ -36,7 +37,7 @@ def limits_of(samples: Sequence[int], shortest: int, longest: int) -> dict[str, 
 
 
 class CtcDecoder:
-    """Recognises with the network of a CTC model, see `stablequant.recognisers.family.Decoder`.
+    """Recognises with the network of a CTC model, see `stablequant.recognisers.decoder.Decoder`.
 
     ``memory`` is the memory for the hidden values; its ``hop`` is the number of samples per frame. Words are those of
     the best path, or found by ``search``.
@@ -48,7 +49,7 @@ class CtcDecoder:
         self._front_end, self._memory, self._network, self._search = front_end, memory, network, search
 
     def searching(self, settings: BeamSearch) -> CtcDecoder:
-        """The same recogniser with a beam search, see `stablequant.recognisers.family.SearchingDecoder`."""
+        """The same recogniser with a beam search, see `stablequant.recognisers.decoder.SearchingDecoder`."""
         search = WordSearch(self._front_end.vocabulary, settings)
         return CtcDecoder(self._front_end, self._memory, self._network, search)
 

@@ -14,8 +14,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from stablequant.recognisers.ctc.decoding import OUTPUT
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
-from stablequant.recognisers.family import QuantizedModule
-from stablequant.storage.onnx_graph import name_nodes, strip_metadata
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.storage.onnx_graph import add_constant, insert_node, name_nodes, strip_metadata
 
 
 class _Logits(torch.nn.Module):
@@ -128,13 +128,9 @@ def bound_scores(graph: ir.Graph) -> None:
     the first audio is a single frame, the softmax stays as it was made for that, and all later results are wrong. With
     an operation between the product and the softmax, the kernel is as fast and right.
     """
-    lowest = ir.tensor(np.array(np.finfo(np.float32).min), name="lowest_score")
-    floor = ir.Value(name=lowest.name, const_value=lowest, shape=ir.Shape([]), type=ir.TensorType(lowest.dtype))
     softmaxes = [node for node in graph if node.op_type == "Softmax"]
     if softmaxes:
-        graph.register_initializer(floor)
+        floor = add_constant(graph, "lowest_score", np.array(np.finfo(np.float32).min))
     for node in softmaxes:
-        bounded = ir.Node("", "Max", [node.inputs[0], floor], name=f"{node.name}/bounded")
-        bounded.outputs[0].name = bounded.name
-        graph.insert_before(node, bounded)
-        node.replace_input_with(0, bounded.outputs[0])
+        bounded = insert_node(graph, node, "Max", [node.inputs[0], floor], f"{node.name}/bounded")
+        node.replace_input_with(0, bounded)

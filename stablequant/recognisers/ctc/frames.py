@@ -10,7 +10,7 @@ Shared = TypeVar("Shared")
 
 
 class BatchFrames:
-    """Frames and masks of a batch. A family adds ``lengths``, see `stablequant.recognisers.family.Context`.
+    """Frames and masks of a batch. A family adds ``lengths``, see `stablequant.recognisers.recogniser.Context`.
 
     Attributes
     ----------

@@ -15,7 +15,8 @@ from transformers.masking_utils import create_bidirectional_mask
 from stablequant.corpora.utterance import Batch, Utterance, load_audio
 from stablequant.recognisers.ctc.frames import BatchFrames
 from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Guide, Recognised, State
 
 HIDDEN = "hidden"  # the one tensor of a state
 Extractor = TypeVar("Extractor", bound=FrontEnd)
@@ -25,7 +26,7 @@ Frames = TypeVar("Frames", bound=BatchFrames)
 class CtcRecogniser(Generic[Extractor, Frames]):
     """The layers of a CTC model. All layers together compute its logits.
 
-    Attributes and methods are those of `stablequant.recognisers.family.Recogniser`. A state is one tensor: at first
+    Attributes and methods are those of `stablequant.recognisers.recogniser.Recogniser`. A state is one tensor: at first
     what the front end prepares, after the last layer the logits ``(utterances, frames, classes)``. A family adds the
     layers and `context` and `batches`.
     """

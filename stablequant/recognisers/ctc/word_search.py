@@ -12,7 +12,7 @@ from stablequant.recognisers.ctc.alignment import Aligner
 from stablequant.recognisers.ctc.language_model import read_words
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.words import log_posteriors, word_on
-from stablequant.recognisers.family import BeamSearch, Word
+from stablequant.recognisers.decoder import BeamSearch, Word
 
 WORD_BEGINS = "\u2581"  # marks a token that begins a word, for the package
 END = "</s>"  # the word that ends each text; language models know it

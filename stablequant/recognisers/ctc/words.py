@@ -6,7 +6,7 @@ from itertools import accumulate, groupby, pairwise
 import numpy as np
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 
 def cut_chunks(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:

@@ -21,8 +21,8 @@ Layer = Callable[[torch.Tensor, Frames], torch.Tensor]
 class Wav2Vec2Recogniser(CtcRecogniser[FrontEnd, Frames]):
     """The layers of a CTC model. All layers together compute ``model(audio).logits``.
 
-    Attributes and methods are those of `stablequant.recognisers.family.Recogniser`. A state is one tensor. It is the
-    audio ``(utterances, samples)`` at first, ``(utterances, channels, frames)`` up to the layer ``projection``,
+    Attributes and methods are those of `stablequant.recognisers.recogniser.Recogniser`. A state is one tensor. It is
+    the audio ``(utterances, samples)`` at first, ``(utterances, channels, frames)`` up to the layer ``projection``,
     ``(utterances, frames, width)`` after it, and ``(utterances, frames, classes)`` after the head.
     """
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from stablequant.recognisers.ctc.frames import BatchFrames
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2.layers import ModelConfig
 
 
 class Frames(BatchFrames):
-    """Lengths and masks of a batch, see `stablequant.recognisers.family.Context`.
+    """Lengths and masks of a batch, see `stablequant.recognisers.recogniser.Context`.
 
     ``counts`` are numbers of frames at the encoder's rate.
     """

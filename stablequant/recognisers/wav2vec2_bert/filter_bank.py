@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from stablequant.recognisers.mel_filters import triangles
+from stablequant.recognisers.mel_filters import energies, triangles
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples; the feature extractor has no settings for them, whatever the sample rate
 LOWEST = 20.0  # Hz, lower end of the first mel filter
@@ -34,7 +34,7 @@ def log_mel(samples: np.ndarray, sample_rate: int, mel_bins: int) -> np.ndarray:
         emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
         emphasised[:, 0] *= 1 - PREEMPHASIS
         spectrum = np.fft.rfft(emphasised * povey_window(), FFT)
-        found[:, start : start + BLOCK] = np.log(np.maximum(FLOOR, filters @ (np.abs(spectrum) ** 2).T))
+        found[:, start : start + BLOCK] = np.log(np.maximum(FLOOR, energies(filters, np.abs(spectrum) ** 2)))
     return found.T
 
 

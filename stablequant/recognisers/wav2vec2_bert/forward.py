@@ -21,8 +21,8 @@ Layer = Callable[[torch.Tensor, Frames], torch.Tensor]
 class Wav2Vec2BertRecogniser(CtcRecogniser[FilterBank, Frames]):
     """The layers of a CTC model. All layers together compute ``model(features, mask).logits``.
 
-    Attributes and methods are those of `stablequant.recognisers.family.Recogniser`. A state is one tensor. It is the
-    features ``(utterances, stacks, width)`` at first, and ``(utterances, frames, width)`` after each layer.
+    Attributes and methods are those of `stablequant.recognisers.recogniser.Recogniser`. A state is one tensor. It is
+    the features ``(utterances, stacks, width)`` at first, and ``(utterances, frames, width)`` after each layer.
     """
 
     def __init__(self, model: PreTrainedModel, writing: FilterBank, precision: str = "float32") -> None:

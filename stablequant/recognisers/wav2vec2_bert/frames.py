@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from stablequant.recognisers.ctc.frames import BatchFrames
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank
 from stablequant.recognisers.wav2vec2_bert.layers import ModelConfig
 from stablequant.recognisers.wav2vec2_bert.sizes import frames_by_stage
@@ -12,7 +12,7 @@ BEFORE_STRIDE = ("proj", "residual_conv", "attention_conv")  # activations of an
 
 
 class Frames(BatchFrames):
-    """Lengths and masks of a batch, see `stablequant.recognisers.family.Context`.
+    """Lengths and masks of a batch, see `stablequant.recognisers.recogniser.Context`.
 
     ``heard`` are numbers of frames at the encoder's rate, ``counts`` those after the adapter.
 

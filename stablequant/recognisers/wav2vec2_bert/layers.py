@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from stablequant.recognisers.ctc.conformer import conformer_parts
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

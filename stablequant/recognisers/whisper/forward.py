@@ -10,7 +10,8 @@ from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
 
 from stablequant.corpora.utterance import Batch, Utterance, load_audio
-from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Guide, Recognised, State
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.layers import ModelConfig, layer_names, quantized_modules
 from stablequant.recognisers.whisper.memory import make_batches
@@ -21,7 +22,10 @@ HIDDEN = "hidden"  # the one tensor of a state
 
 
 class Windows:
-    """See `stablequant.recognisers.family.Context`. Each utterance is padded to a window; its silence is audio, too."""
+    """See `stablequant.recognisers.recogniser.Context`. Utterances are padded to windows with silence.
+
+    It is audio like the rest, so no row counts as padded.
+    """
 
     padded = False
 
@@ -38,7 +42,7 @@ class Windows:
 
 
 class WhisperRecogniser:
-    """Attributes and methods are those of `stablequant.recognisers.family.Recogniser`.
+    """Attributes and methods are those of `stablequant.recognisers.recogniser.Recogniser`.
 
     A state is one tensor: log-mel features ``(utterances, bins, frames)`` before ``conv1``, ``(utterances, width,
     frames)`` before ``conv2`` and ``(utterances, frames, width)`` behind it. The decoder's layers are not resumable.

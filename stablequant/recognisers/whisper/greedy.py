@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stablequant.corpora.utterance import Batch, Utterance
-from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.decoder import NotFiniteError, Word
+from stablequant.recognisers.family import Limits, Network, Signature, Tensor
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.layers import ModelConfig
 from stablequant.recognisers.whisper.long_form import Choose, Decode, Fallback, transcribe_windows, words_of
@@ -57,7 +58,7 @@ def limits_of(config: ModelConfig) -> dict[str, Limits]:
 
 
 class GreedyDecoder:
-    """See `stablequant.recognisers.family.Decoder`. Recordings are decoded together, each until its text ends."""
+    """See `stablequant.recognisers.decoder.Decoder`. Recordings are decoded together, each until its text ends."""
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from typing import TypedDict, cast
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.entries import size_of
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.sources import read_config
 
 SELF_ATTENTION = {

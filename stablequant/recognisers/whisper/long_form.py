@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.timestamps import Segment, TimeTokens, allowed_with_times, split_segments
 

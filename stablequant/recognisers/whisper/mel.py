@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from stablequant.recognisers.mel_filters import triangles
+from stablequant.recognisers.mel_filters import energies, triangles
 
 FLOOR = 1e-10  # smallest power, before the logarithm
 RANGE = 8.0  # powers of ten below the loudest value that are kept
@@ -34,21 +34,21 @@ def log_mel(samples: np.ndarray, sample_rate: int, bins: int, fft: int, hop: int
     frames = np.lib.stride_tricks.sliding_window_view(padded, fft)[::hop][: len(samples) // hop]
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(fft) / fft)
     filters = mel_filters(sample_rate, bins, fft)
-    logarithm = np.empty((len(frames), bins), dtype=np.float32)
+    logarithm = np.empty((bins, len(frames)), dtype=np.float32)
     for first in range(0, len(frames), BLOCK):
         spectrum = np.fft.rfft(frames[first : first + BLOCK].astype(np.float64) * window, axis=1)
         power = spectrum.real**2 + spectrum.imag**2
-        logarithm[first : first + BLOCK] = np.log10(np.maximum(power @ filters, FLOOR))
-    kept = np.maximum(logarithm, logarithm.max() - np.float32(RANGE))
-    return np.ascontiguousarray(((kept + 4) / 4).T)
+        logarithm[:, first : first + BLOCK] = np.log10(np.maximum(energies(filters, power), FLOOR))
+    kept: np.ndarray = np.maximum(logarithm, logarithm.max() - np.float32(RANGE))
+    return (kept + 4) / 4
 
 
 @functools.cache
 def mel_filters(sample_rate: int, bins: int, fft: int) -> np.ndarray:
-    """Weights of the mel filters, float64 ``(fft // 2 + 1, bins)``: triangles of equal area."""
+    """Weights of the mel filters, float64 ``(bins, fft // 2 + 1)``: triangles of equal area."""
     edges = mel_to_hertz(np.linspace(0, hertz_to_mel(HIGHEST), bins + 2))
     frequencies = np.linspace(0, sample_rate / 2, fft // 2 + 1)
-    filters: np.ndarray = triangles(frequencies, edges).T * 2 / (edges[2:] - edges[:-2])
+    filters: np.ndarray = triangles(frequencies, edges) * 2 / (edges[2:] - edges[:-2])[:, None]
     return filters
 
 

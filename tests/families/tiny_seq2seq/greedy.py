@@ -7,7 +7,8 @@ from stablequant.recognisers.tiny_seq2seq.front_end import END, HOP, MOST_TOKENS
 
 from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
-from stablequant.recognisers.family import Limits, Network, NotFiniteError, Signature, Tensor, Word
+from stablequant.recognisers.decoder import NotFiniteError, Word
+from stablequant.recognisers.family import Limits, Network, Signature, Tensor
 from stablequant.recognisers.sizes import Footprint
 
 MEMORY = Footprint(per_sample=4.0, per_pair=0.0, hop=HOP)
@@ -40,7 +41,7 @@ def limits_of(samples: Sequence[int], longest: int) -> dict[str, Limits]:
 
 
 class GreedyDecoder:
-    """See `stablequant.recognisers.family.Decoder`."""
+    """See `stablequant.recognisers.decoder.Decoder`."""
 
     def __init__(self, front_end: FrontEnd, networks: Mapping[str, Network]) -> None:
         self._front_end, self._encoder, self._decoder = front_end, networks["encoder"], networks["decoder"]

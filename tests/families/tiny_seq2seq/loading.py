@@ -13,11 +13,12 @@ from stablequant.recognisers.tiny_seq2seq.model import Model, modules_of, read_m
 from stablequant.corpora.utterance import Batch, Utterance, load_audio
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.device import compute_exactly, resolve_device
-from stablequant.recognisers.family import Guide, QuantizedModule, Recognised, State
+from stablequant.recognisers.modules import QuantizedModule
+from stablequant.recognisers.recogniser import Guide, Recognised, State
 
 
 class Lengths:
-    """See `stablequant.recognisers.family.Context`; batches hold one length."""
+    """See `stablequant.recognisers.recogniser.Context`; batches hold one length."""
 
     padded = False
 
@@ -34,7 +35,7 @@ class Lengths:
 
 
 class TinyRecogniser:
-    """See `stablequant.recognisers.family.Recogniser`."""
+    """See `stablequant.recognisers.recogniser.Recogniser`."""
 
     def __init__(self, model: Model, writing: FrontEnd, precision: str = "float32") -> None:
         self.model, self.writing, self.modules = model, writing, modules_of()

@@ -9,7 +9,7 @@ from stablequant.recognisers.tiny_seq2seq.front_end import BANDS, MOST_TOKENS
 from torch import nn
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 WIDTH, LAYERS = 32, 2
 

@@ -1,7 +1,7 @@
 """Subtitles in both formats."""
 
 from stablequant.bundle.subtitles import subrip, webvtt
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 
 def test_subtitles_end_at_pauses_and_when_they_are_full():

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from recognisers.test_decoding import VOCABULARY, Reading, reading_decoder, spoken
-from recognising import Loaded, heard, torch_network
+from reading import VOCABULARY, Reading, spoken
+from recognising import heard, torch_network
+from sound import encoded
+from transcribing import reading_transcriber, transcriber
 from whisper_files import write_tiny_whisper
 
 from stablequant.bundle.read_bundle import Bundle
@@ -24,14 +26,8 @@ from stablequant.bundle.transcribe import (
     searching,
 )
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import BeamSearch, Network, Word
+from stablequant.recognisers.decoder import BeamSearch, Word
 from stablequant.recognisers.registry import family_of
-
-
-def transcriber(loaded: Loaded, network: Network, chunk_seconds: float = 30) -> Transcriber:
-    bundle = Bundle(loaded.folder, {}, family_of(loaded.folder))
-    decoder = loaded.decoder(network)
-    return Transcriber(bundle, decoder, "float32", batch_mb=100, chunk_seconds=chunk_seconds, max_utterances=1)
 
 
 @pytest.mark.parametrize("seconds", [1, 4, float("nan"), float("inf")])
@@ -61,19 +57,19 @@ def test_a_recording_that_cannot_be_read_is_named(tiny, tmp_path, content, fault
     if content is not None:
         (tmp_path / "audio.wav").write_bytes(content)
     with pytest.raises(StableQuantError, match=rf"audio\.wav: {fault}.*; give a recording that can be read"):
-        transcriber(tiny, torch_network(tiny.model)).transcribe(tmp_path / "audio.wav")
+        transcriber(tiny).transcribe(tmp_path / "audio.wav")
 
 
 def test_a_recording_without_audio_is_named(tiny, tmp_path):
     soundfile.write(tmp_path / "audio.wav", np.zeros(0), 16_000)
     with pytest.raises(StableQuantError, match=r"audio\.wav: no audio in it; give a recording that can be read"):
-        transcriber(tiny, torch_network(tiny.model)).transcribe(tmp_path / "audio.wav")
+        transcriber(tiny).transcribe(tmp_path / "audio.wav")
 
 
 def test_speech_is_transcribed_from_whatever_holds_it(demo, demo_utterances):
     """Paths, bytes, open files, and arrays at any rate, of any type, with channels or without."""
     path = Path(demo_utterances[0].path)
-    recogniser = transcriber(demo, torch_network(demo.model))
+    recogniser = transcriber(demo)
     expected = recogniser.transcribe(path)
     samples, rate = soundfile.read(path, dtype="float32")
     for held in (str(path), path.read_bytes(), bytearray(path.read_bytes()), io.BytesIO(path.read_bytes())):
@@ -97,7 +93,7 @@ def test_several_recordings_are_recognised_together_and_keep_their_order(tiny):
     network = Reading()
     draw = np.random.default_rng(0)
     paths = [draw.integers(0, 4, frames) for frames in (900, 30, 1000, 30, 900)]
-    recogniser = Transcriber(Bundle(tiny.folder, {}, family_of(tiny.folder)), reading_decoder(network), "", 100, 10, 99)
+    recogniser = reading_transcriber(tiny.folder, network, batch_mb=100, most=99)
     found = recogniser.transcribe([spoken(path) for path in paths], 16_000)
     assert [transcript.text for transcript in found] == [VOCABULARY.decode(path) for path in paths]
     # Of the long ones each has two full chunks and a last one that is less than a frame shorter.
@@ -135,19 +131,11 @@ def test_a_decoder_without_batches_takes_one_recording_after_another(tiny):
     ids=range(12),  # the address of a file would differ between the processes of pytest
 )
 def test_what_is_no_recording_is_named_by_its_place(tiny, source, rate, fault):
-    bundle = Bundle(tiny.folder, {}, family_of(tiny.folder))
-    recogniser = Transcriber(bundle, reading_decoder(Reading()), "", 1, 10, 1, longest_seconds=2)
+    recogniser = reading_transcriber(tiny.folder, longest_seconds=2)
     with pytest.raises(RecordingError, match=f"^the recording: {fault}"):
         recogniser.transcribe(source, rate)
     with pytest.raises(RecordingError, match=f"^recording 2: {fault}"):
-        recogniser.transcribe([io.BytesIO(heard_of()), source], rate)
-
-
-def heard_of() -> bytes:
-    """A file with a second of silence."""
-    file = io.BytesIO()
-    soundfile.write(file, np.zeros(16_000), 16_000, format="WAV")
-    return file.getvalue()
+        recogniser.transcribe([io.BytesIO(encoded("WAV", np.zeros(16_000))), source], rate)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +175,7 @@ def test_a_recogniser_names_its_language_if_its_files_do(tiny, tmp_path):
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"language": "<|de|>"}))
     family = family_of(tmp_path)
     whisper = Transcriber(Bundle(tmp_path, {}, family), family.decoder(tmp_path, {}), "float32", 100, 2, 1)
-    assert (whisper.language, transcriber(tiny, torch_network(tiny.model)).language) == ("de", None)
+    assert (whisper.language, transcriber(tiny).language) == ("de", None)
 
 
 def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(demo, demo_utterances):
@@ -228,7 +216,7 @@ def test_hot_words_are_read_one_per_line(tmp_path, content, words):
 
 def test_speech_is_transcribed_from_a_file_and_from_standard_input(demo, demo_utterances):
     hypotheses = heard(demo, torch_network(demo.model), demo_utterances[:3])
-    recogniser = transcriber(demo, torch_network(demo.model))
+    recogniser = transcriber(demo)
     for utterance in demo_utterances[:3]:
         found = recogniser.transcribe(utterance.path)
         assert found.text == hypotheses[utterance.path]

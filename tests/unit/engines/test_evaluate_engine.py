@@ -12,7 +12,7 @@ from stablequant.corpora.utterance import Utterance
 from stablequant.engines.evaluate_engine import evaluate, hypothesis_table, recognise
 from stablequant.engines.running import Stopwatch
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
 from stablequant.storage.files import checksum
 
 RATE = 8000

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 MODULE = QuantizedModule("head", "head", "head", "head")
 WEIGHT = noise(3, 5).astype(np.float32)

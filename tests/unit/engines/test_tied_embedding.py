@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from stablequant.engines.insert_qdq import insert_qdq
 from stablequant.engines.tied_embedding import float_tables
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.onnx_graph import load_graph, save_graph
 
 CLASSES, WIDTH = 7, 5

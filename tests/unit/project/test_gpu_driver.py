@@ -1,19 +1,31 @@
 """What drives the parts of ``make gpu``: a part that fails, hangs or dies leaves a row, and the others run."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
+from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pandas as pd
 import pytest
+import torch
 from checkout import PROJECT
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import InferenceSession
+from snakemake.utils import update_config
 
 from stablequant.storage.files import read_table
+from stablequant.workflow.config import resolve_config
 
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 import gpu
 import gpu_parts
+from project import CONFIG
 
 PARTS = """
 import json, os, subprocess, sys, time
@@ -35,6 +47,10 @@ elif name == "dies":
     with open(file, "a") as rows:
         rows.write('{"case": "half a r')
     os.abort()
+elif name == "waits":
+    while "2.0" not in open(file.replace("waits", "whole")).read():
+        time.sleep(0.05)
+    write(6.0)
 elif name == "hangs":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with open(file + ".child", "w") as written:
@@ -53,7 +69,7 @@ def script(tmp_path) -> Path:
 
 def test_a_part_that_fails_leaves_a_row_and_the_others(script, tmp_path):
     parts = [gpu.Part(name, 30) for name in ("raises", "dies", "whole")]
-    rows = gpu.run_parts(parts, script, tmp_path, 60)
+    rows = [row for found in gpu.run_parts(parts, script, tmp_path, 120) for row in found]
     assert [(row["part"], row.get("value")) for row in rows] == [
         *(("raises", 3.0), ("raises", None)),
         *(("dies", 4.0), ("dies", None)),
@@ -65,7 +81,7 @@ def test_a_part_that_fails_leaves_a_row_and_the_others(script, tmp_path):
 
 def test_a_part_that_hangs_is_ended_with_all_that_it_started(script, tmp_path):
     start = time.monotonic()
-    measured, error = gpu.run_part("hangs", script, tmp_path, 3)
+    measured, error = gpu.finish(gpu.start("hangs", script, tmp_path), 3)
     assert time.monotonic() - start < 20
     assert measured["value"] == 5.0
     assert error["error"].startswith("took more than 3 s")
@@ -83,13 +99,88 @@ def alive(process: str) -> bool:
 
 
 def test_no_part_starts_when_the_time_is_over(script, tmp_path):
-    rows = gpu.run_parts([gpu.Part("whole", 30)], script, tmp_path, 0)
-    assert [row["error"] for row in rows] == ["no time was left for it"]
+    ((row,),) = gpu.run_parts([gpu.Part("whole", 30)], script, tmp_path, 0)
+    assert row["error"] == "no time was left for it"
+
+
+def test_a_part_leaves_its_share_of_the_time_to_those_after_it(script, tmp_path):
+    parts = [gpu.Part("hangs", 1), gpu.Part("whole", 20)]
+    start = time.monotonic()
+    hung, whole = gpu.run_parts(parts, script, tmp_path, 22)
+    assert time.monotonic() - start < 12
+    assert hung[-1]["error"].startswith("took more than 2 s")
+    assert [row["value"] for row in whole] == [1.0, 2.0]
+
+
+def test_a_part_that_starts_early_runs_beside_those_before_it(script, tmp_path):
+    parts = [gpu.Part("waits", 20), gpu.Part("whole", 20, early=True)]
+    waited, whole = gpu.run_parts(parts, script, tmp_path, 60)
+    assert waited == [{"part": "waits", "case": "waits", "measure": "size", "value": 6.0}]
+    assert [row["value"] for row in whole] == [1.0, 2.0]
+
+
+def test_an_interrupt_keeps_what_was_measured(script, tmp_path):
+    parts = [gpu.Part(name, 30) for name in ("whole", "hangs", "raises")]
+
+    def interrupt() -> None:
+        while not (tmp_path / "hangs.jsonl").exists() or not (tmp_path / "hangs.jsonl").read_text().endswith("\n"):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    found = list(gpu.run_parts(parts, script, tmp_path, 120))
+    assert [[row.get("value") or row["error"] for row in rows] for rows in found] == [
+        [1.0, 2.0],
+        [5.0, "interrupted"],
+        ["interrupted"],
+    ]
+    assert not alive((tmp_path / "hangs.jsonl.child").read_text())
 
 
 def test_the_parts_that_are_driven_are_those_that_exist():
     assert [part.name for part in gpu.PARTS] == list(gpu_parts.PARTS)
-    assert gpu.LIMIT < 480, "eight minutes"
+    assert sum(part.limit for part in gpu.PARTS) <= gpu.LIMIT < 480, "eight minutes"
+
+
+def test_the_config_of_the_search_is_one_that_the_workflow_takes(monkeypatch):
+    splits = {name: f"tsv/demo-{name}.tsv" for name in ("calibration", "evaluation")}
+    for on_gpu in (False, True):
+        monkeypatch.setattr(gpu_parts, "GPU", on_gpu)
+        config = deepcopy(CONFIG)
+        update_config(config, gpu_parts.search_settings(splits, ["tensorrt"]))
+        resolve_config(config, PROJECT / "config.schema.yaml")
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_at_once(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("torch can use it")
+    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
+    with pytest.raises(SystemExit, match=r"has an NVIDIA GPU, but torch cannot use it: \w+Error: .*\n.*580 or newer"):
+        gpu.device_name()
+
+
+def test_a_graph_in_fp16_gives_nearly_the_same_logits(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_parts, "LARGE", 100)
+    draw = np.random.default_rng(0)
+    weights = {"large": draw.standard_normal((16, 16)), "small": np.full(16, 0.1), "bound": np.array(-1e9)}
+    nodes = [
+        helper.make_node("MatMul", ["input_values", "large"], ["product"]),
+        helper.make_node("Add", ["product", "small"], ["sum"]),
+        helper.make_node("Max", ["sum", "bound"], ["bounded"]),  # as the exported attention has it
+        helper.make_node("Softmax", ["bounded"], ["logits"]),
+    ]
+    types = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 16]) for n in ("input_values", "logits")]
+    initializers = [numpy_helper.from_array(v.astype(np.float32), name) for name, v in weights.items()]
+    graph = helper.make_graph(nodes, "graph", types[:1], types[1:], initializers)
+    fp32, fp16 = tmp_path / "fp32.onnx", tmp_path / "fp16.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), fp32)
+    gpu_parts.write_fp16(fp32, fp16)
+    assert {tensor.data_type for tensor in onnx.load(fp16).graph.initializer} == {TensorProto.FLOAT16}
+    onnx.checker.check_model(fp16, full_check=True)  # as TensorRT, it refuses an operation of two types
+    audio = draw.standard_normal((4, 16)).astype(np.float32)
+    wanted, found = (InferenceSession(file).run(None, {"input_values": audio})[0] for file in (fp32, fp16))
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - wanted).max() < 0.01
 
 
 def test_engines_are_compared_with_fp32s():
@@ -128,8 +219,9 @@ def test_the_report_says_what_could_not_run():
             **{"target": "<= 1.15", "met": "no"},
         },
         {"part": "engine-int8", "case": "did not finish", "error": "the plan was refused"},
+        {"part": "search", "case": "demo", "error": "not run"},
     ]
     shown = gpu.markdown(pd.DataFrame(gpu.table_of(rows, "NVIDIA (9.0)")))
     assert "1.25 times" in shown
     assert "<= 1.15 (no)" in shown
-    assert shown.endswith("Could not run:\n- engine-int8: the plan was refused")
+    assert shown.endswith("Could not run:\n- engine-int8: the plan was refused\n- search, demo: not run")

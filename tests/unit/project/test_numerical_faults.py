@@ -19,8 +19,8 @@ from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.ctc.export_onnx import export_logits
-from stablequant.recognisers.family import Recognised
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.recogniser import Recognised
 from stablequant.search.probe_layer import Probe, probe_layers
 from stablequant.search.search_percentile import mark_best, search_percentile, unclipped
 from stablequant.search.split import Split, check_finite

@@ -16,9 +16,11 @@ from write_reference import pages
 
 from stablequant.engines.backend import BACKENDS
 from stablequant.recognisers.registry import families
-from stablequant.report.plot_peers import plot_peers
 from stablequant.storage.files import read_table
 from stablequant.workflow.digest import all_modules
+
+sys.path.insert(0, str(PROJECT / "benchmarks"))
+from pictures import PICTURES
 
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "resources/demo/README.md", *(PROJECT / "docs").rglob("*.md")]
 LOCKS = sorted(PROJECT.glob("requirements*.lock"))
@@ -140,10 +142,14 @@ def test_what_several_callers_gain_is_the_ratio_of_the_speeds_beside_it():
         assert rows["speedup"].to_numpy() == pytest.approx((rows["rtfx"] / alone).to_numpy(), abs=0.006)
 
 
-def test_the_readmes_picture_is_of_the_table_of_peers(tmp_path):
-    table = read_table(PROJECT / "benchmarks/peers.tsv", text=("model", "method"))
-    plot_peers(table[table["model"] == "demo"], tmp_path / "peers.svg")
-    assert (PROJECT / "docs/assets/peers.svg").read_bytes() == (tmp_path / "peers.svg").read_bytes()
+@pytest.mark.parametrize("source", PICTURES)
+def test_a_picture_of_the_documents_is_of_its_table(tmp_path, source):
+    picture, plot = PICTURES[source]
+    if not (PROJECT / source).is_file():
+        assert not (PROJECT / picture).exists()
+        return
+    plot(read_table(PROJECT / source, text=("model", "method")), tmp_path / "picture.svg")
+    assert (PROJECT / picture).read_bytes() == (tmp_path / "picture.svg").read_bytes(), "run: benchmarks/pictures.py"
 
 
 def test_every_link_of_the_documents_leads_somewhere():

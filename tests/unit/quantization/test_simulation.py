@@ -12,7 +12,7 @@ from stablequant.quantization.simulation import (
     fake_quantized,
     fake_quantized_weights,
 )
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.17, 18.9), (-3.0, 0.5), (-1.0, 1.001)])

@@ -5,16 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkout import DEMO
+from reading import VOCABULARY, Reading, reading_decoder, spoken
 from recognising import torch_network
 
 from stablequant.corpora.utterance import load_audio
-from stablequant.recognisers.ctc.decoding import CtcDecoder, limits_of
-from stablequant.recognisers.ctc.front_end import FrontEnd
-from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.recognisers.ctc.decoding import limits_of
 from stablequant.recognisers.ctc.words import words_of
-from stablequant.recognisers.family import Limits, NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
+from stablequant.recognisers.family import Limits
 from stablequant.recognisers.registry import family_of
-from stablequant.recognisers.sizes import Footprint
 
 
 @pytest.mark.parametrize(
@@ -59,36 +58,6 @@ def test_a_recording_is_named_whose_logits_are_no_numbers(demo):
     with pytest.raises(NotFiniteError, match="recording 1 contains NaN or infinity") as fault:
         demo.decoder(broken).recognise([np.zeros(16_000, dtype=np.float32)] * 3)
     assert fault.value.row == 1
-
-
-VOCABULARY = Vocabulary(["<pad>", "|", "A", "B"], blank=0)
-HOP, WINDOW = 320, 400
-
-
-class Reading:
-    """A network that reads the class of each frame off its first sample, so that all it gives is known beforehand."""
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-
-    def __call__(self, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        audio = tensors["input_values"]
-        assert audio.dtype == np.float32
-        assert audio.flags.c_contiguous
-        self.shapes.append(audio.shape)
-        frames = (audio.shape[1] - WINDOW) // HOP + 1
-        classes = np.rint(4 * audio[:, : frames * HOP : HOP]).astype(int)
-        return {"logits": np.eye(4, dtype=np.float32)[classes]}
-
-
-def spoken(classes: np.ndarray) -> np.ndarray:
-    """Audio in which `Reading` finds ``classes``."""
-    return np.append(np.repeat(classes / 4, HOP), np.zeros(WINDOW - HOP)).astype(np.float32)
-
-
-def reading_decoder(network: Reading, shortest: int = WINDOW) -> CtcDecoder:
-    front_end = FrontEnd(16_000, False, VOCABULARY, shortest_samples=shortest)
-    return CtcDecoder(front_end, Footprint(1.0, 0.0, HOP), network)
 
 
 @pytest.mark.parametrize("most", [1, 2, float("inf")])

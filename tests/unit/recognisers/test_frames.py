@@ -5,7 +5,7 @@ import pytest
 import torch
 from wav2vec2_files import ARCHITECTURES, tiny_model
 
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2 import wavlm
 from stablequant.recognisers.wav2vec2.frames import Frames
 from stablequant.recognisers.wav2vec2.layers import quantized_modules

@@ -1,24 +1,18 @@
-"""Folders as trainings leave them: wrapped names of weights, switches in config.json, a processor one folder up."""
+"""Weights as trainings leave them: wrapped names, parameters that are missing or too many, switches in config.json."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fairseq_files import fairseq_state, save, write_dictionary
 from json_files import edit
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 from wav2vec2_files import tiny_model, write_tiny_checkpoint
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.pretrained import bare_names
-from stablequant.recognisers.registry import family_of
-from stablequant.recognisers.sources import checkpoint_files
-from stablequant.recognisers.wav2vec2.family import read_front_end
 from stablequant.recognisers.wav2vec2.loading import load_model
 
 LAYOUTS = {  # what a wrapper makes of a name
@@ -35,13 +29,6 @@ LAYOUTS = {  # what a wrapper makes of a name
 }
 
 
-@pytest.fixture
-def source(tmp_path) -> Path:
-    folder = tmp_path / "source"
-    write_tiny_checkpoint(folder)
-    return folder
-
-
 def rename(source: Path, layout, pickled: bool = False) -> dict[str, torch.Tensor]:
     file = source / "model.safetensors"
     weights = {layout(name): values for name, values in load_file(file).items()}
@@ -51,11 +38,6 @@ def rename(source: Path, layout, pickled: bool = False) -> dict[str, torch.Tenso
     else:
         save_file(weights, file, {"format": "pt"})
     return weights
-
-
-def vocabulary_of(source: Path) -> Vocabulary:
-    import_checkpoint(str(source), source.parent / "imported")
-    return read_front_end(source.parent / "imported").vocabulary
 
 
 @pytest.mark.parametrize("pickled", [False, True])
@@ -200,136 +182,4 @@ def test_parameters_of_the_pre_training_may_remain(source, tmp_path):
 def test_quantized_weights_are_refused(source, tmp_path):
     edit(source / "config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
     with pytest.raises(StableQuantError, match=r"config\.json: its weights are already quantized"):
-        import_checkpoint(str(source), tmp_path / "imported")
-
-
-# Where the processor lies
-
-
-def trainers_folder(root: Path, together: bool) -> Path:
-    """A Trainer's ``checkpoint-500``; ``together`` as transformers 5 writes the processor above it."""
-    folder = root / "checkpoint-500"
-    write_tiny_checkpoint(folder)
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=False)
-    if together:
-        Wav2Vec2Processor(extractor, Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))).save_pretrained(root)
-        assert not (root / "preprocessor_config.json").exists()
-    else:
-        extractor.save_pretrained(root)
-        (root / "vocab.json").write_text((folder / "vocab.json").read_text())
-    (folder / "vocab.json").unlink()
-    (folder / "preprocessor_config.json").unlink()
-    (folder / "training_args.bin").write_bytes(b"x")
-    return folder
-
-
-@pytest.mark.parametrize("together", [False, True])
-def test_the_processor_of_a_trainers_folder_lies_one_folder_up(tmp_path, monkeypatch, together):
-    folder = trainers_folder(tmp_path / "run", together)
-    import_checkpoint(str(folder), tmp_path / "imported")
-    front_end = read_front_end(tmp_path / "imported")
-    assert (front_end.do_normalize, front_end.vocabulary.delimiter) == (False, "|")
-    listed = {Path(file).resolve() for file in checkpoint_files(str(folder))}
-    assert {tmp_path / "run/vocab.json", folder / "config.json"} <= listed
-    monkeypatch.chdir(folder)
-    import_checkpoint(".", tmp_path / "here")
-    assert {Path(file).resolve() for file in checkpoint_files(".")} == listed
-
-
-def test_the_processor_beside_the_model_comes_first(tmp_path):
-    folder = trainers_folder(tmp_path / "run", together=False)
-    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
-    import_checkpoint(str(folder), tmp_path / "imported")
-    assert read_front_end(tmp_path / "imported").do_normalize
-
-
-def test_above_other_folders_nothing_is_looked_for(tmp_path):
-    folder = trainers_folder(tmp_path / "run", together=False).rename(tmp_path / "run/final")
-    with pytest.raises(StableQuantError, match=r"final/preprocessor_config\.json: the file does not exist"):
-        import_checkpoint(str(folder), tmp_path / "imported")
-    assert all(Path(file).parent == folder for file in checkpoint_files(str(folder)))
-
-
-def test_a_folder_of_checkpoints_is_refused_with_the_newest(tmp_path):
-    for steps in (500, 1000):
-        (tmp_path / f"checkpoint-{steps}").mkdir()
-        (tmp_path / f"checkpoint-{steps}/config.json").write_text("{}")
-    with pytest.raises(StableQuantError, match=r"config\.json: .* such as \S+/checkpoint-1000$"):
-        family_of(tmp_path)
-
-
-def test_an_adapter_of_peft_is_refused_by_its_name(tmp_path):
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(StableQuantError, match="PEFT: merge it into its model"):
-        family_of(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("kind", "architecture"),
-    [
-        ("whisper", "WhisperModel"),
-        ("whisper", "WhisperForAudioClassification"),
-        ("moonshine", "MoonshineForConditionalGeneration"),
-        ("speecht5", "SpeechT5ForSpeechToText"),
-        ("speech-encoder-decoder", "SpeechEncoderDecoderModel"),
-        ("bert", "BertForMaskedLM"),
-        ("sew", "SEWForCTC"),
-        ("sew-d", "SEWDForCTC"),
-        ("mctct", "MCTCTForCTC"),
-        ("wav2vec2", "Wav2Vec2Model"),
-        ("wav2vec2", "Wav2Vec2ForPreTraining"),
-        ("wav2vec2", "Wav2Vec2ForSequenceClassification"),
-        ("unispeech-sat", "UniSpeechSatForXVector"),
-    ],
-)
-def test_other_models_are_refused_by_the_name_of_what_they_are(source, tmp_path, kind, architecture):
-    (source / "config.json").write_text(json.dumps({"model_type": kind, "architectures": [architecture]}))
-    with pytest.raises(StableQuantError, match=rf"config\.json: {architecture} \({kind}\)"):
-        import_checkpoint(str(source), tmp_path / "imported")
-
-
-# Vocabularies
-
-
-def test_a_vocabulary_of_another_model_is_refused(source, tmp_path):
-    edit(source / "vocab.json", **{"<mask>": 32})
-    assert len(vocabulary_of(source).tokens) == 32
-    edit(source / "vocab.json", **{"\u00df": 33})
-    with pytest.raises(StableQuantError, match=r"vocab\.json: class 3[23] is '\S+', but the model has only 32 classes"):
-        import_checkpoint(str(source), tmp_path / "imported")
-
-
-@pytest.mark.parametrize("named", [{"pad_token": "[PAD]"}, {"pad_token": {"content": "[PAD]", "special": True}}])
-def test_old_files_name_the_pad_token_in_the_map_of_special_tokens(source, named):
-    tokens = [*"abcdefghijklmnopqrstuvwxyz|", "<pad>", "[UNK]", "[PAD]", "-", "'"]
-    (source / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
-    (source / "special_tokens_map.json").write_text(json.dumps(named))
-    edit(source / "tokenizer_config.json", pad_token="<pad>", word_delimiter_token="|")
-    assert vocabulary_of(source).blank == tokens.index("[PAD]")
-    assert str(AutoTokenizer.from_pretrained(source).pad_token) == "[PAD]"
-
-
-def test_the_vocabulary_comes_before_added_tokens(source):
-    (source / "added_tokens.json").write_text(json.dumps({"<other>": 5}))
-    tokens = json.loads((source / "vocab.json").read_text())
-    assert vocabulary_of(source).tokens == sorted(tokens, key=tokens.__getitem__)
-
-
-def test_lower_case_output(source, tmp_path):
-    edit(source / "tokenizer_config.json", do_lower_case=True)
-    vocabulary = vocabulary_of(source)
-    classes = np.random.default_rng(0).choice(np.arange(4, 32), 50)
-    theirs = AutoTokenizer.from_pretrained(source).decode(classes)
-    assert vocabulary.decode(classes) == " ".join(theirs.split())
-    assert vocabulary.decode(classes).islower()
-    tokens = json.loads((source / "vocab.json").read_text())
-    tokens["e"] = tokens.pop("Z")
-    (source / "vocab.json").write_text(json.dumps(tokens))
-    with pytest.raises(StableQuantError, match="letters differ only in their case"):
-        import_checkpoint(str(source), tmp_path / "again")
-
-
-def test_features_of_several_numbers_are_refused(source, tmp_path):
-    (source / "preprocessor_config.json").write_text(json.dumps({"feature_size": 80, "sampling_rate": 16000}))
-    with pytest.raises(StableQuantError, match=r"feature_size 80\) does not take raw audio"):
         import_checkpoint(str(source), tmp_path / "imported")

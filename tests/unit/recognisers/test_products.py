@@ -7,7 +7,7 @@ from torch import nn
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers import products
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import CausalConv1d
 from stablequant.recognisers.products import ChannelsLastConv1d, OneDnnLinear, reduce_weights, speed_up
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bert_files import VARIANTS, by_transformers, tiny_bert, write_tiny_bert
+from bert_files import VARIANTS, by_transformers, noise, tiny_bert, write_tiny_bert
 from json_files import edit
 from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertModel, Wav2Vec2CTCTokenizer
 
@@ -25,10 +25,6 @@ from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank
 
 # 1 to 6 frames, then seconds: even and odd numbers of frames in even and odd numbers of stacks, each alone
 LENGTHS = [560, 720, 880, 1040, 1200, 16_000, 16_160, 16_320, 16_480, 31_234]
-
-
-def noise(samples: int) -> np.ndarray:
-    return np.random.default_rng(samples).normal(0, 0.1, samples).astype(np.float32)
 
 
 def bank(**changes) -> FilterBank:

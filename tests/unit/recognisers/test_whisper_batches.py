@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from whisper_files import tones, torch_networks, write_tiny_whisper
+from whisper_files import import_tiny_whisper, tones, torch_networks
 
-from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper import torch_greedy
@@ -16,10 +15,7 @@ AUDIO = [tones(0.4 + 0.3 * i, i) for i in range(6)]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whisper")
-    write_tiny_whisper(folder / "source")
-    import_checkpoint(str(folder / "source"), folder / "checkpoint")
-    return folder / "checkpoint"
+    return import_tiny_whisper(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture

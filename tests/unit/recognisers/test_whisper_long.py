@@ -9,7 +9,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 from whisper_files import SECONDS, import_tiny_whisper, tones, torch_networks, write_tiny_whisper
 
-from stablequant.recognisers.family import NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.greedy import GreedyDecoder

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from language_models import arpa_text
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc import word_search
@@ -19,7 +20,7 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.ctc.word_search import WordSearch
 from stablequant.recognisers.ctc.words import log_posteriors, words_of
-from stablequant.recognisers.family import BeamSearch
+from stablequant.recognisers.decoder import BeamSearch
 
 pytestmark = pytest.mark.lm
 
@@ -85,23 +86,7 @@ def probability_of(words: list[str]) -> float:
 
 def test_the_best_text_is_that_of_brute_force(tmp_path):
     """Every path through six frames is summed by its text; then the model's probability and the bonus are added."""
-    unigrams = [f"{a}\t{word}\t{b}" for word, (a, b) in UNIGRAMS.items()]
-    bigrams = [f"{a}\t{' '.join(words)}" for words, a in BIGRAMS.items()]
-    counts = [f"ngram 1={len(UNIGRAMS) + 1}", f"ngram 2={len(BIGRAMS)}"]
-    lines = [
-        "\\data\\",
-        *counts,
-        "",
-        "\\1-grams:",
-        "-3.0\t<unk>\t0",
-        *unigrams,
-        "",
-        "\\2-grams:",
-        *bigrams,
-        "",
-        "\\end\\",
-    ]
-    (tmp_path / "lm.arpa").write_text("\n".join(lines) + "\n")
+    (tmp_path / "lm.arpa").write_text(arpa_text(UNIGRAMS | {"<unk>": (-3.0, 0.0)}, BIGRAMS))
     weight, bonus = 0.6, 0.8
     search = WordSearch(SHORT, BeamSearch(tmp_path / "lm.arpa", weight=weight, word_bonus=bonus))
     paths = np.array(list(product(range(4), repeat=6)))

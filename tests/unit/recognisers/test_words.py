@@ -7,7 +7,7 @@ import pytest
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
-from stablequant.recognisers.family import Word
+from stablequant.recognisers.decoder import Word
 
 HOP, WINDOW = 320, 400
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "|", "A", "B"], blank=0)

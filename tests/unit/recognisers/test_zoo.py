@@ -10,7 +10,11 @@ from checkout import PROJECT
 from fairseq_files import TOKENS, fairseq_state, save, write_dictionary
 from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoTokenizer
 from wav2vec2_files import tiny_model
-from zoo import FAIRSEQ, LIBRISPEECH, MMS_ALIGNER, NAMES, ZOO, Published, clips
+from zoo.catalogue import NAMES, ZOO
+from zoo.fairseq import FAIRSEQ
+from zoo.languages import MMS_ALIGNER
+from zoo.shared_settings import LIBRISPEECH
+from zoo.twin import Published, clips
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.recogniser import HIDDEN

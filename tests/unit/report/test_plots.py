@@ -1,18 +1,22 @@
 """What the plots of the report draw."""
 
-from collections.abc import Iterator
-from itertools import pairwise
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from checkout import PROJECT
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
+from matplotlib.transforms import Bbox
 
 from stablequant.quantization.histograms import Histogram
 from stablequant.report import figures
@@ -23,6 +27,9 @@ from stablequant.report.plot_percentiles import plot_percentiles
 from stablequant.report.plot_sensitivity import plot_sensitivity
 from stablequant.report.plot_timeline import plot_timeline
 from stablequant.report.plot_tradeoff import plot_tradeoff
+
+sys.path.insert(0, str(PROJECT / "benchmarks"))
+from pictures import plot_whisper
 
 
 @pytest.fixture
@@ -58,9 +65,9 @@ def test_selected_layers_have_the_colour_and_the_intervals_are_those_of_the_tabl
     plot_sensitivity(table, 0.5, Path("sensitivity.svg"))
     axes = drawn[0].axes[0]
     bars, (errors,) = axes.patches, axes.collections
-    assert [bar.get_width() for bar in bars] == [0.25, 4.0]
-    assert [to_hex(bar.get_facecolor()) for bar in bars] == [figures.OTHERS, figures.OURS]
-    assert [segment[:, 0].tolist() for segment in errors.get_segments()] == [[-0.25, 0.5], [3.0, 6.0]]
+    assert [bar.get_width() for bar in bars] == [4.0, 0.25], "the layer that loses most is at the top"
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == [figures.OURS, figures.OTHERS]
+    assert [segment[:, 0].tolist() for segment in errors.get_segments()] == [[3.0, 6.0], [-0.25, 0.5]]
     threshold = next(line for line in axes.lines if line.get_label() == "threshold, 0.5 points")
     assert [*threshold.get_xdata()] == [0.5, 0.5]
 
@@ -69,7 +76,7 @@ def test_layers_and_cutoffs_that_were_only_screened_are_not_drawn(drawn):
     layers = {"layer": ["a", "b", "c"], "degradation": [0.7, np.nan, 0.1], "divergence": 0.1, "selected": [1, 0, 0]}
     plot_sensitivity(pd.DataFrame(layers | {"ci_low": [0.5, np.nan, 0.0], "ci_high": [1, np.nan, 1]}), 0.25, Path("a"))
     assert "a loses most, 0.7 points; black lines: 95 % intervals; without a bar: only screened (1)" in titles(drawn[0])
-    assert np.nan_to_num([bar.get_width() for bar in drawn[0].axes[0].patches]).tolist() == [0.7, 0, 0.1]
+    assert np.nan_to_num([bar.get_width() for bar in drawn[0].axes[0].patches]).tolist() == [0.7, 0.1, 0]
     cutoffs = {"layer": "a", "percentile": [98.0, 99.0, 99.9, 100.0], "wer": [np.nan, 5.0, 4.0, 9.0], "stopped": False}
     plot_percentiles(pd.DataFrame(cutoffs | {"best": [False, False, True, False]}), Path("b"))
     line = drawn[1].axes[0].lines[0]
@@ -128,18 +135,89 @@ def test_the_timeline_tells_jobs_and_work(drawn):
     assert titles(drawn[0])[0] == "2 jobs did 25 core seconds of work within 30 s"
 
 
-def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn):
-    table = pd.DataFrame({"backend": "openvino", "method": ["fp32", "stablequant", *(f"m{i}" for i in range(38))]})
-    plot_tradeoff(table.assign(wer=5.0, size_ratio=0.3, rtfx=9.0, speedup=1.0), Path("tradeoff.svg"))
+def test_the_bars_of_the_comparison_are_sorted(drawn):
+    table = pd.DataFrame({"backend": "openvino", "method": ["max", "entropy", "stablequant"], "size_ratio": 0.3})
+    plot_comparison(table.assign(degradation=[61.0, 14.0, 0.1], ci_low=0.0, ci_high=70.0), Path("comparison.svg"))
+    assert [bar.get_width() for bar in drawn[0].axes[0].patches] == [0.1, 14.0, 61.0]
+
+
+def labels_of(axes: Axes, names: Iterable[str]) -> list[Annotation]:
+    return [text for text in axes.texts if isinstance(text, Annotation) and text.get_text() in set(names)]
+
+
+def boxes(labels: Iterable[Annotation]) -> list[Bbox]:
+    """Where the labels lie, in pixels, without their lines."""
+    return [Text.get_window_extent(label).padded(-1) for label in labels]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn, together):
+    methods = ["fp32", "stablequant", *(f"m{number}" for number in range(28))]
+    draw = np.random.default_rng(0)
+    places = {"wer": 5.0, "size_ratio": 0.3, "rtfx": 9.0}
+    if not together:
+        places = {name: draw.uniform(0.1, place, len(methods)) for name, place in places.items()}
+    table = pd.DataFrame({"backend": "openvino", "method": methods, "speedup": 1.0, **places})
+    plot_tradeoff(table, Path("tradeoff.svg"))
     figure = drawn[0]
-    labels = [text for text in figure.axes[1].texts if text.get_text() in set(table["method"])]
-    assert [label.get_text() for label in labels] == table["method"].tolist()
-    assert {label.xy for label in labels} == {(9.0, 5.0)}
     figure.canvas.draw()
-    boxes = sorted((Text.get_window_extent(label) for label in labels), key=lambda box: box.y0)  # without its line
-    assert all(lower.y1 <= upper.y0 + 1 for lower, upper in pairwise(boxes))
-    ours = next(line for line in figure.axes[1].lines if line.get_label() == "stablequant")
-    assert to_hex(ours.get_color()) == figures.OURS
+    for axes, column in zip(figure.axes, ("size_ratio", "rtfx"), strict=True):
+        labels = labels_of(axes, table["method"])
+        assert [label.get_text() for label in labels] == table["method"].tolist()
+        assert [label.xy for label in labels] == [*zip(table[column], table["wer"], strict=True)]
+        found = boxes(labels)
+        assert not any(one.overlaps(other) for one, other in combinations(found, 2))
+        marks = [axes.transData.transform(label.xy) for label in labels]
+        assert not any(box.contains(*mark) for box in found for mark in marks)
+        ours = next(line for line in axes.lines if line.get_label() == "stablequant")
+        assert to_hex(ours.get_color()) == figures.OURS
+
+
+def test_a_label_at_its_point_has_no_line_and_one_that_moved_has(drawn):
+    table = pd.DataFrame({"backend": "openvino", "method": ["fp32", "stablequant", "max"], "speedup": 1.0})
+    places = {"wer": [5.0, 5.0, 60.0], "size_ratio": [1.0, 0.3, 0.3], "rtfx": [9.0, 20.0, 20.0]}
+    plot_tradeoff(table.assign(**places), Path("apart.svg"))
+    plot_tradeoff(table.assign(wer=5.0, size_ratio=0.3, rtfx=9.0), Path("together.svg"))
+    apart, together = ([bool(label.arrow_patch) for label in labels_of(f.axes[1], table["method"])] for f in drawn)
+    assert apart == [False, False, False] and any(together)
+
+
+WHISPER = pd.DataFrame(  # made up
+    {
+        "engine": ["openvino", "openvino", "openvino", "faster-whisper", "faster-whisper", "whisper.cpp"],
+        "method": ["fp32", "stablequant", "nncf-smoothquant", "float32", "int8", "q8_0"],
+        "wer": [5.0, 5.1, 93.4, 5.0, 5.2, None],
+        "size_bytes": [100.0, 25.0, 30.0, 100.0, 25.0, None],
+        "rtfx": [10.0, 24.0, 25.0, 8.0, 12.0, None],
+    }
+)
+
+
+def test_a_very_wrong_engine_is_told_at_the_edge_and_does_not_set_the_scale(drawn):
+    plot_whisper(WHISPER, Path("whisper.svg"))
+    (axes,) = drawn[0].axes
+    top = axes.get_ylim()[1]
+    assert 5.2 < top < 10
+    lines = {line.get_label(): line for line in axes.lines}
+    assert lines["OpenVINO nncf-smoothquant"].get_ydata().tolist() == [top]
+    assert lines["OpenVINO nncf-smoothquant"].get_marker() == "^"
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == [
+        "OpenVINO fp32",
+        "OpenVINO stablequant",
+        "OpenVINO nncf-smoothquant: 93 %",
+        "faster-whisper fp32",
+        "faster-whisper int8",
+    ]
+    message, detail = titles(drawn[0])
+    assert message == "StableQuant: 5.1 % WER where fp32 has 5.0 %, 0.25 of the size, 2.4 times the speed"
+    assert "▲: higher than the axis reaches" in detail
+
+
+def test_where_no_engine_is_far_off_nothing_is_cut(drawn):
+    plot_whisper(WHISPER[WHISPER["method"] != "nncf-smoothquant"], Path("whisper.svg"))
+    (axes,) = drawn[0].axes
+    assert "^" not in {line.get_marker() for line in axes.lines} and "▲" not in titles(drawn[0])[1]
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=20), st.floats(0.1, 10))

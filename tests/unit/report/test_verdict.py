@@ -3,6 +3,7 @@
 import pytest
 from run_results import FP32, INT8, write_results
 
+from stablequant.report.compare import NOT_MEASURABLE
 from stablequant.report.verdict import judge, verdict
 
 
@@ -44,6 +45,15 @@ def test_words_size_speed_and_layers_are_told(tmp_path):
         "channels that reach far beyond the rest, carried as two INT8 numbers: 2 that enter transformer01",
         "layers left in floating point: head",
     ]
+
+
+def test_a_speed_at_new_lengths_is_told_also_where_the_other_is_not_measurable(tmp_path):
+    row = INT8 | {"speedup": NOT_MEASURABLE, "speedup_low": 0.9, "speedup_high": 1.1, "new_speedup": 0.46}
+    found = verdict(write_results(tmp_path, FP32, row), acceptable=1.0)
+    told = (
+        "a difference in speed is not measurable; it is 0.5 times as fast at lengths that it meets for the first time"
+    )
+    assert found.lines[0].endswith(told)
 
 
 def test_where_fp32_fails_or_no_engine_ran_nothing_is_called_safe(tmp_path):

@@ -10,9 +10,10 @@ from checkout import DEMO
 from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.report.compare import NOT_MEASURABLE
 from stablequant.report.sections import percentiles, sensitivity
-from stablequant.report.verdict import FinishedRun
-from stablequant.report.write_report import report, table_html
+from stablequant.report.verdict import FinishedRun, verdict
+from stablequant.report.write_report import _facts, report, table_html
 from stablequant.storage.files import write_table
 
 LOSS = {
@@ -82,6 +83,18 @@ def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
     assert places == sorted(places)
     assert 'class="verdict safe"' in page and 'class="verdict unknown"' in page
     assert 'class="verdict unsafe"' in report({"demo": FinishedRun(results, "", 0.2)})
+
+
+@pytest.mark.parametrize(
+    ("known", "shown"), [(2.14, "2.14 (2.04 to 2.24)"), (NOT_MEASURABLE, "not measurable (within")]
+)
+def test_the_verdict_tells_the_speed_at_new_lengths_beside_that_at_known_ones(tmp_path, known, shown):
+    write_results(tmp_path, FP32, INT8 | {"speedup": known, "new_speedup": 0.46})
+    write_table(tmp_path / "sensitivity.tsv", pd.DataFrame([LOSS | {"layer": "cnn01", "selected": True}]))
+    (engine,) = verdict(tmp_path, 1.0).engines
+    facts = {name: re.sub("<[^>]*>", "", text) for name, text in _facts(engine, tmp_path).items()}
+    assert facts["times as fast as fp32 here"].startswith(shown)
+    assert facts["at new lengths of audio"] == "0.46 slower"
 
 
 def test_changed_words_of_stablequant_come_first_the_worst_on_top(results):

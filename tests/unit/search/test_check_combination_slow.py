@@ -14,7 +14,8 @@ from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized
 from stablequant.recognisers.operations import operation_of
 from stablequant.scoring.divergence import divergence
-from stablequant.search.check_combination import OTHERS, Choice, Combination, check_combination, step_table
+from stablequant.search.check_combination import OTHERS, check_combination, step_table
+from stablequant.search.combination import Choice, Combination
 from stablequant.search.trials import Experiment, Trial, run_trials
 
 pytestmark = pytest.mark.slow_unit

@@ -1,8 +1,7 @@
 """Layers quantized alone, with and without racing."""
 
 import numpy as np
-import pytest
-from fake_recogniser import LAYERS, MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
+from fake_recogniser import LAYERS, MODULES, FakeCalibrated
 
 from stablequant.search.probe_layer import Probe, probe_layers
 from stablequant.search.racing import Racing
@@ -10,13 +9,6 @@ from stablequant.search.racing_order import decision_points
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 THRESHOLD = 5.0  # points of WER
-
-
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory) -> FakeCalibrated:
-    """Forty utterances, each a batch."""
-    recogniser = FakeRecogniser(songs(40))
-    return calibrate_fake(recogniser, tmp_path_factory.mktemp("probes"), split_of(recogniser, budget=1))
 
 
 def probes(calibrated: FakeCalibrated, layers: list[str], racing: Racing | None = None) -> list[Probe]:

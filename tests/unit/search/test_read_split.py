@@ -8,7 +8,7 @@ from fake_recogniser import RATE, FakeRecogniser, songs, split_of, utterances_of
 
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.family import Recognised
+from stablequant.recognisers.recogniser import Recognised
 from stablequant.search.racing_order import decision_points
 from stablequant.search.split import Split, check_finite, context_of, loaded, padded_samples, read_split
 from stablequant.storage.files import write_table

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fake_recogniser import KEY, LAYERS, FakeRecogniser, plain, shout, songs, split_of
 
-from stablequant.recognisers.family import Recognised
+from stablequant.recognisers.recogniser import Recognised
 from stablequant.search.activations import Activations, writing_cache
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.split import Split

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stablequant.corpora.utterance import Utterance
-from stablequant.recognisers.family import Recognised
+from stablequant.recognisers.recogniser import Recognised
 from stablequant.scoring.divergence import divergence
 from stablequant.scoring.word_errors import WordErrors
 from stablequant.search.reference import KEPT_CLASSES, MOST_CLASSES, Reference, names_of, write_posteriors

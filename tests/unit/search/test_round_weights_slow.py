@@ -11,8 +11,8 @@ from wav2vec2_files import write_tiny_checkpoint
 from stablequant.quantization.compensation import Moments
 from stablequant.quantization.int8 import dequantized, quantize_weight
 from stablequant.quantization.scaled import reciprocal, weight_of
-from stablequant.recognisers.family import QuantizedModule
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.module_inputs import measure_inputs

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
-from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
+from fake_recogniser import MODULES, FakeCalibrated
 
 from stablequant.search.screen_percentiles import (
     ScreenedCutoff,
@@ -17,13 +17,6 @@ from stablequant.search.search_percentile import Candidate, search_percentile
 
 GRID = [100.0, 99.5, 98.0, 90.0, 70.0]
 MIX = [m for m in MODULES if m.layer == "mix"]
-
-
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory) -> FakeCalibrated:
-    """Forty utterances, each a batch."""
-    recogniser = FakeRecogniser(songs(40))
-    return calibrate_fake(recogniser, tmp_path_factory.mktemp("search"), split_of(recogniser, budget=1))
 
 
 @pytest.fixture(scope="module")

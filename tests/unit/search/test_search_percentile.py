@@ -5,10 +5,10 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from distributions import draw, histogram_of
-from fake_recogniser import MODULES, FakeCalibrated, FakeRecogniser, calibrate_fake, songs, split_of
+from fake_recogniser import MODULES, FakeCalibrated
 
 from stablequant.quantization.ranges import percentile_range
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
 from stablequant.search.search_percentile import (
@@ -125,13 +125,6 @@ def test_the_probe_is_the_candidate_that_clips_nothing_unless_racing_ended_it():
 
 
 GRID = [100.0, 99.5, 98.0, 90.0]
-
-
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory) -> FakeCalibrated:
-    """Forty utterances, each a batch."""
-    recogniser = FakeRecogniser(songs(40))
-    return calibrate_fake(recogniser, tmp_path_factory.mktemp("search"), split_of(recogniser, budget=1))
 
 
 MIX = [m for m in MODULES if m.layer == "mix"]

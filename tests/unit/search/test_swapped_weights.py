@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stablequant.quantization.simulation import fake_quantized_weights
-from stablequant.recognisers.family import QuantizedModule
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.search.swapped_weights import SwappedWeights
 
 NAMES = ["a", "b", "c", "d"]

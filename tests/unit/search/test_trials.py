@@ -24,7 +24,7 @@ from scipy.special import rel_entr
 from stablequant.errors import StableQuantError
 from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
-from stablequant.recognisers.family import Recognised
+from stablequant.recognisers.recogniser import Recognised
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.search import activations
 from stablequant.search.racing_order import decision_points

@@ -129,6 +129,8 @@ def test_snakemakes_jobs_are_hidden_and_its_errors_and_warnings_are_not():
         event("job_info", "a rule", jobid=0, rule_name="all", log=[], wildcards={}),
         event("progress", "3 of 4"),
         event(None, "Provided cores: 2"),
+        event(None, "Complete log(s): /a/.snakemake/log/b.log"),
+        event(None, "Elapsed time: 0:00:01"),
         event("error", f"WorkflowError:\n{GAVE_UP}.", logging.ERROR, exception="WorkflowError"),
         event(None, "Nothing to be done"),
         event("error", "config key 'a': wrong", logging.ERROR, exception="WorkflowError"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from test_bundle import bundle, service  # noqa: F401 - the fixture
+from commands import service
 
 from stablequant.bundle.serve import PATH
 from stablequant.bundle.transcribe import load_bundle
@@ -34,7 +34,7 @@ def trouble(port: int, over: threading.Event, seed: int) -> None:
                 time.sleep(0.05)
 
 
-def test_every_request_is_answered_with_its_own_words_though_the_service_is_killed(bundle, demo_utterances):  # noqa: F811
+def test_every_request_is_answered_with_its_own_words_though_the_service_is_killed(bundle, demo_utterances):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

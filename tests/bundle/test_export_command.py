@@ -1,0 +1,33 @@
+"""``stablequant export``: folders for model servers."""
+
+import json
+
+import pytest
+from commands import run
+
+from stablequant.storage.files import checksum
+
+
+def test_servers_get_the_networks_of_the_bundle(bundle, tmp_path):
+    run("export", bundle, "--for", "triton", "--out", tmp_path / "triton", "--name", "demo")
+    assert checksum(tmp_path / "triton/demo/1/model.onnx") == checksum(bundle / "onnx/model_quantized.onnx")
+    configured = (tmp_path / "triton/demo/config.pbtxt").read_text().split()
+    assert configured[:2] == ["name:", '"demo"']
+    assert configured.count("TYPE_FP32") == 2
+    run("export", bundle, "--for", "ovms", "--out", tmp_path / "ovms", "--name", "demo")
+    (entry,) = json.loads((tmp_path / "ovms/config.json").read_text())["model_config_list"]
+    folder = tmp_path / "ovms" / entry["config"]["base_path"] / "1"
+    assert checksum(folder / "model.xml") == checksum(bundle / "openvino_model.xml")
+    assert checksum(folder / "model.bin") == checksum(bundle / "openvino_model.bin")
+    assert entry["config"]["name"] == "demo"
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("../demo", "is no name for a folder"), ("demo", "is no model repository of 'demo'")]
+)
+def test_an_export_replaces_nothing_foreign(bundle, tmp_path, name, fault):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious.txt").touch()
+    done = run("export", bundle, "--for", "triton", "--out", tmp_path / "mine", "--name", name, expect=1)
+    assert fault in done.stderr.decode()
+    assert (tmp_path / "mine/precious.txt").is_file()
