@@ -4,7 +4,6 @@ A model is given a few batches of audio, and what is looked at are shapes only; 
 changes with the length of the audio counts frames. How many there are follows from the convolutions: see `Reach`.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,7 +67,7 @@ class Frames:
         result = model.outputs[0].get_node().input_value(0)
         self.whole = None if self.axis(result) is None else self.reach(result)
 
-    def sizes(self, output: ov.Output) -> Sequence[Sizes]:
+    def sizes(self, output: ov.Output) -> list[Sizes]:
         """The sizes of all axes of ``output``; none if they are not known."""
         return self._sizes.get(key_of(output), [])
 
@@ -77,12 +76,16 @@ class Frames:
         long = [axis for axis, sizes in enumerate(self.sizes(output)) if not (is_fixed(sizes) or _is_batch(sizes))]
         return long[0] if len(long) == 1 and self.sizes(output)[long[0]] in self._reaches else None
 
-    def reach(self, output: ov.Output) -> Reach:
-        """The reach of the frames of ``output``, which has an `axis`."""
+    def place(self, output: ov.Output) -> int:
+        """The `axis` of ``output``, which has one."""
         axis = self.axis(output)
         if axis is None:
             raise ValueError(f"{output.get_node().get_friendly_name()} has no axis of frames")
-        return self._reaches[self.sizes(output)[axis]]
+        return axis
+
+    def reach(self, output: ov.Output) -> Reach:
+        """The reach of the frames of ``output``, which has an `axis`."""
+        return self._reaches[self.sizes(output)[self.place(output)]]
 
     def same(self, copy: ov.Output, output: ov.Output) -> None:
         """Note that ``copy`` has the axes of ``output``."""

@@ -221,7 +221,8 @@ class _Rounding:
         if node.get_type_name() == "Softmax":
             product = next(iter(node.output(0).get_target_inputs())).get_node()
             bound, scores = node.input_value(0).get_node(), node.input_value(0)
-            if bound.get_type_name() == "Maximum" and np.all(_value(bound.input_value(1)) <= MASKED):
+            least = _value(bound.input_value(1)) if bound.get_type_name() == "Maximum" else None
+            if least is not None and np.all(least <= MASKED):
                 scores = bound.input_value(0)  # the mask does what the bound is for
             masked = ops.add(scores, self._mask(self.frames.reach(product.output(0))))
             node.input(0).replace_source_output(masked.output(0))
@@ -257,7 +258,7 @@ class _Rounding:
     def _cut(self, output: ov.Output) -> ov.Output:
         key = key_of(output)
         if key not in self.cut:
-            end, axis = self._true(self.frames.reach(output)), ops.constant([self.frames.axis(output)])
+            end, axis = self._true(self.frames.reach(output)), ops.constant([self.frames.place(output)])
             self.cut[key] = ops.slice(output, ops.constant([0]), end, ops.constant([1]), axis).output(0)
         return self.cut[key]
 
@@ -275,7 +276,7 @@ class _Rounding:
 
     def _added(self, output: ov.Output) -> ov.Output:
         """How many numbers are added to each axis of ``output``."""
-        reach, axis, rank = self.frames.reach(output), self.frames.axis(output), len(self.frames.sizes(output))
+        reach, axis, rank = self.frames.reach(output), self.frames.place(output), len(self.frames.sizes(output))
         place = reach, axis, rank
         if place not in self.added:
             more = ops.subtract(_frames(self.longer, reach), self._true(reach))
