@@ -103,8 +103,8 @@ def test_equals_stay_in_the_order_of_the_table():
 
 
 def test_nothing_else_orders_layers_by_what_they_lose():
-    """Two orders would differ where layers tie."""
+    """Two orders would differ where layers tie. `plot_comparison` orders methods, not layers."""
     files = [file for folder in ("stablequant", "scripts", "rules") for file in (PROJECT / folder).rglob("*.*")]
     ordering = re.compile(r"(sort_values|sorted|nlargest)\([^)]*degradation")
     found = [file.name for file in files if file.suffix in (".py", ".smk") and ordering.search(file.read_text())]
-    assert found == ["select_layers.py"]
+    assert sorted(found) == ["plot_comparison.py", "select_layers.py"]
