@@ -122,7 +122,7 @@ def test_one_command_leads_from_the_hub_to_a_verdict_and_does_nothing_twice(tmp_
     assert len((done.stdout + done.stderr).splitlines()) < 100
     assert len([line for line in lines if line.startswith("openvino, ") and ": Word Error Rate (WER): " in line]) == 2
     stages = re.findall(r"^(.*): done, \d+ jobs?, .*; about .* left$", done.stderr, re.MULTILINE)
-    assert stages[0] == "channels and weights", "how long it takes is known from the plan"
+    assert "channels and weights" in stages, "how long it takes is known from the plan"
     place = next(number for number, line in enumerate(lines) if line.startswith("openvino: WER "))
     judged = next(line for line in lines[place:] if "0.5 points" in line).strip()
     heading = judged.partition(":")[0]
