@@ -135,6 +135,20 @@ def test_every_table_that_was_measured_is_in_a_document_as_its_command_prints_it
     assert printed == {*(PROJECT / "benchmarks").glob("*.tsv")}
 
 
+def test_what_the_page_on_whisper_says_of_its_table_is_in_the_table():
+    rows = read_table(PROJECT / "benchmarks/whisper.tsv", text=("engine", "method")).set_index(["engine", "method"])
+    ours, weights = rows.loc["openvino-genai", "stablequant"], rows.loc["openvino-genai", "int8-weights"]
+    said = [
+        f"{ours['rtfx'] / rows.loc['openvino-genai', 'bf16']['rtfx']:.2f} times as fast as bfloat16",
+        f"{ours['rtfx'] / rows.loc['faster-whisper', 'int8']['rtfx']:.2f} times as fast as faster-whisper in INT8",
+        f"the encoder, which is {weights['encoder_seconds'] / ours['encoder_seconds']:.2f} times as fast",
+        f"SmoothQuant loses {rows.loc['openvino', 'nncf-smoothquant']['degradation']:.2f} points, and "
+        f"{rows.loc['openvino', 'nncf-smoothquant-3-in-float']['degradation']:.2f} with the three tensors",
+    ]
+    page = " ".join((PROJECT / "docs/how-to/whisper.md").read_text().split())
+    assert [sentence for sentence in said if sentence not in page] == []
+
+
 def test_what_several_callers_gain_is_the_ratio_of_the_speeds_beside_it():
     table = read_table(PROJECT / "benchmarks/callers.tsv", text=("backend", "callers"))
     for _, rows in table.groupby("backend"):
