@@ -25,6 +25,8 @@
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
+# No test takes two minutes: one that takes ten hangs, and says where.
+HANGING := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 INSTALLED := .venv/installed
 
 .PHONY: run test test-interop test-fairseq test-extra-large test-slurm test-slurm-demo test-load test-lm test-kills peers gpu whisper mutants docs lint format lock licences audit
@@ -35,7 +37,7 @@ run: $(INSTALLED)
 	@echo "All of this speech is synthesised."
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not lm"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --max-worker-restart 1 --dist loadfile $(HANGING) -m "not fairseq and not extra_large and not slurm and not slurm_demo and not kills and not load and not lm"
 
 # Without tests/conftest.py, which needs the project's own transformers.
 test-interop: run .venv-interop/node/installed
