@@ -13,8 +13,10 @@ first:
 - `CARRIED`: these channels are taken out and quantized apart, as two INT8 numbers. This costs two small products.
 
 What is chosen depends on the divergence of the posteriors from fp32, with only this activation and the weights that
-read it in INT8. It is measured on a part of the calibration audio, and maxima and ranges on another one. On the same
-audio, forms would win that fit it too closely: the scales of one channel, or a range, that other audio goes beyond.
+read it in INT8. Of the forms that cost no product the best is taken, however little it gains: the small losses of many
+activations add up, and more than that. Channels are carried only where this gains much. The divergence is measured on a
+part of the calibration audio, and maxima and ranges on another one. On the same audio, forms would win that fit it too
+closely: the scales of one channel, or a range, that other audio goes beyond.
 """
 
 import logging
@@ -114,7 +116,8 @@ def choose_massive_channels(
     rows: list[list[object]] = []
     for name, reached in maxima.items():
         measured = divergences.get(name, [math.nan])
-        number = choose(measured, settings.gain, settings.divergence)
+        forms = [option.form for option in options[name]]
+        number = choose(forms, measured, settings.gain, settings.divergence)
         option = options[name][number]
         if option.form == CARRIED:
             found.carried[name] = option.channels
@@ -139,17 +142,19 @@ def reach(maxima: np.ndarray, count: int) -> float:
     return float(descending[0] / descending[count])
 
 
-def choose(divergences: Sequence[float], gain: float, tolerated: float) -> int:
-    """Index of the option to take, by the divergence of each; the simplest come first.
+def choose(forms: Sequence[str], divergences: Sequence[float], gain: float, tolerated: float) -> int:
+    """Index of the option to take, by the form and the divergence of each; the simplest come first.
 
-    If the best one does not lower the divergence of the first by the share ``gain``, it is the first. Otherwise it is
-    the simplest one whose divergence is above the best by at most ``tolerated``.
+    Without carrying it is the best. If carrying lowers the divergence of that by more than ``tolerated``, and by at
+    least the share ``gain``, it is the first carried one that is above the best by at most ``tolerated``.
     """
-    before, best = divergences[0], min(divergences)
-    pays = best < before and before - best >= gain * before
-    if not pays:  # also if nothing was measured
-        return 0
-    return next(i for i, divergence in enumerate(divergences) if divergence <= best + tolerated)
+    free = min((i for i, form in enumerate(forms) if form != CARRIED), key=divergences.__getitem__)
+    carried = [i for i, form in enumerate(forms) if form == CARRIED]
+    best = min((divergences[i] for i in carried), default=math.inf)
+    gained = divergences[free] - best
+    if not (gained > tolerated and gained >= gain * divergences[free]):  # also if nothing was measured
+        return free
+    return next(i for i in carried if divergences[i] <= best + tolerated)
 
 
 def options_of(
@@ -191,8 +196,8 @@ def _divergences(
 ) -> dict[str, list[float]]:
     """Divergence of each option of each activation of ``tried``, in nats per position, by activation name.
 
-    Ranges are those of the batches ``calibrating``, divergences those of ``judged``. If that of the first option is
-    below ``least``, no other is tried. It is infinite for an option that was given up as worse than another.
+    Ranges are those of the batches ``calibrating``, divergences those of ``judged``. It is infinite for an option that
+    was given up as worse than another, and for channels carried if another option diverges by at most ``least``.
     """
     batches = list(judged) if judged == calibrating else [*calibrating, *judged]
     sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
@@ -213,6 +218,8 @@ def _divergences(
             entered = layer
             trials: list[Trial] = []
             for option, histogram in zip(tried[name], histograms[name], strict=True):
+                if option.form == CARRIED and min(_divergence(trial) for trial in trials) <= least:
+                    break
                 trial = Trial({name: mse_range(histogram)}, calibration)
                 scales = {} if option.scales is None else {name: option.scales}
                 weights = fake_quantized_weights(recogniser.model, readers[name], scales)
@@ -226,10 +233,14 @@ def _divergences(
                 trials.append(trial)
                 form, measured = option.form, trial.divergence
                 logging.info("%s, %d channels %s: %.3g nats per position", name, len(option.channels), form, measured)
-                if trials[0].divergence < least:
-                    break
-            found[name] = [math.inf if trial.stopped else trial.divergence for trial in trials]
+            unmeasured = [math.inf] * (len(tried[name]) - len(trials))
+            found[name] = [*map(_divergence, trials), *unmeasured]
     return found
+
+
+def _divergence(trial: Trial) -> float:
+    """Nats per position; infinity if the trial was given up."""
+    return math.inf if trial.stopped else trial.divergence
 
 
 def _is_worse(trial: Trial, simpler: Trial) -> bool:

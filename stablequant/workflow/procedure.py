@@ -34,9 +34,9 @@ class MassiveChannels:
     ----------
     channels: numbers of channels that are tried, ascending
     reach: the largest channel must reach at least this many times as far as the rest
-    divergence: nats per position that do not matter. Nothing is tried for an activation that costs less when it is
-        quantized alone, and what is simpler may cost this much more than what is best.
-    gain: share (0 to 1) by which the divergence must fall
+    divergence: nats per position that are not worth a product. No channels are carried of an activation that costs less
+        when it is quantized alone, and fewer channels may cost this much more than the best number.
+    gain: share (0 to 1) by which carrying channels must lower the divergence
     audio_seconds: amount of calibration audio on which all this is measured
     """
 
