@@ -2,21 +2,20 @@
 
 Some activations of large models have a few channels that are many times larger than all others (Sun et al., "Massive
 Activations in Large Language Models", 2024). One INT8 scale for all channels then leaves few levels for the rest, and
-clipping loses what the large values mean. Where an activation has such channels, these forms are tried, the simplest
-first:
+clipping loses what the large values mean. Where an activation has such channels, these forms are tried:
 
-- `PLAIN`: no channel is treated apart. Equalisation would divide each channel by what it reached in the calibration
-  audio. In other audio, other channels may spike, and they would be clipped.
-- `EQUALISED`: equalised as all other activations are.
+- `PLAIN`: no channel is treated apart.
 - `SCALED`: only these channels are divided, so that they reach as far as the rest. The weights take the scales up. This
   costs no product.
+- `EQUALISED`: equalised as all other activations are, which costs no product either.
 - `CARRIED`: these channels are taken out and quantized apart, as two INT8 numbers. This costs two small products.
 
 What is chosen depends on the divergence of the posteriors from fp32, with only this activation and the weights that
-read it in INT8. Of the forms that cost no product the best is taken, however little it gains: the small losses of many
-activations add up, and more than that. Channels are carried only where this gains much. The divergence is measured on a
-part of the calibration audio, and maxima and ranges on another one. On the same audio, forms would win that fit it too
-closely: the scales of one channel, or a range, that other audio goes beyond.
+read it in INT8. The channels are scaled unless that is clearly worse. In the other forms without more products, few
+values reach as far as they do, and the range of least squared error ends before these. What that costs shows in few
+recordings, perhaps in none of those that are measured. Channels are carried only where this gains much. The divergence
+is measured on a part of the calibration audio, and maxima and ranges on another one. On the same audio, forms would win
+that fit it too closely: the scales of one channel, or a range, that other audio goes beyond.
 """
 
 import logging
@@ -143,24 +142,26 @@ def reach(maxima: np.ndarray, count: int) -> float:
 
 
 def choose(forms: Sequence[str], divergences: Sequence[float], gain: float, tolerated: float) -> int:
-    """Index of the option to take, by the form and the divergence of each; the simplest come first.
+    """Index of the option to take, by the form and the divergence of each; fewer channels come first.
 
-    Without carrying it is the best. If carrying lowers the divergence of that by more than ``tolerated``, and by at
-    least the share ``gain``, it is the first carried one that is above the best by at most ``tolerated``.
+    Without carrying it is the best one that is scaled, or the best of all where that is better by more than
+    ``tolerated``. If carrying lowers the divergence by more than ``tolerated``, and by at least the share ``gain``, it
+    is the first carried one that is above the best by at most ``tolerated``.
     """
-    free = min((i for i, form in enumerate(forms) if form != CARRIED), key=divergences.__getitem__)
     carried = [i for i, form in enumerate(forms) if form == CARRIED]
+    free = [i for i, form in enumerate(forms) if form != CARRIED]
+    chosen = min(free, key=lambda i: divergences[i] - tolerated * (forms[i] == SCALED))
     best = min((divergences[i] for i in carried), default=math.inf)
-    gained = divergences[free] - best
-    if not (gained > tolerated and gained >= gain * divergences[free]):  # also if nothing was measured
-        return free
+    gained = divergences[chosen] - best
+    if not (gained > tolerated and gained >= gain * divergences[chosen]):  # also if nothing was measured
+        return chosen
     return next(i for i in carried if divergences[i] <= best + tolerated)
 
 
 def options_of(
     maxima: np.ndarray, scales: np.ndarray | None, grouped: bool, numbers: Sequence[int], least_reach: float
 ) -> list[Option]:
-    """The options for an activation, the simplest first: only `NONE` if it has no massive channels.
+    """The options for an activation, `PLAIN` first: only `NONE` if it has no massive channels.
 
     ``maxima`` ``(channels,)`` are the largest magnitudes of its channels, and ``scales`` their channel scales. One of
     ``numbers`` is tried if it is not more than a share of `FEW` and if that many channels reach at least
@@ -172,13 +173,13 @@ def options_of(
     if not counts:
         return [Option(NONE, (), scales)]
     found = [Option(PLAIN, (), None)]
-    if scales is not None:
-        found.append(Option(EQUALISED, (), scales))
     for count in counts:
         channels = np.sort(farthest[:count])
         divisors = np.ones(len(maxima), dtype=np.float32)
         divisors[channels] = maxima[channels] / (maxima[farthest[count]] or maxima[channels].min() or 1)
         found.append(Option(SCALED, tuple(channels.tolist()), divisors))
+    if scales is not None:
+        found.append(Option(EQUALISED, (), scales))
     for count in [] if grouped else counts:
         found.append(Option(CARRIED, tuple(np.sort(farthest[:count]).tolist()), None))
     return found
@@ -197,7 +198,8 @@ def _divergences(
     """Divergence of each option of each activation of ``tried``, in nats per position, by activation name.
 
     Ranges are those of the batches ``calibrating``, divergences those of ``judged``. It is infinite for an option that
-    was given up as worse than another, and for channels carried if another option diverges by at most ``least``.
+    was given up as worse than another, and for what comes after scaled channels if one before it diverges by at most
+    ``least``.
     """
     batches = list(judged) if judged == calibrating else [*calibrating, *judged]
     sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
@@ -218,8 +220,9 @@ def _divergences(
             entered = layer
             trials: list[Trial] = []
             for option, histogram in zip(tried[name], histograms[name], strict=True):
-                if option.form == CARRIED and min(_divergence(trial) for trial in trials) <= least:
+                if option.form in (EQUALISED, CARRIED) and min(map(_divergence, trials)) <= least:
                     break
+                rivals = trials[1:] if option.form == SCALED else trials  # it may be worse than plain, see `choose`
                 trial = Trial({name: mse_range(histogram)}, calibration)
                 scales = {} if option.scales is None else {name: option.scales}
                 weights = fake_quantized_weights(recogniser.model, readers[name], scales)
@@ -227,7 +230,7 @@ def _divergences(
                     for batch, state, context in zip(judged, states, contexts, strict=True):
                         guides = reference.guides_of(batch)
                         trial.add(batch, recogniser.recognise(state, layer, context, guides))
-                        if any(_is_worse(trial, other) for other in trials if not other.stopped):
+                        if any(_is_worse(trial, other) for other in rivals if not other.stopped):
                             trial.stopped = True
                             break
                 trials.append(trial)

@@ -34,8 +34,8 @@ class MassiveChannels:
     ----------
     channels: numbers of channels that are tried, ascending
     reach: the largest channel must reach at least this many times as far as the rest
-    divergence: nats per position that are not worth a product. No channels are carried of an activation that costs less
-        when it is quantized alone, and fewer channels may cost this much more than the best number.
+    divergence: nats per position that do not matter. Channels are scaled unless another way is better by more. None are
+        carried of an activation that costs less when it is quantized alone, and fewer channels may cost this much more.
     gain: share (0 to 1) by which carrying channels must lower the divergence
     audio_seconds: amount of calibration audio on which all this is measured
     """
