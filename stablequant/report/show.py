@@ -79,7 +79,7 @@ def brief(path: Path) -> str:
         rows.append(
             [name, f"{row['wer']:.2f} %", lost, f"{row['size_ratio']:.2f}" if pd.notna(row["size_ratio"]) else ""]
         )
-    return markdown_table(["", "WER", "points of WER lost (95 % interval)", "size"], rows)
+    return markdown_table(["network", "WER", "points of WER lost (95 % interval)", "size"], rows)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -89,7 +89,7 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in the README")
+    parser.add_argument("--markdown", action="store_true", help="a Markdown table, as in docs/")
     parser.add_argument("--brief", action="store_true", help="three rows in Markdown: fp32, max and stablequant")
     parser.add_argument("table", type=Path, help="a comparison.tsv")
     arguments = parser.parse_args()
