@@ -32,7 +32,7 @@ import torch
 from project import CONFIG
 from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
 from large_graphs import quantize, write_hubert_large
-from random_large import RATE
+from noise import RATE, noise
 from tables import command_line
 from tqdm import tqdm
 
@@ -173,9 +173,8 @@ def nncf_engines(_checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
     import nncf
     import openvino as ov
 
-    samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
     model = ov.Core().read_model(folder / "fp32.onnx")
-    quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
+    quantized = nncf.quantize(model, nncf.Dataset([noise(1, 8)]), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
     built = folder / "nncf"
     built.mkdir()
     ov.save_model(quantized, built / f"{GRAPH}.xml", compress_to_fp16=False)

@@ -5,7 +5,8 @@ from pathlib import Path
 import soundfile
 import torch
 from project import CONFIG, PROCEDURE
-from random_large import RATE, large_config
+from noise import RATE
+from random_large import large_config
 from transformers import HubertForCTC
 
 from stablequant.corpora.utterance import Utterance, table_of

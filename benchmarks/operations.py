@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from engines import BOTH, int8_names
 from large_graphs import quantize, write_hubert_large
-from random_large import RATE
+from noise import noise
 from tables import command_line, write_out
 from tqdm import tqdm
 
@@ -106,8 +106,7 @@ def main() -> None:
             write_hubert_large(folder / "source")
             import_checkpoint(str(folder / "source"), folder / "checkpoint")
             quantize(folder / "checkpoint", folder)
-        samples = int(arguments.seconds * RATE)
-        audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
+        audio = noise(1, arguments.seconds)
         for graph in ("fp32", "int8"):
             (folder / "openvino" / graph).mkdir(parents=True, exist_ok=True)
             openvino.convert(folder / f"{graph}.onnx", folder / "openvino" / graph / "model.xml")

@@ -16,7 +16,7 @@ import openvino as ov
 import pandas as pd
 import torch
 from large_graphs import write_hubert_large
-from random_large import RATE
+from noise import noise
 from tables import command_line, write_out
 from tqdm import trange
 
@@ -55,7 +55,7 @@ def measure(folder: Path, threads: int, audio_seconds: float, rounds: int) -> pd
     """One row for each way."""
     write_hubert_large(folder / "checkpoint")
     export_onnx(folder / "checkpoint", folder / "fp32.onnx", threads)
-    audio = np.random.default_rng(0).standard_normal((1, round(audio_seconds * RATE)), dtype=np.float32)
+    audio = noise(1, audio_seconds)
     run = ways(folder / "checkpoint", folder / "fp32.onnx", threads, audio)
     logits = {name: way() for name, way in run.items()}
     seconds: dict[str, list[float]] = {name: [] for name in run}
