@@ -20,13 +20,21 @@ Load = Callable[[], tuple[Network, str]]
 Engine = tuple[str, str, Path, Load]  # backend, precision, file or folder, how it is loaded
 
 
+def compile_as_it_is(network: Path, floating: str, threads: int, **settings: object) -> ov.CompiledModel:
+    """A network of OpenVINO's or an ONNX graph, with nothing that the project does to it before.
+
+    ``floating`` is in OpenVINO's spelling, ``f32`` or ``bf16``; ``settings`` are further ones of OpenVINO's.
+    """
+    settings |= {"INFERENCE_PRECISION_HINT": floating, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+    return ov.compile_model(ov.Core().read_model(network), "CPU", settings)
+
+
 def load_openvino_otherwise(folder: Path, precision: str, threads: int) -> tuple[Network, str]:
     """OpenVINO's network as the project does not run it: ``bf16`` throughout, or `SATURATING`, kept in INT8 kernels
     that are wrong."""
 
     hint = "bf16" if precision == "bf16" else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = ov.compile_model(ov.Core().read_model(folder / f"{GRAPH}.xml"), "CPU", settings)
+    compiled = compile_as_it_is(folder / f"{GRAPH}.xml", hint, threads)
     runs = BFLOAT16 if compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16 else FLOAT32
     return (lambda tensors: {OUTPUT: compiled([tensors[INPUT]])[0]}), INT8 if precision == SATURATING else runs
 

@@ -11,17 +11,15 @@ from project import CONFIG, PROJECT
 from gpu import FOLDER
 from gpu_graphs import SHAPE, made
 from gpu_setting import BATCH_MB, DEVICE, GPU, THREADS, fresh, row
-from simulated import files_in
+from simulated import measure_fp32
 from utterance_tables import DEMO, write_utterances
 
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.probe_layer import probe_layers
-from stablequant.search.recognise_reference import Cache, recognise_reference
-from stablequant.search.reference import load_reference
 from stablequant.search.split import loaded, read_split
-from stablequant.search.trials import Calibration
 
 SLOWEST = 1.15  # times an fp32 pass
 PROBED = 5  # layers, evenly spread
@@ -44,12 +42,10 @@ def probes_of(case: str, checkpoint: Path, utterances: int) -> Iterator[dict]:
     write_utterances(DEMO["calibration"], checkpoint, folder / "utterances.tsv", utterances)
     recogniser = load_recogniser(checkpoint, DEVICE, THREADS)
     split = read_split(recogniser, folder / "utterances.tsv", BATCH_MB, CONFIG["seed"])
-    files = files_in(folder)
     if GPU:
         torch.cuda.reset_peak_memory_stats()
-    found = recognise_reference(recogniser, split, files, Cache({}, 0))
-    calibration = Calibration(split, load_reference(files.summary, files.posteriors), None, split.seed)
-    ranges = {activation: full_range(histogram) for activation, histogram in found.histograms.items()}
+    calibration, histograms = measure_fp32(recogniser, split, folder, Preparation())
+    ranges = {activation: full_range(histogram) for activation, histogram in histograms.items()}
 
     def recognise() -> None:
         for _, context, state in loaded(recogniser, split.batches, "fp32"):
