@@ -4,17 +4,16 @@ Reads the jobs' logs. *Work* is what a job did after its start-up; what is left 
 processes, Snakemake itself and cores that had nothing to do.
 """
 
-import argparse
 from pathlib import Path
 
-import project  # noqa: F401 - it makes the package importable
 import pandas as pd
+from tables import command_line
 
 from stablequant.workflow.timeline import read_jobs, without_pauses
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, out=None)
     parser.add_argument("model", nargs="?", default="demo", help="name of the model in results/ (demo)")
     parser.add_argument("--cores", type=int, default=2, help="cores the run was given (2)")
     arguments = parser.parse_args()

@@ -22,7 +22,6 @@ import tempfile
 import time
 from collections.abc import Mapping
 from functools import partial
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -32,8 +31,9 @@ import torch
 from project import CONFIG
 from easy_engines import SATURATING, Engine, Load, load_openvino_otherwise, onnxruntime_engines, weight_engines
 from large_graphs import quantize, write_hubert_large
-from random_large import RATE
-from tables import command_line
+from noise import RATE, noise
+from processes import start_process
+from tables import command_line, write_out
 from tqdm import tqdm
 
 from stablequant.engines.backend import BACKENDS, Request, backend_named
@@ -43,7 +43,7 @@ from stablequant.recognisers.family import Limits, Network
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.loading import load_model
 from stablequant.report.show import markdown_table
-from stablequant.storage.files import graph_bytes, write_json, write_table
+from stablequant.storage.files import graph_bytes, write_json
 from stablequant.workflow.memory import peak_rss_bytes
 from stablequant.workflow.provenance import processor
 
@@ -86,7 +86,7 @@ def load_ctranslate2(folder: Path, threads: int) -> tuple[Network, str]:
     return network, INT8
 
 
-def serve(load: Load, pipe: Connection) -> None:
+def serve(pipe: Connection, load: Load) -> None:
     """In a process of its own: load, then recognise noise of as many samples as are asked for, until told nothing."""
     start = time.perf_counter()
     network, arithmetic = load()
@@ -173,9 +173,8 @@ def nncf_engines(_checkpoint: Path, folder: Path, threads: int) -> list[Engine]:
     import nncf
     import openvino as ov
 
-    samples = [np.random.default_rng(0).standard_normal((1, 8 * RATE)).astype(np.float32)]
     model = ov.Core().read_model(folder / "fp32.onnx")
-    quantized = nncf.quantize(model, nncf.Dataset(samples), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
+    quantized = nncf.quantize(model, nncf.Dataset([noise(1, 8)]), model_type=nncf.ModelType.TRANSFORMER, subset_size=1)
     built = folder / "nncf"
     built.mkdir()
     ov.save_model(quantized, built / f"{GRAPH}.xml", compress_to_fp16=False)
@@ -217,15 +216,12 @@ def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
 def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int) -> pd.DataFrame:
     """One row per engine and length of audio, `COLUMNS`."""
     engines = build(checkpoint, folder, threads)
-    context = get_context("spawn")
     running = []
     for backend, precision, files, load in tqdm(engines, desc="loading", unit="engine"):
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(load, theirs), daemon=True)
-        process.start()
-        loaded, arithmetic = ours.recv()
+        process, pipe = start_process(serve, load)
+        loaded, arithmetic = pipe.recv()
         row = {"backend": backend, "precision": precision, "load_seconds": loaded, "arithmetic": arithmetic}
-        running.append((ours, process, row | sizes(row["backend"], files, folder, precision)))
+        running.append((pipe, process, row | sizes(row["backend"], files, folder, precision)))
     times: dict[tuple[int, float], list[float]] = {}
     peaks: dict[int, int] = {}
     plan = [seconds for _ in range(repeats) for seconds in lengths] + list(MIX_SECONDS)
@@ -293,11 +289,10 @@ def summarise(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, summarise)
+    parser = command_line(__doc__, markdown, summarise, threads=True)
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
     parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
     parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -309,8 +304,7 @@ def main() -> None:
         import_checkpoint(str(source), folder / "checkpoint")
         table = measure(folder / "checkpoint", folder, arguments.lengths, arguments.repeats, arguments.threads)
     print(table.drop(columns="processor").round(3).to_string(index=False))
-    if arguments.out:
-        write_table(arguments.out, table)
+    write_out(arguments.out, table)
 
 
 if __name__ == "__main__":

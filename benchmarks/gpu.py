@@ -15,12 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from project import PROJECT
+from failures import last_line
 from tables import command_line
 
 from stablequant.report.show import markdown_table
@@ -121,13 +121,29 @@ def start(name: str, script: Path, folder: Path) -> Running:
 def finish(running: Running, limit: float) -> list[dict]:
     """What a part wrote, and a row with the ``error`` if it failed or takes more than ``limit`` seconds from now."""
     try:
-        status = running.process.wait(timeout=limit)
-        error = "" if status == 0 else f"{last_line(running.log)} (status {status}, see {shown(running.log)})"
-    except subprocess.TimeoutExpired:
-        error = f"took more than {limit:.0f} s, see {shown(running.log)}"
+        in_time = ends_within(running.process, limit)
     finally:
         end_session(running.process)
-    return [*written(running), *([failure(error)] if error else [])]
+    rows, status = written(running), running.process.returncode
+    if not in_time:
+        rows.append(failure(f"took more than {limit:.0f} s, see {shown(running.log)}"))
+    elif status:
+        said = last_line(running.log) or "it said nothing"
+        rows.append(failure(f"{said} (status {status}, see {shown(running.log)})"))
+    return rows
+
+
+def ends_within(process: subprocess.Popen, seconds: float) -> bool:
+    """Whether a process ends in so many seconds.
+
+    Its status is left to be asked for: until then the system gives its number, which is its session's, to no other.
+    """
+    end = time.monotonic() + seconds
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def written(running: Running) -> list[dict]:
@@ -142,19 +158,14 @@ def shown(file: Path) -> Path:
 
 
 def end_session(process: subprocess.Popen) -> None:
-    """End a process and all that it started."""
-    with suppress(ProcessLookupError):
+    """End a process and all that it started; nothing happens the second time."""
+    if process.returncode is None:  # nobody waited for it yet, so that its number is still its own
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        process.wait()
 
 
 def failure(error: str) -> dict:
     return {"case": WHOLE, "error": error}
-
-
-def last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
 
 
 def describe(rows: Sequence[Mapping]) -> str:

@@ -84,10 +84,9 @@ def _cell(row: pd.Series) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, out=OTHERS_KEPT)
+    parser = command_line(__doc__, markdown, out=OTHERS_KEPT, threads=True)
     parser.add_argument("--models", nargs="+", default=["demo"], help="folders of results (demo)")
     parser.add_argument("--methods", nargs="+", default=[OURS], help="beside fp32 (stablequant)")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     manifest = synthesise(arguments.threads)
     for model in arguments.models:

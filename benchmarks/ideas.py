@@ -58,6 +58,7 @@ COLUMNS = [
     *("model", "idea", "split", "passes", "wer", "degradation", "ci_low", "ci_high", "ci_over"),
     *("gained", "gained_low", "gained_high", "divergence"),
 ]
+GRID = sorted({UNCLIPPED, *CONFIG["percentiles"]}, reverse=True)  # of cut-offs, in percent
 SHRINKING = np.linspace(0.6, 1, 41)  # of a weight's largest magnitude, tried as its range
 IDEAS = (
     "as the run chose",
@@ -98,6 +99,11 @@ class Subject:
         return self.recogniser.modules
 
     @property
+    def activations(self) -> list[str]:
+        """Each once, in the order in which audio passes them."""
+        return list(dict.fromkeys(m.activation for m in self.modules))
+
+    @property
     def channel_scales(self) -> Mapping[str, np.ndarray]:
         return self.splits["calibration"].channel_scales
 
@@ -125,14 +131,13 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
 
 def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
     """Half a step to either side of each searched layer's cut-off, and of what the others share."""
-    grid = sorted({UNCLIPPED, *CONFIG["percentiles"]}, reverse=True)
-    halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < UNCLIPPED else (a + b) / 2 for a, b in pairwise(grid)]
+    halves = [100 - np.sqrt((100 - a) * (100 - b)) if a < UNCLIPPED else (a + b) / 2 for a, b in pairwise(GRID)]
     choice, tries = subject.choice, 0
     searched = list(subject.searched.percentiles)
     others = [layer for layer in subject.recogniser.layers if layer not in searched]
     for group in [*([layer] for layer in searched), others]:
         percentile = choice.percentiles.get(group[0], UNCLIPPED)
-        place = grid.index(percentile)
+        place = GRID.index(percentile)
         near = [percentile, *halves[max(place - 1, 0) : place + 1]]
         choice = best_of(subject, choice, group, near, audio_seconds)
         tries += len(near)
@@ -142,10 +147,9 @@ def finer_grid(subject: Subject, audio_seconds: float) -> tuple[Choice, int]:
 def one_by_one(subject: Subject, names: Sequence[str], audio_seconds: float) -> tuple[Choice, int]:
     """A cut-off for each of ``names``, layers or activations, in their order; those to come are as the run chose."""
     choice = subject.choice
-    grid = sorted({UNCLIPPED, *CONFIG["percentiles"]}, reverse=True)
     for name in tqdm(names, desc="one by one"):
-        choice = best_of(subject, choice, [name], grid, audio_seconds)
-    return choice, len(names) * len(grid)
+        choice = best_of(subject, choice, [name], GRID, audio_seconds)
+    return choice, len(names) * len(GRID)
 
 
 def best_of(
@@ -226,8 +230,7 @@ def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, t
     ranges = subject.combination().ranges_of(subject.choice)
     weights = subject.splits["calibration"].weights(subject.model, subject.modules)
     biases: dict[str, torch.Tensor] = {}
-    activations = list(dict.fromkeys(m.activation for m in subject.modules))
-    for activation in tqdm(activations, desc="biases"):
+    for activation in tqdm(subject.activations, desc="biases"):
         own = [m for m in subject.modules if m.activation == activation]
         with (
             fake_quantized(subject.model, subject.modules, ranges, subject.channel_scales, weights),
@@ -236,7 +239,7 @@ def bias_correction(subject: Subject, audio_seconds: float) -> tuple[dict[str, t
         ):
             hear(subject, audio_seconds)
         biases |= {name: expected[name] - found[name] for name in found}
-    return biases, 1 + len(activations)
+    return biases, 1 + len(subject.activations)
 
 
 def recognise(
@@ -256,7 +259,6 @@ def recognise(
 def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: float) -> Iterator[dict]:
     """One row per idea and split."""
     layers = list(subject.recogniser.layers)
-    activations = list(dict.fromkeys(m.activation for m in subject.modules))
     as_chosen = (subject.choice, None, None, 0)
     split = subject.splits["calibration"].split
     chosen_on = sum(u.samples for batch in split.sample(audio_seconds) for u in batch)
@@ -274,7 +276,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
         "without the common cut-off": lambda: (subject.searched, None, None, 0),
         "finer grid": lambda: chosen(finer_grid(subject, audio_seconds)),
         "in order": lambda: chosen(one_by_one(subject, layers, audio_seconds)),
-        "per tensor": lambda: chosen(one_by_one(subject, activations, audio_seconds)),
+        "per tensor": lambda: chosen(one_by_one(subject, subject.activations, audio_seconds)),
         "nearest": lambda: (
             subject.choice,
             fake_quantized_weights(subject.model, subject.modules, subject.channel_scales),
@@ -317,11 +319,10 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, out=OTHERS_KEPT)
+    parser = command_line(__doc__, markdown, out=OTHERS_KEPT, threads=True)
     parser.add_argument("--models", nargs="+", default=["demo"], help="finished runs in results/ (demo)")
     parser.add_argument("--ideas", nargs="+", choices=IDEAS[1:], default=IDEAS[1:], help="to try (all)")
     parser.add_argument("--audio-seconds", type=float, default=60, help="of calibration audio to choose on (60)")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     rows: list[dict] = []
     for model in arguments.models:

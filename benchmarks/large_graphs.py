@@ -5,12 +5,14 @@ from pathlib import Path
 import soundfile
 import torch
 from project import CONFIG, PROCEDURE
-from random_large import RATE, large_config
+from noise import RATE
+from random_large import large_config
+from simulated import collect
 from transformers import HubertForCTC
 
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.quantization.collecting import Preparation, collecting
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.least_error import mse_range
 from stablequant.recognisers.ctc.decoding import GRAPH
 from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
@@ -18,7 +20,7 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.export_onnx import export_onnx
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.split import loaded, read_split
+from stablequant.search.split import read_split
 from stablequant.storage.files import checksum, write_table
 
 CUT_OFF = 99.9  # percent, of all layers
@@ -42,10 +44,8 @@ def quantize(checkpoint: Path, folder: Path) -> None:
     if step:
         scales = equalise_channels(recogniser, split, step.exponent, step.percentile, step.audio_seconds)
     preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio)
-    with collecting(recogniser.model, recogniser.modules, preparation) as collectors:
-        for _, context, state in loaded(recogniser, split.batches, "calibration"):
-            recogniser.recognise(state, 0, context)
-    ranges = {name: mse_range(histogram, CUT_OFF) for name, histogram in collectors.histograms().items()}
+    histograms = collect(recogniser, split, preparation)
+    ranges = {name: mse_range(histogram, CUT_OFF) for name, histogram in histograms.items()}
     source, destination = {GRAPH: folder / "fp32.onnx"}, {GRAPH: folder / "int8.onnx"}
     insert_qdq(source, recogniser.modules, ranges, scales, destination)
 

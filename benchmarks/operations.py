@@ -14,12 +14,12 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pandas as pd
 import torch
+from easy_engines import compile_as_it_is
 from engines import BOTH, int8_names
 from large_graphs import quantize, write_hubert_large
-from random_large import RATE
+from noise import noise
 from tables import command_line, write_out
 from tqdm import tqdm
 
@@ -36,8 +36,7 @@ VNNI = 4  # INT8 products in the time of one of fp32
 def times_by_kind(engine: str, network: Path, audio: np.ndarray, repeats: int, threads: int) -> pd.DataFrame:
     """``operation kernel nodes milliseconds`` of one recognition, the fastest of ``repeats`` for each node."""
     hint = "bf16" if engine == BOTH else "f32"
-    settings = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = ov.compile_model(ov.Core().read_model(network), "CPU", settings | {"PERF_COUNT": True})
+    compiled = compile_as_it_is(network, hint, threads, PERF_COUNT=True)
     request = compiled.create_infer_request()
     fastest: dict[tuple[str, str, str], float] = {}
     for _ in tqdm(range(repeats + 1), desc=engine, unit="pass"):  # the first makes kernels ready
@@ -93,10 +92,9 @@ def bounds(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, bounds)
+    parser = command_line(__doc__, markdown, bounds, threads=True)
     parser.add_argument("--seconds", type=float, default=10, help="of audio (10)")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--graphs", type=Path, help="folder with fp32.onnx and int8.onnx, kept there if it is empty")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -106,8 +104,7 @@ def main() -> None:
             write_hubert_large(folder / "source")
             import_checkpoint(str(folder / "source"), folder / "checkpoint")
             quantize(folder / "checkpoint", folder)
-        samples = int(arguments.seconds * RATE)
-        audio = np.random.default_rng(0).standard_normal((1, samples)).astype(np.float32)
+        audio = noise(1, arguments.seconds)
         for graph in ("fp32", "int8"):
             (folder / "openvino" / graph).mkdir(parents=True, exist_ok=True)
             openvino.convert(folder / f"{graph}.onnx", folder / "openvino" / graph / "model.xml")

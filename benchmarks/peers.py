@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from project import CONFIG, PROJECT
+from failures import in_one_line, last_line
 from float_layers import floating
 from judged import OURS, load_network, network_bytes, network_in, points_lost, recognise_split
 from own_cost import own_cost
@@ -113,7 +114,7 @@ def quantize(subject: Subject, method: str) -> dict:
     try:
         taken |= run_alone(subject, method, folder)
     except Exception as error:  # a peer that fails is a result, which another attempt may not meet again
-        return taken | {"error": in_one_line(subject, method, error)}
+        return taken | {"error": logged(subject, method, error)}
     write_table(TAKEN, pd.concat([kept[~own], pd.DataFrame([taken])], ignore_index=True))
     return taken
 
@@ -126,8 +127,7 @@ def run_alone(subject: Subject, method: str, folder: Path) -> dict:
     with log.open("w") as file:
         done = subprocess.run(list(map(str, command)), cwd=PROJECT, stdout=file, stderr=file, check=False)
     if done.returncode:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        raise RuntimeError(lines[-1] if lines else f"ended with status {done.returncode}")
+        raise RuntimeError(last_line(log) or f"ended with status {done.returncode}")
     return read_json(folder / ANSWER)
 
 
@@ -140,10 +140,10 @@ def made_of_what(subject: Subject, peer: Peer) -> str:
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
-def in_one_line(subject: Subject, method: str, error: Exception) -> str:
+def logged(subject: Subject, method: str, error: Exception) -> str:
     """An error as a row holds it; the log has it whole."""
     logging.error("%s, %s", subject.name, method, exc_info=error)
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    return in_one_line(error)
 
 
 def judge(subject: Subject, taken: Sequence[dict]) -> pd.DataFrame:
@@ -250,10 +250,9 @@ def _span(values: pd.Series, places: int) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT)
+    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT, threads=True)
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=RECOGNISERS)
     parser.add_argument("--methods", nargs="+", choices=list(PEERS), default=list(PEERS), help="beside fp32 and ours")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     for model in arguments.models:

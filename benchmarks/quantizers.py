@@ -4,7 +4,6 @@
 of its own that it needs: some change the libraries that they load.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from project import PROJECT
 from subject import Subject, read_subject
+from tables import command_line
 
 from stablequant.storage.files import write_json
 
@@ -81,11 +81,10 @@ PEERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__, out=None, threads=True)
     parser.add_argument("method", choices=PEERS)
     parser.add_argument("results", type=Path, help="the workflow's folder of the recogniser")
     parser.add_argument("folder", type=Path, help="for the network")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     subject = read_subject(arguments.results, arguments.threads)
     write_json(arguments.folder / ANSWER, PEERS[arguments.method].quantize(subject, arguments.folder))

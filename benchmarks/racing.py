@@ -11,67 +11,26 @@ that end ``otherwise`` are counted, on average per order; ``words_lost`` are the
 worse on all of the audio.
 """
 
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from project import CONFIG
+from records import Record, best_of
 from tables import command_line, write_out
 from tqdm import tqdm
 
-from stablequant.corpora.utterance import read_utterances
+from stablequant.quantization.histograms import UNCLIPPED
 from stablequant.report.show import markdown_table
 from stablequant.search.racing import Racing
 from stablequant.search.racing_order import decision_points
-from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
-from stablequant.storage.files import read_json
+from stablequant.search.search_percentile import Candidate
 
 CONFIDENCES = (0.8, 0.9, 0.95, 0.99)
 COLUMNS = [
     *("confidence", "orders", "probe_audio", "probes_otherwise", "probes"),
     *("search_audio", "searches_otherwise", "searches", "words_lost_mean", "words_lost_max", "words"),
 ]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a search without racing measured.
-
-    Attributes
-    ----------
-    samples: of each utterance
-    limit: words that a layer may lose
-    probes: words lost by each utterance, by layer
-    searches: cut-offs tried, by layer
-    """
-
-    samples: np.ndarray
-    words: int
-    limit: float
-    probes: dict[str, np.ndarray]
-    searches: dict[str, list[Candidate]]
-
-
-def read_record(results: Path) -> Record:
-    utterances = read_json(results / "reference.json")["utterances"]
-    words = sum(row["words"] for row in utterances)
-    fp32 = np.array([row["errors"] for row in utterances])
-    rows = [row for file in sorted((results / "sensitivity").glob("*.json")) for row in read_json(file)]
-    searches = {}
-    for file in sorted((results / "percentiles").glob("*.json")):
-        tried = [c for c in read_json(file)["candidates"] if c["percentile"] < 100]  # 100 % is the probe's
-        searches[file.stem] = [Candidate(c["percentile"], outcome_of(c)) for c in tried]
-    if any(None in c.outcome.errors for candidates in searches.values() for c in candidates):
-        sys.exit(f"{results}: searched with racing; run it anew with racing: {{enabled: false}}")
-    return Record(
-        np.array([u.samples for u in read_utterances(results / "utterances/calibration.tsv")]),
-        words,
-        CONFIG["threshold"] / 100 * words,
-        {row["layer"]: np.array(row["errors"]) - fp32 for row in rows},
-        searches,
-    )
 
 
 def probe(racing: Racing, lost: np.ndarray, limit: float) -> tuple[bool, int]:
@@ -95,27 +54,27 @@ def search(racing: Racing, candidates: list[Candidate], order: np.ndarray) -> tu
         if len(running) == 1:
             heard[running] = seen
             break
-    return best([candidates[i] for i in running]), heard
-
-
-def best(candidates: list[Candidate]) -> Candidate:
-    return next(c for c in mark_best(candidates) if c.best)
+    return best_of([candidates[i] for i in running]), heard
 
 
 def replay(record: Record, confidence: float, orders: int, seed: int) -> dict:
     """One row: racing's decisions with the audio in so many orders."""
     racing = Racing(confidence, seed)
+    words = record.reference.words.sum()
+    limit = CONFIG["threshold"] / 100 * words
+    losses = [np.array(row["errors"]) - record.reference.errors for row in record.probes.values()]
+    searches = [[c for c in tried.values() if c.percentile < UNCLIPPED] for tried in record.searches.values()]
     probe_audio, search_audio, probes, otherwise = [], [], 0, []
     for order in tqdm([np.random.default_rng((seed, n)).permutation(len(record.samples)) for n in range(orders)]):
         audio = np.concatenate([[0.0], np.cumsum(record.samples[order])]) / record.samples.sum()
-        for lost in record.probes.values():
-            selected, heard = probe(racing, lost[order], record.limit)
+        for lost in losses:
+            selected, heard = probe(racing, lost[order], limit)
             probe_audio.append(audio[heard])
-            probes += selected != (lost.sum() > record.limit)
-        for candidates in record.searches.values():
+            probes += selected != (lost.sum() > limit)
+        for candidates in searches:
             won, tried = search(racing, candidates, order)
             search_audio.append(audio[tried].mean())
-            right = best(candidates)
+            right = best_of(candidates)
             if won.percentile != right.percentile:
                 otherwise.append(sum(won.outcome.errors) - sum(right.outcome.errors))
     return {
@@ -123,13 +82,13 @@ def replay(record: Record, confidence: float, orders: int, seed: int) -> dict:
         "orders": orders,
         "probe_audio": np.mean(probe_audio),
         "probes_otherwise": probes / orders,
-        "probes": len(record.probes),
+        "probes": len(losses),
         "search_audio": np.mean(search_audio),
         "searches_otherwise": len(otherwise) / orders,
-        "searches": len(record.searches),
+        "searches": len(searches),
         "words_lost_mean": np.mean(otherwise) if otherwise else 0.0,
         "words_lost_max": max(otherwise, default=0),
-        "words": record.words,
+        "words": words,
     }
 
 
@@ -152,7 +111,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=100, help="of the audio (100)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the orders and racing's draws (0)")
     arguments = parser.parse_args()
-    record = read_record(arguments.results)
+    record = Record(arguments.results)
     rows = [replay(record, confidence, arguments.orders, arguments.seed) for confidence in CONFIDENCES]
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(table.round(3).to_string(index=False))

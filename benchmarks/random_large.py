@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+from noise import RATE
 from transformers import HubertConfig, HubertForCTC
 
 from stablequant.corpora.utterance import Utterance, table_of
@@ -18,7 +19,7 @@ from stablequant.recognisers.ctc.front_end import FrontEnd, write_front_end
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.storage.files import checksum, write_table
 
-RATE, HOP = 16_000, 320  # samples per second, and per frame
+HOP = 320  # samples per frame
 TONES = {"E": 300, "T": 500, "A": 800, "O": 1250, "N": 2000, "I": 3100}  # hertz
 TONE, GAP = 3200, 1600  # samples of a tone, and of the gap after it
 TONES_HEARD = 9  # in an utterance

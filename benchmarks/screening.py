@@ -13,7 +13,6 @@ draws, that end with another cut-off, and ``cutoffs_worse`` those of them that l
 search's, with a paired interval above 0. ``overruled`` are those for which words chose another than the screen.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from project import CONFIG
+from records import Record, best_of
 from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
 
-from stablequant.corpora.utterance import read_utterances, speakers_of
 from stablequant.quantization.histograms import UNCLIPPED
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.recogniser import Recogniser
@@ -35,7 +34,7 @@ from stablequant.search.costs import layer_costs
 from stablequant.search.measured import RECOGNISED, Screened
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
-from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
+from stablequant.search.search_percentile import Candidate
 from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json
 
@@ -53,40 +52,8 @@ COLUMNS = [
 ]
 
 
-@dataclass(frozen=True)
-class Record:
-    """What an exhaustive search measured, in the folder ``results``."""
-
-    results: Path
-
-    @cached_property
-    def samples(self) -> np.ndarray:
-        """Of each utterance, int64 ``(utterances,)``."""
-        return np.array([u.samples for u in read_utterances(self.results / "utterances/calibration.tsv")])
-
-    @cached_property
-    def reference(self) -> WordErrors:
-        rows = read_json(self.results / "reference.json")["utterances"]
-        errors, words = (np.array([row[key] for row in rows]) for key in ("errors", "words"))
-        return WordErrors(errors, words, speakers_of(row.get("speaker") for row in rows))
-
-    @cached_property
-    def probes(self) -> dict[str, dict]:
-        """Rows of the probes, by layer, in the order in which audio passes the layers."""
-        rows = [row for file in (self.results / "sensitivity").glob("*.json") for row in read_json(file)]
-        if any(None in row["errors"] for row in rows):
-            sys.exit(f"{self.results}: searched with racing; run it anew with racing: {{enabled: false}}")
-        found = {row["layer"]: row for row in rows}
-        return {layer: found[layer] for layer in self.before}
-
-    @cached_property
-    def searches(self) -> dict[str, dict[float, Candidate]]:
-        """Cut-offs from the highest to the lowest, by searched layer."""
-        found = {}
-        for file in (self.results / "percentiles").glob("*.json"):
-            rows = sorted(read_json(file)["candidates"], key=lambda row: -row["percentile"])
-            found[file.stem] = {row["percentile"]: Candidate(row["percentile"], outcome_of(row)) for row in rows}
-        return found
+class CostedRecord(Record):
+    """A record, and the computation that each of its trials took."""
 
     @cached_property
     def recogniser(self) -> Recogniser:
@@ -123,7 +90,7 @@ class Record:
 class Screen:
     """A screened search on a record; ``part`` are the utterances of the screen's audio."""
 
-    record: Record
+    record: CostedRecord
     part: np.ndarray
     passes: float = 1.0  # the reference
 
@@ -185,7 +152,7 @@ class Screen:
         return best, best != least_divergent(screen)
 
 
-def replay(record: Record, audio_seconds: float, in_a_row: int, draws: int, seed: int) -> dict[str, object]:
+def replay(record: CostedRecord, audio_seconds: float, in_a_row: int, draws: int, seed: int) -> dict[str, object]:
     """One row: a screened search with so many draws of the screen's audio."""
     selected = [layer for layer, probe in record.probes.items() if probe["degradation"] > CONFIG["threshold"]]
     found = []
@@ -230,11 +197,9 @@ def replay(record: Record, audio_seconds: float, in_a_row: int, draws: int, seed
     }
 
 
-def compared(record: Record, layer: str, percentile: float, seed: int) -> tuple[bool, float, bool]:
+def compared(record: CostedRecord, layer: str, percentile: float, seed: int) -> tuple[bool, float, bool]:
     """Whether a cut-off differs from the exhaustive search's, the points of WER that it loses more, and surely so."""
-    best = next(
-        candidate.percentile for candidate in mark_best(list(record.searches[layer].values())) if candidate.best
-    )
+    best = best_of(list(record.searches[layer].values())).percentile
     chosen, exhaustive = record.words_with(layer, percentile), record.words_with(layer, best)
     low, _ = degradation_interval(chosen, exhaustive, seed)
     return percentile != best, degradation(chosen, exhaustive), low > 0
@@ -265,7 +230,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=100, help="of the screen's audio (100)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the draws and the intervals (0)")
     arguments = parser.parse_args()
-    record = Record(arguments.results)
+    record = CostedRecord(arguments.results)
     rows = [
         replay(record, seconds, arguments.in_a_row, arguments.draws, arguments.seed)
         for seconds in tqdm(arguments.audio_seconds)

@@ -24,16 +24,12 @@ from random_large import write_random_large
 from search_modes import MODES, Worker
 from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
+from utterance_tables import DEMO, write_utterances
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.corpora.list_utterances import list_utterances
-from stablequant.corpora.manifests import list_folder, read_manifest
-from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.import_checkpoint import import_checkpoint
-from stablequant.recognisers.registry import family_of
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
-from stablequant.storage.files import write_table
 
 MODELS = (*RECOGNISERS, "hubert-large-shape")
 COLUMNS = [
@@ -157,28 +153,24 @@ def prepare(name: str, folder: Path, audio_seconds: float) -> tuple[Path, Path]:
     """A model's checkpoint and table of utterances."""
     if name == "hubert-large-shape":
         return write_random_large(folder, audio_seconds)
-    return list_in(folder, str(checkpoint_of(name)), Path(CONFIG["models"]["demo"]["calibration"]))
+    return list_in(folder, str(checkpoint_of(name)), DEMO["calibration"])
 
 
 def list_in(folder: Path, checkpoint: str, calibration: Path) -> tuple[Path, Path]:
     """A checkpoint imported into ``folder``, and the table of a manifest's or a folder's utterances."""
     import_checkpoint(checkpoint, folder / "checkpoint")
-    writing = family_of(folder / "checkpoint").writing(folder / "checkpoint")
-    manifest = list_folder(calibration) if calibration.is_dir() else read_manifest(calibration)
-    listed, _ = list_utterances(manifest, writing)
-    write_table(folder / "utterances.tsv", table_of(listed, Utterance))
+    write_utterances(calibration, folder / "checkpoint", folder / "utterances.tsv")
     return folder / "checkpoint", folder / "utterances.tsv"
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT)
+    parser = command_line(__doc__, markdown, summarise, out=OTHERS_KEPT, threads=True)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="what to search (all)")
     parser.add_argument(
         "--other", nargs=3, metavar=("NAME", "CHECKPOINT", "CALIBRATION"), help="search this in place of --models"
     )
     parser.add_argument("--audio-seconds", type=float, default=180, help="audio for hubert-large-shape (180)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="that searches (cpu)")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (2)")
     parser.add_argument("--seed", type=int, default=CONFIG["seed"], help="of the audio's order and racing's draws (0)")
     arguments = parser.parse_args()
     for name in [arguments.other[0]] if arguments.other else arguments.models:

@@ -3,12 +3,12 @@
 import time
 from dataclasses import asdict, replace
 from functools import partial
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from project import CONFIG
+from processes import start_process
 from simulated import files_in
 
 from stablequant.quantization.int8 import Range
@@ -155,10 +155,7 @@ class Worker:
     """A `Mode` in its process."""
 
     def __init__(self, mode: str, *settings: object) -> None:
-        context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, mode, *settings), daemon=True)
-        self._process.start()
+        self._process, self._pipe = start_process(serve, mode, *settings)
         self._pipe.recv()
         self.seconds = 0.0
         self.probed: dict[str, tuple[bool, bool]] = {}  # layer -> selected, sure

@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pandas as pd
 import torch
+from easy_engines import compile_as_it_is
 from large_graphs import write_hubert_large
-from random_large import RATE
+from noise import noise
 from tables import command_line, write_out
 from tqdm import trange
 
@@ -37,8 +37,7 @@ def ways(checkpoint: Path, graph: Path, threads: int, audio: np.ndarray) -> dict
     search = load_recogniser(checkpoint, "cpu", threads)
     paired = load_recogniser(checkpoint, "cpu", threads).reduced(REDUCED)
     reduce_weights(paired.model, REDUCED, [])
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-    compiled = ov.compile_model(graph, "CPU", settings)
+    compiled = compile_as_it_is(graph, "f32", threads)
     onednn = onednn_gain(threads) >= LEAST_GAIN
     state, context = {HIDDEN: torch.from_numpy(audio)}, plain.context([audio.shape[1]])
     return {
@@ -55,7 +54,7 @@ def measure(folder: Path, threads: int, audio_seconds: float, rounds: int) -> pd
     """One row for each way."""
     write_hubert_large(folder / "checkpoint")
     export_onnx(folder / "checkpoint", folder / "fp32.onnx", threads)
-    audio = np.random.default_rng(0).standard_normal((1, round(audio_seconds * RATE)), dtype=np.float32)
+    audio = noise(1, audio_seconds)
     run = ways(folder / "checkpoint", folder / "fp32.onnx", threads, audio)
     logits = {name: way() for name, way in run.items()}
     seconds: dict[str, list[float]] = {name: [] for name in run}
@@ -94,8 +93,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown)
-    parser.add_argument("--threads", type=int, default=2, help="of torch and of OpenVINO (2)")
+    parser = command_line(__doc__, markdown, threads=True)
     parser.add_argument("--audio-seconds", type=float, default=10, help="length of the noise (10)")
     parser.add_argument("--rounds", type=int, default=5, help="in each, every way runs once (5)")
     arguments = parser.parse_args()

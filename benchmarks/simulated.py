@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from stablequant.quantization.collecting import Preparation
+from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.histograms import Histogram
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedWeight
@@ -20,6 +20,15 @@ from stablequant.search.trials import Calibration, Outcome, Trial
 def files_in(folder: Path) -> Files:
     """Where fp32's recognition of a split lies, in ``folder``."""
     return Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+
+
+def collect(recogniser: Recogniser, split: Split, preparation: Preparation) -> dict[str, Histogram]:
+    """Histograms of all activations over ``split``."""
+    with collecting(recogniser.model, recogniser.modules, preparation) as collectors:
+        for _, context, state in loaded(recogniser, split.batches, "histograms"):
+            collectors.context = context
+            recogniser.recognise(state, 0, context)
+    return collectors.histograms()
 
 
 def measure_fp32(

@@ -15,16 +15,13 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from project import CONFIG, PROCEDURE, PROJECT
-from simulated import measure_fp32, recognise_int8
+from project import CONFIG, PROCEDURE
+from simulated import collect, measure_fp32, recognise_int8
 from tables import command_line, write_out
+from utterance_tables import DEMO, write_utterances
 from variants import RECOGNISERS, checkpoint_of
 
-from stablequant.corpora.list_utterances import list_utterances
-from stablequant.corpora.manifests import read_manifest
-from stablequant.corpora.utterance import Utterance, table_of
-from stablequant.quantization.collecting import Preparation, collecting
-from stablequant.quantization.histograms import Histogram
+from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.simulation import fake_quantized_weights
 from stablequant.recognisers.import_checkpoint import import_checkpoint
@@ -34,29 +31,12 @@ from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.search.equalise_channels import equalise_channels
 from stablequant.search.round_weights import round_weights
-from stablequant.search.split import Split, loaded, read_split
-from stablequant.storage.files import write_table
+from stablequant.search.split import Split, read_split
 
 COLUMNS = [
     *("model", "split", "audio", "equalised", "centres", "zero", "weights"),
     *("wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence"),
 ]
-
-
-def read_demo(recogniser: Recogniser, folder: Path, name: str) -> Split:
-    """One split of the demo; its table is written into ``folder``."""
-    utterances, _ = list_utterances(read_manifest(PROJECT / f"tsv/demo-{name}.tsv"), recogniser.writing)
-    write_table(folder / f"{name}.tsv", table_of(utterances, Utterance))
-    return read_split(recogniser, folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
-
-
-def collect(recogniser: Recogniser, split: Split, preparation: Preparation) -> dict[str, Histogram]:
-    """Histograms of all activations over ``split``."""
-    with collecting(recogniser.model, recogniser.modules, preparation) as collectors:
-        for _, context, state in loaded(recogniser, split.batches, "histograms"):
-            collectors.context = context
-            recogniser.recognise(state, 0, context)
-    return collectors.histograms()
 
 
 def measure(recogniser: Recogniser, splits: Mapping[str, Split], folder: Path, percentile: float) -> list[dict]:
@@ -110,12 +90,11 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown)
+    parser = command_line(__doc__, markdown, threads=True)
     parser.add_argument(
         "--percentile", type=float, default=CONFIG["uniform_percentile"], help="at which all are clipped"
     )
     parser.add_argument("--models", nargs="+", choices=RECOGNISERS, default=["demo"], help="to measure (demo)")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     rows = []
     for model in arguments.models:
@@ -123,7 +102,10 @@ def main() -> None:
             folder = Path(temporary)
             import_checkpoint(str(checkpoint_of(model)), folder / "checkpoint")
             recogniser = load_recogniser(folder / "checkpoint", threads=arguments.threads)
-            splits = {name: read_demo(recogniser, folder, name) for name in ("calibration", "evaluation")}
+            splits = {}
+            for name, speech in DEMO.items():
+                write_utterances(speech, folder / "checkpoint", folder / f"{name}.tsv")
+                splits[name] = read_split(recogniser, folder / f"{name}.tsv", CONFIG["batch_mb"], CONFIG["seed"])
             rows += [{"model": model, **row} for row in measure(recogniser, splits, folder, arguments.percentile)]
         table = pd.DataFrame(rows, columns=COLUMNS)
         print(table.round(2).to_string(index=False))

@@ -13,19 +13,25 @@ OTHERS_KEPT = "TSV to write; rows of other models in it are kept"
 Show = Callable[[pd.DataFrame], str]
 
 
-def command_line(description: str | None, *shows: Show, out: str = "TSV to write") -> argparse.ArgumentParser:
+def command_line(
+    description: str | None, *shows: Show, out: str | None = "TSV to write", threads: bool = False
+) -> argparse.ArgumentParser:
     """A benchmark's command line: ``--out``, the table to write, and ``--markdown``, one to print instead of measuring.
 
     Parameters
     ----------
     shows: what prints a table as the documents show it; without, there is no ``--markdown``
-    out: what is said of ``--out``
+    out: what is said of ``--out``; None for a script that writes no table
+    threads: whether there is ``--threads``
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help=out)
+    if out:
+        parser.add_argument("--out", type=Path, help=out)
     if shows:
         told = "measure nothing, print this TSV as the documents show it"
         parser.add_argument("--markdown", type=Path, action=_Print, shows=shows, help=told)
+    if threads:
+        parser.add_argument("--threads", type=int, default=2, help="that every library computes with (2)")
     return parser
 
 

@@ -23,7 +23,6 @@ import argparse
 import hashlib
 import json
 import logging
-import multiprocessing
 import shutil
 import subprocess
 import time
@@ -36,9 +35,11 @@ import numpy as np
 import pandas as pd
 import yaml
 from project import CONFIG, PROJECT
+from failures import in_one_line
 from float_layers import floating
 from librispeech import listed, part_of
 from own_cost import own_cost
+from processes import start_process
 from tables import command_line, write_out
 from whisper_engines import KINDS, Graphs, Heard, load_own
 from whisper_networks import Subject, written
@@ -131,7 +132,7 @@ def make(subject: Subject, engine: str, method: str) -> dict:
             write_json(taken, {"seconds": time.perf_counter() - start, "passes": passes})
         return row | read_json(taken)
     except Exception as error:  # a peer that fails is a result
-        return row | {"error": in_one_line(engine, method, error)}
+        return row | {"error": logged(engine, method, error)}
 
 
 def engine_of(subject: Subject, engine: str, method: str) -> Path:
@@ -141,10 +142,10 @@ def engine_of(subject: Subject, engine: str, method: str) -> Path:
     return KEPT / subject.results.name / f"engines/{engine}/{method}-{made_of(subject, engine, method)}"
 
 
-def in_one_line(engine: str, method: str, error: BaseException) -> str:
+def logged(engine: str, method: str, error: BaseException) -> str:
     """An error as a row holds it; the log has it whole."""
     logging.error("%s %s", engine, method, exc_info=error)
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return in_one_line(error)[:300]
 
 
 def references(subject: Subject) -> dict[str, Path]:
@@ -173,7 +174,7 @@ def log_posteriors(logits: np.ndarray) -> np.ndarray:
     return (shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))).astype(np.float32)
 
 
-def serve(subject: Subject, engine: str, method: str, folder: Path, pipe: Connection) -> None:
+def serve(pipe: Connection, subject: Subject, engine: str, method: str, folder: Path) -> None:
     """In a process of its own: load an engine, then recognise what is asked for, until nothing is."""
     try:
         loaded = KINDS[engine, method].load(subject, folder, subject.threads)
@@ -192,7 +193,7 @@ def serve(subject: Subject, engine: str, method: str, folder: Path, pipe: Connec
                     nats = divergence(kept["posteriors"], found)
             pipe.send([*heard, nats, len(tokens)])
     except Exception as error:
-        pipe.send(in_one_line(engine, method, error))
+        pipe.send(logged(engine, method, error))
 
 
 class Running:
@@ -208,12 +209,8 @@ class Running:
         self.error: str | None = row.get("error")
         if self.error or len(self.heard) == len(subject.evaluation):
             return
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (replace(subject), engine, method, engine_of(subject, engine, method), theirs)  # without its cache
-        self._process = context.Process(target=serve, args=arguments, daemon=True)
-        self._process.start()
-        theirs.close()
+        alone = replace(subject)  # without its cache
+        self._process, self._pipe = start_process(serve, alone, engine, method, engine_of(subject, engine, method))
         self._receive()
 
     def recognise(self, utterance, reference: Path) -> None:
@@ -312,7 +309,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    parser = command_line(__doc__, markdown)
+    parser = command_line(__doc__, markdown, threads=True)
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--evaluation", type=Path, required=True)
@@ -320,7 +317,6 @@ def main() -> None:
     parser.add_argument("--results", type=Path, help="folder results/MODEL of a run that was made, e.g. by quantize")
     parser.add_argument("--config", type=Path, help="YAML with settings of the workflow that differ from config.yaml")
     parser.add_argument("--only", nargs="+", metavar="ENGINE/METHOD", help="of these, beside openvino/fp32")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     names = [name for name in KINDS if not arguments.only or "/".join(name) in ("openvino/fp32", *arguments.only)]

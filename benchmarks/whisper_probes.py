@@ -35,13 +35,12 @@ COLUMNS = ["layer", "seconds", "encoder_passes", "products", "decoded_anew", "fr
 
 
 def main() -> None:
-    parser = command_line(__doc__)
+    parser = command_line(__doc__, threads=True)
     parser.add_argument("--checkpoint", required=True, help="a Hugging Face folder or hub id of a Whisper")
     parser.add_argument("--calibration", type=Path, required=True, help="a folder laid out as LibriSpeech")
     parser.add_argument("--utterances", type=int, default=24, help="of all speakers alike")
     parser.add_argument("--rows", type=int, default=8, help="utterances recognised at once")
     parser.add_argument("--layers", nargs="+", help="probe these only")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         import_checkpoint(arguments.checkpoint, Path(folder) / "checkpoint")

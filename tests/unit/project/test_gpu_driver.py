@@ -1,6 +1,7 @@
 """What drives the parts of ``make gpu``: a part that fails, hangs or dies leaves a row, and the others run."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -23,7 +24,9 @@ from stablequant.workflow.config import resolve_config
 
 sys.path.insert(0, str(PROJECT / "benchmarks"))
 import gpu
+import gpu_graphs
 import gpu_parts
+import gpu_search
 from project import CONFIG
 
 PARTS = """
@@ -50,12 +53,12 @@ elif name == "waits":
     while "2.0" not in open(file.replace("waits", "whole")).read():
         time.sleep(0.05)
     write(6.0)
-elif name == "hangs":
+elif name in ("hangs", "leaves"):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with open(file + ".child", "w") as written:
         written.write(str(child.pid))
     write(5.0)
-    time.sleep(60)
+    time.sleep(60 if name == "hangs" else 0)
 """
 
 
@@ -100,11 +103,31 @@ def test_a_part_that_hangs_is_ended_with_all_that_it_started(script, tmp_path):
     assert time.monotonic() - start < 20
     assert measured["value"] == 5.0
     assert error["error"].startswith("took more than 3 s")
-    child = (tmp_path / "hangs.jsonl.child").read_text()
+    assert ends((tmp_path / "hangs.jsonl.child").read_text())
+
+
+def test_what_a_part_leaves_behind_is_ended_while_its_number_is_still_its_own(script, tmp_path, monkeypatch):
+    end, held = os.killpg, []
+
+    def killpg(group: int, number: int) -> None:
+        held.append(Path(f"/proc/{group}").exists())
+        end(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    running = gpu.start("leaves", script, tmp_path)
+    (row,) = gpu.finish(running, 30)
+    gpu.end_session(running.process)  # as after all parts; its number may be another's by then
+    assert row["value"] == 5.0
+    assert held == [True]
+    assert ends((tmp_path / "leaves.jsonl.child").read_text())
+
+
+def ends(process: str) -> bool:
+    """Whether a process that was sent a signal ends within 5 s."""
     deadline = time.monotonic() + 5
-    while alive(child) and time.monotonic() < deadline:
+    while alive(process) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not alive(child)
+    return not alive(process)
 
 
 def alive(process: str) -> bool:
@@ -156,9 +179,9 @@ def test_the_parts_that_are_driven_are_those_that_exist():
 def test_the_config_of_the_search_is_one_that_the_workflow_takes(monkeypatch):
     splits = {name: f"tsv/demo-{name}.tsv" for name in ("calibration", "evaluation")}
     for on_gpu in (False, True):
-        monkeypatch.setattr(gpu_parts, "GPU", on_gpu)
+        monkeypatch.setattr(gpu_search, "GPU", on_gpu)
         config = deepcopy(CONFIG)
-        update_config(config, gpu_parts.search_settings(splits, ["tensorrt"]))
+        update_config(config, gpu_search.search_settings(splits, ["tensorrt"]))
         resolve_config(config, PROJECT / "config.schema.yaml")
 
 
@@ -171,7 +194,7 @@ def test_a_gpu_that_torch_cannot_use_is_told_at_once(monkeypatch):
 
 
 def test_a_graph_in_fp16_gives_nearly_the_same_logits(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_parts, "LARGE", 100)
+    monkeypatch.setattr(gpu_graphs, "LARGE", 100)
     draw = np.random.default_rng(0)
     weights = {"large": draw.standard_normal((16, 16)), "small": np.full(16, 0.1), "bound": np.array(-1e9)}
     nodes = [
@@ -185,7 +208,7 @@ def test_a_graph_in_fp16_gives_nearly_the_same_logits(tmp_path, monkeypatch):
     graph = helper.make_graph(nodes, "graph", types[:1], types[1:], initializers)
     fp32, fp16 = tmp_path / "fp32.onnx", tmp_path / "fp16.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), fp32)
-    gpu_parts.write_fp16(fp32, fp16)
+    gpu_graphs.write_fp16(fp32, fp16)
     assert {tensor.data_type for tensor in onnx.load(fp16).graph.initializer} == {TensorProto.FLOAT16}
     onnx.checker.check_model(fp16, full_check=True)  # as TensorRT, it refuses an operation of two types
     audio = draw.standard_normal((4, 16)).astype(np.float32)
