@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -302,6 +303,7 @@ def export(
 
 def main() -> None:
     """Run the command line. A fault in the user's data is printed as one sentence, and the exit status is 1."""
+    logging.basicConfig(format="%(message)s")
     try:
         app()
     except StableQuantError as error:

@@ -1,5 +1,6 @@
 """Run the workflow in a folder through Snakemake's interface for programs: the same rules, files and reruns."""
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ def run_workflow(folder: Path, targets: Sequence[str], cores: int) -> bool:
     What is finished and still valid is not made again. What failed is shown, its cause last. Two runs in one folder
     wait for each other; a run that was killed leaves no lock. Raises `StableQuantError` if the config cannot be used.
     """
-    with locked(folder / "run"), SnakemakeApi(OutputSettings()) as api:
+    logging.getLogger("snakemake").propagate = False  # it shows its lines itself, and ours go to the root's handlers
+    with locked(folder / "run", logging.WARNING), SnakemakeApi(OutputSettings()) as api:
         try:
             workflow = api.workflow(
                 resource_settings=ResourceSettings(

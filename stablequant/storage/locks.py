@@ -16,10 +16,10 @@ def lock_file(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def lock(path: Path, shared: bool = False) -> BinaryIO:
+def lock(path: Path, shared: bool = False, level: int = logging.INFO) -> BinaryIO:
     """Lock ``path``, which need not exist; wait until that is possible. The lock ends when the returned file is closed.
 
-    A shared lock allows other shared locks, but none that is not shared. Locks only keep other processes out: those of
+    That it waits is logged at ``level``. A shared lock allows other shared locks, but none that is not shared. Locks only keep other processes out: those of
     one process never wait for each other, and all its locks on ``path`` end when it closes one of them. On a file
     system without locks a warning is logged, and nothing is locked.
     """
@@ -30,7 +30,7 @@ def lock(path: Path, shared: bool = False) -> BinaryIO:
         try:
             fcntl.lockf(file, kind | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # POSIX allows both
-            logging.info("%s: in use by another process; waiting until it ends", path)
+            logging.log(level, "%s: in use by another process; waiting until it ends", path)
             fcntl.lockf(file, kind)
     except OSError as error:
         if error.errno not in NO_LOCKS:
@@ -43,7 +43,7 @@ def lock(path: Path, shared: bool = False) -> BinaryIO:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, level: int = logging.INFO) -> Iterator[None]:
     """Hold a lock on ``path`` while the block runs, see `lock`."""
-    with lock(path):
+    with lock(path, level=level):
         yield

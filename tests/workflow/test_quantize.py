@@ -18,6 +18,7 @@ from projects import take_its_words_for_the_truth
 from wav2vec2_files import FEW_LAYERS, write_tiny_checkpoint
 
 from stablequant.storage.files import read_json, read_table
+from stablequant.storage.locks import locked
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,22 @@ def test_the_same_audio_for_both_splits_is_refused_before_anything_runs(tmp_path
     assert "engines must be judged on audio that they were not calibrated with" in last
     assert "Traceback" not in failed.stderr
     assert not (tmp_path / "my-int8/results").exists()
+
+
+def test_a_second_run_in_one_folder_says_that_it_waits_and_each_line_is_shown_once(tmp_path, installed):
+    write_tiny_checkpoint(tmp_path / "model")
+    write_speech(tmp_path / "speech", tmp_path / "same.tsv", 2, "calibration")
+    command = [sys.executable, "-m", "stablequant", "quantize", "model", "--out", "out", "--cores", "2"]
+    command += ["--calibration", "same.tsv", "--evaluation", "same.tsv"]
+    with locked(tmp_path / "out/run"):
+        second = subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(installed)}, stderr=subprocess.PIPE, text=True
+        )
+        said = [second.stderr.readline()]
+    said += second.communicate(timeout=300)[1].splitlines(keepends=True)
+    assert "out/run: in use by another process; waiting until it ends\n" in said
+    assert said[-1].startswith("error: config key 'models: model: evaluation': "), "it went on"
+    assert len(set(said)) == len(said) and not any("snakemake" in line for line in said), said
 
 
 def with_its_words(checkpoint: Path, folder: Path) -> list[Path]:
