@@ -19,9 +19,9 @@ def lock_file(path: Path) -> Path:
 def lock(path: Path, shared: bool = False, level: int = logging.INFO) -> BinaryIO:
     """Lock ``path``, which need not exist; wait until that is possible. The lock ends when the returned file is closed.
 
-    That it waits is logged at ``level``. A shared lock allows other shared locks, but none that is not shared. Locks only keep other processes out: those of
-    one process never wait for each other, and all its locks on ``path`` end when it closes one of them. On a file
-    system without locks a warning is logged, and nothing is locked.
+    That it waits is logged at ``level``. A shared lock allows other shared locks, but none that is not shared. Locks
+    only keep other processes out: those of one process never wait for each other, and all its locks on ``path`` end
+    when it closes one of them. On a file system without locks a warning is logged, and nothing is locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = lock_file(path).open("a+b")
