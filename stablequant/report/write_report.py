@@ -29,7 +29,7 @@ p { max-width: 60rem; margin: 0.4rem 0; } .note, figcaption, dt { color: var(--p
 .verdict h3 { margin: 0; font-size: 1.25rem; color: var(--unsafe); }
 .verdict.unknown { border-color: var(--pale); } .verdict.unknown h3 { color: var(--pale); }
 .verdict.safe { border-color: var(--safe); } .verdict.safe h3 { color: var(--safe); }
-dl { display: flex; flex-wrap: wrap; gap: 0.6rem 1.6rem; margin: 0.8rem 0 0.2rem; }
+dl { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; margin: 0.8rem 0 0.2rem; }
 dt { font-size: 0.85rem; } dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
 dd small { font-size: 0.85rem; color: var(--pale); }
 .pictures { columns: 34rem 2; column-gap: 1.2rem; margin: 1.2rem 0; }
@@ -136,10 +136,10 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     facts["size"] = f"{row['size_bytes'] / 1e6:.1f} MB"
     if pd.notna(row["size_ratio"]):
         facts["size"] += f" <small>{row['size_ratio']:.2f} of fp32&rsquo;s</small>"
-    places = {"speedup": "times as fast as fp32 here", "new_speedup": "at new lengths of audio"}
+    places = {"speedup": "times as fast as fp32", "new_speedup": "at new lengths of audio"}
     for column, name in places.items():
         if row[column] == NOT_MEASURABLE:
-            facts[name] = f"{NOT_MEASURABLE} <small>(within the noise)</small>"
+            facts[name] = f"{NOT_MEASURABLE} <small>(within noise)</small>"
         elif pd.notna(row[column]):
             facts[name] = f"{row[column]:.2f}{' <small>slower</small>' if row[column] < 1 else ''}"
     if pd.notna(row["speedup_low"]) and row["speedup"] != NOT_MEASURABLE:
