@@ -45,7 +45,7 @@ def label_marks(axes: Axes, marks: Sequence[Line2D], right: float) -> None:
     if not marks:
         return
     point = 72 / axes.figure.dpi  # points per pixel; all lengths below are in points
-    left, low, _, high = point * axes.get_window_extent().extents
+    left, low, _, high = point * np.array(axes.get_window_extent().extents)
     room = np.array([left, low, 72 * right, high + ABOVE])
     data = np.vstack([mark.get_xydata() for mark in marks])
     styles = [_style(mark) for mark in marks]
@@ -85,7 +85,7 @@ def _style(mark: Line2D) -> dict[str, Any]:
 def _size(axes: Axes, mark: Line2D, style: dict[str, Any]) -> np.ndarray:
     """Width and height of the mark's label in pixels, float64 ``(2,)``."""
     probe = axes.text(0, 0, str(mark.get_label()), **style)
-    size: np.ndarray = probe.get_window_extent().size
+    size = np.array(probe.get_window_extent().size)
     probe.remove()
     return size
 
