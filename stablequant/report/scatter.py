@@ -116,8 +116,8 @@ def _choose(
     """Choose a place for each label, int ``(marks,)``, so that few lines cross a mark or a label.
 
     The labels are placed one after the other in each of the ``orders``; the best layout is taken. ``marks``
-    ``(marks, 4)`` are boxes, ``labels`` and ``lines`` ``(marks, places, 4)`` are those of each place, and no label
-    leaves ``room`` ``(4,)``.
+    ``(marks, 4)`` are boxes, ``labels`` and ``lines`` ``(marks, places, 4)`` are those of each place. A label has to be
+    within ``room`` ``(4,)``; one that fits nowhere gets its first place.
     """
     inside = np.all(labels[..., :2] >= room[:2], axis=2) & np.all(labels[..., 2:] <= room[2:], axis=2)
     others = ~np.eye(len(marks), dtype=bool)[:, None]

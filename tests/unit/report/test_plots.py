@@ -174,10 +174,20 @@ def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn
         found = boxes(labels)
         assert not any(one.overlaps(other) for one, other in combinations(found, 2))
         assert not any(box.overlaps(mark) for box in found for mark in marks_of(axes))
-        next_panel = figure.axes[1].bbox.x0 if axes is figure.axes[0] else np.inf
-        assert all(axes.bbox.x0 <= box.x0 and box.x1 < next_panel and axes.bbox.y0 <= box.y0 for box in found)
         ours = next(line for line in axes.lines if line.get_label() == "stablequant")
         assert to_hex(ours.get_color()) == figures.OURS
+
+
+def test_no_label_reaches_across_an_axis_or_into_the_next_panel(drawn):
+    methods = ["fp32", "stablequant", *(f"a-method-with-a-long-name-{number}" for number in range(4))]
+    table = pd.DataFrame({"backend": "openvino", "method": methods, "speedup": 1.0, "size_ratio": 1.0})
+    plot_tradeoff(table.assign(wer=[60.0, *5 * [0.5]], rtfx=[100.0, *5 * [5.0]]), Path("tradeoff.svg"))
+    drawn[0].canvas.draw()
+    size, speed = drawn[0].axes
+    for axes, right in ((size, speed.bbox.x0), (speed, np.inf)):
+        found = boxes(labels_of(axes, methods))
+        assert len(found) == len(methods)
+        assert all(box.x0 >= axes.bbox.x0 and box.y0 >= axes.bbox.y0 and box.x1 < right for box in found)
 
 
 def test_a_label_at_its_point_has_no_line_and_one_that_moved_has(drawn):
