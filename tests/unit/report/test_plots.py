@@ -150,6 +150,12 @@ def boxes(labels: Iterable[Annotation]) -> list[Bbox]:
     return [Text.get_window_extent(label).padded(-1) for label in labels]
 
 
+def marks_of(axes: Axes) -> list[Bbox]:
+    """Where the marks lie, in pixels."""
+    places = [(axes.transData.transform(line.get_xydata()[0]), line.get_markersize()) for line in axes.lines]
+    return [Bbox([place, place]).padded(0.5 * size * axes.figure.dpi / 72) for place, size in places]
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn, together):
     methods = ["fp32", "stablequant", *(f"m{number}" for number in range(28))]
@@ -167,10 +173,21 @@ def test_every_engine_is_named_beside_its_point_and_no_label_hides_another(drawn
         assert [label.xy for label in labels] == [*zip(table[column], table["wer"], strict=True)]
         found = boxes(labels)
         assert not any(one.overlaps(other) for one, other in combinations(found, 2))
-        marks = [axes.transData.transform(label.xy) for label in labels]
-        assert not any(box.contains(*mark) for box in found for mark in marks)
+        assert not any(box.overlaps(mark) for box in found for mark in marks_of(axes))
         ours = next(line for line in axes.lines if line.get_label() == "stablequant")
         assert to_hex(ours.get_color()) == figures.OURS
+
+
+def test_no_label_reaches_across_an_axis_or_into_the_next_panel(drawn):
+    methods = ["fp32", "stablequant", *(f"a-method-with-a-long-name-{number}" for number in range(4))]
+    table = pd.DataFrame({"backend": "openvino", "method": methods, "speedup": 1.0, "size_ratio": 1.0})
+    plot_tradeoff(table.assign(wer=[60.0, *5 * [0.5]], rtfx=[100.0, *5 * [5.0]]), Path("tradeoff.svg"))
+    drawn[0].canvas.draw()
+    size, speed = drawn[0].axes
+    for axes, right in ((size, speed.bbox.x0), (speed, np.inf)):
+        found = boxes(labels_of(axes, methods))
+        assert len(found) == len(methods)
+        assert all(box.x0 >= axes.bbox.x0 and box.y0 >= axes.bbox.y0 and box.x1 < right for box in found)
 
 
 def test_a_label_at_its_point_has_no_line_and_one_that_moved_has(drawn):
@@ -199,8 +216,8 @@ def test_a_very_wrong_engine_is_told_at_the_edge_and_does_not_set_the_scale(draw
     top = axes.get_ylim()[1]
     assert 5.2 < top < 10
     lines = {line.get_label(): line for line in axes.lines}
-    assert lines["OpenVINO nncf-smoothquant"].get_ydata().tolist() == [top]
-    assert lines["OpenVINO nncf-smoothquant"].get_marker() == "^"
+    assert lines["OpenVINO nncf-smoothquant: 93 %"].get_ydata().tolist() == [top]
+    assert lines["OpenVINO nncf-smoothquant: 93 %"].get_marker() == "^"
     texts = [text.get_text() for text in axes.texts]
     assert texts == [
         "OpenVINO fp32",
