@@ -302,6 +302,8 @@ def export(
 
 def main() -> None:
     """Run the command line. A fault in the user's data is printed as one sentence, and the exit status is 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON this is its escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except StableQuantError as error:
