@@ -97,7 +97,10 @@ def transcribe(
         list[str],
         typer.Argument(metavar="AUDIO...", help="recordings that soundfile or ffmpeg reads; - is standard input"),
     ],
-    format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
+    format: Annotated[
+        Format,
+        typer.Option("--format", "-f", help="text, json (also the words with their times), or subtitles: srt, vtt"),
+    ] = Format.TEXT,
     chunk_seconds: ChunkSeconds = None,
     threads: Threads = 0,
     batch_mb: Memory = 400,

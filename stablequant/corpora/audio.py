@@ -36,7 +36,7 @@ class Audio:
     file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
     channels: number of channels in the file, of which ``samples`` is the mean, or one
-    notes: what the user should know of the file, see `formats.stream`
+    notes: what the user should know of the file, see `formats.stream` and `formats.collecting`
     """
 
     samples: np.ndarray
@@ -99,7 +99,7 @@ def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LON
 
 
 def _audio(collector: Collector, notes: tuple[str, ...] = ()) -> Audio:
-    return Audio(collector.samples(), collector.length, collector.rate, collector.channels, notes)
+    return Audio(collector.samples(), collector.length, collector.rate, collector.channels, notes + collector.notes)
 
 
 def file_samples(source: Path) -> int:
@@ -154,8 +154,8 @@ def _decode(source: Path | BinaryIO, collector: Callable[[], Collector]) -> Audi
                 return _audio(ffmpeg.decode(file, collector()), notes)
             name = boxes.name(file)
             if name is None:
-                name = f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}"
-                raise AudioError(name) from error
+                fault = f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}"
+                raise AudioError(fault) from error
             raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
 
 

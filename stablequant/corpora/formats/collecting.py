@@ -7,6 +7,10 @@ from stablequant.corpora.formats.mixing import mono
 from stablequant.corpora.formats.stream import AudioError
 
 HIGHEST_RATE = 10_000_000  # Hz; filters for higher ones need much memory
+CANCELLED = "its channels cancel each other out when they are mixed, as if one was inverted; give one of them"
+LEFT = 0.01  # part of the channels' energy that is left in their mean if they cancel each other out
+UNSCALED = "samples of more than ten times full scale, as of integers that were not scaled; divide them by 32768"
+LOUD = 10.0  # ten times full scale
 LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
 
 
@@ -28,7 +32,15 @@ class Collector:
         self.rate = self.channels = self.length = 0
         self._sample_rate, self._longest, self._channel = sample_rate, longest, channel
         self._stream: soxr.ResampleStream | None = None
-        self._blocks = [np.zeros(0, dtype=np.float32)]
+        self._blocks: list[np.ndarray] = [np.zeros(0, dtype=np.float32)]
+        self._peak = 0.0
+        self._energy = self._mixed = 0.0  # of the channels, and of their mean
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the recording: some of `CANCELLED` and `UNSCALED`."""
+        found = {CANCELLED: self._mixed < LEFT * self._energy, UNSCALED: self._peak > LOUD}
+        return tuple(note for note, holds in found.items() if holds)
 
     def begin(self, rate: int, channels: int) -> None:
         """A file with ``rate`` (Hz) and ``channels`` comes next; there are several where files were joined.
@@ -39,7 +51,7 @@ class Collector:
             raise AudioError("recordings of different rates or channels were joined; part them")
         if not 0 < rate <= HIGHEST_RATE:
             raise AudioError(f"a rate of {rate} Hz")
-        if not self.rate and self._sample_rate not in (None, rate):
+        if not self.rate and self._sample_rate is not None and self._sample_rate != rate:
             self._stream = soxr.ResampleStream(rate, self._sample_rate, 1, dtype="float32")
         self.rate, self.channels = rate, channels
 
@@ -51,11 +63,16 @@ class Collector:
         samples = mono(values, self._channel)
         self.length += len(samples)
         if self.length > self._longest * self.rate:
-            raise AudioError(f"longer than {self._longest} s")
+            raise AudioError(f"longer than {self._longest} s; cut it into parts")
         if not np.isfinite(samples).all():
             raise AudioError("the samples contain NaN or infinity")
-        if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:
-            raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")
+        if len(samples):
+            self._peak = max(self._peak, float(samples.max()), -float(samples.min()))
+        if self._peak > LOUDEST:
+            raise AudioError(f"samples of up to {self._peak:.0e}, where full scale is 1")
+        if self._channel is None and self.channels > 1:
+            self._energy += float(np.vdot(values, values)) / self.channels
+            self._mixed += float(np.vdot(samples, samples))
         self._blocks.append(samples if self._stream is None else self._stream.resample_chunk(samples))
 
     def samples(self) -> np.ndarray:

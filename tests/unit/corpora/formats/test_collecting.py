@@ -8,8 +8,8 @@ import pytest
 import soundfile
 import soxr
 
-from stablequant.corpora.audio import AudioError, read_audio
-from stablequant.corpora.formats.collecting import Collector
+from stablequant.corpora.audio import AudioError, audio_of, read_audio
+from stablequant.corpora.formats.collecting import CANCELLED, UNSCALED, Collector
 
 RATE = 16_000
 
@@ -59,3 +59,21 @@ def test_an_impossible_rate_is_refused(rate):
     """The filter for the last would take seconds and gigabytes."""
     with pytest.raises(AudioError, match=f"a rate of {rate} Hz"):
         Collector(RATE, longest=2).begin(rate, 1)
+
+
+def test_integers_that_were_not_scaled_are_told():
+    """Some recognisers hear nothing in them."""
+    voice = np.random.default_rng(0).integers(-3000, 3000, RATE).astype(np.int16)
+    assert audio_of(voice.astype(np.float32), RATE, RATE).notes == (UNSCALED,)
+    assert audio_of(voice, RATE, RATE).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("other", "notes"), [(-1.0, (CANCELLED,)), (-0.9, (CANCELLED,)), (0.0, ()), (1.0, ()), (None, ())]
+)
+def test_channels_that_cancel_each_other_out_are_told(other, notes):
+    """An inverted channel leaves silence, in which no words are found; silence itself does not."""
+    voice = np.random.default_rng(0).uniform(-1, 1, RATE).astype(np.float32)
+    stereo = np.zeros((RATE, 2), dtype=np.float32) if other is None else np.stack([voice, other * voice], axis=1)
+    assert audio_of(stereo, RATE, RATE).notes == notes
+    assert audio_of(voice, RATE, RATE).notes == ()
