@@ -98,7 +98,10 @@ def transcribe(
         list[str],
         typer.Argument(metavar="AUDIO...", help="recordings that soundfile or ffmpeg reads; - is standard input"),
     ],
-    format: Annotated[Format, typer.Option("--format", "-f", help="what is printed")] = Format.TEXT,
+    format: Annotated[
+        Format,
+        typer.Option("--format", "-f", help="text, json (also the words with their times), or subtitles: srt, vtt"),
+    ] = Format.TEXT,
     chunk_seconds: ChunkSeconds = None,
     threads: Threads = 0,
     batch_mb: Memory = 400,
@@ -304,6 +307,8 @@ def export(
 def main() -> None:
     """Run the command line. A fault in the user's data is printed as one sentence, and the exit status is 1."""
     logging.basicConfig(format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file's name need not be UTF-8; in JSON this is its escape
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except StableQuantError as error:

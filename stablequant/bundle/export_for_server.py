@@ -84,8 +84,10 @@ def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature
     """Name and signature of the recogniser's graph. Refuses what cannot be exported, and to replace foreign folders."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise StableQuantError("--name", f"'{name}' is no name for a folder", "take letters, digits, '_', '-' and '.'")
-    if folder.exists() and not (folder / name / VERSION).is_dir() and any(folder.iterdir()):
-        raise StableQuantError(folder, f"it exists, and is no model repository of '{name}'", "name a new folder")
+    if folder.exists() and any(folder.iterdir()) and not _is_export(folder, name):
+        raise StableQuantError(
+            folder, f"it exists, and is no model repository of '{name}' only", "name a new folder, and copy the model"
+        )
     signatures = bundle.family.signatures(bundle.folder)
     if len(signatures) > 1:
         raise StableQuantError(
@@ -95,6 +97,14 @@ def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature
         )
     ((graph, signature),) = signatures.items()
     return graph, signature
+
+
+def _is_export(folder: Path, name: str) -> bool:
+    """Whether ``folder`` holds what an export of the model ``name`` writes, and nothing else that would be lost."""
+    model = f"{name}/{VERSION}/model"
+    own = {"config.json", f"{name}/config.pbtxt", f"{model}.onnx", f"{model}.xml", f"{model}.bin"}
+    files = (file for file in folder.rglob("*") if not file.is_dir())
+    return (folder / name / VERSION).is_dir() and all(file.relative_to(folder).as_posix() in own for file in files)
 
 
 def _place(bundle: Bundle, file: str, otherwise: str) -> str:

@@ -1,4 +1,4 @@
-"""The server below the service: it listens, says where, and closes connections on which no request comes."""
+"""The server below the service: it listens, says where, and closes connections on which no request comes to its end."""
 
 import asyncio
 import ipaddress
@@ -9,6 +9,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from stablequant.errors import StableQuantError
+
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches ``host``."""
@@ -18,9 +20,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def protocol(head_seconds: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, which closes connections on which the head of a request takes longer than ``head_seconds``.
+def protocol(seconds: float) -> type[H11Protocol]:
+    """uvicorn's HTTP/1.1, which closes a connection if the head of a request takes longer than ``seconds`` to come.
 
+    The same holds for what is left of a body when its request was answered early, as one that is too large.
     uvicorn itself waits for ever.
     """
 
@@ -29,22 +32,23 @@ def protocol(head_seconds: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._expect_head()
+            self._expect_more()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            self._expect_head()
+            self._expect_more()
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             self._stop_waiting()
 
-        def _expect_head(self) -> None:
-            """Start the clock if a head is not complete, and stop it if one is."""
-            if self.conn.their_state is not h11.IDLE:
+        def _expect_more(self) -> None:
+            """Start the clock if a head or the body of an answered request is not complete, and stop it otherwise."""
+            answered = self.cycle is not None and self.cycle.response_complete
+            if self.conn.their_state is not h11.IDLE and not answered:
                 self._stop_waiting()
             elif self._deadline is None:
-                self._deadline = self.loop.call_later(head_seconds, self.transport.close)
+                self._deadline = self.loop.call_later(seconds, self.transport.close)
 
         def _stop_waiting(self) -> None:
             if self._deadline is not None:
@@ -62,7 +66,15 @@ class Server(uvicorn.Server):
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Listen; raise `StableQuantError` if that is not possible."""
+        try:
+            await super().startup(sockets)
+        except SystemExit as error:  # uvicorn has logged the reason
+            raise StableQuantError(
+                f"{_bracketed(self.config.host)}:{self.config.port}",
+                "the service cannot listen there, for the reason above",
+                "take another --port, or an address of this machine as --host",
+            ) from error
         names = [held.getsockname() for server in self.servers for held in server.sockets]
         self._listening(" and ".join(f"http://{_bracketed(host)}:{port}/v1" for host, port, *_ in names))
 

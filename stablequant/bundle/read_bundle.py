@@ -61,7 +61,7 @@ class Bundle:
     @property
     def backends(self) -> list[str]:
         """Backends that it has an engine for, by name."""
-        return sorted(path.name for path in (self.folder / "engines").glob("*"))
+        return sorted(path.name for path in (self.folder / "engines").glob("*") if path.is_dir())
 
     def engine(self, backend: str) -> Path:
         """The folder of one backend's engine, whose files are checked.

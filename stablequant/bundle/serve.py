@@ -29,9 +29,12 @@ from stablequant.bundle.transcribe import RecordingError, Transcript
 from stablequant.recognisers.sizes import MEGABYTE
 
 FIELDS = 20  # most fields of a form
+FIELD_BYTES = 1 << 16  # of one of them; they are kept in memory
 CONNECTIONS = 512  # most connections, so that there are enough file numbers
 PATH = "/v1/audio/transcriptions"
 LANGUAGES = ("language", "languages", "languages[]")  # names of fields; clients add brackets to the name of a list
+MISSING = "the form has no 'file'; send the recording as the field 'file' of a form, multipart/form-data"
+TEXT = "'file' is a text, not a recording; send its content, as by curl -F file=@recording.flac"
 FULL = "the queue is full; try again later"
 LATER = {"Retry-After": "5"}
 
@@ -134,7 +137,7 @@ class Service:
         upload = form.get("file")
         if not isinstance(upload, UploadFile):
             await form.close()
-            raise Refusal(400, "the form has no 'file'", "file")
+            raise Refusal(400, MISSING if upload is None else TEXT, "file")
         try:
             written = answer_in(_text(form, "response_format") or "json", self._language)
             check_language(_texts(form, LANGUAGES), self._language)
@@ -155,7 +158,7 @@ class Service:
         limited = Request(request.scope, _at_most(request.receive, largest))
         try:
             async with asyncio.timeout(self._limits.upload_seconds):
-                form = await limited.form(max_files=1, max_fields=FIELDS)
+                form = await limited.form(max_files=1, max_fields=FIELDS, max_part_size=FIELD_BYTES)
         except TimeoutError as error:
             message = f"the request did not arrive within {self._limits.upload_seconds:g} s"
             raise Refusal(408, message, headers={"Connection": "close"}) from error

@@ -1,5 +1,6 @@
 """Subtitles in the formats SubRip and WebVTT."""
 
+import html
 from collections.abc import Sequence
 
 from stablequant.recognisers.decoder import Word
@@ -7,21 +8,29 @@ from stablequant.recognisers.decoder import Word
 LETTERS = 84  # largest number of letters in one subtitle: two lines of 42
 SECONDS = 7.0  # longest time that one subtitle is shown
 PAUSE = 0.8  # seconds of silence that end a subtitle
+SHORTEST = 0.001  # seconds; WebVTT wants an end after the start, and a word may have no duration
 
 
 def subrip(words: Sequence[Word]) -> str:
     """Text of a SubRip file: ``words`` as numbered subtitles with their times."""
-    return "\n".join(f"{number}\n{_cue(cue, ',')}" for number, cue in enumerate(cues(words), start=1))
+    return "\n".join(f"{number}\n{_cue(cue, ',', _text(cue))}" for number, cue in enumerate(cues(words), start=1))
 
 
 def webvtt(words: Sequence[Word]) -> str:
-    """Text of a WebVTT file: ``words`` as subtitles with their times."""
-    return "WEBVTT\n\n" + "\n".join(_cue(cue, ".") for cue in cues(words))
+    """Text of a WebVTT file: ``words`` as subtitles with their times.
+
+    W3C, "WebVTT: The Web Video Text Tracks Format", section 4.2.2: ``&``, ``<`` and ``>`` in a text are escaped.
+    """
+    return "WEBVTT\n\n" + "\n".join(_cue(cue, ".", html.escape(_text(cue), quote=False)) for cue in cues(words))
 
 
-def _cue(cue: Sequence[Word], point: str) -> str:
-    text = " ".join(word.word for word in cue)
-    return f"{_time(cue[0].start, point)} --> {_time(cue[-1].end, point)}\n{text}\n"
+def _text(cue: Sequence[Word]) -> str:
+    return " ".join(word.word for word in cue)
+
+
+def _cue(cue: Sequence[Word], point: str, text: str) -> str:
+    start, end = cue[0].start, max(cue[-1].end, cue[0].start + SHORTEST)
+    return f"{_time(start, point)} --> {_time(end, point)}\n{text}\n"
 
 
 def cues(words: Sequence[Word]) -> list[list[Word]]:

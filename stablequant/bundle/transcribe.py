@@ -228,11 +228,13 @@ def searching(decoder: Decoder, settings: BeamSearch, bundle: Bundle) -> Searchi
 
 
 def read_hot_words(file: Path) -> list[str]:
-    """Hot words or phrases, one per line of ``file``; raise `StableQuantError` if there is none."""
+    """Hot words or phrases, one per line of ``file``; raise `StableQuantError` if it cannot be read or has none."""
     try:
-        words = [" ".join(line.split()) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        words = [" ".join(line.split()) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise StableQuantError(file, "not text in UTF-8", "write one hot word per line") from error
+    except OSError as error:
+        raise StableQuantError(file, f"it cannot be read ({error.strerror})", "name a file of hot words") from error
     if not words:
         raise StableQuantError(file, "no hot words in it", "write one hot word per line")
     return words

@@ -4,7 +4,7 @@ import io
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,15 @@ from typing import BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 
 from stablequant.corpora.entries import AUDIO
 from stablequant.corpora.formats import boxes, ffmpeg, whole
-from stablequant.corpora.formats.mixing import mono
+from stablequant.corpora.formats.collecting import Collector
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
 from stablequant.corpora.formats.stream import AudioError as AudioError
 
 BLOCK = 2**20  # values decoded at once; memory is never allocated by the length that a header claims
 LONGEST = 24 * 3600  # seconds
-LOUDEST = 2**31  # the largest magnitude of an unscaled 32-bit integer
 INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # what is silence, and full scale
 DEEPEST = 5  # folders in which recordings are looked for, to name them
 FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
@@ -38,7 +36,7 @@ class Audio:
     file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
     channels: number of channels in the file, of which ``samples`` is the mean, or one
-    notes: what the user should know of the file, see `formats.stream`
+    notes: what the user should know of the file, see `formats.stream` and `formats.collecting`
     """
 
     samples: np.ndarray
@@ -70,8 +68,7 @@ def read_audio(
         when the file is missing, damaged, cut off or longer than ``longest`` seconds, when it contains NaN or infinity
         or too large samples or has no such channel, or when it needs ffmpeg, which is not installed.
     """
-    samples, rate, channels, notes = _decode(source, channel, longest)
-    return Audio(_resampled(samples, rate, sample_rate), len(samples), rate, channels, notes)
+    return _decode(source, lambda: Collector(sample_rate, longest, channel))
 
 
 def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LONGEST) -> Audio:
@@ -95,18 +92,19 @@ def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LON
         scaled = values.astype(np.float32)
     else:
         raise AudioError(f"an array of {values.dtype}; give float32, int16, int32 or uint8")
-    samples = scaled if scaled.ndim == 1 else mono(scaled, None)
-    _check(samples, rate, longest)
-    return Audio(_resampled(samples, rate, sample_rate), len(samples), rate, 1 if values.ndim == 1 else values.shape[1])
+    collector = Collector(sample_rate, longest)
+    collector.begin(rate, 1 if scaled.ndim == 1 else scaled.shape[1])
+    collector.add(scaled.reshape(len(scaled), collector.channels))
+    return _audio(collector)
 
 
-def _resampled(samples: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    return samples if rate == sample_rate or not len(samples) else soxr.resample(samples, rate, sample_rate)
+def _audio(collector: Collector, notes: tuple[str, ...] = ()) -> Audio:
+    return Audio(collector.samples(), collector.length, collector.rate, collector.channels, notes + collector.notes)
 
 
 def file_samples(source: Path) -> int:
     """Number of samples per channel in an audio file, see `read_audio`."""
-    return len(_decode(source, None, LONGEST)[0])
+    return _decode(source, lambda: Collector(None, LONGEST)).file_samples
 
 
 @contextmanager
@@ -139,63 +137,48 @@ def _fault_of(folder: Path) -> str:
     return "not a file but a folder, in which no recordings were found"
 
 
-def _decode(source: Path | BinaryIO, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
-    """Mono samples at the file's rate, this rate in Hz, the number of channels, and notes."""
+def _decode(source: Path | BinaryIO, collector: Callable[[], Collector]) -> Audio:
+    """Decode a recording into a new ``collector``."""
     with _opened(source) as file:
-        samples, rate, channels, notes = _decode_file(file, channel, longest)
-    _check(samples, rate, longest)
-    return samples, rate, channels, notes
+        stream = whole.check(file)
+        try:
+            return _audio(_decode_stream(stream, collector()), stream.notes)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.rstrip(".")
+            if error.code not in FOR_FFMPEG and not stream.by_ffmpeg:
+                raise AudioError(f"damaged or not audio ({reason})") from error
+            if str(getattr(file, "name", "")).lower().endswith((".raw", ".pcm")):
+                raise AudioError("raw samples without a header; convert them to WAV or FLAC") from error
+            if ffmpeg.is_installed():
+                notes = tuple(note for note in stream.notes if note != UNCHECKED)
+                return _audio(ffmpeg.decode(file, collector()), notes)
+            name = boxes.name(file)
+            if name is None:
+                fault = f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}"
+                raise AudioError(fault) from error
+            raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
 
 
-def _decode_file(file: BinaryIO, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, tuple[str, ...]]:
-    """The same of an open file."""
-    stream = whole.check(file)
-    try:
-        return *_decode_stream(stream, channel, longest), stream.notes
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        if error.code not in FOR_FFMPEG and not stream.by_ffmpeg:
-            raise AudioError(f"damaged or not audio ({reason})") from error
-        if str(getattr(file, "name", "")).lower().endswith((".raw", ".pcm")):
-            raise AudioError("raw samples without a header; convert them to WAV or FLAC") from error
-        if ffmpeg.is_installed():
-            return *ffmpeg.decode(file, longest, channel), tuple(note for note in stream.notes if note != UNCHECKED)
-        name = boxes.name(file)
-        if name is None:
-            raise AudioError(f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}") from error
-        raise AudioError(f"{name} is read by ffmpeg, which is not installed; {ffmpeg.REMEDY}") from error
-
-
-def _decode_stream(stream: Stream, channel: int | None, longest: int) -> tuple[np.ndarray, int, int]:
-    """Mono samples, their rate in Hz and the number of channels, by libsndfile."""
-    decoded, forms = [], set()
+def _decode_stream(stream: Stream, collector: Collector) -> Collector:
+    """``collector``, with all parts of ``stream`` as libsndfile decodes them."""
     for part in stream.parts:
+        before = collector.length
         with _piped(part) if stream.through_pipe else _handle(part) as handle:
-            samples, announced, *form = _decode_part(handle, channel, longest)
-        if stream.samples is None and len(samples) < announced:
-            raise cut_off(len(samples), announced, "samples")
-        decoded.append(samples)
-        forms.add(tuple(form))
-    if len(forms) > 1:
-        raise AudioError("recordings of different rates or channels were joined; part them")
-    samples = np.concatenate(decoded)
-    if stream.samples is not None and len(samples) < stream.samples:
-        raise cut_off(len(samples), stream.samples, "samples")
-    rate, channels = forms.pop()
-    return samples, rate, channels
+            announced = _decode_part(handle, collector)
+        if stream.samples is None and collector.length - before < announced:
+            raise cut_off(collector.length - before, announced, "samples")
+    if stream.samples is not None and collector.length < stream.samples:
+        raise cut_off(collector.length, stream.samples, "samples")
+    return collector
 
 
-def _decode_part(handle: BinaryIO | int, channel: int | None, longest: int) -> tuple[np.ndarray, int, int, int]:
-    """Mono samples, how many libsndfile announces, their rate in Hz and the number of channels."""
+def _decode_part(handle: BinaryIO | int, collector: Collector) -> int:
+    """Decode one file; return how many samples libsndfile announces."""
     with soundfile.SoundFile(handle, closefd=False) as file:
-        blocks = [np.zeros(0, dtype=np.float32)]
-        length = 0
+        collector.begin(file.samplerate, file.channels)
         while len(block := file.read(max(1, BLOCK // file.channels), dtype="float32", always_2d=True)):
-            blocks.append(mono(block, channel))
-            length += len(block)
-            if length > longest * max(file.samplerate, 1):
-                raise AudioError(f"longer than {longest} s")
-        return np.concatenate(blocks), file.frames, file.samplerate, file.channels
+            collector.add(block)
+        return int(file.frames)
 
 
 @contextmanager
@@ -226,15 +209,3 @@ def _piped(part: BinaryIO) -> Iterator[int]:
     finally:
         os.close(reading)
         writer.join()
-
-
-def _check(samples: np.ndarray, rate: int, longest: int) -> None:
-    """Raise AudioError if samples at ``rate`` (Hz) cannot be recognised."""
-    if rate <= 0:
-        raise AudioError(f"a rate of {rate} Hz")
-    if len(samples) > longest * rate:
-        raise AudioError(f"longer than {longest} s")
-    if not np.isfinite(samples).all():
-        raise AudioError("the samples contain NaN or infinity")
-    if len(samples) and max(samples.max(), -samples.min()) > LOUDEST:
-        raise AudioError(f"samples of up to {np.abs(samples).max():.0e}, where full scale is 1")

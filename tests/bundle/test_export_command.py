@@ -20,6 +20,13 @@ def test_servers_get_the_networks_of_the_bundle(bundle, tmp_path):
     assert checksum(folder / "model.xml") == checksum(bundle / "openvino_model.xml")
     assert checksum(folder / "model.bin") == checksum(bundle / "openvino_model.bin")
     assert entry["config"]["name"] == "demo"
+    (tmp_path / "triton/other/1").mkdir(parents=True)
+    (tmp_path / "triton/other/1/model.onnx").touch()
+    refused = run("export", bundle, "--for", "triton", "--out", tmp_path / "triton", "--name", "demo", expect=1)
+    assert "is no model repository of 'demo' only" in refused.stderr.decode()
+    assert (tmp_path / "triton/other/1/model.onnx").is_file()
+    run("export", bundle, "--for", "triton", "--out", tmp_path / "ovms", "--name", "demo")
+    assert (tmp_path / "ovms/demo/1/model.onnx").is_file()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import jiwer
 import numpy as np
 import pytest
 import soundfile
-from commands import run
+from commands import ENVIRONMENT, run
 from graphs import build, export
 from listing import samples_of
 from openvino import Core
@@ -145,6 +147,14 @@ def test_unusable_recordings_are_named_and_the_others_transcribed(bundle, demo_u
     lines = done.stdout.decode().splitlines()
     assert lines[0] == f"{tmp_path / 'short.wav'}\t"
     assert len(lines[1].split("\t")[1].split()) > 2
+
+
+def test_a_file_whose_name_is_not_utf_8_keeps_it(bundle, demo_utterances, tmp_path, monkeypatch):
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "utf-8:strict")  # as in most locales
+    recording = tmp_path / os.fsdecode(b"m\xfcnchen.flac")
+    shutil.copyfile(demo_utterances[0].path, recording)
+    found = json.loads(run("transcribe", bundle, recording, "-f", "json").stdout)
+    assert (found["file"], bool(found["text"])) == (str(recording), True)
 
 
 def test_subtitles_are_of_one_recording(bundle, demo_utterances):

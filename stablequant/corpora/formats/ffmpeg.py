@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from stablequant.corpora.formats.mixing import mono
+from stablequant.corpora.formats.collecting import Collector
 from stablequant.corpora.formats.stream import AudioError, read_at
 
 # ffmpeg's readers of single files. Those that open further files (hls, dash, concat, image2) are not among them.
@@ -36,22 +36,19 @@ def is_installed() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
-def decode(file: BinaryIO, longest: int, channel: int | None = None) -> tuple[np.ndarray, int, int]:
-    """Decode the first audio stream of ``file``, an open file of any kind.
-
-    Returns one ``channel``, from 0, or the mean of all (float32 ``(samples,)``, full scale is 1), the sample rate in
-    Hz, and the number of channels. What is longer than ``longest`` seconds ends one second after that.
+def decode(file: BinaryIO, collector: Collector) -> Collector:
+    """``collector``, with the first audio stream of ``file``, an open file of any kind.
 
     Raises
     ------
     AudioError
-        when ffmpeg finds no audio or any fault in it, or needs too long.
+        when ffmpeg finds no audio or any fault in it, or needs too long, or when the collector refuses its samples.
     """
     with _on_disk(file) as path, tempfile.TemporaryFile() as messages:
         command = [
             *("ffmpeg", "-nostdin", "-v", "error", "-xerror", "-max_alloc", str(MEMORY_LIMIT)),
             *("-protocol_whitelist", "file,pipe", "-format_whitelist", ",".join(DEMUXERS)),
-            *("-i", f"file:{path.absolute()}", "-map", "0:a:0", "-t", str(longest + 1)),
+            *("-i", f"file:{path.absolute()}", "-map", "0:a:0"),
             *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
         ]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process:
@@ -59,7 +56,7 @@ def decode(file: BinaryIO, longest: int, channel: int | None = None) -> tuple[np
             clock.start()
             try:
                 assert process.stdout is not None
-                samples, rate, channels = _read_au(process.stdout, channel)
+                _read_au(process.stdout, collector)
                 status = process.wait()
             except BaseException:
                 process.kill()
@@ -71,12 +68,12 @@ def decode(file: BinaryIO, longest: int, channel: int | None = None) -> tuple[np
         said = messages.read(10_000).decode(errors="replace").replace(f"file:{path.absolute()}: ", "").splitlines()
     if not in_time:
         raise AudioError(f"ffmpeg needs more than {TIME_LIMIT} s to decode it")
-    if status or said or not rate:
+    if status or said or not collector.rate:
         reason = said[0].partition("] ")[2] or said[0] if said else f"exit status {status}"
         if "whitelist" in reason:
             reason = "format not recognised"
         raise AudioError(f"damaged or not audio (ffmpeg: {reason[:200]})")
-    return samples, rate, channels
+    return collector
 
 
 @contextmanager
@@ -92,15 +89,14 @@ def _on_disk(file: BinaryIO) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def _read_au(pipe: IO[bytes], channel: int | None) -> tuple[np.ndarray, int, int]:
-    """Samples, the sample rate and the number of channels of AU in float32, see `decode`; empty if there is none."""
+def _read_au(pipe: IO[bytes], collector: Collector) -> None:
+    """Give ``collector`` the samples of AU in float32, as far as they come."""
     head = pipe.read(24)
     if len(head) < 24:
-        return np.zeros(0, dtype=np.float32), 0, 0
+        return
     start, _, _, rate, channels = struct.unpack(">4xIIIII", head)
+    collector.begin(rate, channels)
     pipe.read(start - len(head))
-    blocks = [np.zeros(0, dtype=np.float32)]
     while block := pipe.read(4 * channels * max(1, BLOCK // channels)):
         values = np.frombuffer(block[: len(block) // (4 * channels) * 4 * channels], dtype=">f4")
-        blocks.append(mono(values.reshape(-1, channels), channel))
-    return np.concatenate(blocks), rate, channels
+        collector.add(values.reshape(-1, channels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 import numpy as np
@@ -12,7 +12,7 @@ from stablequant.corpora.utterance import Batch, Utterance
 from stablequant.recognisers.batches import make_batches
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.ctc.word_search import WordSearch
-from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
+from stablequant.recognisers.ctc.words import best_path, cut_chunks, frames_to_keep, words_of
 from stablequant.recognisers.decoder import BeamSearch, NotFiniteError, Word
 from stablequant.recognisers.family import Limits, Network, Signature, Tensor
 from stablequant.recognisers.sizes import Footprint
@@ -87,22 +87,29 @@ class CtcDecoder:
         if not chunk_seconds > 2 * OVERLAP_SECONDS:
             raise ValueError(f"chunks of {chunk_seconds} s; take more than {2 * OVERLAP_SECONDS:g}")
         frame_seconds = self._memory.hop / self._front_end.sample_rate
-        found = self._whole(recordings, chunk_seconds, budget, most)
+        limits = chunk_seconds, budget, most
         if self._search is not None:
-            return [self._search.words(logits, frame_seconds) for logits in found]
-        return [words_of(logits, self._front_end.vocabulary, frame_seconds) for logits in found]
+            found = self._whole(recordings, lambda logits: (logits,), *limits)
+            return [self._search.words(logits, frame_seconds) for (logits,) in found]
+        found = self._whole(recordings, best_path, *limits)  # hours of logits of a large vocabulary are gigabytes
+        return [words_of(path, likely, self._front_end.vocabulary, frame_seconds) for path, likely in found]
 
     def _whole(
-        self, recordings: Sequence[np.ndarray], chunk_seconds: float, budget: float, most: float
-    ) -> Iterator[np.ndarray]:
-        """Logits of each whole recording, ``(frames, classes)``."""
+        self,
+        recordings: Sequence[np.ndarray],
+        kept: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+        chunk_seconds: float,
+        budget: float,
+        most: float,
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """What is ``kept`` of the logits ``(frames, classes)`` of each whole recording, each ``(frames, ...)``."""
         rate, shortest, hop = self._front_end.sample_rate, self._front_end.shortest_samples, self._memory.hop
         padded = [np.pad(samples, (0, max(0, shortest - len(samples)))) for samples in recordings]
         cuts = [
             cut_chunks(len(samples), int(chunk_seconds * rate), int(OVERLAP_SECONDS * rate), hop) for samples in padded
         ]
         pieces = [(number, chunk) for number, chunks in enumerate(cuts) for chunk in chunks]
-        parts: dict[tuple[int, int], np.ndarray] = {}  # logits by recording and start of the chunk
+        parts: dict[tuple[int, int], tuple[np.ndarray, ...]] = {}  # by recording and start of the chunk
         by_length: dict[int, list[tuple[int, slice]]] = {}
         for number, chunk in pieces:
             by_length.setdefault(chunk.stop - chunk.start, []).append((number, chunk))
@@ -114,10 +121,15 @@ class CtcDecoder:
                     found = self._logits([padded[number][chunk] for number, chunk in batch])
                 except NotFiniteError as error:
                     raise NotFiniteError(batch[error.row][0]) from error
-                parts |= {(number, chunk.start): part for (number, chunk), part in zip(batch, found, strict=True)}
+                for (number, chunk), logits in zip(batch, found, strict=True):
+                    parts[number, chunk.start] = kept(logits)
         for number, chunks in enumerate(cuts):
             own = [parts[number, chunk.start] for chunk in chunks]
-            yield np.concatenate([part[kept] for part, kept in zip(own, frames_to_keep(chunks, own, hop), strict=True)])
+            counted = list(frames_to_keep(chunks, [part[0] for part in own], hop))
+            yield tuple(
+                np.concatenate([part[frames] for part, frames in zip(values, counted, strict=True)])
+                for values in zip(*own, strict=True)
+            )
 
     def _logits(self, audio: Sequence[np.ndarray]) -> np.ndarray:
         """Logits ``(recordings, frames, classes)`` of recordings of one length, each ``(samples,)``."""

@@ -80,10 +80,10 @@ class WordSearch:
                 first = end
                 continue
             path, tokens = aligned
-            placed = [slice(first + frames.start, first + frames.stop) for frames in tokens]
-            whole = np.concatenate([np.zeros(first, dtype=path.dtype), path])
-            words.append(word_on(whole, placed, posteriors, word, frame_seconds))
-            first = placed[-1].stop
+            spoken = np.concatenate([np.arange(frames.start, frames.stop) for frames in tokens])
+            heard = posteriors[first + spoken, path[spoken]]
+            begin, first = first + tokens[0].start, first + tokens[-1].stop
+            words.append(word_on(word, heard, begin, first, frame_seconds))
         return words
 
     def _found(self, posteriors: np.ndarray) -> Iterator[tuple[str, int, int]]:

@@ -27,7 +27,7 @@ def cut_chunks(samples: int, chunk: int, overlap: int, hop: int) -> list[slice]:
 def frames_to_keep(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: int) -> Iterator[slice]:
     """The frames of each part that count. Two neighbouring parts share their overlap: each keeps half of it.
 
-    ``parts`` are the logits ``(frames, classes)`` of ``chunks``, and ``hop`` is the number of samples per frame.
+    ``parts`` are ``(frames, ...)``, computed from ``chunks``, and ``hop`` is the number of samples per frame.
     """
     starts = [chunk.start // hop for chunk in chunks]
     ends = [start + len(part) for start, part in zip(starts, parts, strict=True)]
@@ -36,43 +36,49 @@ def frames_to_keep(chunks: Sequence[slice], parts: Sequence[np.ndarray], hop: in
         yield slice(first - start, last - start)
 
 
-def words_of(logits: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -> list[Word]:
-    """Words on the best path through ``logits`` ``(frames, classes)``.
+def best_path(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest class of each frame of ``logits`` ``(frames, classes)``, and the logarithm of its posterior."""
+    path = logits.argmax(axis=-1)
+    return path, log_posteriors(logits)[np.arange(len(path)), path]
+
+
+def words_of(path: np.ndarray, likely: np.ndarray, vocabulary: Vocabulary, frame_seconds: float) -> list[Word]:
+    """Words on the best ``path`` of a recording, whose frames are as ``likely``, see `best_path`; both ``(frames,)``.
 
     A word lasts from the start of its first token to the end of its last token. Its confidence is the geometric mean of
     the posteriors of its tokens, over all frames in which the best path stays on one of them; frames of the blank do
     not count. ``frame_seconds`` is the duration of a frame.
     """
-    path, posteriors = logits.argmax(axis=-1), log_posteriors(logits)
     runs = [(index, sum(1 for _ in group)) for index, group in groupby(path.tolist())]
     ends = accumulate(length for _, length in runs)
     words: list[Word] = []
     letters: str = ""
     tokens: list[slice] = []
+
+    def word() -> Word:
+        heard = np.concatenate([likely[frames] for frames in tokens])
+        return word_on(letters, heard, tokens[0].start, tokens[-1].stop, frame_seconds)
+
     for (index, length), stop in zip(runs, ends, strict=True):
         for number, text in enumerate(vocabulary.written(index).split(" ")):
             if number > 0 and letters:  # behind a space
-                words.append(word_on(path, tokens, posteriors, letters, frame_seconds))
+                words.append(word())
                 letters, tokens = "", []
             if text:
                 letters += text
                 tokens.append(slice(stop - length, stop))
     if letters:
-        words.append(word_on(path, tokens, posteriors, letters, frame_seconds))
+        words.append(word())
     return words
 
 
-def word_on(
-    path: np.ndarray, tokens: Sequence[slice], posteriors: np.ndarray, letters: str, frame_seconds: float
-) -> Word:
-    """The word ``letters``, whose ``tokens`` are these frames of ``path`` ``(frames,)``, class indices.
+def word_on(letters: str, heard: np.ndarray, start: int, stop: int, frame_seconds: float) -> Word:
+    """The word ``letters`` from the frame ``start`` up to ``stop``.
 
-    ``posteriors`` are logarithms, ``(frames, classes)``.
+    ``heard`` holds the logarithm of its token's posterior for each frame that has one.
     """
-    heard = np.concatenate([posteriors[np.arange(frames.start, frames.stop), path[frames]] for frames in tokens])
     confidence = round(float(np.exp(heard.mean(dtype=np.float64))), 4)
-    start, end = (round(frame * frame_seconds, 3) for frame in (tokens[0].start, tokens[-1].stop))
-    return Word(letters, start, end, confidence)
+    return Word(letters, round(start * frame_seconds, 3), round(stop * frame_seconds, 3), confidence)
 
 
 def log_posteriors(logits: np.ndarray) -> np.ndarray:

@@ -98,7 +98,8 @@ class GreedyDecoder:
         length = len(samples) / front_end.sample_rate
         words: list[Word] = []
         for start, segment in transcribe_windows(front_end, samples, window, self._encoded, self._fallback):
-            ends = [min(length, (start + frame) * seconds) for frame in (segment.start, segment.end)]
+            # A time may lie in the silence behind a shorter window, in which the next one begins.
+            ends = [min(length, (start + min(frame, window)) * seconds) for frame in (segment.start, segment.end)]
             words += words_of(front_end, segment, *ends)
         return words
 

@@ -4,9 +4,11 @@ import socket
 import time
 
 import pytest
-from serving import Echo, serving
+from serving import Echo, configure, serving
 
-from stablequant.bundle.listening import is_loopback
+from stablequant.bundle.listening import Server, is_loopback
+from stablequant.bundle.serve import Limits
+from stablequant.errors import StableQuantError
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST / HTTP/1.1\r\nHost: "])
@@ -27,6 +29,27 @@ def test_connections_on_which_no_request_comes_are_closed(sent, before):
             start = time.monotonic()
             assert connection.recv(1) == b""
             assert time.monotonic() - start > 0.8
+
+
+def test_who_goes_on_with_a_request_that_was_answered_is_cut_off():
+    """A byte now and then would keep the connection open for ever."""
+    with serving(Echo()) as port, socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+        assert b"405" in connection.recv(1000)
+        start = time.monotonic()
+        with pytest.raises(OSError, match=r"reset|Broken pipe"):
+            while time.monotonic() < start + 4:
+                connection.sendall(b"x")
+                time.sleep(0.1)
+        assert time.monotonic() - start > 0.8
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = configure(Echo(), "tiny", "127.0.0.1", port, Limits())
+        with pytest.raises(StableQuantError, match=rf"127\.0\.0\.1:{port}: .*; take another --port"):
+            Server(config, print).run()
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,13 @@ def test_what_cannot_be_heard_is_refused_as_openai_does(demo_service):
         create(model="any", file=("a.wav", recording(0)))
     with pytest.raises(openai.BadRequestError, match="no response_format 'xml'; known are json, verbose_json"):
         create(model="any", file=("a.wav", recording(9)), response_format="xml")
-    with pytest.raises(openai.BadRequestError, match="the form has no 'file'"):
+    with pytest.raises(openai.BadRequestError, match="'file' is a text, not a recording; send its content"):
         create(model="any", file=("", b""))
     assert '"param":"file"' in raw(port, head(2, "application/json") + b"{}")
+    other = b'--x\r\nContent-Disposition: form-data; name="data"\r\n\r\nrecording.flac\r\n--x--\r\n'
+    assert "the form has no 'file'; send the recording as the field 'file'" in raw(port, head(len(other)) + other)
+    long = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n' + bytes(100_000) + b"\r\n--x--\r\n"
+    assert "400" in raw(port, head(len(long)) + long).splitlines()[0], "texts are kept in memory"
 
 
 def test_another_language_than_the_recognisers_is_refused():

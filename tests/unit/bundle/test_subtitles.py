@@ -18,3 +18,16 @@ def test_webvtt_has_its_header_and_points():
     words = [Word("ONE", 0.0, 0.5), Word("TWO", 3600.5, 3661.25)]
     assert webvtt(words) == "WEBVTT\n\n00:00:00.000 --> 00:00:00.500\nONE\n\n01:00:00.500 --> 01:01:01.250\nTWO\n"
     assert webvtt([]) == "WEBVTT\n\n"
+
+
+def test_a_text_that_looks_like_markup_is_escaped_where_the_format_has_markup():
+    """Also an arrow, which would begin another subtitle."""
+    words = [Word("AT&T", 0.0, 0.5), Word("<b>", 0.5, 0.6), Word("-->", 0.6, 0.7)]
+    assert webvtt(words).endswith("\nAT&amp;T &lt;b&gt; --&gt;\n")
+    assert subrip(words).endswith("\nAT&T <b> -->\n")
+
+
+def test_a_word_without_duration_is_shown():
+    """A subtitle that ends when it starts is not valid, and players leave it out."""
+    assert "00:00:07.300 --> 00:00:07.301\nONE" in webvtt([Word("ONE", 7.3, 7.3)])
+    assert "00:00:07,300 --> 00:00:07,301\nONE" in subrip([Word("ONE", 7.3, 7.3)])

@@ -202,7 +202,13 @@ def test_long_speech_gives_its_words_at_the_default_and_not_at_thirty_seconds(de
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("one\n\n  two  words \n", ["one", "two words"]), ("", None), (b"\xff\xfe", None), (" \n", None)],
+    [
+        ("one\n\n  two  words \n", ["one", "two words"]),
+        (b"\xef\xbb\xbfone\r\ntwo", ["one", "two"]),  # as Windows writes it
+        ("", None),
+        (b"\xff\xfe", None),
+        (" \n", None),
+    ],
 )
 def test_hot_words_are_read_one_per_line(tmp_path, content, words):
     file = tmp_path / "words.txt"

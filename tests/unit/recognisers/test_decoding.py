@@ -1,19 +1,23 @@
 """A CTC recogniser as an engine runs it: what is built for, what goes in and what comes out."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkout import DEMO
-from reading import VOCABULARY, Reading, reading_decoder, spoken
+from reading import HOP, VOCABULARY, WINDOW, Reading, reading_decoder, spoken
 from recognising import torch_network
 
 from stablequant.corpora.utterance import load_audio
-from stablequant.recognisers.ctc.decoding import limits_of
-from stablequant.recognisers.ctc.words import words_of
+from stablequant.recognisers.ctc.decoding import CtcDecoder, limits_of
+from stablequant.recognisers.ctc.front_end import FrontEnd
+from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.recognisers.ctc.words import best_path, words_of
 from stablequant.recognisers.decoder import NotFiniteError
 from stablequant.recognisers.family import Limits
 from stablequant.recognisers.registry import family_of
+from stablequant.recognisers.sizes import Footprint
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_words_of_a_long_recording_are_those_of_its_frames(frames, chunks, most)
     classes = np.random.default_rng(0).integers(0, 4, frames)
     network = Reading()
     words = reading_decoder(network).transcribe(spoken(classes), 10, budget=3.5 * 160_000, most=most)
-    assert words == words_of(np.eye(4)[classes], VOCABULARY, 0.02)
+    assert words == words_of(*best_path(np.eye(4)[classes]), VOCABULARY, 0.02)
     assert " ".join(word.word for word in words) == VOCABULARY.decode(classes)
     assert max(length for _, length in network.shapes) <= 160_000
     assert max(rows for rows, _ in network.shapes) <= min(most, 3)
@@ -99,3 +103,23 @@ def test_a_checkpoints_folder_is_enough_for_its_decoder(tmp_path):
             (tmp_path / Path(name).name).write_bytes((DEMO / name).read_bytes())
     found = family.decoder(tmp_path, {"model": lambda _: {"logits": np.zeros((1, 49, 32), dtype=np.float32)}})
     assert found.recognise([np.zeros(16_000, dtype=np.float32)]) == [""]
+
+
+def test_the_logits_of_a_long_recording_are_not_kept():
+    """An hour with a vocabulary of Chinese characters would take gigabytes; here two minutes would take 48 MB."""
+    vocabulary = Vocabulary(["<pad>", "|", *(chr(0x4E00 + n) for n in range(2_000))], blank=0)
+
+    def network(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        recordings, samples = tensors["input_values"].shape
+        return {"logits": np.zeros((recordings, (samples - WINDOW) // HOP + 1, 2_002), dtype=np.float32)}
+
+    front_end = FrontEnd(16_000, False, vocabulary, shortest_samples=WINDOW)
+    decoder = CtcDecoder(front_end, Footprint(1.0, 0.0, HOP), network)
+    samples = np.zeros(120 * 16_000, dtype=np.float32)
+    tracemalloc.start()
+    try:
+        assert decoder.transcribe(samples, 10, budget=1, most=1) == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40e6

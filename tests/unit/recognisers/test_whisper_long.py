@@ -148,6 +148,8 @@ def test_words_have_times_inside_their_segments(checkpoint, networks):
     assert words == decoder.transcribe(samples, SECONDS, 1, 1)
     shorter = decoder.transcribe(samples, 1, 1, 1)
     assert shorter != words and shorter[-1].end > 6
+    times = [time for word in shorter for time in (word.start, word.end)]
+    assert times == sorted(times)
     assert decoder.transcribe(samples[:100], 30, 1, 1) == []
 
 

@@ -9,7 +9,7 @@ from transformers import Wav2Vec2CTCTokenizer
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
-from stablequant.recognisers.ctc.words import words_of
+from stablequant.recognisers.ctc.words import best_path, words_of
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 LETTERS = ["t", "h", "e", "c", "a"]
@@ -41,7 +41,7 @@ def test_pieces_are_decoded_like_transformers(tmp_path, tokens, configured):
         classes = np.repeat(draw.choice([0, *range(4, len(letters.tokens))], size=20), draw.integers(1, 4, size=20))
         expected = " ".join(tokenizer.decode(classes).replace("\u2581", " ").split())
         assert letters.decode(classes) == expected
-        words = words_of(np.eye(len(letters.tokens), dtype=np.float32)[classes], letters, 0.02)
+        words = words_of(*best_path(np.eye(len(letters.tokens), dtype=np.float32)[classes]), letters, 0.02)
         assert " ".join(word.word for word in words) == expected
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)
@@ -73,7 +73,7 @@ def test_other_marks_of_words(pieces):
 def test_a_word_lasts_from_its_first_piece_to_its_last():
     letters = vocabulary(["\u2581the", "\u2581c", "at"])
     path = [0, 4, 4, 5, 0, 6, 6, 0]
-    words = words_of(np.eye(7, dtype=np.float32)[path], letters, 0.02)
+    words = words_of(*best_path(np.eye(7, dtype=np.float32)[path]), letters, 0.02)
     assert [(word.word, word.start, word.end) for word in words] == [("the", 0.02, 0.06), ("cat", 0.06, 0.14)]
 
 

@@ -19,7 +19,7 @@ from stablequant.recognisers.ctc.language_model import read_words
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter
 from stablequant.recognisers.ctc.word_search import WordSearch
-from stablequant.recognisers.ctc.words import log_posteriors, words_of
+from stablequant.recognisers.ctc.words import best_path, log_posteriors, words_of
 from stablequant.recognisers.decoder import BeamSearch
 
 pytestmark = pytest.mark.lm
@@ -112,7 +112,7 @@ def test_without_a_model_the_words_are_those_of_the_best_path():
     search = WordSearch(LETTERS, BeamSearch())
     for seed in range(10):
         logits = spoken("THE  CAP SAT BESET", noise=1.0, seed=seed)
-        assert search.words(logits, 0.02) == words_of(logits, LETTERS, 0.02)
+        assert search.words(logits, 0.02) == words_of(*best_path(logits), LETTERS, 0.02)
         assert search.text(logits) == "THE CAP SAT BESET"
 
 
@@ -126,7 +126,7 @@ def test_a_language_model_and_hot_words_decide_what_was_heard_unclearly(arpa):
     assert [word.word for word in by_model] == ["THE", "CAT", "SAT"]
     expected = WordSearch(LETTERS, BeamSearch(hot_words=["cab"])).words(logits, 0.02)
     assert [word.word for word in expected] == ["THE", "CAB", "SAT"]
-    heard = words_of(logits, LETTERS, 0.02)
+    heard = words_of(*best_path(logits), LETTERS, 0.02)
     for words in (by_model, expected):
         assert [(word.start, word.end) for word in words] == [(word.start, word.end) for word in heard]
         assert words[1].confidence < heard[1].confidence, "confidence is what was heard, not what was expected"
@@ -200,7 +200,7 @@ def test_tokens_that_mark_words_themselves(tokens, path, text):
     logits = 8 * np.eye(len(tokens) + 1)[[vocabulary.tokens.index(token) for token in path]]
     words = WordSearch(vocabulary, BeamSearch()).words(logits, 0.02)
     assert " ".join(word.word for word in words) == text
-    assert words == words_of(logits, vocabulary, 0.02)
+    assert words == words_of(*best_path(logits), vocabulary, 0.02)
 
 
 def test_marks_that_the_package_does_not_know_are_refused():
@@ -218,7 +218,7 @@ def test_a_long_recording_is_searched_in_parts_that_cut_no_word(monkeypatch):
     logits = spoken(text, noise=0.5)
     search = WordSearch(LETTERS, BeamSearch())
     assert search.text(logits) == text
-    assert search.words(logits, 0.02) == words_of(logits, LETTERS, 0.02)
+    assert search.words(logits, 0.02) == words_of(*best_path(logits), LETTERS, 0.02)
     parts = list(search._stretches(logits.argmax(axis=1)))
     assert len(parts) > 10 and all(part.stop - part.start <= 50 for part in parts)
     # A single word that is longer than a part is cut, but nothing is lost.

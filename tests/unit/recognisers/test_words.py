@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
-from stablequant.recognisers.ctc.words import cut_chunks, frames_to_keep, words_of
+from stablequant.recognisers.ctc.words import best_path, cut_chunks, frames_to_keep, words_of
 from stablequant.recognisers.decoder import Word
 
 HOP, WINDOW = 320, 400
@@ -39,7 +39,7 @@ def logits(classes: list[int]) -> np.ndarray:
 
 def test_words_last_from_their_first_letters_frame_to_their_last_letters():
     path = [0, 3, 3, 0, 3, 2, 2, 0, 4, 1, 0, 2]
-    words = words_of(logits(path), VOCABULARY, 0.02)
+    words = words_of(*best_path(logits(path)), VOCABULARY, 0.02)
     sure = round(float(np.e / (np.e + 4)), 4)  # of a one among four zeros, in every frame
     assert words == [Word("AA", 0.02, 0.1, sure), Word("B", 0.16, 0.18, sure)]
     assert " ".join(word.word for word in words) == VOCABULARY.decode(np.array(path))
@@ -47,7 +47,7 @@ def test_words_last_from_their_first_letters_frame_to_their_last_letters():
 
 def test_without_a_delimiter_every_token_is_a_word():
     vocabulary = Vocabulary(["<pad>", "aa", "b"], blank=0, delimiter=None)
-    words = words_of(np.eye(3, dtype=np.float32)[[1, 1, 0, 2]], vocabulary, 0.02)
+    words = words_of(*best_path(np.eye(3, dtype=np.float32)[[1, 1, 0, 2]]), vocabulary, 0.02)
     assert [(word.word, word.start, word.end) for word in words] == [("aa", 0.0, 0.04), ("b", 0.06, 0.08)]
 
 
@@ -64,7 +64,7 @@ def test_confidence_is_the_geometric_mean_of_the_posteriors_of_the_words_tokens(
         ]
     )
     with np.errstate(divide="ignore"):
-        words = words_of(np.log(posteriors) + 3, VOCABULARY, 0.02)  # logits are posteriors up to a constant
+        words = words_of(*best_path(np.log(posteriors) + 3), VOCABULARY, 0.02)  # logits are posteriors up to a constant
     assert [word.word for word in words] == ["AB", "B"]
     assert words[0].confidence == pytest.approx((0.8 * 0.5 * 0.4) ** (1 / 3), abs=1e-4)
     assert words[1].confidence == pytest.approx(0.7, abs=1e-4)
@@ -74,7 +74,7 @@ def test_words_are_those_of_the_decoder_on_random_paths():
     draw = np.random.default_rng(0)
     for _ in range(200):
         path = draw.integers(0, 5, size=draw.integers(1, 30))
-        words = words_of(np.eye(5, dtype=np.float32)[path], VOCABULARY, 0.02)
+        words = words_of(*best_path(np.eye(5, dtype=np.float32)[path]), VOCABULARY, 0.02)
         assert " ".join(word.word for word in words) == VOCABULARY.decode(path)
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)

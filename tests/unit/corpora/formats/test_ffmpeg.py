@@ -6,6 +6,7 @@ from sound import RATE, SPEECH, by_ffmpeg, encoded, heard, likeness, needs_ffmpe
 
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.corpora.formats import ffmpeg
+from stablequant.corpora.formats.collecting import Collector
 
 TO_A_PIPE = ["-movflags", "+frag_keyframe+empty_moov", "-frag_duration", "500000"]  # MP4 cannot be written to one else
 FORMS = {
@@ -94,7 +95,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, playlist):
     with pytest.raises(AudioError):
         read_audio(listed, RATE)
     with listed.open("rb") as file, pytest.raises(AudioError, match=r"damaged or not audio \(ffmpeg: "):
-        ffmpeg.decode(file, 100)
+        ffmpeg.decode(file, Collector(None, 100))
 
 
 @needs_ffmpeg
@@ -105,12 +106,11 @@ def test_decoding_that_takes_too_long_ends(monkeypatch):
 
 
 @needs_ffmpeg
-def test_what_is_too_long_is_not_decoded_to_its_end(tmp_path):
+def test_what_is_too_long_is_refused(tmp_path):
     content = tmp_path / "a.mka"
     content.write_bytes(by_ffmpeg("-f", "matroska", "-c:a", "aac"))
-    with content.open("rb") as file:
-        samples, rate, _ = ffmpeg.decode(file, longest=1)
-    assert len(samples) == 2 * rate
+    with content.open("rb") as file, pytest.raises(AudioError, match="longer than 1 s"):
+        ffmpeg.decode(file, Collector(None, longest=1))
 
 
 NOT_INSTALLED = r" is read by ffmpeg, which is not installed; install ffmpeg \(apt-get install ffmpeg\), or .* FLAC"
