@@ -15,6 +15,7 @@ from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
 from stablequant.engines.folder import network_file
 from stablequant.engines.openvino_attention import KEPT_PRECISION, fold_key_transpose, fuse_growing_attention
+from stablequant.engines.openvino_cache import compile_with_cache
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
 from stablequant.engines.openvino_lengths import round_lengths
@@ -196,8 +197,7 @@ def compile_network(
     `int8_kernels_are_exact`), the quantized graph runs in floating point. This is exact but slower than fp32. So do
     convolutions whose INT8 kernels are wrong here. ``model`` is changed for both.
 
-    OpenVINO keeps what it compiled in the folder ``cache``, and takes it from there if model, settings, CPU and version
-    are the same.
+    ``cache`` is a folder for what OpenVINO compiled, see `stablequant.engines.openvino_cache`.
     """
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
     arithmetic = INT8 if any(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) else FLOAT32
@@ -212,9 +212,7 @@ def compile_network(
     elif arithmetic == INT8:
         decompose_before_wrong_convolutions(model)
     settings[KEPT_PRECISION] = settings["INFERENCE_PRECISION_HINT"]
-    if cache is not None:
-        settings["CACHE_DIR"] = str(cache)
-    return ov.compile_model(model, "CPU", settings), arithmetic
+    return compile_with_cache(model, settings, arithmetic, cache), arithmetic
 
 
 def precisions(file: Path, modules: Sequence[QuantizedModule], floating: str = FLOAT32) -> dict[str, str]:

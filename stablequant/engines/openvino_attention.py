@@ -52,25 +52,31 @@ def fuse_growing_attention(model: ov.Model) -> None:
 
     Programs that load the model without a `KEPT_PRECISION` of their own find one in it: half precision.
     """
-    for softmax in model.get_ordered_ops():
-        if softmax.get_type_name() != "Softmax":
-            continue
-        readers = [place.get_node() for place in softmax.output(0).get_target_inputs()]
-        scores, masks = softmax.input_value(0).get_node(), []
-        if scores.get_type_name() == "Add":
-            masks = [scores.input_value(1)]
-            scores = scores.input_value(0).get_node()
-        if scores.get_type_name() != "MatMul" or [reader.get_type_name() for reader in readers] != ["MatMul"]:
-            continue
-        keys, values = _keys_of(scores), readers[0].input_value(1)
-        if keys is None or not all(_grows(tensor.get_node()) for tensor in (keys, values)):
-            continue
-        mask = masks[0] if masks else ops.constant(np.float32(0)).output(0)
-        scaled = ops.constant(np.float32(1))  # the queries are scaled already
-        fused = ops.scaled_dot_product_attention(scores.input_value(0), keys, values, mask, scaled)
-        fused.set_friendly_name(readers[0].get_friendly_name())
-        readers[0].output(0).replace(fused.output(0))
+    fused = [_fuse(node) for node in model.get_ordered_ops() if node.get_type_name() == "Softmax"]
+    if any(fused):
         model.set_rt_info("f16", ["runtime_options", KEPT_PRECISION])
+
+
+def _fuse(softmax: ov.Node) -> bool:
+    """Make the attention around ``softmax`` one operation; return whether it was over keys and values that grow."""
+    readers = [place.get_node() for place in softmax.output(0).get_target_inputs()]
+    scores, mask = softmax.input_value(0).get_node(), ops.constant(np.float32(0)).output(0)
+    if scores.get_type_name() == "Add":
+        scores, mask = scores.input_value(0).get_node(), scores.input_value(1)
+    if scores.get_type_name() != "MatMul" or [reader.get_type_name() for reader in readers] != ["MatMul"]:
+        return False
+    rank = len(softmax.output(0).get_partial_shape())
+    turned = scores.get_attributes()["transpose_a"] or any(readers[0].get_attributes().values())
+    if turned or softmax.get_attributes()["axis"] % rank != rank - 1:
+        return False
+    keys, values = _keys_of(scores), readers[0].input_value(1)
+    if keys is None or not all(_grows(tensor.get_node()) for tensor in (keys, values)):
+        return False
+    scaled = ops.constant(np.float32(1))  # the queries are scaled already
+    fused = ops.scaled_dot_product_attention(scores.input_value(0), keys, values, mask, scaled)
+    fused.set_friendly_name(readers[0].get_friendly_name())
+    readers[0].output(0).replace(fused.output(0))
+    return True
 
 
 def _keys_of(product: ov.Node) -> ov.Output | None:

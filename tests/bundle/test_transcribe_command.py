@@ -54,7 +54,7 @@ def test_an_engine_from_the_cache_hears_the_same(bundle, demo_utterances, tmp_pa
     expected = load_bundle(bundle, backend="openvino").transcribe(paths)
     for _ in range(2):
         assert load_bundle(bundle, backend="openvino", cache=tmp_path).transcribe(paths) == expected
-    assert len(list(tmp_path.glob("*.blob"))) == 1
+    assert len(list(tmp_path.rglob("*.blob"))) == 1
     floating = json.loads((bundle / "engines/openvino/engine.json").read_text())["floating"]
     compiled, _ = openvino.compile_network(Core().read_model(bundle / "openvino_model.xml"), 0, floating, tmp_path)
     assert compiled.get_property("LOADED_FROM_CACHE")

@@ -1,4 +1,4 @@
-"""Attention in the graph and in OpenVINO: no mask, keys as they are, the same numbers."""
+"""Attention in the graph and in OpenVINO: no mask, keys as they are, one operation, the same numbers."""
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ from openvino import opset13 as ops
 from recognising import Loaded, torch_network
 from wav2vec2_files import write_tiny_checkpoint
 
-from stablequant.engines.openvino_attention import TURNED, fold_key_transpose
+from stablequant.engines.openvino_attention import TURNED, fold_key_transpose, fuse_growing_attention
 from stablequant.recognisers.ctc.export_onnx import export_logits
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.storage.onnx_graph import save_graph
@@ -75,3 +75,31 @@ def test_the_graph_has_no_mask_and_the_model_keeps_its_own(tmp_path):
     assert turned(network) == model.config.num_hidden_layers
     fold_key_transpose(network)
     assert turned(network) == 0
+
+
+def growing(axis: int, turned_values: bool) -> ov.Model:
+    """A step of attention over keys and values that a memory keeps; the softmax is over ``axis`` of the scores."""
+    rows, queries = ops.parameter([-1], np.int32), ops.parameter([-1, HEADS, -1, FEATURES], np.float32)
+    grown, inputs, sinks = [], [rows, queries], []
+    for name, turned in (("keys", False), ("values", turned_values)):
+        sizes = (FEATURES, 0) if turned else (0, FEATURES)
+        new = ops.parameter([-1, HEADS, *(size or -1 for size in sizes)], np.float32)
+        none = ops.constant(np.zeros((1, HEADS, *sizes), dtype=np.float32))
+        state = ops.read_value(none, name, ov.Type.f32, new.output(0).get_partial_shape())
+        grown.append(ops.concat([ops.gather(state, rows, ops.constant(np.int64(0))), new], 3 if turned else 2))
+        inputs.append(new)
+        sinks.append(ops.assign(grown[-1], name))
+    weights = ops.softmax(ops.matmul(queries, grown[0], False, True), axis)
+    return ov.Model([ops.result(ops.matmul(weights, grown[1], False, turned_values))], sinks, inputs, "growing")
+
+
+@pytest.mark.parametrize(
+    ("axis", "turned_values", "fused"), [(-1, False, True), (3, False, True), (2, False, False), (3, True, False)]
+)
+def test_only_what_the_operation_computes_becomes_one(axis, turned_values, fused):
+    model = growing(axis, turned_values)
+    fuse_growing_attention(model)
+    kinds = [node.get_type_name() for node in model.get_ordered_ops()]
+    assert ("ScaledDotProductAttention" in kinds) == fused
+    assert ("Softmax" in kinds) != fused
+    assert model.has_rt_info(["runtime_options", "KV_CACHE_PRECISION"]) == fused
