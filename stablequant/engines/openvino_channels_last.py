@@ -16,6 +16,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from stablequant.engines.openvino_frames import Key, is_over_time, key_of, padding
+
 ELEMENTWISE = ("Add", "Convert", "FakeQuantize", "Gelu", "Multiply", "Subtract")
 TURN = [0, 2, 1]  # moves the channels from second to last, or back
 
@@ -28,37 +30,33 @@ def channels_last(model: ov.Model) -> None:
     """
     nodes = model.get_ordered_ops()
     everywhere = any(_is_turn(node) and _product_before(node.input_value(0).get_node()) for node in nodes)
-    turned: dict[tuple[str, int], ov.Output] = {}  # output with channels second -> the same with channels last
-    weights: dict[tuple[str, int], ov.Output] = {}
+    turned: dict[Key, ov.Output] = {}  # output with channels second -> the same with channels last
+    weights: dict[Key, ov.Output] = {}
     undone: list[tuple[ov.Output, ov.Output]] = []
     for node in nodes:
         kind = node.get_type_name()
         if _is_turn(node):
             source = node.input_value(0)
-            if _key(source) in turned:
-                undone.append((node.output(0), turned[_key(source)]))
+            if key_of(source) in turned:
+                undone.append((node.output(0), turned[key_of(source)]))
             elif everywhere and _leads_to_product(node):
-                turned[_key(node.output(0))] = source
+                turned[key_of(node.output(0))] = source
         elif kind == "Convolution" and _is_plain(node) and (everywhere or _reads_audio(node)):
-            values = turned.get(_key(node.input_value(0)))
+            values = turned.get(key_of(node.input_value(0)))
             if values is None:
                 values = ops.transpose(node.input_value(0), TURN).output(0)
             weight = node.input_value(1)
-            if _key(weight) not in weights:
-                weights[_key(weight)] = _flattened(weight)
+            if key_of(weight) not in weights:
+                weights[key_of(weight)] = _flattened(weight)
             frames = _frames(values, weight.get_shape()[2], node.get_attributes()["strides"][0])
-            product = ops.matmul(frames, weights[_key(weight)], False, True)
+            product = ops.matmul(frames, weights[key_of(weight)], False, True)
             product.set_friendly_name(node.get_friendly_name())
-            turned[_key(node.output(0))] = product.output(0)
-        elif any(_key(source) in turned for source in node.input_values()):
+            turned[key_of(node.output(0))] = product.output(0)
+        elif any(key_of(source) in turned for source in node.input_values()):
             _follow(node, turned)
     for back, values in undone:
         back.replace(values)
     model.validate_nodes_and_infer_types()
-
-
-def _key(output: ov.Output) -> tuple[str, int]:
-    return output.get_node().get_name(), output.get_index()
 
 
 def _is_turn(node: ov.Node) -> bool:
@@ -95,15 +93,10 @@ def _leads_to_product(node: ov.Node) -> bool:
 
 def _is_plain(node: ov.Node) -> bool:
     """Whether the convolution ``node`` is over time, without padding and dilation, and with constant weights."""
+    if not is_over_time(node) or padding(node) or _weight(node.input_value(1)) is None:
+        return False
     settings = node.get_attributes()
-    return (
-        _weight(node.input_value(1)) is not None
-        and len(settings["strides"]) == 1
-        and settings["strides"][0] <= node.input_value(1).get_partial_shape()[2].get_length()
-        and settings["dilations"][0] == 1
-        and settings["pads_begin"][0] == settings["pads_end"][0] == 0
-        and settings["auto_pad"] in ("explicit", "valid", "notset")
-    )
+    return bool(settings["dilations"][0] == 1 and settings["strides"][0] <= node.input_value(1).get_shape()[2])
 
 
 def _reads_audio(node: ov.Node) -> bool:
@@ -122,18 +115,27 @@ def _constant(output: ov.Output) -> np.ndarray | None:
 def _weight(output: ov.Output) -> tuple[np.ndarray, np.ndarray | None] | None:
     """Weights ``(out, in, kernel)`` as they are stored, and the scales ``(out, 1, 1)`` of INT8 weights.
 
-    None if they are not constant.
+    None if they are not constant, or stored in another way: with zero points, or scales of another axis.
     """
     node = output.get_node()
     if node.get_type_name() != "Multiply":
         stored = _constant(output)
         return None if stored is None else (stored, None)
     converted = node.input_value(0).get_node()
-    if converted.get_type_name() == "Subtract":  # zero points, which are all 0
+    if converted.get_type_name() == "Subtract" and _is_zero(converted.input_value(1).get_node()):
         converted = converted.input_value(0).get_node()
     stored = _constant(converted.input_value(0)) if converted.get_type_name() == "Convert" else None
     scales = _constant(node.input_value(1))
-    return None if stored is None or scales is None else (stored, scales)
+    if stored is None or scales is None or not (scales.size == 1 or scales.shape == (len(stored), 1, 1)):
+        return None
+    return stored, scales
+
+
+def _is_zero(zero_points: ov.Node) -> bool:
+    """Whether ``zero_points``, a constant that may be converted and reshaped, are all 0."""
+    while zero_points.get_type_name() in ("Convert", "Reshape"):
+        zero_points = zero_points.input_value(0).get_node()
+    return bool(zero_points.get_type_name() == "Constant" and not zero_points.data.any())
 
 
 def _flattened(weight: ov.Output) -> ov.Output:
@@ -171,23 +173,23 @@ def _frames(values: ov.Output, kernel: int, stride: int) -> ov.Output:
     return parts[0].output(0) if len(parts) == 1 else ops.concat(parts, 2).output(0)
 
 
-def _follow(node: ov.Node, turned: dict[tuple[str, int], ov.Output]) -> None:
+def _follow(node: ov.Node, turned: dict[Key, ov.Output]) -> None:
     """Make an elementwise ``node`` read values with channels last; its output then also has them last.
 
     Any other node reads them transposed back.
     """
-    others = [place for place in node.inputs() if _key(place.get_source_output()) not in turned]
+    others = [place for place in node.inputs() if key_of(place.get_source_output()) not in turned]
     spread = {place.get_index(): _spread(place) for place in others}
     follows = node.get_type_name() in ELEMENTWISE and None not in spread.values()
     for place in node.inputs():
         source = place.get_source_output()
         if follows:
-            place.replace_source_output(spread.get(place.get_index()) or turned[_key(source)])
-        elif _key(source) in turned and not _is_turn(source.get_node()):
-            place.replace_source_output(ops.transpose(turned[_key(source)], TURN).output(0))
+            place.replace_source_output(spread.get(place.get_index()) or turned[key_of(source)])
+        elif key_of(source) in turned and not _is_turn(source.get_node()):
+            place.replace_source_output(ops.transpose(turned[key_of(source)], TURN).output(0))
     if follows:
         node.validate_and_infer_types()
-        turned[_key(node.output(0))] = node.output(0)
+        turned[key_of(node.output(0))] = node.output(0)
 
 
 def _spread(place: ov.Input) -> ov.Output | None:

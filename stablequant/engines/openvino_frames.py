@@ -73,7 +73,7 @@ class Frames:
 
     def axis(self, output: ov.Output) -> int | None:
         """The axis of ``output`` that counts frames; None if there is none, or if more than one axis is longer."""
-        long = [axis for axis, sizes in enumerate(self.sizes(output)) if not (is_fixed(sizes) or _is_batch(sizes))]
+        long = [axis for axis, sizes in enumerate(self.sizes(output)) if _grows(sizes)]
         return long[0] if len(long) == 1 and self.sizes(output)[long[0]] in self._reaches else None
 
     def place(self, output: ov.Output) -> int:
@@ -123,6 +123,7 @@ def padding(convolution: ov.Node) -> int:
 
 
 def _grows(sizes: Sizes) -> bool:
+    """Whether the size depends on the length of the audio."""
     return not is_fixed(sizes) and not _is_batch(sizes)
 
 

@@ -96,3 +96,25 @@ def test_a_feature_extractor_with_layer_norm_turns_nothing_over(tmp_path):
     channels_last(model)
     assert "Convolution" not in kinds(model)
     assert kinds(model).count("Transpose") == turns - 2 * convolutions + 2
+
+
+def of_int8_weights(zero_point: int, scales: tuple[int, ...]) -> ov.Model:
+    """A convolution that reads audio, with a weight that is written as other programs may write it."""
+    draw = np.random.default_rng(0)
+    audio, levels = ops.parameter([-1, 1, -1], np.float32), draw.integers(-100, 100, (CHANNELS, 1, 4), dtype=np.int8)
+    point = ops.convert(ops.constant(np.full((CHANNELS, 1, 1), zero_point, dtype=np.int8)), np.float32)
+    centred = ops.subtract(ops.convert(ops.constant(levels), np.float32), point)
+    weight = ops.multiply(centred, ops.constant(draw.uniform(0.01, 0.02, scales).astype(np.float32)))
+    return ov.Model([ops.convolution(audio, weight, [2], [0], [0], [1])], [audio], "network")
+
+
+@pytest.mark.parametrize(
+    ("zero_point", "scales", "product"),
+    [(0, (CHANNELS, 1, 1), True), (0, (), True), (5, (CHANNELS, 1, 1), False), (0, (1, 1, 4), False)],
+)
+def test_a_weight_with_zero_points_or_scales_of_another_axis_stays(zero_point, scales, product):
+    plain, rewritten = of_int8_weights(zero_point, scales), of_int8_weights(zero_point, scales)
+    channels_last(rewritten)
+    assert ("Convolution" not in kinds(rewritten)) == product
+    audio = np.random.default_rng(1).standard_normal((2, 1, 101), dtype=np.float32)
+    assert np.abs(compiled(rewritten)([audio])[0] - compiled(plain)([audio])[0]).max() < 1e-4
