@@ -145,17 +145,15 @@ def choose(forms: Sequence[str], divergences: Sequence[float], gain: float, tole
     """Index of the option to take, by the form and the divergence of each; fewer channels come first.
 
     Without carrying it is the best one that is scaled, or the best of all where that is better by more than
-    ``tolerated``. If carrying lowers the divergence by more than ``tolerated``, and by at least the share ``gain``, it
-    is the first carried one that is above the best by at most ``tolerated``.
+    ``tolerated``. If carrying lowers the divergence of the best of these by more than ``tolerated``, and by at least
+    the share ``gain``, it is the first carried one that is above the best by at most ``tolerated``.
     """
     carried = [i for i, form in enumerate(forms) if form == CARRIED]
     free = [i for i, form in enumerate(forms) if form != CARRIED]
-    chosen = min(free, key=lambda i: divergences[i] - tolerated * (forms[i] == SCALED))
-    best = min((divergences[i] for i in carried), default=math.inf)
-    gained = divergences[chosen] - best
-    if not (gained > tolerated and gained >= gain * divergences[chosen]):  # also if nothing was measured
-        return chosen
-    return next(i for i in carried if divergences[i] <= best + tolerated)
+    before, best = (min((divergences[i] for i in some), default=math.inf) for some in (free, carried))
+    if before - best > tolerated and before - best >= gain * before:  # not if nothing was measured
+        return next(i for i in carried if divergences[i] <= best + tolerated)
+    return min(free, key=lambda i: divergences[i] - tolerated * (forms[i] == SCALED))
 
 
 def options_of(

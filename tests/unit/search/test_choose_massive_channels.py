@@ -77,7 +77,8 @@ def test_channels_are_scaled_unless_that_is_clearly_worse_and_carried_where_it_g
             scaled, other, carried = (min(divergences[i] for i in at) for at in ((1, 2), (0, 3), (4, 5)))
             clearly = scaled - other > tolerated
             free = other if clearly else scaled
-            much = free - carried > tolerated and free - carried >= gain * free
+            before = min(scaled, other)
+            much = before - carried > tolerated and before - carried >= gain * before
             good = [i for i in (4, 5) if divergences[i] - carried <= tolerated]
             found = choose(forms, divergences, gain, tolerated)
             if much:
