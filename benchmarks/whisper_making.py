@@ -57,8 +57,8 @@ def _run(command: list) -> None:
 class CalibrationInputs:
     """Inputs of the graph ``name`` of calibration utterances, with the tokens that fp32 writes.
 
-    The decoder's first graph gets all of them at once, that of further steps `STEPS` tokens of each text. They are
-    computed anew for each reader, since those of further steps are large.
+    The decoder's first graph gets all of them at once, that of further steps `STEPS` tokens of each text. Each reader
+    computes them anew but for the encoder's outputs, since those of further steps are large.
     """
 
     subject: Subject
@@ -76,7 +76,10 @@ class CalibrationInputs:
         decoder = family_of(subject.checkpoint).decoder(subject.checkpoint, networks)
         prompt = list(subject.front_end.prompt)
         for utterance in utterances:
-            encoded = networks[ENCODER]({"input_features": subject.features(utterance)})["last_hidden_state"]
+            if utterance.key not in subject.encoded:
+                found = networks[ENCODER]({"input_features": subject.features(utterance)})
+                subject.encoded[utterance.key] = found["last_hidden_state"]
+            encoded = subject.encoded[utterance.key]
             tokens = guides.get(utterance.key) or written(subject, decoder, encoded)  # ours may need but a part
             whole = {
                 "input_ids": np.array([prompt + tokens[:-1]], dtype=np.int64),
