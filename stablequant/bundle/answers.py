@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from stablequant.bundle.subtitles import cues, subrip, webvtt
 from stablequant.bundle.transcribe import Transcript
-from stablequant.recognisers.decoder import Word
+from stablequant.recognisers.decoder import Word, text_of
 
 UNKNOWN = "unknown"  # in place of a language
 LEAST = 0.0001  # confidence of a word that was rounded to 0, for its logarithm
@@ -78,7 +78,7 @@ def segment(number: int, words: Sequence[Word]) -> dict[str, object]:
     decoder's window and the probability that nobody speaks are not known: ``tokens`` is empty, ``seek`` and
     ``no_speech_prob`` are 0.
     """
-    text = " ".join(word.word for word in words)
+    text = text_of(words)
     heard = [math.log(max(word.confidence, LEAST)) for word in words if word.confidence is not None]
     written = text.encode()
     return {

@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-from stablequant.recognisers.decoder import Word
+from stablequant.recognisers.decoder import Word, text_of
 
 LETTERS = 84  # largest number of letters in one subtitle: two lines of 42
 SECONDS = 7.0  # longest time that one subtitle is shown
@@ -13,7 +13,7 @@ SHORTEST = 0.001  # seconds; WebVTT wants an end after the start, and a word may
 
 def subrip(words: Sequence[Word]) -> str:
     """Text of a SubRip file: ``words`` as numbered subtitles with their times."""
-    return "\n".join(f"{number}\n{_cue(cue, ',', _text(cue))}" for number, cue in enumerate(cues(words), start=1))
+    return "\n".join(f"{number}\n{_cue(cue, ',', text_of(cue))}" for number, cue in enumerate(cues(words), start=1))
 
 
 def webvtt(words: Sequence[Word]) -> str:
@@ -21,11 +21,7 @@ def webvtt(words: Sequence[Word]) -> str:
 
     W3C, "WebVTT: The Web Video Text Tracks Format", section 4.2.2: ``&``, ``<`` and ``>`` in a text are escaped.
     """
-    return "WEBVTT\n\n" + "\n".join(_cue(cue, ".", html.escape(_text(cue), quote=False)) for cue in cues(words))
-
-
-def _text(cue: Sequence[Word]) -> str:
-    return " ".join(word.word for word in cue)
+    return "WEBVTT\n\n" + "\n".join(_cue(cue, ".", html.escape(text_of(cue), quote=False)) for cue in cues(words))
 
 
 def _cue(cue: Sequence[Word], point: str, text: str) -> str:

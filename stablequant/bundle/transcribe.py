@@ -14,7 +14,15 @@ from stablequant.bundle.read_bundle import Bundle, read_bundle
 from stablequant.corpora.audio import LONGEST, Audio, AudioError, audio_of, read_audio
 from stablequant.engines.running import load_engine, longest_input, max_batch
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.decoder import BatchDecoder, BeamSearch, Decoder, NotFiniteError, SearchingDecoder, Word
+from stablequant.recognisers.decoder import (
+    BatchDecoder,
+    BeamSearch,
+    Decoder,
+    NotFiniteError,
+    SearchingDecoder,
+    Word,
+    text_of,
+)
 from stablequant.recognisers.sizes import MEGABYTE
 
 SHORTEST_CHUNK = 4.0  # seconds; chunks must be longer than this because neighbouring chunks overlap
@@ -117,7 +125,7 @@ class Transcriber:
                 self.bundle.folder, "its network's output contains NaN or infinity", "build it again"
             ) from error
         transcripts = [
-            Transcript(" ".join(word.word for word in words), len(audio.samples) / self._sample_rate, words)
+            Transcript(text_of(words), len(audio.samples) / self._sample_rate, words)
             for audio, words in zip(recordings, found, strict=True)
         ]
         return transcripts if several else transcripts[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -30,12 +30,19 @@ class Word:
     word: as it is written
     start, end: seconds from the beginning of the recording
     confidence: between 0 and 1, see `stablequant.recognisers.ctc.words.words_of`; None if the family gives none
+    spaced: whether a space is before it in the text; false in languages that are written without spaces
     """
 
     word: str
     start: float
     end: float
     confidence: float | None = None
+    spaced: bool = True
+
+
+def text_of(words: Iterable[Word]) -> str:
+    """The text that ``words`` are."""
+    return "".join(f" {word.word}" if word.spaced else word.word for word in words).strip()
 
 
 class Decoder(Protocol):

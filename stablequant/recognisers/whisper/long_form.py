@@ -16,6 +16,7 @@ from stablequant.recognisers.whisper.front_end import FrontEnd
 from stablequant.recognisers.whisper.timestamps import Segment, TimeTokens, allowed_with_times, split_segments
 
 SPACE = "Ġ"  # how byte-level tokenizers write a space before a word
+WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are written so, as OpenAI's code lists them
 
 Choose = Callable[[Sequence[int], np.ndarray], int]  # the tokens so far and the scores of what follows -> next token
 
@@ -133,7 +134,7 @@ def words_of(front_end: FrontEnd, segment: Segment, start: float, end: float) ->
     """The words of a segment from ``start`` to ``end`` (seconds).
 
     The confidence of a word is the geometric mean of its tokens' probabilities; where tokens and words do not fit,
-    as in languages without spaces, it is that of the segment.
+    as in languages without spaces, it is that of the segment. There a segment without spaces is one word.
     """
     apart: list[list[float]] = []
     for token, likely in zip(segment.tokens, segment.log_probabilities, strict=True):
@@ -144,7 +145,15 @@ def words_of(front_end: FrontEnd, segment: Segment, start: float, end: float) ->
     words = front_end.text(segment.tokens).split()
     if len(apart) != len(words):
         apart = [[likely for part in apart for likely in part]] * len(words)
-    return spread(words, start, end, [round(float(np.exp(np.mean(part))), 4) for part in apart])
+    found = spread(words, start, end, [round(float(np.exp(np.mean(part))), 4) for part in apart])
+    if found and front_end.language in WITHOUT_SPACES and not _begins_with_space(front_end, segment.tokens):
+        found[0] = replace(found[0], spaced=False)
+    return found
+
+
+def _begins_with_space(front_end: FrontEnd, tokens: Sequence[int]) -> bool:
+    first = next(token for token in tokens if token < front_end.end)
+    return str(front_end.tokenizer.id_to_token(first)).startswith(SPACE)
 
 
 def spread(words: Sequence[str], start: float, end: float, confidences: Sequence[float]) -> list[Word]:

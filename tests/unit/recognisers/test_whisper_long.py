@@ -1,5 +1,6 @@
 """Long recordings with timestamps: the same segments as transformers' own long-form generation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from transformers import WhisperForConditionalGeneration
 from transformers.generation.logits_process import WhisperTimeStampLogitsProcessor
 from whisper_files import SECONDS, import_tiny_whisper, tones, torch_networks, write_tiny_whisper
 
-from stablequant.recognisers.decoder import NotFiniteError
+from stablequant.recognisers.decoder import NotFiniteError, text_of
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.greedy import GreedyDecoder
@@ -173,6 +174,24 @@ def test_a_words_confidence_is_the_geometric_mean_of_its_tokens(checkpoint):
     first = [*text[:1], *text[:1], *text[1:]]  # a token that is a space alone
     mixed = words_of(front_end, Segment(0, 100, first, np.log(chances[:7])), 0.0, 1.0)
     assert [word.confidence for word in mixed] == 2 * [pytest.approx(np.prod(chances[:7]) ** (1 / 7), abs=1e-4)]
+
+
+@pytest.mark.parametrize(
+    ("language", "texts", "joined"),
+    [
+        ("en", [" one two", " three"], "one two three"),
+        ("en", ["one two", "three"], "one two three"),
+        ("ja", ["東京", "です"], "東京です"),
+        ("ja", ["iPhone を", " 買う"], "iPhone を 買う"),
+    ],
+)
+def test_segments_are_joined_as_their_language_is_written(checkpoint, language, texts, joined):
+    front_end = replace(family_of(checkpoint).writing(checkpoint), language=language)
+    words = []
+    for text in texts:
+        tokens = front_end.tokenizer.encode(text).ids
+        words += words_of(front_end, Segment(0, 100, tokens, np.zeros(len(tokens))), 0.0, 1.0)
+    assert text_of(words) == joined
 
 
 def test_a_text_that_repeats_itself_is_drawn_with_higher_temperatures(checkpoint, networks):
