@@ -18,8 +18,9 @@ from stablequant.engines.openvino_attention import KEPT_PRECISION, fold_key_tran
 from stablequant.engines.openvino_cache import compile_with_cache
 from stablequant.engines.openvino_channels_last import channels_last
 from stablequant.engines.openvino_constants import halve_constants, share_tables
+from stablequant.engines.openvino_filling import filling, quantize_once
 from stablequant.engines.openvino_lengths import round_lengths
-from stablequant.engines.openvino_memory import filling, further_steps, join_steps, remembering_networks, with_memory
+from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.openvino_quantizers import decompose_before_wrong_convolutions, decompose_multiplied
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
@@ -52,6 +53,7 @@ class OpenVino:
                 memory = request.signatures[further[name]].memory
                 model = join_steps(model, converted(request.graphs[further[name]]), memory)
                 fuse_growing_attention(model)
+                quantize_once(model)
             share_tables(model)
             if request.all_int8:  # an fp32 engine stays what it is called
                 halve_constants(model)

@@ -75,16 +75,6 @@ def join_steps(first: ov.Model, further: ov.Model, memory: Mapping[str, str]) ->
     return ov.Model(results, sinks, [*given, rows], further.get_friendly_name())
 
 
-def filling(model: ov.Model) -> ov.Model | None:
-    """What fills the memory of a network before its first step, as a network of its own; None without a memory.
-
-    OpenVINO hides these operations inside the nodes that read the memory.
-    """
-    reads = [node for node in model.get_ordered_ops() if node.get_type_name() == "ReadValue"]
-    results = [ops.result(node.input_value(0)) for node in reads if node.get_input_size()]
-    return ov.Model(results, model.get_parameters(), "filling") if results else None
-
-
 def _sources(model: ov.Model) -> dict[str, ov.Node]:
     """The node that computes each output, by all names of the output."""
     found: dict[str, ov.Node] = {}

@@ -130,6 +130,41 @@ def test_the_precision_of_products_that_fill_the_memory_is_known(checkpoint, int
     assert {found[module] for module in crossed} == {"int8"}
 
 
+@pytest.mark.parametrize("form", ["scaled", "centred"])
+def test_what_fills_the_memory_is_quantized_once(checkpoint, tmp_path, monkeypatch, form):
+    """Not again for each token; and the logits are exactly those of a network that does it for each."""
+    modules = quantized_modules(read_sizes(checkpoint))
+    draw, crossed = np.random.default_rng(0), {m.activation for m in modules if m.activation.endswith(".cross_kv")}
+    low = -3.9 if form == "centred" else -4.0
+    ranges = {name: Range.symmetric(4) for name in {m.activation for m in modules}}
+    ranges |= {name: Range(low - number / 8, 4 + number / 8) for number, name in enumerate(sorted(crossed))}
+    scales = {name: draw.uniform(0.5, 2, 32).astype(np.float32) for name in crossed}
+    graphs = {name: tmp_path / f"{name}.onnx" for name in graphs_of(checkpoint, "fp32")}
+    insert_qdq(graphs_of(checkpoint, "fp32"), modules, ranges, scales, graphs)
+    found = {}
+    for name, change in (("once", openvino.quantize_once), ("each time", lambda model: None)):
+        monkeypatch.setattr(openvino, "quantize_once", change)
+        folder = tmp_path / name
+        folder.mkdir()
+        description = openvino.BACKEND.build(request(checkpoint, graphs, floating="float32"), folder)
+        networks = openvino.BACKEND.load(folder, description, family_of(checkpoint).signatures(checkpoint), 1).networks
+        readers = readers_of(folder / "decoder.xml", "encoder_hidden_states")
+        found[name] = readers, steps(networks, encoded(2), [[0, 1], [1], [0]])
+    assert found["once"][0] == {"MemoryInput"}
+    assert "MemoryInput" not in found["each time"][0]
+    for once, each in zip(found["once"][1], found["each time"][1], strict=True):
+        assert np.array_equal(once, each)
+
+
+def readers_of(network: Path, name: str) -> set[str]:
+    """Kinds of the compiled nodes that read the input ``name``."""
+    compiled, _ = openvino.compile_network(Core().read_model(network), threads=1)
+    model = compiled.get_runtime_model()
+    inputs = [node for node in model.get_ops() if node.get_friendly_name() == name]
+    readers = [place.get_node() for node in inputs for place in node.output(0).get_target_inputs()]
+    return {node.get_rt_info()["layerType"].astype(str) for node in readers}
+
+
 def test_plans_of_all_graphs_are_built_for_a_gpu_that_is_not_there(checkpoint, int8_graphs, tmp_path):
     settings = {"compute_capabilities": ["8.6"], "max_samples": RATE, "max_batch": 2, "timing_cache": ""}
     tensorrt_rtx.BACKEND.build(request(checkpoint, int8_graphs, **settings), tmp_path)
