@@ -5,7 +5,6 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 import numpy as np
 import openvino as ov
@@ -22,6 +21,7 @@ from stablequant.engines.openvino_filling import filling, quantize_once
 from stablequant.engines.openvino_lengths import round_lengths
 from stablequant.engines.openvino_memory import further_steps, join_steps, remembering_networks, with_memory
 from stablequant.engines.openvino_quantizers import decompose_before_wrong_convolutions, decompose_multiplied
+from stablequant.engines.openvino_requests import Requests
 from stablequant.engines.precision import BFLOAT16, FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors, names_of, warm_up_inputs
 from stablequant.errors import StableQuantError
@@ -153,16 +153,13 @@ def load_network(
     inputs = names_of(signature.inputs, [tensor.get_names() for tensor in model.inputs])
     outputs = names_of(signature.outputs, [tensor.get_names() for tensor in model.outputs])
     compiled, arithmetic = compile_network(model, threads, floating, cache)
-    idle: SimpleQueue[ov.InferRequest] = SimpleQueue()  # a request serves one caller at a time
+    requests = Requests(compiled)
 
     def network(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        try:
-            request = idle.get_nowait()
-        except Empty:
-            request = compiled.create_infer_request()
+        request = requests.take()
         found = request.infer([tensors[name] for name in inputs], share_inputs=False, share_outputs=False)
         copies = {name: found[place] for place, name in enumerate(outputs)}
-        idle.put(request)  # not after a fault: a new one is made instead
+        requests.give_back(request)
         return copies
 
     network(warm_up_inputs(signature))

@@ -14,12 +14,12 @@ import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from queue import Empty, SimpleQueue
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from stablequant.engines.openvino_requests import Requests
 from stablequant.engines.tensors import warm_up_inputs
 from stablequant.recognisers.family import Network, Signature, Tensor
 
@@ -138,19 +138,16 @@ def remembering_networks(compiled: ov.CompiledModel, first: Signature, further: 
     The memory keeps the rows of texts that have ended. OpenVINO (2026.4.1) can take rows out of it, but after such a
     change, and the next reset, a request may give the outputs of its last step again.
     """
-    idle: SimpleQueue[ov.InferRequest] = SimpleQueue()
+    requests = Requests(compiled)
     read = next(name for name, output in further.memory.items() if output in further.outputs)
 
     def begin(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        try:
-            request = idle.get_nowait()
-        except Empty:
-            request = compiled.create_infer_request()
+        request = requests.take()
         request.reset_state()
         run = _Run(request, len(next(iter(tensors.values()))))
         given = {name: tensors[name] for name in first.inputs}
         found = run.step(given, range(run.batch))
-        weakref.finalize(run, idle.put, request)  # not after a fault: a new one is made instead
+        weakref.finalize(run, requests.give_back, request)
         return found | references(run, range(run.batch))
 
     def go_on(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -27,12 +27,12 @@ def decompose_multiplied(model: ov.Model) -> None:
 
 
 def decompose_before_wrong_convolutions(model: ov.Model) -> None:
-    """Change ``model`` in place: grouped convolutions that this CPU computes wrongly in INT8 read floating point.
+    """Change ``model`` in place: grouped convolutions over time that are wrong here in INT8 read floating point.
 
     It is for networks that compute in float32 between INT8 layers: see `grouped_convolution_is_exact`.
     """
     for node in model.get_ordered_ops():
-        if node.get_type_name() != "GroupConvolution":
+        if node.get_type_name() != "GroupConvolution" or len(node.get_attributes()["strides"]) != 1:
             continue
         shape = tuple(node.input_value(1).get_partial_shape().get_max_shape())
         source = integers = node.input_value(0).get_node()

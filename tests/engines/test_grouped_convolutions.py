@@ -7,7 +7,7 @@ import torch
 from openvino import opset13 as ops
 
 from stablequant.engines import openvino
-from stablequant.engines.openvino_quantizers import grouped_convolution_is_exact
+from stablequant.engines.openvino_quantizers import decompose_before_wrong_convolutions, grouped_convolution_is_exact
 from stablequant.engines.precision import BFLOAT16, FLOAT32
 
 FRAMES = 100
@@ -46,3 +46,13 @@ def test_a_kernel_is_tried_once():
     before = grouped_convolution_is_exact.cache_info().hits
     assert grouped_convolution_is_exact((2, 3, 4, 5)) == first
     assert grouped_convolution_is_exact.cache_info().hits == before + 1
+
+
+def test_a_convolution_over_two_axes_is_left_as_it_is():
+    values = ops.parameter([1, 4, 8, 8], ov.Type.f32)
+    quantized = ops.fake_quantize(values, *2 * [np.float32(-1), np.float32(1)], 256)
+    weight = ops.constant(np.ones((2, 2, 2, 3, 3), dtype=np.float32))
+    product = ops.group_convolution(quantized, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    model = ov.Model([product], [values], "images")
+    decompose_before_wrong_convolutions(model)
+    assert "FakeQuantize" in [node.get_type_name() for node in model.get_ops()]
