@@ -4,14 +4,15 @@ OpenVINO computes at the first step only what leads to one kept tensor and to no
 same quantized encoder output, so OpenVINO (2026.4.1) would quantize all of it again for each token.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from itertools import cycle
 
 import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-FACTORS = (1, 2, 1 / 2, 4, 1 / 4, 8, 1 / 8, 16, 1 / 16)  # half precision, which GPUs take, holds such multiples
+# Powers of 2 round nothing. Half precision, in which GPUs compute, holds what is multiplied by these.
+FACTORS = [2.0**power for power in (0, *range(1, 9), *range(-8, 0))]
 # Between the integers of a quantizer and the product that reads them.
 AGAIN: dict[str, Callable[[ov.Node, ov.Node], ov.Node]] = {
     "Convert": lambda values, node: ops.convert(values, node.get_element_type()),
@@ -32,12 +33,12 @@ def filling(model: ov.Model) -> ov.Model | None:
 def quantize_once(model: ov.Model) -> None:
     """Change ``model`` in place: what fills each kept tensor has a quantizer of its own. The numbers are the same.
 
-    OpenVINO makes one of two quantizers that are alike. So that few are, they quantize multiples of the values, to as
-    many times the range. The factors are powers of 2, which rounds nothing. Only values with channel scales are treated
-    so, since these take the factor. OpenVINO sees through any other, but it quantizes once for all layers then, as
-    equal values have equal ranges.
+    OpenVINO makes one of two quantizers that are alike, also of different layers. So those that are alike quantize
+    multiples of the values, to as many times the range. If there are more than `FACTORS`, the rest is one quantizer.
+    Only values with channel scales are treated so, since these take the factor; OpenVINO sees through any other.
     """
-    above, factors = _above(_filled(model)), cycle(FACTORS)
+    above = _above(_filled(model))
+    alike: Counter[tuple[object, ...]] = Counter()
     for quantizer in [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]:
         if quantizer.get_name() not in above or not _has_scales(quantizer.input_value(0)):
             continue
@@ -46,13 +47,27 @@ def quantize_once(model: ov.Model) -> None:
         while len(readers) == 1 and readers[0].get_node().get_type_name() in AGAIN:
             behind.append(readers[0].get_node())
             readers = list(behind[-1].output(0).get_target_inputs())
-        for place, factor in zip(readers, factors, strict=False):
-            if factor == 1 or place.get_node().get_name() not in above:
+        key = _numbers(quantizer)
+        for place in readers:
+            number = alike[key]
+            if place.get_node().get_name() not in above or number == len(FACTORS):
                 continue
-            copied = _quantizer_of_multiple(quantizer, np.float32(factor))
-            for node in behind:
-                copied = AGAIN[node.get_type_name()](copied, node)
-            place.replace_source_output(copied.output(0))
+            alike[key] += 1
+            if number:
+                copied = _quantizer_of_multiple(quantizer, np.float32(FACTORS[number]))
+                for node in behind:
+                    copied = AGAIN[node.get_type_name()](copied, node)
+                place.replace_source_output(copied.output(0))
+
+
+def _numbers(node: ov.Node) -> tuple[object, ...]:
+    """What tells a quantizer from others that OpenVINO would not make one with it."""
+    kind: str = node.get_type_name()
+    if kind == "Constant":
+        return (node.data.tobytes(),)
+    if kind not in ("FakeQuantize", "Multiply", "Subtract"):
+        return (node.get_name(),)
+    return kind, *(_numbers(node.input_value(place).get_node()) for place in range(node.get_input_size()))
 
 
 def _filled(model: ov.Model) -> list[ov.Output]:

@@ -130,15 +130,17 @@ def test_the_precision_of_products_that_fill_the_memory_is_known(checkpoint, int
     assert {found[module] for module in crossed} == {"int8"}
 
 
-@pytest.mark.parametrize("form", ["scaled", "centred"])
+@pytest.mark.parametrize("form", ["scaled", "alike", "centred"])
 def test_what_fills_the_memory_is_quantized_once(checkpoint, tmp_path, monkeypatch, form):
     """Not again for each token; and the logits are exactly those of a network that does it for each."""
     modules = quantized_modules(read_sizes(checkpoint))
-    draw, crossed = np.random.default_rng(0), {m.activation for m in modules if m.activation.endswith(".cross_kv")}
     low = -3.9 if form == "centred" else -4.0
     ranges = {name: Range.symmetric(4) for name in {m.activation for m in modules}}
-    ranges |= {name: Range(low - number / 8, 4 + number / 8) for number, name in enumerate(sorted(crossed))}
-    scales = {name: draw.uniform(0.5, 2, 32).astype(np.float32) for name in crossed}
+    scales = {}
+    for layer, name in enumerate(sorted(name for name in ranges if name.endswith(".cross_kv"))):
+        number = 0 if form == "alike" else layer
+        ranges[name] = Range(low - number / 8, 4 + number / 8)
+        scales[name] = np.random.default_rng(number).uniform(0.5, 2, 32).astype(np.float32)
     graphs = {name: tmp_path / f"{name}.onnx" for name in graphs_of(checkpoint, "fp32")}
     insert_qdq(graphs_of(checkpoint, "fp32"), modules, ranges, scales, graphs)
     found = {}
