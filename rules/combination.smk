@@ -34,7 +34,7 @@ rule check_combination:
         runtime=runtime(passes=COMBINATION_PASSES, gpu=True),
         gpu=gpus,
     params:
-        combination=lambda wildcards: procedure(wildcards).combination,
+        combination=step("combination"),
         percentiles=config["percentiles"],
         threshold=config["threshold"],
         unrecovered=config["unrecovered"],

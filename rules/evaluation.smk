@@ -29,6 +29,7 @@ rule evaluate_engine:
         gpu=gpu_to_run,
     params:
         batch_mb=config["batch_mb"],
+        here=gpu_here,
         code=code_digest("evaluate_engine"),
     script:
         "../scripts/evaluate_engine.py"
@@ -55,6 +56,7 @@ rule time_engines:
         runtime=runtime_of_timing,
         gpu=gpu_to_run,
     params:
+        here=gpu_here,
         audio_seconds=config["timing"]["audio_seconds"],
         rounds=config["timing"]["rounds"],
         seed=config["seed"],

@@ -36,7 +36,7 @@ rule search_percentile:
         gpu=gpus,
     params:
         percentiles=config["percentiles"],
-        ties=lambda wildcards: procedure(wildcards).ties,
+        ties=step("ties"),
         device=config["device"],
         batch_mb=config["batch_mb"],
         confidence=CONFIDENCE,

@@ -25,7 +25,7 @@ rule round_weights:
         runtime=runtime(passes=1, gpu=True),
         gpu=gpus,
     params:
-        rounding=lambda wildcards: procedure(wildcards).rounding,
+        rounding=step("rounding"),
         device=config["device"],
         batch_mb=config["batch_mb"],
         seed=config["seed"],

@@ -12,7 +12,7 @@ from stablequant.workflow.jobs import job
 with job(snakemake.log[0]) as log:
     params, calibration = snakemake.params, Path(snakemake.input.utterances)
     check_disjoint(read_utterances(calibration), read_utterances(Path(snakemake.input.checked)))
-    step, scales = params.equalisation, {}
+    step, scales = params.equalisation["equalisation"], {}
     if step:
         recogniser = load_recogniser(Path(snakemake.input.checkpoint), params.device, snakemake.threads)
         split = read_split(recogniser, calibration, params.batch_mb, params.seed)

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from stablequant.corpora.entries import Rejection
-from stablequant.corpora.list_utterances import DrawnPart, check_rejections, describe_rejections, list_utterances
+from stablequant.corpora.list_utterances import (
+    DrawnPart,
+    check_part,
+    check_rejections,
+    describe_rejections,
+    list_utterances,
+)
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.registry import family_of
@@ -22,9 +28,16 @@ with job(snakemake.log.messages) as log:
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))
-    total = len(utterances) + len(rejections)
+    source, allowed, total = (
+        entries.source or manifest,
+        snakemake.params.max_rejected,
+        len(utterances) + len(rejections),
+    )
     if rejections:
-        described = describe_rejections(entries.source or manifest, rejections, total)
+        described = describe_rejections(source, rejections, total)
         log.warning("%s\n  all in %s", "\n".join(described), rejected)
-    check_rejections(entries.source or manifest, rejections, total, snakemake.params.max_rejected, rejected)
+    if part:
+        check_part(entries, len(utterances), rejections, allowed, rejected)
+    else:
+        check_rejections(source, rejections, total, allowed, rejected)
     write_table(Path(snakemake.output.utterances), table_of(utterances, Utterance))

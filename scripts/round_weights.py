@@ -10,7 +10,7 @@ from stablequant.search.split import read_split
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
-    params, step, rounded = snakemake.params, snakemake.params.rounding, {}
+    params, step, rounded = snakemake.params, snakemake.params.rounding["rounding"], {}
     if step:
         recogniser = load_recogniser(Path(snakemake.input.checkpoint), params.device, snakemake.threads)
         split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed)

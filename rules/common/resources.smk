@@ -30,6 +30,14 @@ def gpu_to_run(wildcards):
     return gpus(wildcards) if BACKENDS[wildcards.backend].gpu_runs else None
 
 
+def gpu_here(wildcards):
+    """Whether an engine that runs on a GPU finds one: where it was not run for want of one, it runs when there is one.
+
+    In a dictionary, since Snakemake compares the values of all parameters without their names.
+    """
+    return {"gpu": BACKENDS[wildcards.backend].gpu_runs and has_gpu()}
+
+
 def cores_to_judge_on(wildcards):
     """All cores for an engine that is timed; one for an engine that needs a GPU where there is none: it is not run."""
     idle = BACKENDS[wildcards.backend].gpu_runs and workflow.local_exec and not has_gpu()

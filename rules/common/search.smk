@@ -19,6 +19,14 @@ def procedure(wildcards):
     return PROCEDURES[wildcards.model]
 
 
+def step(name):
+    """A step of the model's procedure, or None, in a dictionary by its name.
+
+    Snakemake ignores objects of other types when it compares parameters, and compares their values without their names.
+    """
+    return lambda wildcards: {name: getattr(procedure(wildcards), name)}
+
+
 def massive_channels(wildcards):
     """How massive channels are searched, with the other settings that this depends on; None where they are not."""
     found = procedure(wildcards)

@@ -47,10 +47,13 @@ class Audio:
 
 
 def cut(samples: np.ndarray, sample_rate: int, start: float | None, stop: float | None) -> np.ndarray:
-    """``samples`` ``(samples,)`` from ``start`` to ``stop`` in seconds; all of them if these are None."""
+    """``samples`` ``(samples,)`` from ``start`` to ``stop`` in seconds; all of them if these are None.
+
+    A part is a copy: a view would keep the whole recording in memory.
+    """
     if start is None or stop is None:
         return samples
-    return samples[round(start * sample_rate) : round(stop * sample_rate)]
+    return samples[round(start * sample_rate) : round(stop * sample_rate)].copy()
 
 
 def read_audio(

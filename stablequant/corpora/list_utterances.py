@@ -248,6 +248,17 @@ def check_rejections(manifest: Path, rejections: list[Rejection], total: int, al
     )
 
 
+def check_part(manifest: Manifest, kept: int, rejections: Sequence[Rejection], allowed: float, listed_in: Path) -> None:
+    """`check_rejections` where only a part of ``manifest`` was heard, of which ``kept`` utterances can be used.
+
+    Rows that cannot be read are a share of the manifest, audio that cannot be used is a share of the part.
+    """
+    source, rows = manifest.source or manifest.root, list(manifest.rejections)
+    check_rejections(source, rows, len(manifest.entries) + len(rows), allowed, listed_in)
+    heard = [rejection for rejection in rejections if rejection not in rows]
+    check_rejections(source, heard, kept + len(heard), allowed, listed_in)
+
+
 def describe_rejections(manifest: Path, rejections: Sequence[Rejection], total: int) -> list[str]:
     """Lines for people: how many of ``total`` utterances were rejected for which reason, and `EXAMPLES` of them."""
     reasons = Counter(re.sub(r"'[^']*'|\d+(\.\d+)?", "...", rejection.reason) for rejection in rejections)

@@ -15,6 +15,7 @@ LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samp
 TRANSCRIPTS = ".trans.txt"  # how LibriSpeech's files of transcripts end, which lie beside the audio
 AUDIOFOLDER = "file_name"  # the column that an audiofolder of the package datasets has
 IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
+LOOKED_AT = 20  # first files of a table, by which its root is found
 
 
 def read_manifest(path: Path, audio_root: Path | None = None, labels: Sequence[str] = LABELS) -> Manifest:
@@ -32,7 +33,8 @@ def read_manifest(path: Path, audio_root: Path | None = None, labels: Sequence[s
     - All other files have fairseq's format: the root on the first line that is not blank, then ``path TAB samples``.
 
     The root of tables and of Kaldi's folders is the common folder of all paths if they are absolute. Otherwise it is
-    the folder ``clips`` beside the manifest if it exists, or else the manifest's folder, as for lists of transcripts.
+    the folder ``clips`` beside the manifest if it exists and the manifest's folder has none of the first files;
+    otherwise it is the manifest's folder, as for lists of transcripts.
     ``audio_root`` replaces the root of any form.
 
     A row that cannot be used, as one without a transcript, is one of the manifest's rejections.
@@ -119,7 +121,8 @@ def _root_of_table(path: Path, listed: Sequence[str]) -> Path:
     if listed and all(Path(name).is_absolute() for name in listed):
         return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
     clips = path.parent / "clips"
-    return clips if clips.is_dir() else path.parent
+    beside = any(transcript_lists.is_file(path.parent / name) for name in listed[:LOOKED_AT])
+    return clips if clips.is_dir() and not beside else path.parent
 
 
 def _check_root(root: Path, place: str) -> None:

@@ -62,13 +62,14 @@ def read_transcript_list(
 def _directly(root: Path, name: str) -> str | None:
     """The path below ``root`` of the audio of ``name``, if it needs no search."""
     if Path(name).suffix.lower() in AUDIO:
-        return name if _is_file(root / name) else None
+        return name if is_file(root / name) else None
     speaker, _, rest = name.partition("_")
     folder = f"audio/{speaker}/{rest.partition('_')[0]}"
-    return next((p for suffix in sorted(AUDIO) if _is_file(root / (p := f"{folder}/{name}{suffix}"))), None)
+    return next((p for suffix in sorted(AUDIO) if is_file(root / (p := f"{folder}/{name}{suffix}"))), None)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file; it is none if its name is impossible."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # an impossible file name

@@ -30,8 +30,8 @@ def measure_speed(recogniser: Recogniser, split: Split) -> Speed:
     total = sum(u.samples for u in split.utterances) / split.sample_rate
     heard = spent = 0.0
     for number, batch in enumerate([batches[0], *batches]):
-        state, context = recogniser.load(batch), context_of(recogniser, batch)
         start = time.perf_counter()
+        state, context = recogniser.load(batch), context_of(recogniser, batch)
         recogniser.recognise(state, 0, context)
         if number:
             spent += time.perf_counter() - start

@@ -71,6 +71,22 @@ def test_massive_channels_are_chosen_anew_if_their_settings_change_and_what_foll
     assert len(table) == len(load_scales(project / "results/tiny/equalisation.safetensors")) + 1, "and the audio"
 
 
+@pytest.mark.parametrize(
+    ("step", "change", "rule"),
+    [
+        ("equalisation", {"exponent": 0.5}, "equalise_channels"),
+        ("rounding", {"audio_seconds": 7}, "round_weights"),
+        ("combination", {"suspects": 1}, "check_combination"),
+        ("ties", {"points": 0.3}, "search_percentile"),
+        ("ties", {"enabled": False}, "search_percentile"),
+    ],
+)
+def test_a_step_runs_again_if_one_of_its_settings_changes(project, step, change, rule):
+    settings = yaml.safe_load((project / "config.yaml").read_text())[step]
+    configure(project, **{step: settings | change})
+    assert planned(project)[rule]
+
+
 def test_activations_of_other_code_are_refused_with_one_sentence(project):
     index = project / "results/tiny/activations.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))

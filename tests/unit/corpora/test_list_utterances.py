@@ -15,6 +15,7 @@ from listing import FRONT_END, listed, write_jsonl, write_speech
 from stablequant.corpora.entries import Rejection
 from stablequant.corpora.list_utterances import (
     DrawnPart,
+    check_part,
     check_rejections,
     describe_rejections,
     list_utterances,
@@ -238,6 +239,21 @@ def test_a_clip_that_is_listed_twice_and_a_row_without_a_sentence_count_as_any_f
     check_rejections(tmp_path / "split.csv", rejections, 5, 0.4, tmp_path / "rejected.tsv")
     with pytest.raises(StableQuantError, match=r"split\.csv, line 4: .*2 of 5 utterances rejected"):
         check_rejections(tmp_path / "split.csv", rejections, 5, 0.3, tmp_path / "rejected.tsv")
+
+
+def test_rows_are_a_share_of_the_manifest_where_only_a_part_is_heard(tmp_path):
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    rows = [f"{file};HELLO" for file in files] + ["x.flac;"] * 2
+    (tmp_path / "split.csv").write_text("\n".join(["path;text", *rows]) + "\n")
+    manifest = read_manifest(tmp_path / "split.csv")
+    utterances, rejections = list_utterances(manifest, FRONT_END, DrawnPart(seconds=0.001, seed=0))
+    assert (len(utterances), len(rejections)) == (1, 2)
+    check_part(manifest, 1, rejections, 0.4, tmp_path / "rejected.tsv")
+    with pytest.raises(StableQuantError, match=r"split\.csv, line 6: .*2 of 6 utterances rejected"):
+        check_part(manifest, 1, rejections, 0.3, tmp_path / "rejected.tsv")
+    heard = [*rejections, Rejection(2, "y.flac", "damaged")]
+    with pytest.raises(StableQuantError, match=r"split\.csv, line 2: .*1 of 2 utterances rejected"):
+        check_part(manifest, 1, heard, 0.4, tmp_path / "rejected.tsv")
 
 
 def test_twenty_thousand_rejections_are_told_in_a_few_lines():

@@ -37,6 +37,14 @@ def test_common_voice(tmp_path, speech, caplog):
     assert [r.getMessage() for r in caplog.records] == ["4 files at 32000 Hz are resampled to 16000 Hz"]
 
 
+def test_paths_may_name_the_folder_of_clips(tmp_path, speech):
+    """As in the example of the README, whose audio lies in clips/ as Common Voice's does."""
+    manifest = common_voice(tmp_path, speech)
+    manifest.write_text(manifest.read_text().replace("common_voice_en_", "clips/common_voice_en_"))
+    assert read_manifest(manifest).root == tmp_path / "cv"
+    assert listed(manifest) == expected(speech)
+
+
 def write_csv(folder: Path, speech: list[Path]) -> Path:
     rows = [f'{file},"{text}",x' for file, text in zip(speech, expected(speech), strict=True)]
     (folder / "split.csv").write_text("\n".join(["file,transcript,other", *rows]) + "\n")

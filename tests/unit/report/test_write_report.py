@@ -11,7 +11,7 @@ from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.compare import NOT_MEASURABLE
-from stablequant.report.sections import percentiles, sensitivity
+from stablequant.report.sections import combination, percentiles, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
 from stablequant.storage.files import write_table
@@ -34,6 +34,21 @@ CHANGED = {
     "changes": "A [B -> D]",
 }
 OURS = CHANGED | {"method": "stablequant"}
+
+
+def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
+    """Also where nothing mends it, and the last cut-offs that were kept were compared on a part."""
+    rows = [
+        ("all layers", "all", False, 0.4),
+        ("without", "cnn01", False, 0.1),
+        ("searched again", "cnn01", True, -0.6),
+    ]
+    steps = [
+        LOSS | {"step": step, "layers": layers, "percentile": None, "kept": kept, "degradation": lost}
+        for step, layers, kept, lost in rows
+    ]
+    write_table(tmp_path / "combination.tsv", pd.DataFrame(steps))
+    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
 
 
 def cells(document: str) -> list[list[str]]:
