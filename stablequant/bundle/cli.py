@@ -289,7 +289,12 @@ class Server(StrEnum):
 def export(
     bundle: BundleFolder,
     server: Annotated[Server, typer.Option("--for", help="the server", show_default=False)],
-    out: Annotated[Path, typer.Option(help="folder of the model repository; it is replaced", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="folder of the model repository; an earlier export of this model is replaced", show_default=False
+        ),
+    ],
     name: Annotated[str, typer.Option(help="the model's name in the server")] = "recogniser",
 ) -> None:
     """Write the bundle's network as a model repository of Triton or of OpenVINO Model Server.

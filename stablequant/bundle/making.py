@@ -55,7 +55,10 @@ def quantize(
         list[str] | None,
         typer.Option(help="what to compare with: max (default), percentile, entropy, mse; several with commas"),
     ] = None,
-    target_lang: Annotated[str | None, typer.Option(help="language of a checkpoint with adapters for several")] = None,
+    target_lang: Annotated[
+        str | None,
+        typer.Option(help="language of the speech: for Whisper such as de, for checkpoints with adapters such as eng"),
+    ] = None,
     audio_root: Annotated[Path | None, typer.Option(help="folder of the audio, if it is not the manifest's")] = None,
     threshold: Annotated[
         float | None, typer.Option(min=0, help="points of WER a layer may lose alone before its outliers are clipped")

@@ -74,6 +74,11 @@ class Bundle:
             remedy = f"it has others, take {options}" if options else "copy the bundle again"
             raise StableQuantError(self.folder, f"no engine for '{backend}'", remedy)
         check(self.folder, self.record, f"engines/{backend}/")
+        if folder.resolve() != self.folder.resolve() / "engines" / backend:
+            raise StableQuantError(folder, "it leads out of the bundle", "do not use this bundle")
+        for file in folder.iterdir():
+            if not file.name.startswith(".") and f"engines/{backend}/{file.name}" not in self.record["sha256"]:
+                raise StableQuantError(file, "it has no checksum", "copy the bundle again")
         for path in read_engine(folder).get("files", {}).values():
             check(self.folder, self.record, os.path.normpath(Path("engines", backend, path)))
         return folder

@@ -3,7 +3,8 @@
 import functools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,8 @@ class OpenVino:
             if name in further:
                 both = signature, signatures[further[name]]
                 compiled, arithmetic = compile_network(_matching(file, with_memory(*both)), threads, floating)
-                networks[name], networks[further[name]] = remembering_networks(compiled, *both)
+                with _warming_up(file):
+                    networks[name], networks[further[name]] = remembering_networks(compiled, *both)
             elif name not in further.values():
                 networks[name], arithmetic = load_network(file, signature, threads, floating, cache)
             else:
@@ -162,8 +164,23 @@ def load_network(
         requests.give_back(request)
         return copies
 
-    network(warm_up_inputs(signature))
+    with _warming_up(file):
+        network(warm_up_inputs(signature))
     return network, arithmetic
+
+
+@contextmanager
+def _warming_up(file: Path) -> Iterator[None]:
+    """A network that cannot be computed inside the block is told as a fault of ``file``."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise StableQuantError(file, f"it cannot be computed ({_reason(error)})", "build the engine again") from error
+
+
+def _reason(error: RuntimeError) -> str:
+    """What OpenVINO says last."""
+    return (str(error).strip().splitlines() or ["OpenVINO tells no reason"])[-1]
 
 
 def _matching(file: Path, signature: Signature) -> ov.Model:
@@ -182,8 +199,8 @@ def _read(network: Path) -> ov.Model:
     try:
         return ov.Core().read_model(network)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise StableQuantError(network, f"damaged, or not for OpenVINO ({reason})", "build the engine again") from error
+        fault = f"damaged, or not for OpenVINO ({_reason(error)})"
+        raise StableQuantError(network, fault, "build the engine again") from error
 
 
 def compile_network(

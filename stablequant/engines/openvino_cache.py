@@ -34,7 +34,7 @@ def compile_with_cache(
     folder = cache / arithmetic.replace(" ", "_")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _threads, locked(folder) if os.access(cache, os.W_OK) else nullcontext():
+        with _threads, locked(folder, logging.WARNING) if os.access(cache, os.W_OK) else nullcontext():
             return ov.compile_model(model, "CPU", {**settings, "CACHE_DIR": str(folder)})
     except (OSError, RuntimeError) as error:
         logging.warning(

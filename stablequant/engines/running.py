@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.engines.backend import Backend, Loaded, backend_named
+from stablequant.engines.backend import BACKENDS, Backend, Loaded, backend_named
 from stablequant.engines.description import Description
 from stablequant.engines.folder import read_engine
 from stablequant.errors import StableQuantError
@@ -57,7 +57,8 @@ def max_batch(folder: Path) -> float:
 def longest_input(folder: Path) -> float:
     """Samples of the longest audio that the engine in ``folder`` takes; infinite if there is no limit."""
     _, description = backend_of(folder)
-    limits = description.get("profile", {}).get("samples")
+    tuned = BACKENDS[description["backend"]].tuned  # only then the profile was checked
+    limits = description.get("profile", {}).get("samples") if tuned else None
     return math.inf if limits is None else float(limits[-1])
 
 

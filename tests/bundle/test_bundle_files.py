@@ -85,6 +85,19 @@ def test_a_record_that_names_files_elsewhere_is_refused(bundle, tmp_path):
         read_bundle(tmp_path / "copy").engine("openvino")
 
 
+def test_a_network_without_a_checksum_and_an_engine_elsewhere_are_refused(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "copy")
+    network = tmp_path / "copy/engines/openvino/model.xml"
+    network.symlink_to(bundle / "openvino_model.xml")
+    with pytest.raises(StableQuantError, match=r"openvino/model\.xml: it has no checksum"):
+        read_bundle(tmp_path / "copy").engine("openvino")
+    network.unlink()
+    network.parent.rename(tmp_path / "elsewhere")
+    network.parent.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StableQuantError, match="leads out of the bundle"):
+        read_bundle(tmp_path / "copy").engine("openvino")
+
+
 def test_a_network_that_an_engine_seeks_elsewhere_is_refused(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "copy")
     described = tmp_path / "copy/engines/openvino/engine.json"

@@ -13,6 +13,7 @@ import onnx
 import openvino as ov
 import pytest
 from graphs import build, export, logits_of, quantize_graph, ranges_of_noise
+from json_files import edit
 from onnx import TensorProto, helper
 from openvino import opset13 as ops
 from recognising import Loaded
@@ -22,7 +23,7 @@ from stablequant.engines.backend import BACKENDS, Backend, backend_named
 from stablequant.engines.build_engine import Order, build_engine
 from stablequant.engines.folder import PRECISION, read_engine
 from stablequant.engines.precision import FLOAT32, INT8
-from stablequant.engines.running import Stopwatch, load_engine, max_batch, reason_not_run
+from stablequant.engines.running import Stopwatch, load_engine, longest_input, max_batch, reason_not_run
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.decoding import GRAPH, INPUT, OUTPUT, SIGNATURE
@@ -256,6 +257,23 @@ def test_swapped_inputs_and_outputs_are_refused_by_the_engines(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), tmp_path / "s.onnx")
     with pytest.raises(StableQuantError, match=r"s\.onnx: its .* are logits \(3 axes\), input_values \(2 axes\), but"):
         onnxruntime.load_network(tmp_path / "s.onnx", SIGNATURE, 1)
+
+
+def test_a_network_that_cannot_be_computed_is_refused(tmp_path):
+    """Names and axes are right, but it takes audio of one length only."""
+    audio = ops.parameter([1, 400], np.float32, name=INPUT)
+    audio.output(0).set_names({INPUT})
+    logits = ops.reshape(audio, ops.constant([1, 20, 20]), False)
+    logits.output(0).set_names({OUTPUT})
+    ov.save_model(ov.Model([logits], [audio], "fixed"), tmp_path / "fixed.xml")
+    with pytest.raises(StableQuantError, match=r"fixed\.xml: it cannot be computed \("):
+        openvino.load_network(tmp_path / "fixed.xml", SIGNATURE, 1)
+
+
+def test_an_engine_that_is_not_tuned_takes_any_length_whatever_is_written(engine, tmp_path):
+    shutil.copytree(engine, tmp_path / "copy")
+    edit(tmp_path / "copy/engine.json", profile=None)
+    assert longest_input(tmp_path / "copy") == math.inf
 
 
 def test_the_tiny_recognisers_own_graph_lacks_no_module(tiny: Loaded, graph):

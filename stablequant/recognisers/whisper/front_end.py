@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.entries import read_settings, size_of
 from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
 from stablequant.recognisers.whisper.timestamps import TimeTokens
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the same token, by its name in newer and older tokenizers
@@ -26,6 +30,7 @@ GENERATION, PREPROCESSOR, TOKENIZER, SPELLING = (
     "normalizer.json",
 )
 FILES = ("config.json", GENERATION, PREPROCESSOR, TOKENIZER, SPELLING)
+WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are written so, as OpenAI's code lists them
 
 
 @dataclass(frozen=True)
@@ -77,12 +82,18 @@ class FrontEnd:
 
     @functools.cached_property
     def _normalise(self) -> Callable[[str], str]:
-        """Whisper's published normaliser: the English one, or the basic one for other languages."""
-        from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
+        """Whisper's published normaliser: the English one, or the basic one for other languages.
+
+        In languages without spaces every letter counts as a word.
+        """
+        with _needed("Whisper"):
+            from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
         english: Callable[[dict[str, str]], Callable[[str], str]] = EnglishTextNormalizer
-        basic: Callable[[], Callable[[str], str]] = BasicTextNormalizer
-        return english(dict(self.spelling)) if self.language == "en" else basic()
+        basic: Callable[..., Callable[[str], str]] = BasicTextNormalizer
+        if self.language == "en":
+            return english(dict(self.spelling))
+        return basic(split_letters=self.language in WITHOUT_SPACES)
 
     def spell(self, transcript: str) -> str:
         """``transcript`` normalised as Whisper's authors do before they count word errors."""
@@ -118,7 +129,7 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     sizes = read_sizes(folder)
     generation, preprocessor = read_settings(folder / GENERATION), read_settings(folder / PREPROCESSOR)
     tokenizer = _tokenizer(folder / TOKENIZER)
-    language = language or _language(generation, folder)
+    language = _code(language or _language(generation, folder), tokenizer, folder)
     if language != "en" and not _multilingual(generation):
         raise StableQuantError(folder, f"it writes English only, not '{language}'", "take a multilingual checkpoint")
     prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
@@ -126,6 +137,8 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     rate, hop, fft = (
         size_of(preprocessor, key, folder / PREPROCESSOR) for key in ("sampling_rate", "hop_length", "n_fft")
     )
+    if fft > rate:
+        raise StableQuantError(folder / PREPROCESSOR, f"'n_fft' is {fft}, more than a second", "restore the file")
     window = rate * size_of(preprocessor, "chunk_length", folder / PREPROCESSOR)
     if window // hop != 2 * sizes["max_source_positions"]:
         raise StableQuantError(
@@ -142,6 +155,13 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
             )
         tokens.append(number)
     spelling = read_settings(folder / SPELLING) if (folder / SPELLING).is_file() else {}
+    times = _times(generation, tokenizer, tokens, sizes)
+    if times and any(tokenizer.id_to_token(n) is not None for n in range(times.last + 1, sizes["vocab_size"])):
+        raise StableQuantError(
+            folder / TOKENIZER,
+            "tokens were added behind the timestamps, and would be missing from texts",
+            "take a checkpoint with Whisper's own vocabulary",
+        )
     return FrontEnd(
         rate,
         window,
@@ -156,7 +176,7 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
         language,
         tokenizer,
         {str(word): str(american) for word, american in spelling.items()},
-        _times(generation, tokenizer, tokens, sizes),
+        times,
     )
 
 
@@ -169,10 +189,25 @@ def _times(
         return None
     limit = generation.get("max_initial_timestamp_index")
     known = [number for name in NO_SPEECH if (number := tokenizer.token_to_id(name)) is not None]
-    return TimeTokens(prompt[:-1], zero, last, limit if isinstance(limit, int) else None, known[0] if known else None)
+    return TimeTokens(
+        prompt[:-1], zero, last, limit if isinstance(limit, int) and limit >= 0 else None, known[0] if known else None
+    )
+
+
+@contextmanager
+def _needed(place: Path | str) -> Iterator[None]:
+    """A missing package is told with what installs it."""
+    try:
+        yield
+    except ImportError as missing:
+        raise StableQuantError(
+            place, f"it needs the package {missing.name}", "run: pip install 'stablequant[whisper]'"
+        ) from missing
 
 
 def _tokenizer(file: Path) -> Tokenizer:
+    with _needed(file):
+        from tokenizers import Tokenizer
     try:
         return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises no exception class of its own
@@ -185,10 +220,28 @@ def _multilingual(generation: Mapping[str, object]) -> bool:
 
 def _language(generation: Mapping[str, object], folder: Path) -> str:
     """The language of ``generation``, English if it names none."""
-    named = generation.get("language") or "en"
+    named = generation.get("language") or _forced(generation) or "en"
     if not isinstance(named, str):
         raise StableQuantError(folder / GENERATION, f"'language' is {named!r}", "write a code such as en")
     return named.strip("<|>")
+
+
+def _code(language: str, tokenizer: Tokenizer, folder: Path) -> str:
+    """The code of a language that may be named as transformers allows, such as ``German``."""
+    if language == "en" or tokenizer.token_to_id(f"<|{language}|>") is not None:
+        return language
+    with _needed(folder):
+        from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
+
+    return str(TO_LANGUAGE_CODE.get(language.lower(), language.lower()))
+
+
+def _forced(generation: Mapping[str, object]) -> str | None:
+    """The language that an older checkpoint names by its token, as what is written first."""
+    forced, known = generation.get("forced_decoder_ids"), generation.get("lang_to_id")
+    if not isinstance(forced, list) or not isinstance(known, dict):
+        return None
+    return next((str(name) for name, token in known.items() if isinstance(token, int) and [1, token] in forced), None)
 
 
 def _tokens(generation: Mapping[str, object], key: str, classes: int, folder: Path) -> list[int]:

@@ -43,10 +43,12 @@ def read(source: Path, language: str | None = None) -> Imported:
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
         generation = read_json(source / GENERATION)
-        write_json(folder / GENERATION, generation | ({"language": language} if language else {}))
+        write_json(folder / GENERATION, generation)
         _write_tokenizer(source, folder / TOKENIZER)
         write_openvino_tokenizer(folder / TOKENIZER, folder)
-        read_front_end(folder)  # raises StableQuantError if the tokenizer does not fit
+        code = read_front_end(folder, language).language  # raises StableQuantError if the tokenizer does not fit
+        if language or generation.get("language") or code != "en":
+            write_json(folder / GENERATION, generation | {"language": code})
 
     return Imported(model, quantized_modules(sizes), write)
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from stablequant.recognisers.decoder import Word
-from stablequant.recognisers.whisper.front_end import FrontEnd
+from stablequant.recognisers.whisper.front_end import WITHOUT_SPACES, FrontEnd
 from stablequant.recognisers.whisper.timestamps import Segment, TimeTokens, allowed_with_times, split_segments
 
 SPACE = "Ġ"  # how byte-level tokenizers write a space before a word
-WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are written so, as OpenAI's code lists them
 
 Choose = Callable[[Sequence[int], np.ndarray], int]  # the tokens so far and the scores of what follows -> next token
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import soundfile
 import torch
 from json_files import edit
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 from whisper_files import CLASSES, FIRST_SPECIAL, SECONDS, import_tiny_whisper, write_tiny_whisper
 
@@ -25,7 +27,7 @@ from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.whisper.loading import load_model
 from stablequant.recognisers.whisper.mel import log_mel
-from stablequant.storage.files import graph_files
+from stablequant.storage.files import graph_files, read_json
 
 RATE = 16_000
 
@@ -203,6 +205,7 @@ def test_batches_hold_any_lengths_within_the_budget(recogniser):
         ("generation_config.json", {"language": "xx"}, r"tokenizer\.json: no token <\|xx\|>"),
         ("generation_config.json", {"suppress_tokens": [10**9]}, "'suppress_tokens' is"),
         ("tokenizer.json", {"model": None}, "not a tokenizer"),
+        ("preprocessor_config.json", {"n_fft": 2**20}, "'n_fft' is 1048576, more than a second"),
     ],
 )
 def test_damaged_files_are_named(checkpoint, tmp_path, file, change, fault):
@@ -211,6 +214,44 @@ def test_damaged_files_are_named(checkpoint, tmp_path, file, change, fault):
     with pytest.raises(StableQuantError, match=fault) as refused:
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
     assert str(refused.value).startswith(f"{tmp_path}/source/")
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({}, "German"),
+        ({"language": "german"}, None),
+        ({"language": "<|de|>"}, None),
+        ({"language": None, "forced_decoder_ids": [[1, "de"], [2, 0]]}, None),
+    ],
+)
+def test_a_language_may_be_named_as_transformers_allows(checkpoint, tmp_path, changes, asked):
+    shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
+    if "forced_decoder_ids" in changes:
+        known = read_json(tmp_path / "source/generation_config.json")["lang_to_id"]
+        changes = changes | {"forced_decoder_ids": [[1, known["<|de|>"]], [2, known["<|de|>"] + 2]]}
+    edit(tmp_path / "source/generation_config.json", **changes)
+    import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint", asked)
+    assert family_of(tmp_path / "checkpoint").writing(tmp_path / "checkpoint").language == "de"
+    assert read_json(tmp_path / "checkpoint/generation_config.json")["language"] == "de", "for engines"
+
+
+def test_letters_are_counted_in_languages_without_spaces(checkpoint):
+    japanese = replace(family_of(checkpoint).writing(checkpoint), language="ja")
+    assert japanese.spell("\u4eca\u65e5\u306f\u3001\u5929\u6c17 OK\u3002") == "\u4eca \u65e5 \u306f \u5929 \u6c17 o k"
+
+
+def test_tokens_behind_the_timestamps_are_refused(tmp_path):
+    """Texts would lack them: they look like timestamps."""
+    write_tiny_whisper(tmp_path / "source", times=True)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "source/tokenizer.json"))
+    tokenizer.add_tokens(["stablequant"])
+    tokenizer.save(str(tmp_path / "source/tokenizer.json"))
+    model = WhisperForConditionalGeneration.from_pretrained(tmp_path / "source")
+    model.resize_token_embeddings(tokenizer.get_vocab_size())
+    model.save_pretrained(tmp_path / "source")
+    with pytest.raises(StableQuantError, match="tokens were added behind the timestamps"):
+        import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
 
 
 def test_a_language_is_chosen_at_the_import(checkpoint, tmp_path):
