@@ -13,8 +13,8 @@ from openvino import opset13 as ops
 
 # Powers of 2 round nothing. Half precision, in which GPUs compute, holds what is multiplied by these.
 FACTORS = [2.0**power for power in (0, *range(1, 9), *range(-8, 0))]
-# Between the integers of a quantizer and the product that reads them.
-AGAIN: dict[str, Callable[[ov.Node, ov.Node], ov.Node]] = {
+# How the operations between a quantizer and the product that reads its integers are written once more.
+COPIES: dict[str, Callable[[ov.Node, ov.Node], ov.Node]] = {
     "Convert": lambda values, node: ops.convert(values, node.get_element_type()),
     "Subtract": lambda values, node: ops.subtract(values, node.input_value(1)),
     "Multiply": lambda values, node: ops.multiply(values, node.input_value(1)),
@@ -44,7 +44,7 @@ def quantize_once(model: ov.Model) -> None:
             continue
         behind: list[ov.Node] = []
         readers = list(quantizer.output(0).get_target_inputs())
-        while len(readers) == 1 and readers[0].get_node().get_type_name() in AGAIN:
+        while len(readers) == 1 and readers[0].get_node().get_type_name() in COPIES:
             behind.append(readers[0].get_node())
             readers = list(behind[-1].output(0).get_target_inputs())
         key = _numbers(quantizer)
@@ -56,7 +56,7 @@ def quantize_once(model: ov.Model) -> None:
             if number:
                 copied = _quantizer_of_multiple(quantizer, np.float32(FACTORS[number]))
                 for node in behind:
-                    copied = AGAIN[node.get_type_name()](copied, node)
+                    copied = COPIES[node.get_type_name()](copied, node)
                 place.replace_source_output(copied.output(0))
 
 
