@@ -301,7 +301,7 @@ def markdown(table: pd.DataFrame) -> str:
             continue
         lost = "0" if KINDS[row["engine"], row["method"]].base == (row["engine"], row["method"]) else with_interval(row)
         numbers = [row["size_bytes"] / fp32["size_bytes"], row["rtfx"], row["encoder_seconds"]]
-        cells = [f"{row['wer']:.2f}", lost, f"{row['kl']:.4f}", *(f"{n:.2f}" for n in numbers)]
+        cells = [f"{row['wer']:.2f}", lost, f"{round(row['kl'], 4) + 0.0:.4f}", *(f"{n:.2f}" for n in numbers)]
         cells += [f"{1000 * row['decoder_seconds_per_token']:.1f}", f"{row['float_layers']:.0f}"]
         rows.append([row["engine"], row["method"], *("" if cell == "nan" else cell for cell in cells)])
     header = ["engine", "method", "WER, %", "points lost", "KL", "size", "speed", "encoder, s", "token, ms", "not INT8"]
