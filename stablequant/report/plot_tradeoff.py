@@ -18,12 +18,18 @@ BETWEEN = 0.12  # inches between the labels of one panel and the next panel
 BEYOND = 2.0  # times fp32's WER: from there on a point is off the scale, if that is asked for
 
 
-def plot_tradeoff(table: pd.DataFrame, path: Path, against: Sequence[str] = tuple(AXES), cut: bool = False) -> None:
+def plot_tradeoff(
+    table: pd.DataFrame,
+    path: Path,
+    against: Sequence[str] = tuple(AXES),
+    cut: bool = False,
+    audio: str = "evaluation split",
+) -> None:
     """Draw each evaluated engine in ``comparison.tsv`` once for each column in ``against``: its WER against it.
 
     WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second. With
     ``cut``, engines with more than `BEYOND` times the WER of fp32 do not set the scale: they lie at the upper edge, and
-    their labels tell their WER.
+    their labels tell their WER. ``audio`` says what was recognised.
     """
     shown = table[table["wer"].notna()]
     several = len(set(shown["backend"])) > 1
@@ -41,7 +47,7 @@ def plot_tradeoff(table: pd.DataFrame, path: Path, against: Sequence[str] = tupl
             axes.set_xlim(0, 1.07 * shown[column].max())
             axes.set_ylim(0, min(1.07 * shown["wer"].max(), ceiling) or None)
     panels[0, 0].set_ylabel("WER, %")
-    detail = f"evaluation split; better is: lower, {', '.join(BETTER[column] for column in against)}"
+    detail = f"{audio}; better is: lower, {', '.join(BETTER[column] for column in against)}"
     if new := _at_new_lengths(shown):
         detail += f"; {new}"
     if (shown["wer"] > ceiling).any():
