@@ -20,5 +20,5 @@ class Requests:
             return self._compiled.create_infer_request()
 
     def give_back(self, request: ov.InferRequest) -> None:
-        """``request`` may serve another caller. After a fault it is not given back, and a new one is made instead."""
+        """Let ``request`` serve another caller. If it is not given back, as after a fault, a new one is made."""
         self._idle.put(request)
