@@ -44,6 +44,7 @@ include: "rules/plan.smk"  # how long a run will take
 include: "rules/equalisation.smk"  # channels of one range
 include: "rules/massive_channels.smk"  # channels that reach far beyond the rest
 include: "rules/rounding.smk"  # weights whose errors cancel
+include: "rules/attention.smk"  # queries times keys in INT8
 include: "rules/reference.smk"  # fp32's words, posteriors and activations
 include: "rules/sensitivity.smk"  # each layer quantized alone
 include: "rules/percentiles.smk"  # cut-offs of the layers that suffer

@@ -1,7 +1,7 @@
 # What fp32 makes of the calibration set, in one pass.
 #
 # INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors,
-#          carried_channels.json; the evaluation split only has to be known good before long work starts, so it is
+#          carried_channels.json, attention.tsv where there is one; the evaluation split only has to be known good before long work starts, so it is
 #          ancient here
 # OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
 #          results/{model}/posteriors.safetensors   log posteriors by utterance
@@ -21,6 +21,7 @@ rule recognise_reference:
         utterances="results/{model}/utterances/calibration.tsv",
         channel_scales="results/{model}/channel_scales.safetensors",
         carried="results/{model}/carried_channels.json",
+        attention=attention_of_model,
         checked=ancient("results/{model}/utterances/evaluation.tsv"),
     output:
         summary="results/{model}/reference.json",

@@ -7,9 +7,10 @@ from stablequant.quantization.collecting import Preparation
 from stablequant.quantization.histograms import save_histograms
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.search.activations import cache_key
+from stablequant.search.attention_table import outputs_in_int8
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.split import read_split
-from stablequant.storage.files import read_json
+from stablequant.storage.files import read_json, read_table
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]) as log:
@@ -19,7 +20,9 @@ with job(snakemake.log[0]) as log:
     split = read_split(recogniser, Path(snakemake.input.utterances), params.batch_mb, params.seed, switches["raced"])
     scales = load_scales(Path(snakemake.input.channel_scales))
     carried = read_json(Path(snakemake.input.carried))
-    preparation = Preparation(scales, switches["recentre"], switches["split_audio"], carried)
+    attention = snakemake.input.get("attention")
+    outputs = outputs_in_int8(read_table(Path(attention))) if attention else ()
+    preparation = Preparation(scales, switches["recentre"], switches["split_audio"], carried, outputs)
     found = recognise_reference(
         recogniser,
         split,

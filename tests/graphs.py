@@ -67,14 +67,14 @@ def openvino_network(graph: Path, floating: str = FLOAT32) -> tuple[Network, str
     return openvino.load_network(file, SIGNATURE, 2, floating)
 
 
-def onnx_network(graph: Path, optimised: bool = False) -> Network:
+def onnx_network(graph: Path, optimised: bool = False, output: str = OUTPUT) -> Network:
     """``graph`` in ONNX Runtime, computed node by node unless it is ``optimised``."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 2
     if not optimised:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    return lambda tensors: {OUTPUT: session.run([OUTPUT], dict(tensors))[0]}
+    return lambda tensors: {output: session.run([output], dict(tensors))[0]}
 
 
 def logits_of(network: Network, audio: np.ndarray) -> np.ndarray:

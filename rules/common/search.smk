@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from stablequant.workflow.fan_out import jobs_of_layers, layers_of, selected_layers
+from stablequant.workflow.fan_out import has_outputs, jobs_of_layers, layers_of, selected_layers
 from stablequant.workflow.stages import layers_per_job
 
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
@@ -33,6 +33,14 @@ def massive_channels(wildcards):
     if found.massive_channels is None:
         return None
     return {"massive_channels": found.massive_channels, "recentre": found.recentre}
+
+
+def attention_of_model(wildcards):
+    """Where attention is computed in INT8, of a model in which that may be and whose procedure looks for it."""
+    if procedure(wildcards).attention is None:
+        return []
+    table = Path(checkpoints.import_checkpoint.get(model=wildcards.model).output.layers)
+    return f"results/{wildcards.model}/attention.tsv" if has_outputs(table) else []
 
 
 def probe_jobs(model):

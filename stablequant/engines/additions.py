@@ -45,6 +45,12 @@ def _bias_of(node: ir.Node) -> tuple[ir.Node | None, int]:
     return None, 0
 
 
+def addition_of_bias(node: ir.Node) -> ir.Node | None:
+    """The addition behind ``node`` that adds its bias; None if there is none."""
+    reader, _ = _bias_of(node)
+    return None if reader is node else reader
+
+
 def add_behind(graph: ir.Graph, node: ir.Node, amount: ir.Value, label: str) -> None:
     """Add ``amount`` to the output of ``node`` with a new node. If it was an output of the graph, the sum is."""
     old = node.outputs[0]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from stablequant.engines.additions import add_behind, add_to_bias, outputs_last
+from stablequant.engines.additions import add_behind, add_to_bias, addition_of_bias, outputs_last
 from stablequant.engines.tied_embedding import share_table, tied_embeddings
 from stablequant.quantization.channel_scales import equalised_weight
 from stablequant.quantization.int8 import Carried, Range, dequantized, quantize_weight
@@ -33,7 +33,8 @@ def insert_qdq(
     subtraction before the pair and a term in the bias. Channel scales become a factor before the pair and a factor in
     the weights. If a range is split, a second node with the same weight multiplies the rounding error of the input.
     Carried channels are zeros in the input of the node itself; two more nodes multiply them, as two INT8 numbers, by
-    their part of the weight. An embedding whose table is the weight of a module reads the module's INT8 weight.
+    their part of the weight. An embedding whose table is the weight of a module reads the module's INT8 weight. An
+    output that has a range gets a pair, behind the addition of the bias.
 
     Each further product has its own copy of its weight: ONNX Runtime (1.32) changes the weight of a convolution in
     place when it loads the graph, and crashes if another convolution reads it.
@@ -75,6 +76,8 @@ def _quantize(
     for module, node in modules:
         name, chosen, factors = module.activation, ranges[module.activation], channel_scales.get(module.activation)
         levels, scales = _quantize_weight(graph, node, factors, rounded.get(module.module))
+        if module.output_activation in ranges:
+            _quantize_output(graph, node, module.output_activation, ranges[module.output_activation], zero)
         if chosen.centre:
             weight = dequantized(levels, scales)
             if chosen.carried:
@@ -196,6 +199,19 @@ def _insert_pair(
     step = add_constant(graph, f"{name}/scale", np.array(scale, dtype=np.float32))
     quantized = insert_node(graph, before, "QuantizeLinear", [value, step, zero], f"{name}/q")
     return insert_node(graph, before, "DequantizeLinear", [quantized, step, zero], f"{name}/dq")
+
+
+def _quantize_output(graph: ir.Graph, node: ir.Node, name: str, chosen: Range, zero: ir.Value) -> None:
+    """Give the output of ``node``, with its bias, a QDQ pair that all its readers read."""
+    behind = addition_of_bias(node) or node
+    value = behind.outputs[0]
+    uses = list(value.uses())
+    if value.is_graph_output() or not uses:
+        raise ValueError(f"the output of {node.name} is one of the graph, so it is not quantized")
+    first = next(later for later in graph if any(use.node is later for use in uses))
+    pair = _insert_pair(graph, first, value, name, chosen.scale, zero)
+    for use in uses:
+        use.node.replace_input_with(use.idx, pair)
 
 
 def _quantize_weight(

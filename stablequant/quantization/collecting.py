@@ -1,7 +1,7 @@
 """Collect histograms of all activations in one pass, with fixed memory."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -121,17 +121,20 @@ class Preparation:
     recentre: whether the centre of a range may differ from 0, for operations without zero padding
     split_audio: whether the audio is quantized as two numbers: a coarse one and its rounding error
     carried: channels that are quantized apart from the rest, as two numbers, by activation name
+    outputs: names of the outputs of modules that are quantized too
     """
 
     channel_scales: Mapping[str, np.ndarray] = field(default_factory=dict)
     recentre: bool = False
     split_audio: bool = False
     carried: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    outputs: Collection[str] = ()
 
     @property
     def changes_anything(self) -> bool:
         """Whether any activation is changed before it is quantized."""
-        return bool(self.channel_scales) or self.recentre or self.split_audio or bool(self.carried)
+        changed = self.channel_scales, self.recentre, self.split_audio, self.carried, self.outputs
+        return any(map(bool, changed))
 
 
 @contextmanager
@@ -142,15 +145,28 @@ def collecting(
 
     With ``preparation``, activations are divided by their channel scales first. Signs are counted if the centre of the
     range may differ from 0. The histogram of audio that will be quantized as two numbers has ``split`` set. Carried
-    channels are left out.
+    channels are left out. The outputs that it names are counted as they are.
     """
     chosen = preparation or Preparation()
     collectors = Collectors()
     handles = []
     for module in modules:
+        operation = operation_of(model, module)
+        if module.output_activation in chosen.outputs:
+            collectors[module.output_activation] = HistogramCollector()
+
+            def output_hook(
+                operation: Operation,
+                _inputs: tuple[torch.Tensor, ...],
+                output: torch.Tensor,
+                module: QuantizedModule = module,
+            ) -> None:
+                for part in unpadded(output, module, operation, collectors.context):
+                    collectors[module.output_activation].collect(part)
+
+            handles.append(operation.register_forward_hook(output_hook))
         if module.activation in collectors:
             continue
-        operation = operation_of(model, module)
         split = chosen.split_audio and reads_audio(operation)
         collectors[module.activation] = HistogramCollector(
             chosen.recentre and not split and not is_padded(operation),
@@ -180,7 +196,7 @@ def collecting(
 def unpadded(
     values: torch.Tensor, module: QuantizedModule, operation: Operation, context: Context | None
 ) -> Iterable[torch.Tensor]:
-    """The input ``values`` of ``operation`` without padding.
+    """The ``values`` that enter or leave ``operation``, as many vectors as enter it, without padding.
 
     It is one tensor ``(utterances, ...)`` if nothing is padded, otherwise one tensor per utterance.
     """

@@ -105,6 +105,31 @@ def _multiply_output(table: torch.nn.Embedding, factor: torch.Tensor) -> Callabl
 
 
 @contextmanager
+def fake_quantized_outputs(
+    model: torch.nn.Module, modules: Sequence[QuantizedModule], ranges: Mapping[str, Range]
+) -> Iterator[None]:
+    """Inside the block, those outputs of ``modules`` are fake-quantized that have a range in ``ranges``, by name."""
+    hooks = []
+    for module in modules:
+        if module.output_activation in ranges:
+
+            def hook(
+                _operation: torch.nn.Module,
+                _inputs: tuple[torch.Tensor, ...],
+                output: torch.Tensor,
+                chosen: Range = ranges[module.output_activation],
+            ) -> torch.Tensor:
+                return fake_quantize_input(output.float(), chosen).to(output.dtype)
+
+            hooks.append(operation_of(model, module).register_forward_hook(hook))
+    try:
+        yield
+    finally:
+        for added in hooks:
+            added.remove()
+
+
+@contextmanager
 def fake_quantized(
     model: torch.nn.Module,
     modules: Sequence[QuantizedModule],
@@ -117,9 +142,10 @@ def fake_quantized(
     An embedding whose table is the weight of a module has the fake-quantized table then, as in the engine's graph.
     ``ranges`` and ``channel_scales`` are by activation name. An activation without scales is not equalised. ``weights``
     are by module name, from `fake_quantized_weights` with the same scales. ``modules`` compute in float32, whatever the
-    precision of the others.
+    precision of the others. Their outputs are fake-quantized too where ``ranges`` has a range for them.
     """
     undo: list[Callable[[], None]] = []
+    outputs = fake_quantized_outputs(model, modules, ranges)
     try:
         for module in modules:
             operation = operation_of(model, module)
@@ -143,7 +169,8 @@ def fake_quantized(
                 undo += [_multiply_output(table, factor) for table in _tables(model, operation)]
             undo.append(partial(setattr, operation.weight, "data", operation.weight.data))
             operation.weight.data = weights[module.module]
-        yield
+        with outputs:
+            yield
     finally:
         for restore in undo:
             restore()

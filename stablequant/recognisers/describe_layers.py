@@ -11,7 +11,7 @@ from stablequant.recognisers.operations import groups_of, operation_of
 
 
 def layer_table(model: torch.nn.Module, modules: Sequence[QuantizedModule]) -> pd.DataFrame:
-    """One row per module: ``layer kind module activation type inputs outputs kernel groups parameters``.
+    """One row per module: the fields of `QuantizedModule`, and ``type inputs outputs kernel groups parameters``.
 
     ``inputs`` and ``outputs`` are numbers of channels, and ``parameters`` is the number of weights.
     """

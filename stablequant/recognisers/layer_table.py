@@ -10,5 +10,5 @@ from stablequant.storage.files import read_table
 def read_modules(path: Path) -> list[QuantizedModule]:
     """The quantized modules in ``layers.tsv``."""
     table = read_table(path)
-    columns = (table[field.name].astype(str) for field in fields(QuantizedModule))
+    columns = (table[field.name].fillna("").astype(str) for field in fields(QuantizedModule))
     return [QuantizedModule(*row) for row in zip(*columns, strict=True)]

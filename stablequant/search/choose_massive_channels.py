@@ -24,8 +24,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -40,10 +38,9 @@ from stablequant.recognisers.modules import QuantizedModule, layer_of_activation
 from stablequant.recognisers.operations import groups_of, operation_of
 from stablequant.recognisers.recogniser import Recogniser
 from stablequant.search.equalise_channels import measure_channels
-from stablequant.search.recognise_reference import Cache, Files, recognise_reference
-from stablequant.search.reference import Reference, load_reference
-from stablequant.search.split import Split, context_of, loaded
-from stablequant.search.trials import Calibration, Trial
+from stablequant.search.split import Split
+from stablequant.search.trials import Trial
+from stablequant.search.two_parts import TwoParts, two_parts
 from stablequant.workflow.procedure import MassiveChannels
 
 NONE, PLAIN, EQUALISED, SCALED, CARRIED = "none", "plain", "equalised", "scaled", "carried"
@@ -199,38 +196,23 @@ def _divergences(
     was given up as worse than another, and for what comes after scaled channels if one before it diverges by at most
     ``least``.
     """
-    batches = list(judged) if judged == calibrating else [*calibrating, *judged]
-    sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
-    with TemporaryDirectory() as folder:
-        files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
-        recognise_reference(recogniser, sample, files, Cache({}, 0))
-        reference = load_reference(files.summary, files.posteriors)
-        calibration = Calibration(sample, reference, None, sample.seed)
-        histograms = _histograms(recogniser, calibrating, reference, preparation, readers, tried)
-        contexts = [context_of(recogniser, batch) for batch in judged]
-        states = [recogniser.load(batch) for batch in judged]
-        entered, found = 0, {}
-        places = {name: recogniser.layers.index(readers[name][0].layer) for name in tried}
-        for name in progress(sorted(tried, key=places.__getitem__), label="massive channels"):
-            layer = min(places[name], recogniser.resumable)
-            for number, context in enumerate(contexts):
-                states[number] = recogniser.run(states[number], entered, layer, context)
-            entered = layer
+    found: dict[str, list[float]] = {}
+    with two_parts(recogniser, split, calibrating, judged) as parts:
+        histograms = _histograms(recogniser, parts, preparation, readers, tried)
+        layers = {name: readers[name][0].layer for name in tried}
+        for name in progress(sorted(tried, key=lambda name: parts.place(layers[name])), label="massive channels"):
+            parts.enter(layers[name])
             trials: list[Trial] = []
             for option, histogram in zip(tried[name], histograms[name], strict=True):
                 if option.form in (EQUALISED, CARRIED) and min(map(_divergence, trials)) <= least:
                     break
                 rivals = trials[1:] if option.form == SCALED else trials  # it may be worse than plain, see `choose`
-                trial = Trial({name: mse_range(histogram)}, calibration)
+                finished = [other for other in rivals if not other.stopped]
+                ranges = {name: mse_range(histogram)}
                 scales = {} if option.scales is None else {name: option.scales}
                 weights = fake_quantized_weights(recogniser.model, readers[name], scales)
-                with fake_quantized(recogniser.model, readers[name], trial.ranges, scales, weights):
-                    for batch, state, context in zip(judged, states, contexts, strict=True):
-                        guides = reference.guides_of(batch)
-                        trial.add(batch, recogniser.recognise(state, layer, context, guides))
-                        if any(_is_worse(trial, other) for other in rivals if not other.stopped):
-                            trial.stopped = True
-                            break
+                with fake_quantized(recogniser.model, readers[name], ranges, scales, weights):
+                    trial = parts.recognise(ranges, partial(_is_worse, others=finished))
                 trials.append(trial)
                 form, measured = option.form, trial.divergence
                 logging.info("%s, %d channels %s: %.3g nats per position", name, len(option.channels), form, measured)
@@ -244,20 +226,20 @@ def _divergence(trial: Trial) -> float:
     return math.inf if trial.stopped else trial.divergence
 
 
-def _is_worse(trial: Trial, simpler: Trial) -> bool:
-    """Whether ``trial`` diverges more so far than ``simpler``, which recognised all, did on the same utterances."""
-    return bool(trial.divergences.sum() > simpler.divergences[trial.seen[simpler.seen]].sum())
+def _is_worse(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether ``trial`` diverges more so far than one of ``others``, which are finished, on the same utterances."""
+    so_far = trial.divergences.sum()
+    return any(so_far > other.divergences[trial.seen[other.seen]].sum() for other in others)
 
 
 def _histograms(
     recogniser: Recogniser,
-    batches: Sequence[Batch],
-    reference: Reference,
+    parts: TwoParts,
     preparation: Preparation,
     readers: Mapping[str, Sequence[QuantizedModule]],
     tried: Mapping[str, Sequence[Option]],
 ) -> dict[str, list[Histogram]]:
-    """Histogram of each activation of ``tried`` over ``batches``, as each of its options prepares it, by its name."""
+    """Histogram of each activation of ``tried`` in the first part, as each of its options prepares it, by its name."""
     found: dict[str, list[Histogram]] = {name: [] for name in tried}
     with ExitStack() as stack:
         collectors = []
@@ -270,10 +252,7 @@ def _histograms(
             )
             modules = [module for name in options for module in readers[name]]
             collectors.append(stack.enter_context(collecting(recogniser.model, modules, prepared)))
-        for batch, context, state in loaded(recogniser, batches, "histograms"):
-            for collector in collectors:
-                collector.context = context
-            recogniser.recognise(state, 0, context, reference.guides_of(batch))
+        parts.count(collectors)
         for collector in collectors:
             for name, histogram in collector.histograms().items():
                 found[name].append(histogram)

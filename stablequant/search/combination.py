@@ -118,7 +118,7 @@ class Combination:
     def _wanted(self, choice: Choice) -> set[tuple[str, float]]:
         """Activations that are quantized in ``choice``, with their cut-offs."""
         quantized = (m for m in self._modules if m.layer not in choice.float_layers)
-        return {(m.activation, self.percentile_of(choice, m)) for m in quantized}
+        return {(name, self.percentile_of(choice, m)) for m in quantized for name in m.tensors(self._histograms)}
 
     def _find_ranges(self, choices: Sequence[Choice]) -> None:
         """Find the ranges that ``choices`` need and that are not known yet."""

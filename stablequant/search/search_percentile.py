@@ -118,8 +118,9 @@ def outcome_of(row: ProbeRow) -> Outcome:
 def clipped(
     modules: Sequence[QuantizedModule], histograms: Mapping[str, Histogram], percentile: float
 ) -> dict[str, Range]:
-    """Range of each activation that ``modules`` read, by activation name, clipped at ``percentile`` (in percent)."""
-    return {m.activation: percentile_range(histograms[m.activation], percentile) for m in modules}
+    """Range of each activation of ``modules``, by activation name, clipped at ``percentile`` (in percent)."""
+    names = {name for module in modules for name in module.tensors(histograms)}
+    return {name: percentile_range(histograms[name], percentile) for name in sorted(names)}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,12 @@ def layers_of(table: Path) -> list[str]:
         return list(dict.fromkeys(row["layer"] for row in csv.DictReader(rows, delimiter="\t")))
 
 
+def has_outputs(table: Path) -> bool:
+    """Whether ``layers.tsv`` names outputs that may be quantized."""
+    with table.open(encoding="utf-8", newline="") as rows:
+        return any(row["output_activation"] for row in csv.DictReader(rows, delimiter="\t"))
+
+
 def jobs_of_layers(layers: Sequence[str], size: int) -> dict[str, list[str]]:
     """Groups of ``size`` layers by job name: ``layer`` for one layer, ``first-last`` for several."""
     groups = [list(layers[start : start + size]) for start in range(0, len(layers), size)]

@@ -48,6 +48,20 @@ class MassiveChannels:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """Multiply queries by keys in INT8 where that costs nothing, see `stablequant.search.choose_attention`.
+
+    Attributes
+    ----------
+    divergence: nats per position that do not matter, with only the scores of one layer in INT8
+    audio_seconds: amount of calibration audio on which this is measured
+    """
+
+    divergence: float
+    audio_seconds: float
+
+
+@dataclass(frozen=True)
 class Rounding:
     """Round weights so that their errors cancel, measured on ``audio_seconds`` of calibration audio."""
 
@@ -83,7 +97,8 @@ class Procedure:
     ----------
     recentre: whether the centre of a range may differ from 0
     split_audio: whether the first convolution reads each audio sample as two INT8 numbers
-    ties, equalisation, massive_channels, rounding, combination: settings of these steps; None if a step is not enabled
+    ties, equalisation, massive_channels, attention, rounding, combination: settings of these steps; None if a step is
+        not enabled
     """
 
     recentre: bool = False
@@ -91,11 +106,12 @@ class Procedure:
     ties: Ties | None = None
     equalisation: Equalisation | None = None
     massive_channels: MassiveChannels | None = None
+    attention: Attention | None = None
     rounding: Rounding | None = None
     combination: Combination | None = None
 
 
-Step = TypeVar("Step", Equalisation, MassiveChannels, Rounding, Combination, Ties)
+Step = TypeVar("Step", Equalisation, MassiveChannels, Attention, Rounding, Combination, Ties)
 
 
 def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
@@ -111,6 +127,7 @@ def read_procedure(config: Mapping[str, Any], name: str) -> Procedure:
         ties=_step(Ties, config["ties"]),
         equalisation=_step(Equalisation, config["equalisation"]),
         massive_channels=_step(MassiveChannels, config["massive_channels"]),
+        attention=_step(Attention, config["attention"]),
         rounding=_step(Rounding, config["rounding"]),
         combination=_step(Combination, config["combination"]),
     )

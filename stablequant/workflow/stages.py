@@ -14,7 +14,7 @@ from stablequant.workflow.procedure import Procedure
 STAGES: Mapping[str, Sequence[str]] = {  # each ends with a rule that gathers, so that its end is known from the start
     "checkpoint": ("download_checkpoint", "import_checkpoint"),
     "audio": ("write_manifest", "list_utterances", "measure_speed"),
-    "channels and weights": ("equalise_channels", "choose_massive_channels", "round_weights"),
+    "channels and weights": ("equalise_channels", "choose_massive_channels", "choose_attention", "round_weights"),
     "reference in fp32": ("recognise_reference",),
     "layers quantized alone": ("screen_layers", "plan_probes", "probe_layer", "select_layers"),
     "cut-offs searched": ("search_percentile", "gather_percentiles"),
@@ -33,8 +33,8 @@ ALONE = ("evaluate_engine", "time_engines")  # the rules whose jobs take all cor
 
 
 SEARCHING = (  # the rules that recognise calibration audio
-    *("equalise_channels", "choose_massive_channels", "round_weights", "recognise_reference", "screen_layers"),
-    *("probe_layer", "search_percentile", "check_combination"),
+    *("equalise_channels", "choose_massive_channels", "choose_attention", "round_weights", "recognise_reference"),
+    *("screen_layers", "probe_layer", "search_percentile", "check_combination"),
 )
 TEACHING = ("recognise_reference", "probe_layer", "search_percentile")  # their time is that of their passes
 ENGINE_PASS = 0.3  # time of an engine for some audio, on all cores, in that of the search, on one
@@ -72,12 +72,13 @@ def passes_by_rule(config: Mapping[str, Any], procedure: Procedure, amount: Amou
     resumed = 0.6 if config["cache"]["disk_mb"] else 1.0
     screened, screen = config["search"] == "screened", part(config["screening"]["audio_seconds"])
     cutoffs = len(config["percentiles"])
-    equalisation, massive, rounding = procedure.equalisation, procedure.massive_channels, procedure.rounding
-    combination, timing = procedure.combination, config["timing"]
+    equalisation, massive, attention = procedure.equalisation, procedure.massive_channels, procedure.attention
+    rounding, combination, timing = procedure.rounding, procedure.combination, config["timing"]
     timed = 2 * timing["rounds"] * (amount.methods + 1) * min(timing["audio_seconds"], amount.evaluation)
     return {
         "equalise_channels": part(equalisation.audio_seconds) if equalisation else 0.0,
         "choose_massive_channels": 3 * part(massive.audio_seconds) if massive else 0.0,
+        "choose_attention": 0.6 * amount.layers * part(attention.audio_seconds) if attention else 0.0,
         "round_weights": part(rounding.audio_seconds) if rounding else 0.0,
         "recognise_reference": 1.5,
         "screen_layers": 0.6 * amount.layers * screen,

@@ -24,6 +24,7 @@ CROSS_ATTENTION = {
     "encoder_attn.out_proj": "cross_out",
 }
 FEED_FORWARD = {"fc1": "fc1", "fc2": "fc2"}
+SCORES = {"self_attn.q_proj": "queries", "self_attn.k_proj": "keys"}  # outputs that are multiplied by each other
 
 
 class ModelConfig(TypedDict):
@@ -74,15 +75,18 @@ def layer_names(encoder: int, decoder: int) -> list[str]:
 def quantized_modules(config: ModelConfig) -> Sequence[QuantizedModule]:
     """Every Linear and Conv1d between the log-mel features and the tokens, in this order."""
     modules = [QuantizedModule(name, "conv", f"model.encoder.{name}", name) for name in ("conv1", "conv2")]
-    sides: list[tuple[str, int, Mapping[str, str]]] = [
-        ("encoder", config["encoder_layers"], SELF_ATTENTION | FEED_FORWARD),
-        ("decoder", config["decoder_layers"], SELF_ATTENTION | CROSS_ATTENTION | FEED_FORWARD),
+    sides: list[tuple[str, int, Mapping[str, str], Mapping[str, str]]] = [
+        ("encoder", config["encoder_layers"], SELF_ATTENTION | FEED_FORWARD, SCORES),
+        ("decoder", config["decoder_layers"], SELF_ATTENTION | CROSS_ATTENTION | FEED_FORWARD, {}),
     ]
-    for side, count, parts in sides:
+    for side, count, parts, multiplied in sides:
         for i in range(count):
             layer = f"{side}{i + 1:02d}"
+            outputs = {part: f"{layer}.{tensor}" for part, tensor in multiplied.items()}
             modules += [
-                QuantizedModule(layer, side, f"model.{side}.layers.{i}.{part}", f"{layer}.{tensor}")
+                QuantizedModule(
+                    layer, side, f"model.{side}.layers.{i}.{part}", f"{layer}.{tensor}", outputs.get(part, "")
+                )
                 for part, tensor in parts.items()
             ]
     return [*modules, QuantizedModule("head", "head", "proj_out", "head")]

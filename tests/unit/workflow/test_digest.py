@@ -18,7 +18,8 @@ CHOSEN = {"family": "wav2vec2", "backend": "openvino"}
 PLOTS = {p for p in SCRIPTS if p.startswith("plot_")}
 RESUME = {"probe_layer", "search_percentile"}
 SEARCH = {"recognise_reference", "check_combination", "screen_layers", *RESUME}
-RUN_TORCH = SEARCH | {"equalise_channels", "choose_massive_channels", "measure_speed", "round_weights"}
+CHOICES = {"choose_massive_channels", "choose_attention"}
+RUN_TORCH = SEARCH | CHOICES | {"equalise_channels", "measure_speed", "round_weights"}
 
 
 def files_of(root: Path) -> dict[str, Path]:
@@ -113,7 +114,7 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
         ("quantization/compensation.py", {"round_weights"}),
-        ("quantization/least_error.py", {"optimise_scales", "check_combination", "choose_massive_channels"}),
+        ("quantization/least_error.py", {"optimise_scales", "check_combination", *CHOICES}),
         ("engines/insert_qdq.py", {"insert_qdq"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine", "time_engines"}),
         ("engines/onnxruntime.py", set()),
