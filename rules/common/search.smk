@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from stablequant.workflow.fan_out import has_outputs, jobs_of_layers, layers_of, selected_layers
+from stablequant.workflow.fan_out import jobs_of_layers, layers_of, layers_with_outputs, selected_layers
 from stablequant.workflow.stages import layers_per_job
 
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
@@ -40,7 +40,7 @@ def attention_of_model(wildcards):
     if procedure(wildcards).attention is None:
         return []
     table = Path(checkpoints.import_checkpoint.get(model=wildcards.model).output.layers)
-    return f"results/{wildcards.model}/attention.tsv" if has_outputs(table) else []
+    return f"results/{wildcards.model}/attention.tsv" if layers_with_outputs(table) else []
 
 
 def probe_jobs(model):

@@ -6,7 +6,7 @@ from snakemake.logging import logger
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.registry import family_of
-from stablequant.workflow.fan_out import layers_of
+from stablequant.workflow.fan_out import layers_of, layers_with_outputs
 from stablequant.workflow.few_words import few_words, words_in
 from stablequant.workflow.stages import Amount, Pace, estimate_of, passes_by_rule
 from stablequant.workflow.terminal import show_stages
@@ -27,7 +27,8 @@ def passes_of_models():
             rate = family_of(results / "checkpoint").sample_rate(results / "checkpoint")
             tables = [results / f"utterances/{split}.tsv" for split in ("calibration", "evaluation")]
             heard = [length_of(table, table.stat().st_mtime_ns, rate) for table in tables]
-            amount = Amount(len(layers_of(results / "layers.tsv")), *heard, len(METHODS[model]))
+            layers = results / "layers.tsv"
+            amount = Amount(len(layers_of(layers)), *heard, len(METHODS[model]), len(layers_with_outputs(layers)))
             found.append(passes_by_rule(config, PROCEDURES[model], amount))
         except (OSError, ArithmeticError, KeyError, ValueError, StableQuantError):  # not there, or of another version
             continue

@@ -13,7 +13,7 @@ from stablequant.errors import StableQuantError
 from stablequant.quantize.run import memory_here
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import read_json
-from stablequant.workflow.fan_out import layers_of
+from stablequant.workflow.fan_out import layers_of, layers_with_outputs
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.resources import MB, memory_mb
 from stablequant.workflow.stages import (
@@ -129,7 +129,7 @@ def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any]
     """
     checkpoint = results / "checkpoint"
     rate = family_of(checkpoint).sample_rate(checkpoint)
-    layers = len(layers_of(results / "layers.tsv"))
+    layers, with_outputs = (len(find(results / "layers.tsv")) for find in (layers_of, layers_with_outputs))
     calibration, evaluation = (
         split_size(results / f"utterances/{split}.tsv", rate) for split in ("calibration", "evaluation")
     )
@@ -141,7 +141,7 @@ def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any]
     screened = config["search"] == "screened"
     procedure = read_procedure(config, model.get("procedure", config["procedure"]))
     passes = passes_by_rule(
-        config, procedure, Amount(layers, calibration.seconds, evaluation.seconds, methods=len(methods))
+        config, procedure, Amount(layers, calibration.seconds, evaluation.seconds, len(methods), with_outputs)
     )
     ahead = _jobs(math.ceil(layers / layers_per_job(config)), screened, len(engines), len(methods))
     one = float(read_json(results / "speed.json")["pass_seconds"])

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
@@ -63,7 +63,8 @@ def check_combination(
     3. Each of ``suspects``, and the other layers as one group, are put back to floating point, one at a time. This
        measures what quantizing them costs.
     4. The costliest ones first, they are searched again by least divergence on ``audio_seconds`` of audio, with the
-       other layers quantized, until the degradation of the calibration set is at most ``threshold``.
+       other layers quantized, until the degradation of the calibration set is at most ``threshold``. A new cut-off with
+       which the calibration set loses more is not taken.
     5. If this is not enough and ``keep_float`` is set, suspects stay in floating point, one after the other, until the
        degradation is at most ``threshold``. The first is the one that reduces the divergence most per weight.
 
@@ -75,7 +76,7 @@ def check_combination(
     if others:
         choice, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
     together = outcome = combination.recognise(choice)
-    steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
+    steps.append(Step("all layers", "all", None, outcome, kept=True))
     _log(steps[-1])
     if outcome.degradation <= threshold:
         return choice, steps
@@ -92,11 +93,16 @@ def check_combination(
         if outcome.degradation <= threshold:
             break
         found, tried = _search("searched again", combination, choice, name, groups[name], grid, audio_seconds)
-        steps += tried
-        if found != choice:
-            choice, outcome = found, combination.recognise(found)
-            steps.append(Step("all layers", "all", None, outcome, kept=outcome.degradation <= threshold))
-            _log(steps[-1])
+        if found == choice:
+            steps += tried
+            continue
+        again = combination.recognise(found)
+        better = _loss(again) < _loss(outcome)
+        steps += tried if better else [replace(step, kept=False) for step in tried]
+        steps.append(Step("all layers", "all", None, again, kept=better))
+        _log(steps[-1])
+        if better:
+            choice, outcome = found, again
     spared = {
         step.layers: (together.divergence - step.outcome.divergence) / combination.size(step.layers)
         for step in without
@@ -115,7 +121,13 @@ def check_combination(
             outcome.degradation,
             ", ".join(costliest),
         )
-    return choice, steps
+    recognised = [replace(s, kept=s.outcome is outcome) if s.step == "all layers" else s for s in steps]
+    return choice, recognised
+
+
+def _loss(outcome: Outcome) -> tuple[float, float]:
+    """By what outcomes of the same audio are compared: words, then posteriors."""
+    return outcome.degradation, outcome.divergence
 
 
 def step_table(steps: Sequence[Step]) -> pd.DataFrame:

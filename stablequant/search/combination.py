@@ -74,14 +74,14 @@ class Combination:
         """Recognise the calibration set with each of ``variants``.
 
         A variant is a pair: the layers in which it differs from ``base``, and its choice. The layers before these are
-        computed only once per batch. ``audio_seconds`` of the set are used, see `Split.sample`.
+        computed only once per batch. ``audio_seconds`` of the set are used, see `Split.other_sample`.
         """
         recogniser = self._recogniser
         firsts = [min(recogniser.resumable, *(self.layers.index(layer) for layer in layers)) for layers, _ in variants]
         self._find_ranges([base, *(choice for _, choice in variants)])
         trials = [Trial(self.ranges_of(choice), self._calibration) for _, choice in variants]
         shared = self.ranges_of(base)
-        batches = self._calibration.split.sample(audio_seconds)
+        batches = self._calibration.split.other_sample(audio_seconds)
         ordered = sorted(zip(firsts, trials, strict=True), key=lambda pair: pair[0])
         total = len(trials) * sum(len(batch) for batch in batches)
         with self._weights.swapping(), progress(total=total, label="all layers quantized") as recognised:

@@ -46,6 +46,10 @@ class Split:
         """
         return self._batches_of(self._drawn(audio_seconds))
 
+    def other_sample(self, audio_seconds: float) -> list[Batch]:
+        """The same of those that `sample` draws last, to judge what was fitted to those that it draws first."""
+        return self._batches_of(self._drawn(audio_seconds, last=True))
+
     def halves(self, audio_seconds: float) -> tuple[list[Batch], list[Batch]]:
         """Two parts of ``audio_seconds`` each, or of half of the audio if there is less: `sample`, and another one.
 

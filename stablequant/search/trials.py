@@ -48,11 +48,11 @@ class Calibration:
         return fake_quantized_weights(model, modules, self.channel_scales, self.rounded)
 
     def part(self, audio_seconds: float) -> "Calibration":
-        """The same with only ``audio_seconds`` of the audio, see `Split.sample`, and without the cache.
+        """The same with only ``audio_seconds`` of the audio, see `Split.other_sample`, and without the cache.
 
         The cache holds the hidden values of whole batches, of which a part has only some utterances.
         """
-        batches = self.split.sample(audio_seconds)
+        batches = self.split.other_sample(audio_seconds)
         chosen = {u.key for batch in batches for u in batch}
         among = np.array([u.key in chosen for u in self.split.utterances])
         split = replace(self.split, utterances=list(compress(self.split.utterances, among)), batches=batches)

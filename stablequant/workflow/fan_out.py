@@ -11,10 +11,11 @@ def layers_of(table: Path) -> list[str]:
         return list(dict.fromkeys(row["layer"] for row in csv.DictReader(rows, delimiter="\t")))
 
 
-def has_outputs(table: Path) -> bool:
-    """Whether ``layers.tsv`` names outputs that may be quantized."""
+def layers_with_outputs(table: Path) -> list[str]:
+    """Names of the layers in ``layers.tsv`` that have outputs which may be quantized."""
     with table.open(encoding="utf-8", newline="") as rows:
-        return any(row["output_activation"] for row in csv.DictReader(rows, delimiter="\t"))
+        named = [row["layer"] for row in csv.DictReader(rows, delimiter="\t") if row["output_activation"]]
+    return list(dict.fromkeys(named))
 
 
 def jobs_of_layers(layers: Sequence[str], size: int) -> dict[str, list[str]]:

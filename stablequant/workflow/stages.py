@@ -49,12 +49,14 @@ class Amount:
     layers: layers that are quantized
     calibration, evaluation: seconds of audio in the splits
     methods: methods whose engines are compared
+    with_outputs: layers of which outputs may be quantized
     """
 
     layers: int
     calibration: float
     evaluation: float
     methods: int
+    with_outputs: int
 
 
 def passes_by_rule(config: Mapping[str, Any], procedure: Procedure, amount: Amount) -> dict[str, float]:
@@ -78,7 +80,9 @@ def passes_by_rule(config: Mapping[str, Any], procedure: Procedure, amount: Amou
     return {
         "equalise_channels": part(equalisation.audio_seconds) if equalisation else 0.0,
         "choose_massive_channels": 3 * part(massive.audio_seconds) if massive else 0.0,
-        "choose_attention": 0.6 * amount.layers * part(attention.audio_seconds) if attention else 0.0,
+        "choose_attention": (2 + amount.with_outputs) * part(attention.audio_seconds)
+        if attention and amount.with_outputs
+        else 0.0,
         "round_weights": part(rounding.audio_seconds) if rounding else 0.0,
         "recognise_reference": 1.5,
         "screen_layers": 0.6 * amount.layers * screen,

@@ -12,6 +12,7 @@ from whisper_files import write_tiny_whisper
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.bundle.verify import verify
 from stablequant.corpora.utterance import read_utterances
+from stablequant.search.attention_table import outputs_in_int8
 from stablequant.storage.files import read_json, read_table
 
 LAYERS = ["conv1", "conv2", "encoder01", "encoder02", "decoder01", "decoder02", "head"]
@@ -60,6 +61,17 @@ def test_all_three_graphs_are_quantized(ran):
     for backend, expected in files.items():
         folder = results / f"engines/{backend}/stablequant"
         assert {f.name for f in (*folder.glob("*.xml"), *folder.glob("*.onnx"))} == expected
+
+
+def test_its_scores_are_in_int8_where_the_search_says_so(ran):
+    results = ran / "results/tiny"
+    chosen = outputs_in_int8(read_table(results / "attention.tsv"))
+    assert chosen, "no scores are in INT8"
+    activations = read_json(results / "scales/stablequant.json")["activations"]
+    outputs = {name for name in activations if name.endswith((".queries", ".keys"))}
+    assert outputs == set(chosen)
+    nodes = {node.name for node in onnx.load(results / "onnx/stablequant.onnx").graph.node}
+    assert {name for name in nodes if name.endswith((".queries/q", ".keys/q"))} == {f"{name}/q" for name in chosen}
 
 
 def test_its_bundle_verifies_and_transcribes(ran):

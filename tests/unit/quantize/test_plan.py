@@ -10,7 +10,7 @@ from recognising import Loaded
 from stablequant.errors import StableQuantError
 from stablequant.quantize.plan import make_plan
 from stablequant.quantize.settings import defaults
-from stablequant.storage.files import write_json, write_table
+from stablequant.storage.files import read_table, write_json, write_table
 from stablequant.workflow.few_words import few_words, words_in
 from stablequant.workflow.procedure import read_procedure
 from stablequant.workflow.stages import START_SECONDS, Amount, Estimate, Pace, passes_by_rule
@@ -33,7 +33,7 @@ def results(tmp_path, tiny: Loaded) -> Path:
         columns = ["utterance", "path", "samples", "transcript", "sha256", "speaker", "start", "stop", "channel"]
         (tmp_path / "utterances").mkdir(exist_ok=True)
         write_table(tmp_path / f"utterances/{split}.tsv", pd.DataFrame(rows, columns=columns))
-    layers = [{"module": f"m{number}", "layer": f"layer{number}"} for number in range(10)]
+    layers = [{"module": f"m{number}", "layer": f"layer{number}", "output_activation": ""} for number in range(10)]
     write_table(tmp_path / "layers.tsv", pd.DataFrame(layers))
     write_json(tmp_path / "speed.json", {"seconds_per_audio_second": 1.0, "pass_seconds": 500.0})
     return tmp_path
@@ -47,6 +47,10 @@ def test_the_plan_counts_layers_audio_passes_and_time(results):
     parts = (120 + 3 * 60 + 60) / 500, 9 * 60 / 500
     assert plan.passes == pytest.approx(parts[0] + 1.5 + 0.6 * 10 + 3.0 + parts[1])
     assert plan.seconds >= plan.passes * 500
+    layers = read_table(results / "layers.tsv").assign(output_activation=["queries", "keys", *[""] * 8])
+    write_table(results / "layers.tsv", layers)
+    attended = make_plan(results, {}, defaults(), cores=1)
+    assert attended.passes == pytest.approx(plan.passes + (2 + 2) * 60 / 500), "where attention may be in INT8"
     assert plan.seconds_per_search >= 0.6 * 8 * 500
     assert make_plan(results, {"engines": ["openvino", "onnxruntime"]}, defaults(), cores=1).seconds > plan.seconds
     text = "\n".join(plan.lines())
@@ -71,7 +75,7 @@ def test_engines_take_time_by_what_they_hear_and_searches_one_job_after_the_othe
 
     def passes(evaluation: float, **changes: object) -> dict[str, float]:
         settings = config | changes
-        amount = Amount(10, calibration=500.0, evaluation=evaluation, methods=3)
+        amount = Amount(10, calibration=500.0, evaluation=evaluation, methods=3, with_outputs=0)
         return passes_by_rule(settings, read_procedure(settings, "extended"), amount)
 
     assert passes(1000)["evaluate_engine"] == pytest.approx(2 * passes(500)["evaluate_engine"])

@@ -99,6 +99,31 @@ def test_the_costliest_is_searched_again_until_the_loss_is_small_enough():
     assert [step.kept for step in steps if step.step == "all layers"] == [False, False, True]
 
 
+def test_a_cut_off_that_loses_more_on_all_audio_than_the_part_told_is_not_taken():
+    class Misled(Scripted):
+        """On a part of the audio the cut-off of 99 seems best for each layer. On all of it, it is so for `a` only."""
+
+        def vary(self, base, variants, audio_seconds=math.inf) -> list[Outcome]:
+            found = super().vary(base, variants, audio_seconds)
+            if audio_seconds == math.inf:
+                return found
+            return [
+                outcome(o.degradation, -list(c.percentiles.values()).count(99.0))
+                for o, (_, c) in zip(found, variants, strict=True)
+            ]
+
+    unclipped = {"a": 4.0, "b": 5.0, "c": 0.0, "d": 0.0}
+    losses = {100.0: 1.0, 99.9: 1.0}
+    combination = Misled(lambda layer, cut: unclipped[layer] * losses.get(cut, 0.25 if layer == "a" else 2))
+    searched = Choice(dict.fromkeys("abcd", 100.0))
+    choice, steps = check_combination(combination, searched, GRID, ["a", "b"], 1.0, 10.0, keep_float=False)
+    assert choice.percentiles == {"a": 99.0, "b": 100.0, "c": 100.0, "d": 100.0}
+    full = [step for step in told(steps) if step[0] == "all layers"]
+    assert [(loss, kept) for *_, loss, kept in full] == [(9.0, False), (14.0, False), (6.0, True)]
+    again = [(layer, cut) for step, layer, cut, _, kept in told(steps) if step == "searched again" and kept]
+    assert again == [("a", 99.0)]
+
+
 def test_the_others_are_searched_again_as_one():
     """`c` and `d` were not searched; `b` is a suspect that was not either, and so stands for itself."""
     combination = Scripted(lambda layer, percentile: {"a": 1.0, "b": 2.0, "c": 3.0, "d": 3.0}[layer])

@@ -136,16 +136,18 @@ def test_costly_layers_are_searched_again_and_as_a_last_resort_stay_floating_poi
     assert again["layers"].drop_duplicates().tolist() == order, "the costliest first"
     for name, tried in again.groupby("layers"):
         assert tried["percentile"].tolist() == [100.0, *GRID]
-        assert tried.loc[tried["kept"], "divergence"].item() == tried["divergence"].min(), name
-    kept = again[again["kept"]].set_index("layers")["percentile"]
-    assert choice.percentiles["cnn02"] == kept["cnn02"]
-    assert choice.percentiles["transformer01"] == choice.percentiles["cnn07"] == kept[OTHERS]
+        assert set(tried.loc[tried["kept"], "divergence"]) <= {tried["divergence"].min()}, name
+    kept = again[again["kept"]].set_index("layers")["percentile"].to_dict()
+    first = table.loc[(table["step"] == "searched together") & table["kept"], "percentile"].item()
+    assert kept, "no new cut-off was taken"
+    assert choice.percentiles["cnn02"] == kept.get("cnn02", first)
+    assert choice.percentiles["transformer01"] == choice.percentiles["cnn07"] == kept.get(OTHERS, first)
     assert choice.percentiles["cnn03"] == 99.0, "was searched, and was not suspected"
     together = table.loc[table["step"] == "all layers", "divergence"].iloc[0]
     spared = (together - without.set_index("layers")["divergence"][SUSPECTS]) / pd.Series(weights)
     stayed = table[table["step"] == "left in floating point"]["layers"].tolist()
     assert stayed == spared.sort_values(ascending=False).index.tolist(), "the one that spares most for its size first"
-    assert table.iloc[-1]["divergence"] < again.iloc[-1]["divergence"]
+    assert table.iloc[-1]["divergence"] < together
 
 
 def test_quantized_layers_stay_so_where_the_config_says_so(combination):

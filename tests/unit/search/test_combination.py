@@ -93,7 +93,7 @@ def test_variants_are_what_numpy_measures(calibrated, combination):
 
 def test_only_a_part_of_the_audio_is_recognised_where_that_is_asked_for(calibrated, combination):
     (outcome,) = combination.vary(Choice({}), [(["head"], Choice({}))], audio_seconds=2.0)
-    expected = [u.path for batch in calibrated.split.sample(2.0) for u in batch]
+    expected = [u.path for batch in calibrated.split.other_sample(2.0) for u in batch]
     paths = [u.path for u in calibrated.split.utterances]
     assert 1 < outcome.utterances == len(expected) < 12
     assert [path for path, error in zip(paths, outcome.errors, strict=True) if error is not None] == sorted(expected)

@@ -19,7 +19,7 @@ def calibrated(request, tmp_path_factory) -> FakeCalibrated:
 def test_a_layer_is_measured_on_the_part_as_its_probe_measures_it_there(calibrated, seconds):
     """The oracle takes the part out of what each probe measured of every utterance."""
     recogniser, calibration, split = calibrated.recogniser, calibrated.calibration, calibrated.split
-    chosen = {u.key for batch in split.sample(seconds) for u in batch}
+    chosen = {u.key for batch in split.other_sample(seconds) for u in batch}
     part = [number for number, u in enumerate(split.utterances) if u.key in chosen]
     assert (len(part) < 8) == (seconds < 1000)
     positions = sum(split.utterances[number].samples // 2 for number in part)

@@ -62,7 +62,7 @@ def test_the_screen_measures_what_a_search_does(calibrated, screen, whole):
 
 def test_a_part_of_the_audio_is_heard(calibrated):
     found = screen_percentiles(calibrated.recogniser, MIX, calibrated.histograms, GRID, calibrated.calibration, 2.5)
-    chosen = [u for batch in calibrated.split.sample(2.5) for u in batch]
+    chosen = [u for batch in calibrated.split.other_sample(2.5) for u in batch]
     assert {cutoff.utterances for cutoff in found} == {len(chosen)} and len(chosen) < 10
 
 

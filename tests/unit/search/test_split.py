@@ -38,6 +38,7 @@ def test_two_parts_of_a_split_have_no_utterance_in_common():
         assert first and other and not first & other
         if seconds == 20:
             assert first == {u.path for batch in split.sample(20) for u in batch}
+            assert other == {u.path for batch in split.other_sample(20) for u in batch}
             assert not other & {u.path for batch in split.sample(100) for u in batch}
         else:
             assert len(first | other) == 60

@@ -8,6 +8,7 @@ from checkout import PROJECT
 
 from stablequant.workflow.config_schema import validate_config
 from stablequant.workflow.procedure import (
+    Attention,
     Combination,
     Equalisation,
     MassiveChannels,
@@ -18,12 +19,13 @@ from stablequant.workflow.procedure import (
 )
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
-STEPS = ("recentre", "split_audio", "equalisation", "massive_channels", "rounding", "combination", "ties")
+STEPS = ("recentre", "split_audio", "equalisation", "massive_channels", "attention", "rounding", "combination", "ties")
 EXTENDED = Procedure(
     recentre=True,
     split_audio=True,
     equalisation=Equalisation(exponent=0.5, percentile=99.0, audio_seconds=7),
     massive_channels=MassiveChannels(channels=[2, 3], reach=5.0, divergence=0.01, gain=0.6, audio_seconds=6),
+    attention=Attention(divergence=0.02, audio_seconds=5),
     rounding=Rounding(audio_seconds=8),
     combination=Combination(audio_seconds=9, suspects=2),
     ties=Ties(points=0.3),
@@ -36,6 +38,7 @@ def config(*enabled: str) -> dict:
     changed["equalisation"] |= {"exponent": 0.5, "percentile": 99.0, "audio_seconds": 7}
     own = {"channels": [2, 3], "reach": 5.0, "divergence": 0.01, "gain": 0.6, "audio_seconds": 6}
     changed["massive_channels"] |= own
+    changed["attention"] |= {"divergence": 0.02, "audio_seconds": 5}
     changed["rounding"] |= {"audio_seconds": 8}
     changed["combination"] |= {"audio_seconds": 9, "suspects": 2}
     changed["ties"] |= {"points": 0.3}
@@ -48,7 +51,7 @@ def config(*enabled: str) -> dict:
 @pytest.mark.parametrize("enabled", [(), STEPS, ("recentre",), ("rounding", "combination")])
 def test_the_papers_procedure_has_no_added_step_whatever_the_blocks_say(enabled):
     found = read_procedure(config(*enabled), "paper")
-    steps = dict.fromkeys(("equalisation", "massive_channels", "rounding", "combination", "ties"))
+    steps = dict.fromkeys(("equalisation", "massive_channels", "attention", "rounding", "combination", "ties"))
     assert found == Procedure(recentre=False, split_audio=False, **steps)
 
 
