@@ -6,8 +6,9 @@
 ``--results`` is the folder results/MODEL of a finished run with the engines openvino/fp32 and openvino/stablequant,
 ``--calibration`` and ``--evaluation`` are folders laid out as LibriSpeech. In OpenVINO's encoder of StableQuant, the
 inputs of attention's two products get quantizers: queries and keys (``scores``), probabilities and values (``mixed``),
-or all four (``both``); in the first row none. Scales are those of least squared error on some calibration recordings.
-Probabilities are not negative, so they have 255 steps, all others 127 on each side.
+or all four (``both``); in the first row none, and those that the search has chosen are taken away for all. Scales are
+those of least squared error on some calibration recordings. Probabilities are not negative, so they have 255 steps, all
+others 127 on each side.
 
 ``kl`` is the divergence of the whole engine from fp32 along its own tokens, in nats per token. ``encoder_seconds`` are
 the median for a window of 30 s, while the encoders take turns; ``speedup`` is against the first row. Run it in the
@@ -48,6 +49,19 @@ ROUNDS = 15
 LISTED = PROJECT / "results/whisper-benchmark/attention"
 
 
+def encoder_without(file: Path) -> ov.Model:
+    """The encoder in ``file`` without the quantizers of queries and keys that it has."""
+    model = ov.Core().read_model(file)
+    for block in places(model):
+        for name in FORMS["scores"]:
+            source = block[name].get_source_output().get_node()
+            while source.get_type_name() in ("Transpose", "Reshape", "Multiply"):  # heads apart, queries scaled
+                source = source.input_value(0).get_node()
+            if source.get_type_name() == "FakeQuantize":
+                source.output(0).replace(source.input_value(0))
+    return model
+
+
 def places(model: ov.Model) -> list[dict[str, ov.Input]]:
     """The inputs of attention's products by name, for each block."""
     found = []
@@ -75,7 +89,7 @@ def least_error(values: np.ndarray, name: str) -> float:
 
 def scales(subject: Subject, file: Path, floating: str) -> list[dict[str, float]]:
     """The largest value of each input's range, for each block of the encoder in ``file``."""
-    model = ov.Core().read_model(file)
+    model = encoder_without(file)
     found = places(model)
     results = [ops.result(block[name].get_source_output()) for block in found for name in INPUTS]
     compiled, _ = compile_network(ov.Model(results, model.get_parameters(), "inputs"), subject.threads, floating)
@@ -91,7 +105,7 @@ def scales(subject: Subject, file: Path, floating: str) -> list[dict[str, float]
 
 def quantized(file: Path, ends: list[dict[str, float]], names: tuple[str, ...]) -> ov.Model:
     """The encoder in ``file`` with quantizers before the inputs ``names`` of attention's products."""
-    model = ov.Core().read_model(file)
+    model = encoder_without(file)
     for block, largest in zip(places(model), ends, strict=True):
         for name in names:
             low, high = steps_of(name)

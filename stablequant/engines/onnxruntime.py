@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from stablequant.engines.backend import Loaded, Request
 from stablequant.engines.description import Description
 from stablequant.engines.folder import network_file
+from stablequant.engines.onnxruntime_products import SHARING, prepare_products
 from stablequant.engines.precision import FLOAT32, INT8
 from stablequant.engines.tensors import check_tensors
 from stablequant.errors import StableQuantError
@@ -35,7 +36,7 @@ class OnnxRuntime:
         return str(ort.__version__)
 
     def build(self, request: Request, folder: Path) -> Description:
-        """Copy the graphs. They are optimised for the CPU later, when they are loaded.
+        """Copy the graphs, quantized ones as `prepare_products` changes them. They are optimised when they are loaded.
 
         Raises `StableQuantError` if a graph is larger than 2 GB.
         """
@@ -45,6 +46,10 @@ class OnnxRuntime:
                     graph, "ONNX Runtime cannot load a graph of more than 2 GB", "build an OpenVINO engine instead"
                 )
             shutil.copyfile(graph, folder / f"{name}.onnx")
+            model = onnx.load(graph)
+            if _is_quantized(model.graph):
+                prepare_products(model.graph)
+                onnx.save(model, folder / f"{name}.onnx")
         return {}
 
     def check(self, description: Description) -> bool:
@@ -128,7 +133,7 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
         options.optimized_model_filepath = str(optimised)
     arithmetic = FLOAT32
     content = _read(graph)
-    if any(node.op_type == "QuantizeLinear" for node in content.node):
+    if _is_quantized(content):
         arithmetic = INT8 if int8_kernels_are_exact() else FLOAT32
         if arithmetic == FLOAT32:
             logging.warning(
@@ -136,9 +141,14 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
             )
             options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"]), arithmetic
+        providers = ["CPUExecutionProvider"]
+        return ort.InferenceSession(graph, options, providers, disabled_optimizers=SHARING), arithmetic
     except Exception as error:  # the library has no exception class of its own for unreadable graphs
         raise StableQuantError(graph, f"ONNX Runtime cannot load it ({error})", "build the engine again") from error
+
+
+def _is_quantized(graph: onnx.GraphProto) -> bool:
+    return any(node.op_type == "QuantizeLinear" for node in graph.node)
 
 
 def _read(graph: Path) -> onnx.GraphProto:
