@@ -115,7 +115,8 @@ def test_a_step_cannot_be_continued_twice(networks):
 @pytest.fixture(scope="module")
 def int8_graphs(checkpoint) -> dict[str, Path]:
     modules = quantized_modules(read_sizes(checkpoint))
-    ranges = {module.activation: Range.symmetric(4) for module in modules}
+    names = {name for module in modules for name in (module.activation, module.output_activation)} - {""}
+    ranges = {name: Range.symmetric(4) for name in names}
     graphs = graphs_of(checkpoint, "int8")
     insert_qdq(graphs_of(checkpoint, "fp32"), modules, ranges, {}, graphs)
     return graphs

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from projects import copy_project
-from running import snakemake
+import yaml
+from projects import configure, copy_project
+from running import planned, snakemake
 from seq2seq_files import configure_tiny, write_splits
 from whisper_files import write_tiny_whisper
 
@@ -85,3 +86,18 @@ def test_its_bundle_verifies_and_transcribes(ran):
     for utterance in utterances:  # its vocabulary has no timestamps, so that the same is decoded
         spoken = recogniser.transcribe(utterance.path)
         assert writing.spell(spoken.text) == hypotheses.fillna("").loc[utterance.utterance, "hypothesis"]
+
+
+def test_the_choice_of_scores_is_made_anew_for_another_setting_and_falls_away_with_the_step(ran):
+    assert planned(ran) == {}
+    before = (ran / "config.yaml").read_text()
+    settings = yaml.safe_load(before)["attention"]
+    configure(ran, attention=settings | {"divergence": 1e-9})
+    jobs = planned(ran)
+    assert jobs["choose_attention"] == 1
+    assert {"recognise_reference", "insert_qdq"} <= jobs.keys()
+    assert not jobs.keys() & {"import_checkpoint", "equalise_channels", "choose_massive_channels", "round_weights"}
+    configure(ran, attention=settings | {"enabled": False})
+    jobs = planned(ran)
+    assert "recognise_reference" in jobs and "choose_attention" not in jobs
+    (ran / "config.yaml").write_text(before)
