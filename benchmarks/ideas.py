@@ -48,6 +48,7 @@ from stablequant.report.captions import with_interval
 from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
+from stablequant.search.attention_table import outputs_in_int8
 from stablequant.search.combination import Choice, Combination
 from stablequant.search.gather_percentiles import best_percentiles
 from stablequant.search.split import loaded, read_split
@@ -117,7 +118,9 @@ def load(results: Path, folder: Path, threads: int) -> Subject:
     scales = load_scales(results / "channel_scales.safetensors")
     rounded = dict(RoundedFile(results / "weights.safetensors"))
     carried = read_json(results / "carried_channels.json")
-    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio, carried)
+    attention = results / "attention.tsv"
+    outputs = outputs_in_int8(read_table(attention)) if attention.is_file() else ()
+    preparation = Preparation(scales, PROCEDURE.recentre, PROCEDURE.split_audio, carried, outputs)
     splits, histograms = {}, {}
     for name in SPLITS:
         (folder / name).mkdir()
@@ -261,7 +264,7 @@ def try_ideas(subject: Subject, chosen_ideas: Sequence[str], audio_seconds: floa
     layers = list(subject.recogniser.layers)
     as_chosen = (subject.choice, None, None, 0)
     split = subject.splits["calibration"].split
-    chosen_on = sum(u.samples for batch in split.sample(audio_seconds) for u in batch)
+    chosen_on = sum(u.samples for batch in split.other_sample(audio_seconds) for u in batch)
     heard = chosen_on / sum(u.samples for u in split.utterances)
 
     def chosen(found: tuple[Choice, int]) -> tuple:

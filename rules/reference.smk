@@ -1,14 +1,14 @@
 # What fp32 makes of the calibration set, in one pass.
 #
 # INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors,
-#          carried_channels.json, attention.tsv where there is one; the evaluation split only has to be known good before long work starts, so it is
-#          ancient here
+#          carried_channels.json, attention.tsv where there is one; the evaluation split only has to be known good
+#          before long work starts, so it is ancient here
 # OUTPUTS  results/{model}/reference.json           WER, words and hypotheses
 #          results/{model}/posteriors.safetensors   log posteriors by utterance
 #          results/{model}/histograms.safetensors   magnitudes of every quantized module's input
 #          results/{model}/prepared_histograms.safetensors   the same inputs as the search quantizes them: equalised,
 #                                                   without carried channels, and with their signs where the range
-#                                                   may lie around another centre than 0
+#                                                   may lie around another centre than 0; and queries and keys
 #          results/{model}/activations.json         what activations/ beside it holds: hidden values that probes and
 #                                                   searches resume from, until gather_percentiles removes them
 

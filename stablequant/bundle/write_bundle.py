@@ -1,7 +1,7 @@
 """Write a bundle: one folder with everything needed to use a quantized recogniser elsewhere.
 
-Graphs, networks and tokens lie where other libraries look for them, see `Family.published`. Each file is there once: an
-engine's ``engine.json`` says where its networks lie.
+Graphs, networks and tokens lie where other libraries look for them, see `Family.published`. No file is there twice: an
+engine's ``engine.json`` says where its networks lie. ONNX Runtime's engine may have graphs of its own.
 """
 
 import os

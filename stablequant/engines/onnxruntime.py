@@ -141,8 +141,9 @@ def _session(graph: Path, threads: int, optimised: Path | None = None) -> tuple[
             )
             options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
-        providers = ["CPUExecutionProvider"]
-        return ort.InferenceSession(graph, options, providers, disabled_optimizers=SHARING), arithmetic
+        disabled = SHARING if arithmetic == INT8 else []
+        session = ort.InferenceSession(graph, options, ["CPUExecutionProvider"], disabled_optimizers=disabled)
+        return session, arithmetic
     except Exception as error:  # the library has no exception class of its own for unreadable graphs
         raise StableQuantError(graph, f"ONNX Runtime cannot load it ({error})", "build the engine again") from error
 

@@ -6,6 +6,9 @@ its quantized input. Where queries, keys and values shared one, all three ran in
 **Convolutions read floating point.** ONNX Runtime has an INT8 convolution only where the output is quantized, too. Here
 it is not, so it computes them in floating point in any case: it rounded their input for nothing. Their weights stay
 INT8 in the file, and are multiplied by their scales at each call, which takes little.
+
+**Queries times keys** are in floating point too. Between their quantizers and their product lie operations for which
+ONNX Runtime has no INT8 kernels, so that the product would be in floating point in any case.
 """
 
 from collections import Counter
@@ -13,6 +16,7 @@ from collections import Counter
 import onnx
 
 OTHER_NUMBERS = ("rest", "coarse", "fine")  # further products of a module, see `stablequant.engines.insert_qdq`
+MOVING = {"Mul", "Reshape", "Transpose"}
 SHARING = ["CommonSubexpressionElimination"]  # ONNX Runtime's optimizer that would make one quantizer of several
 
 
@@ -20,9 +24,12 @@ def prepare_products(graph: onnx.GraphProto) -> None:
     """Change ``graph`` in place: what its products read, as this module says.
 
     Where the audio is read as two INT8 numbers, one floating-point convolution replaces both. Convolutions of which
-    some channels are carried stay as they are.
+    some channels are carried stay as they are, and so does a graph with other graphs inside.
     """
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return
     _release_convolutions(graph)
+    _release_moved(graph)
     _copy_quantizers(graph)
     _remove_unread(graph)
 
@@ -39,6 +46,21 @@ def _release_convolutions(graph: onnx.GraphProto) -> None:
         node.input[0] = made[value.input[0]].input[0]
         if f"{node.name}/rest" in nodes:
             _replace(graph, nodes[f"{node.name}/sum"].output[0], node.output[0])
+
+
+def _release_moved(graph: onnx.GraphProto) -> None:
+    """Let operations that only move or scale values read them in floating point."""
+    made = _makers(graph)
+    readers: dict[str, set[str]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    for node in graph.node:
+        quantizer = made.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if quantizer is not None and quantizer.op_type == "QuantizeLinear":
+            output = node.output[0]
+            if readers.get(output, set()) <= MOVING:
+                _replace(graph, output, quantizer.input[0])
 
 
 def _copy_quantizers(graph: onnx.GraphProto) -> None:

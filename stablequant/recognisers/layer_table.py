@@ -9,6 +9,6 @@ from stablequant.storage.files import read_table
 
 def read_modules(path: Path) -> list[QuantizedModule]:
     """The quantized modules in ``layers.tsv``."""
-    table = read_table(path)
-    columns = (table[field.name].fillna("").astype(str) for field in fields(QuantizedModule))
-    return [QuantizedModule(*row) for row in zip(*columns, strict=True)]
+    names = [field.name for field in fields(QuantizedModule)]
+    table = read_table(path, text=names).reindex(columns=names, fill_value="").fillna("")  # earlier versions had fewer
+    return [QuantizedModule(*row) for row in table.itertuples(index=False)]

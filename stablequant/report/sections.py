@@ -166,7 +166,9 @@ def combination(results: Path) -> Section:
     text = "The layers were measured one by one, not together."
     if len(table):
         # the other steps recognise a part of the calibration set, or leave out layers only to measure them
-        final = table[table["step"].isin(["all layers", "left in floating point"]) & table["kept"]].iloc[-1]
+        whole = table[table["step"].isin(["all layers", "left in floating point"])]
+        kept = whole[whole["kept"]]
+        final = (kept if len(kept) else whole).iloc[-1]  # earlier versions kept none where too much was lost
         text = (
             "All layers were quantized at once, on the calibration split. Together they lose "
             f"{with_interval(final)} points of WER. {INTERVAL}"

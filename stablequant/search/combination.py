@@ -107,7 +107,7 @@ class Combination:
             yield
 
     def percentile_of(self, choice: Choice, module: QuantizedModule) -> float:
-        """Cut-off percentile of the input of ``module``, in percent."""
+        """Cut-off percentile of the activations of ``module``, in percent."""
         return choice.percentiles.get(module.layer, UNCLIPPED)
 
     def ranges_of(self, choice: Choice) -> dict[str, Range]:

@@ -11,6 +11,7 @@ from stablequant.storage.files import data_beside, replacing
 
 SCOPES = "pkg.torch.onnx.name_scopes"  # in this property torch's exporter writes the modules that a node comes from
 OPERATIONS = {"Conv", "MatMul"}
+OPSET = 20  # from 21 on, ONNX Runtime (1.32) cannot load a graph in which a quantized value is reshaped
 # Weights that fit into one file: protobuf's limit, minus space for the rest. HuBERT extra large exceeds it in fp32.
 MAX_PROTOBUF_BYTES = (1 << 31) - (1 << 24)
 

@@ -14,7 +14,7 @@ def layers_of(table: Path) -> list[str]:
 def layers_with_outputs(table: Path) -> list[str]:
     """Names of the layers in ``layers.tsv`` that have outputs which may be quantized."""
     with table.open(encoding="utf-8", newline="") as rows:
-        named = [row["layer"] for row in csv.DictReader(rows, delimiter="\t") if row["output_activation"]]
+        named = [row["layer"] for row in csv.DictReader(rows, delimiter="\t") if row.get("output_activation")]
     return list(dict.fromkeys(named))
 
 

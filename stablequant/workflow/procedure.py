@@ -53,7 +53,7 @@ class Attention:
 
     Attributes
     ----------
-    divergence: nats per position that do not matter, with only the scores of one layer in INT8
+    divergence: nats per position that do not matter, added up over the layers that get INT8 scores
     audio_seconds: amount of calibration audio on which this is measured
     """
 

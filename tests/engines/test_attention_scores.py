@@ -1,9 +1,12 @@
 """Queries times keys in INT8: what engines compute is what the search simulates, on a tiny Whisper."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from graphs import onnx_network, relative_rms
@@ -13,6 +16,7 @@ from whisper_files import SECONDS, import_tiny_whisper, tones
 
 from stablequant.engines import openvino
 from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.engines.onnxruntime_products import prepare_products
 from stablequant.quantization.collecting import Preparation, collecting
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.least_error import mse_range
@@ -99,6 +103,37 @@ def test_engines_compute_what_is_simulated(recogniser, checkpoint, modules, rang
     told = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     kernels = [t["primitiveType"].astype(str) for t in told if t["layerType"].astype(str) == "Subgraph"]
     assert [kernel.endswith("_i8") for kernel in kernels] == [True, True], "attention reads floating point"
+
+
+def test_onnx_runtime_multiplies_them_in_floating_point_and_does_not_round_them(
+    recogniser, checkpoint, modules, ranges, features, tmp_path
+):
+    """It has no INT8 kernel for such a product. The bundle's graph, which other programs read, always loads."""
+    graph = tmp_path / "int8.onnx"
+    insert_qdq({"encoder": checkpoint.parent / "fp32.onnx"}, modules, ranges, {}, {"encoder": graph})
+    expected = onnx_network(graph, output="last_hidden_state")({"input_features": features})["last_hidden_state"]
+    for level in ("ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+        (found,) = onnxruntime.InferenceSession(graph, options).run(None, {"input_features": features})
+        assert relative_rms(found, expected) < 0.02, level
+    model = onnx.load(graph)
+    prepare_products(model.graph)
+    onnx.save(model, tmp_path / "prepared.onnx")
+    quantizers = {node.name for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert not [name for name in quantizers if "queries" in name or "keys" in name]
+    convolutions = [m for m in modules if m.kind == "conv"]
+    inside = [m for m in modules if m.kind != "conv"]
+    weights = fake_quantized_weights(recogniser.model, modules, {})
+    with ExitStack() as undo:
+        for module in convolutions:
+            operation = recogniser.model.get_submodule(module.module)
+            undo.callback(setattr, operation.weight, "data", operation.weight.data)
+            operation.weight.data = weights[module.module]
+        undo.enter_context(fake_quantized(recogniser.model, inside, without_outputs(ranges), {}, weights))
+        simulated = encoded(recogniser, features)
+    network = onnx_network(tmp_path / "prepared.onnx", output="last_hidden_state")
+    assert relative_rms(network({"input_features": features})["last_hidden_state"], simulated) < 1e-4
 
 
 def test_nothing_stays_behind(recogniser, modules, ranges, features):

@@ -55,7 +55,7 @@ def by_openvino(bundle, recordings) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def by_onnxruntime(bundle, recordings) -> dict[str, list[str]]:
-    """The words that our ONNX Runtime engine recognises, by file name."""
+    """The words that we recognise with the bundle's ONNX graph, by file name."""
     opened = read_bundle(bundle)
     (name, signature), *_ = opened.family.signatures(bundle).items()
     place = next(place for place, file in opened.family.published(bundle).items() if file == f"{name}.onnx")

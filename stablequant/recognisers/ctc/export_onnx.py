@@ -15,7 +15,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from stablequant.recognisers.ctc.decoding import OUTPUT
 from stablequant.recognisers.ctc.front_end import INPUT, FrontEnd
 from stablequant.recognisers.modules import QuantizedModule
-from stablequant.storage.onnx_graph import add_constant, insert_node, name_nodes, strip_metadata
+from stablequant.storage.onnx_graph import OPSET, add_constant, insert_node, name_nodes, strip_metadata
 
 
 class _Logits(torch.nn.Module):
@@ -87,6 +87,7 @@ def export_graph(
             _Logits(model),
             tuple(inputs.values()),
             dynamo=True,
+            opset_version=OPSET,
             verbose=False,
             input_names=list(inputs),
             output_names=[OUTPUT],

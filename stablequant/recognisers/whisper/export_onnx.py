@@ -17,7 +17,7 @@ from stablequant.recognisers.whisper.greedy import DECODER, ENCODER, WITH_PAST, 
 from stablequant.recognisers.whisper.layers import ModelConfig, quantized_modules, read_sizes
 from stablequant.recognisers.whisper.loading import load_model
 from stablequant.recognisers.whisper.network import Pair, decode, encoded_pairs
-from stablequant.storage.onnx_graph import name_nodes, strip_metadata
+from stablequant.storage.onnx_graph import OPSET, name_nodes, strip_metadata
 
 FIXED = ("bins", "frames", "positions", "width", "heads", "head_size")  # axes of one size
 EXAMPLE = {"batch": 2, "tokens": 4, "step": 3, "past": 5}  # sizes of the others while exporting
@@ -122,6 +122,7 @@ def _export(part: torch.nn.Module, signature: Signature, config: ModelConfig) ->
             part,
             given,
             dynamo=True,
+            opset_version=OPSET,
             verbose=False,
             input_names=list(signature.inputs),
             output_names=list(signature.outputs),

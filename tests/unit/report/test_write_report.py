@@ -50,6 +50,9 @@ def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
     ]
     write_table(tmp_path / "combination.tsv", pd.DataFrame(steps))
     assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
+    earlier = pd.DataFrame(steps[:2]).assign(kept=False)  # as versions before this one wrote it
+    write_table(tmp_path / "combination.tsv", earlier)
+    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
 
 
 def cells(document: str) -> list[list[str]]:
