@@ -102,7 +102,10 @@ class _Run:
     ----------
     batch: number of rows; a row whose text has ended is computed on until the others end
     steps: number of steps so far
+    give_back: called when nobody holds the run any more
     """
+
+    give_back: "weakref.finalize[[ov.InferRequest], _Run]"
 
     def __init__(self, request: ov.InferRequest, batch: int) -> None:
         self.request, self.batch, self.steps = request, batch, 0
@@ -147,7 +150,7 @@ def remembering_networks(compiled: ov.CompiledModel, first: Signature, further: 
         run = _Run(request, len(next(iter(tensors.values()))))
         given = {name: tensors[name] for name in first.inputs}
         found = run.step(given, range(run.batch))
-        weakref.finalize(run, requests.give_back, request)
+        run.give_back = weakref.finalize(run, requests.give_back, request)
         return found | references(run, range(run.batch))
 
     def go_on(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -157,7 +160,12 @@ def remembering_networks(compiled: ov.CompiledModel, first: Signature, further: 
         if continued or len(set(rows)) < len(rows):
             raise ValueError("these keys and values were continued before, or they come from several batches")
         given = {name: tensors[name] for name in further.inputs if name not in further.memory}
-        return run.step(given, rows) | references(run, rows)
+        try:
+            found = run.step(given, rows)
+        except Exception:
+            run.give_back.detach()  # after a fault nobody knows what the memory holds
+            raise
+        return found | references(run, rows)
 
     def references(run: _Run, rows: Sequence[int]) -> dict[str, np.ndarray]:
         kept = np.empty(len(rows), dtype=object)

@@ -31,11 +31,11 @@ class TwoParts:
         self._layer = 0
 
     def count(self, collectors: Sequence[Collectors]) -> None:
-        """Let fp32 recognise the first part while ``collectors`` count."""
-        for batch, context, state in loaded(self._recogniser, self._counted, "histograms"):
+        """Let fp32 recognise the first part while ``collectors`` count. It gets no guides: those may be padded."""
+        for _, context, state in loaded(self._recogniser, self._counted, "histograms"):
             for collector in collectors:
                 collector.context = context
-            self._recogniser.recognise(state, 0, context, self._calibration.reference.guides_of(batch))
+            self._recogniser.recognise(state, 0, context)
 
     def enter(self, layer: str) -> None:
         """Compute the second part in fp32 up to ``layer``, which does not come before the one entered last."""

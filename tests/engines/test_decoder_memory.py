@@ -9,9 +9,10 @@ import pytest
 from openvino import Core
 from whisper_files import SECONDS, import_tiny_whisper
 
-from stablequant.engines import onnxruntime, openvino, tensorrt_rtx
+from stablequant.engines import onnxruntime, openvino, openvino_memory, tensorrt_rtx
 from stablequant.engines.backend import Request
 from stablequant.engines.insert_qdq import insert_qdq
+from stablequant.engines.openvino_requests import Requests
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.export_onnx import export_onnx
 from stablequant.recognisers.family import Network
@@ -110,6 +111,32 @@ def test_a_step_cannot_be_continued_twice(networks):
     networks["openvino"]["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
     with pytest.raises(ValueError, match="were continued before"):
         networks["openvino"]["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
+
+
+def test_a_request_that_failed_serves_nobody_else(checkpoint, tmp_path, monkeypatch):
+    given = []
+
+    class Watched(Requests):
+        def give_back(self, request) -> None:
+            given.append(request)
+            super().give_back(request)
+
+    monkeypatch.setattr(openvino_memory, "Requests", Watched)
+    description = openvino.BACKEND.build(request(checkpoint, graphs_of(checkpoint, "fp32")), tmp_path)
+    networks = openvino.BACKEND.load(tmp_path, description, family_of(checkpoint).signatures(checkpoint), 1).networks
+    expected = steps(networks, encoded(2), [[0, 1]])
+    served = len(given)
+    found = networks["decoder"]({"input_ids": np.array([[1, 2]]), "encoder_hidden_states": encoded(rows=1)})
+    past = {name.replace("present", "past_key_values"): v for name, v in found.items() if name != "logits"}
+    with monkeypatch.context() as fault:
+        fault.setattr(openvino_memory._Run, "step", lambda *_: [].pop())
+        with pytest.raises(IndexError):
+            networks["decoder_with_past"]({"input_ids": np.array([[3]]), **past})
+    del found, past
+    assert len(given) == served
+    for one, other in zip(steps(networks, encoded(2), [[0, 1]]), expected, strict=True):
+        assert np.array_equal(one, other)
+    assert len(given) == served + 1, "what succeeded is given back"
 
 
 @pytest.fixture(scope="module")
