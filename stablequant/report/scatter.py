@@ -16,6 +16,7 @@ BEYOND = "^"  # of a point above the axis
 FONT = 10.5  # points
 GAP = 4  # points between a mark and its label
 ABOVE = 9  # points above the axes that a label may take
+SHUFFLES = 100  # random orders in which labels are placed, at most
 BESIDE = 4  # the first places of a label touch its mark and need no line
 
 
@@ -115,7 +116,8 @@ def _choose(
 ) -> np.ndarray:
     """Choose a place for each label, int ``(marks,)``, so that few lines cross a mark or a label.
 
-    The labels are placed one after the other in each of the ``orders``; the best layout is taken. ``marks``
+    The labels are placed one after the other in each of the ``orders``; the best layout is taken. If lines still cross
+    something there, random orders are tried, too. ``marks``
     ``(marks, 4)`` are boxes, ``labels`` and ``lines`` ``(marks, places, 4)`` are those of each place. A label has to be
     within ``room`` ``(4,)``; one that fits nowhere gets its first place.
     """
@@ -137,7 +139,13 @@ def _choose(
             crossed += crossings[chosen[number]]
         return crossed, chosen
 
-    return min(map(layout, orders), key=lambda found: found[0])[1]
+    best = min(map(layout, orders), key=lambda found: found[0])
+    draw = np.random.default_rng(0)
+    for _ in range(SHUFFLES):
+        if best[0] == 0:
+            break
+        best = min(best, layout(draw.permutation(len(marks))), key=lambda found: found[0])
+    return best[1]
 
 
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
