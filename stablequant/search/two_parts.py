@@ -19,7 +19,7 @@ from stablequant.search.trials import Calibration, Trial
 
 
 class TwoParts:
-    """A recogniser and two parts of the calibration audio, with what fp32 recognises in them. See `two_parts`."""
+    """A recogniser, two parts of the calibration audio, and what fp32 recognises in the second. See `two_parts`."""
 
     def __init__(
         self, recogniser: Recogniser, calibration: Calibration, counted: Sequence[Batch], judged: Sequence[Batch]
@@ -67,9 +67,8 @@ class TwoParts:
 def two_parts(
     recogniser: Recogniser, split: Split, counted: Sequence[Batch], judged: Sequence[Batch]
 ) -> Iterator[TwoParts]:
-    """Recognise both parts of ``split`` in fp32, see `Split.halves`; what that found is kept inside the block."""
-    batches = list(judged) if judged == counted else [*counted, *judged]
-    sample = Split([u for batch in batches for u in batch], batches, split.sample_rate, split.seed)
+    """Recognise the second of two parts of ``split``, see `Split.halves`; what fp32 found is kept inside the block."""
+    sample = Split([u for batch in judged for u in batch], list(judged), split.sample_rate, split.seed)
     with TemporaryDirectory() as folder:
         files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
         recognise_reference(recogniser, sample, files, Cache({}, 0))

@@ -65,6 +65,16 @@ def test_only_convolutions_compute_otherwise_with_the_same_weights(tiny, graph, 
     assert (tmp_path / "prepared.onnx").stat().st_size < 1.2 * graph.stat().st_size, "weights are stored twice"
 
 
+def test_a_graph_with_other_graphs_inside_stays_as_it_is(graph):
+    """What these read is not seen."""
+    model = onnx.load(graph)
+    inner = onnx.helper.make_graph([], "inner", [], [])
+    model.graph.node.add().CopyFrom(onnx.helper.make_node("If", ["condition"], ["unread"], then_branch=inner))
+    before = model.SerializeToString(deterministic=True)
+    prepare_products(model.graph)
+    assert model.SerializeToString(deterministic=True) == before
+
+
 def test_floating_point_graphs_are_copied_as_they_are(tiny, graph, tmp_path):
     folder = build(
         tiny, graph.with_name("fp32.onnx"), tmp_path / "engine", "onnxruntime", {m.layer for m in tiny.modules}
