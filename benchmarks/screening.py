@@ -2,24 +2,28 @@
 
 An exhaustive search has recorded the word errors and the divergence of every utterance with every layer and every
 cut-off. Here a screened search decides on these records, with the screen's audio drawn in many ways, so that one sees
-how often it would have chosen otherwise, and what it would have spared, without recognising anything. ``results`` is
-the folder of a model after ``search: exhaustive`` without racing, such as ``results/demo``. Run it in the project's
-folder.
+how often it would have chosen otherwise, and what it would have spared, without recognising anything. It does so once
+without racing and once with it, which ends probes early. ``results`` is the folder of a model after ``search:
+exhaustive`` without racing, such as ``results/demo``. Run it in the project's folder.
 
 *Passes* are multiply-accumulates in units of one pass over the audio, with the stored activations of that run;
 ``naive_passes`` recognise all audio anew for the words, for the histograms, and for every layer and cut-off.
-``layers_otherwise`` counts the draws in which other layers are selected, ``cutoffs_otherwise`` the searches, in all
+``confidence`` is that of racing, empty without it. ``layers_otherwise`` counts the draws in which other layers are
+selected, ``surely_otherwise`` those with a layer among them whose interval, after all audio, does not hold the
+threshold; ``cutoffs_otherwise`` counts the searches, in all
 draws, that end with another cut-off, and ``cutoffs_worse`` those of them that lose more words than the exhaustive
 search's, with a paired interval above 0. ``overruled`` are those for which words chose another than the screen.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from project import CONFIG
+from racing import probe as race
 from records import Record, best_of
 from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
@@ -33,14 +37,17 @@ from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.costs import layer_costs
 from stablequant.search.measured import RECOGNISED, Screened
 from stablequant.search.plan_probes import layers_to_probe
+from stablequant.search.racing import Racing
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
 from stablequant.search.search_percentile import Candidate
 from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json
 
 COLUMNS = [
-    *("model", "audio_seconds", "in_a_row", "draws", "layers", "recognised_mean", "rounds_mean", "layers_otherwise"),
+    *("model", "audio_seconds", "confidence", "in_a_row", "draws", "layers", "recognised_mean", "rounds_mean"),
     *(
+        "layers_otherwise",
+        "surely_otherwise",
         "layers_overruled_mean",
         "searches",
         "cutoffs_otherwise",
@@ -88,11 +95,30 @@ class CostedRecord(Record):
 
 @dataclass
 class Screen:
-    """A screened search on a record; ``part`` are the utterances of the screen's audio."""
+    """A screened search on a record.
+
+    Attributes
+    ----------
+    record: what the exhaustive search found
+    order: a random order of the utterances
+    audio_seconds: of the screen, the first ones in this order
+    racing: ends probes early, which take the utterances in this order too; None without it
+    passes: that were needed so far, the reference's among them
+    probed: rows of the layers that were recognised, by layer
+    """
 
     record: CostedRecord
-    part: np.ndarray
-    passes: float = 1.0  # the reference
+    order: np.ndarray
+    audio_seconds: float
+    racing: Racing | None
+    passes: float = 1.0
+    probed: dict[str, dict] = field(default_factory=dict)
+
+    @cached_property
+    def part(self) -> np.ndarray:
+        """The utterances of the screen's audio."""
+        samples = self.record.samples[self.order]
+        return self.order[np.cumsum(samples) - samples < self.audio_seconds * self.record.sample_rate]
 
     @property
     def share(self) -> float:
@@ -124,16 +150,27 @@ class Screen:
 
     def probe(self, in_a_row: int) -> tuple[pd.DataFrame, int]:
         """The selection, and how many rounds it took."""
-        screen, probed, rounds = self.layers(), [], 1
+        screen, rounds, threshold = self.layers(), 1, CONFIG["threshold"]
         while new := [
             layer
-            for layer in layers_to_probe(screen, [self.record.probes[k] for k in probed], CONFIG["threshold"], in_a_row)
-            if layer not in probed
+            for layer in layers_to_probe(screen, list(self.probed.values()), threshold, in_a_row)
+            if layer not in self.probed
         ]:
-            self.passes += sum(map(self.record.probe_passes, new))
-            probed += new
+            self.probed |= {layer: self.recognised(layer) for layer in new}
             rounds += 1
-        return select_layers([self.record.probes[layer] for layer in probed], CONFIG["threshold"], screen), rounds
+        return select_layers(list(self.probed.values()), threshold, screen), rounds
+
+    def recognised(self, layer: str) -> dict:
+        """The probe of ``layer``; where racing ends it early, with its decision."""
+        row = self.record.probes[layer]
+        if self.racing is None:
+            self.passes += self.record.probe_passes(layer)
+            return row
+        lost = (np.array(row["errors"]) - self.record.reference.errors)[self.order]
+        above, heard = race(self.racing, lost, CONFIG["threshold"] / 100 * self.record.reference.words.sum())
+        samples = self.record.samples[self.order]
+        self.passes += self.record.probe_passes(layer) * float(samples[:heard].sum() / samples.sum())
+        return row if heard == len(lost) else row | {"above": above}
 
     def search(self, layer: str) -> tuple[float, bool]:
         """The cut-off of ``layer``, and whether words overruled the screen."""
@@ -146,20 +183,23 @@ class Screen:
             self.passes += self.record.probe_passes(layer, len(percentiles))
             return [tried[percentile] for percentile in percentiles]
 
-        known = [tried[UNCLIPPED]]  # measured by the probe
+        known = [tried[UNCLIPPED]] if self.probed[layer]["above"] is None else []  # measured by the probe
         found = search_screened(screen, recognise, CONFIG["threshold"], known)
         (best,) = [candidate.percentile for candidate in found if candidate.best]
         return best, best != least_divergent(screen)
 
 
-def replay(record: CostedRecord, audio_seconds: float, in_a_row: int, draws: int, seed: int) -> dict[str, object]:
-    """One row: a screened search with so many draws of the screen's audio."""
-    selected = [layer for layer, probe in record.probes.items() if probe["degradation"] > CONFIG["threshold"]]
+def replay(
+    record: CostedRecord, audio_seconds: float, confidence: float | None, in_a_row: int, draws: int, seed: int
+) -> dict[str, object]:
+    """One row: a screened search with so many draws of the screen's audio, and of the order of the audio."""
+    whole = select_layers(list(record.probes.values()), CONFIG["threshold"])
+    selected, sure = (set(whole.loc[whole[column], "layer"]) for column in ("selected", "sure"))
+    racing = Racing(confidence, seed) if confidence else None
     found = []
     for number in range(draws):
         drawn = np.random.default_rng((seed, number)).permutation(len(record.samples))
-        before = np.cumsum(record.samples[drawn]) - record.samples[drawn]
-        screen = Screen(record, drawn[before < audio_seconds * record.sample_rate])
+        screen = Screen(record, drawn, audio_seconds, racing)
         table, rounds = screen.probe(in_a_row)
         chosen = table.loc[table["selected"], "layer"].tolist()
         cutoffs = [(layer, *screen.search(layer)) for layer in chosen if layer in record.searches]
@@ -167,7 +207,8 @@ def replay(record: CostedRecord, audio_seconds: float, in_a_row: int, draws: int
             {
                 "recognised_mean": int(table["measured"].eq(RECOGNISED).sum()),
                 "rounds_mean": rounds,
-                "layers_otherwise": chosen != selected,
+                "layers_otherwise": set(chosen) != selected,
+                "surely_otherwise": bool(({*chosen} ^ selected) & sure),
                 "layers_overruled_mean": overruled(table),
                 "passes_mean": screen.passes,
                 "cutoffs": [compared(record, layer, percentile, seed) for layer, percentile, _ in cutoffs],
@@ -180,11 +221,12 @@ def replay(record: CostedRecord, audio_seconds: float, in_a_row: int, draws: int
     return {
         "model": record.results.name,
         "audio_seconds": audio_seconds,
+        "confidence": confidence,
         "in_a_row": in_a_row,
         "draws": draws,
         "layers": len(record.probes),
         **{name: table[name].mean() for name in COLUMNS if name.endswith("_mean") and name in table},
-        "layers_otherwise": int(table["layers_otherwise"].sum()),
+        **{name: int(table[name].sum()) for name in ("layers_otherwise", "surely_otherwise")},
         "searches": len(cutoffs),
         "cutoffs_otherwise": int(cutoffs["otherwise"].sum()),
         "cutoffs_worse": int(cutoffs["worse"].sum()),
@@ -209,17 +251,19 @@ def markdown(table: pd.DataFrame) -> str:
     """The table as the documents show it."""
     rows = [
         [
-            *(row.model, f"{row.audio_seconds:g}", f"{row.recognised_mean:.1f} of {row.layers}"),
-            *(f"{row.layers_otherwise} of {row.draws}", f"{row.cutoffs_otherwise} of {row.searches}"),
+            *(row.model, f"{row.audio_seconds:g}", "no" if np.isnan(row.confidence) else f"{row.confidence:g}"),
+            f"{row.recognised_mean:.1f} of {row.layers}",
+            f"{row.layers_otherwise}, {row.surely_otherwise} of {row.draws}",
+            f"{row.cutoffs_otherwise} of {row.searches}",
             *(f"{row.cutoffs_worse}", "" if np.isnan(row.points_lost_mean) else f"{row.points_lost_mean:.2f}"),
             *(f"{row.layers_overruled_mean:.1f}, {row.cutoffs_overruled}", f"{row.passes_mean:.1f}"),
             *(f"{row.passes_mean / row.naive_passes:.3f}", f"{row.exhaustive_passes / row.naive_passes:.3f}"),
         ]
         for row in table.itertuples()
     ]
-    header = ["model", "audio, s", "layers recognised", "draws with other layers", "searches with another cut-off"]
-    header += ["worse", "points lost", "overruled: layers per draw, cut-offs", "passes", "of naive's"]
-    return markdown_table([*header, "exhaustive, of naive's"], rows)
+    header = ["model", "audio, s", "racing", "layers recognised", "draws with other layers, surely"]
+    header += ["searches with another cut-off", "worse", "points lost", "overruled: layers per draw, cut-offs"]
+    return markdown_table([*header, "passes", "of naive's", "exhaustive, of naive's"], rows)
 
 
 def main() -> None:
@@ -232,8 +276,8 @@ def main() -> None:
     arguments = parser.parse_args()
     record = CostedRecord(arguments.results)
     rows = [
-        replay(record, seconds, arguments.in_a_row, arguments.draws, arguments.seed)
-        for seconds in tqdm(arguments.audio_seconds)
+        replay(record, seconds, confidence, arguments.in_a_row, arguments.draws, arguments.seed)
+        for seconds, confidence in tqdm([*product(arguments.audio_seconds, (None, CONFIG["racing"]["confidence"]))])
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     print(markdown(table))

@@ -78,6 +78,10 @@ def quantize(
             "is faster, only where a minute of it leaves doubt"
         ),
     ] = None,
+    racing: Annotated[
+        bool,
+        typer.Option("--racing", help="stop testing a layer or cut-off once more audio can hardly change the answer"),
+    ] = False,
     device: Annotated[Device | None, typer.Option(help="where the search runs")] = None,
     cores: Annotated[int, typer.Option(min=0, help="cores to use; 0 takes all")] = 0,
     acceptable_loss: Annotated[
@@ -104,6 +108,7 @@ def quantize(
         "procedure": procedure and procedure.value,
         "unrecovered": unrecovered and unrecovered.value,
         "search": search and search.value,
+        "racing": {"enabled": True} if racing else None,
         "device": device and device.value,
         "acceptable_loss": acceptable_loss,
     }

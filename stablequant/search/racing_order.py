@@ -27,7 +27,11 @@ def decision_points(total: int) -> list[int]:
 
 
 def split_at_decisions(utterances: Sequence[T], seed: int) -> list[list[T]]:
-    """``utterances`` in a random order, drawn with ``seed``, in one part before each decision of racing."""
-    order = np.random.default_rng(seed).permutation(len(utterances)).tolist()
+    """``utterances`` in a random order, drawn with ``seed``, in one part before each decision of racing.
+
+    It is the reverse of the order in which `Split.sample` draws. So the first decisions judge on other audio than that
+    on which weights were rounded.
+    """
+    order = np.random.default_rng(seed).permutation(len(utterances))[::-1].tolist()
     ends = [0, *decision_points(len(utterances)), len(utterances)]
     return [[utterances[i] for i in order[start:end]] for start, end in pairwise(ends)]

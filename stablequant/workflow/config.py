@@ -38,7 +38,7 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
     ------
     StableQuantError
         when ``config`` does not follow the schema, names a file that does not exist or the same data for calibration
-        and evaluation, needs the folder of LibriSpeech and it does not exist, or asks for two ways to search.
+        and evaluation, or needs the folder of LibriSpeech and it does not exist.
     """
     if isinstance(config.get("models"), dict):
         config["models"] = {name: settings for name, settings in config["models"].items() if settings is not None}
@@ -49,12 +49,6 @@ def resolve_config(config: dict[str, Any], schema_file: Path) -> None:
                 settings[key] = settings[key].replace("{librispeech}", _librispeech(config["librispeech"]))
     for name, settings in config["models"].items():
         _check_files_of_model(name, settings)
-    if config["search"] == "screened" and config["racing"]["enabled"]:
-        raise StableQuantError(
-            config_key(["racing", "enabled"]),
-            "a screened search counts words on all calibration audio, and does not end early",
-            "leave racing off, or set search: exhaustive",
-        )
 
 
 def _librispeech(folder: str) -> str:

@@ -63,3 +63,6 @@ def test_fewer_layers_are_recognised_and_the_same_are_selected(screened, finishe
     configure(screened, screening=SCREENING | {"audio_seconds": 30})
     jobs = planned(screened, "results/tiny/sensitivity.tsv")
     assert jobs["screen_layers"] == 1 and "recognise_reference" not in jobs
+    configure(screened, racing={"enabled": True, "confidence": 0.95})
+    jobs = planned(screened, "results/tiny/sensitivity.tsv")
+    assert jobs["recognise_reference"] == 1, "a race takes the audio in its own order"

@@ -58,6 +58,15 @@ def test_a_layer_in_doubt_starts_the_count_anew(doubtful):
     assert layers_to_probe(screen({"b": 60}), probes, THRESHOLD, 3) == ["b", "c", "d", "e", "f", "g"]
 
 
+def test_what_racing_ended_early_was_clear():
+    """The interval of the little that was heard is wide, but racing has weighed what the rest may bring."""
+    probes = [probe("b", 5, 4, 6) | {"above": True}, *clear("c", "e")]
+    raced = probe("d", 0.0, -1.0, 1.0, utterances=15) | {"above": False}
+    assert layers_to_probe(screen({"b": 60}), [*probes, raced], THRESHOLD, 3) == ["b", "c", "d", "e"]
+    over = raced | {"above": True}
+    assert layers_to_probe(screen({"b": 60}), [*probes, over], THRESHOLD, 3) == ["b", "c", "d", "e", "f", "g"]
+
+
 def test_where_doubt_never_ends_all_are_recognised():
     probes = [probe(layer, 0.2, 0.0, 0.4) for layer in BY_DIVERGENCE]
     assert layers_to_probe(screen({}), probes, THRESHOLD, 3) == BY_DIVERGENCE

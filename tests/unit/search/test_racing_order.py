@@ -22,10 +22,10 @@ def test_rounds_part_all_utterances_where_racing_decides_and_each_is_a_random_pa
 
 
 def test_rounds_are_seeded_and_keep_what_they_part():
-    """The parts are those of one random order."""
+    """The parts are those of one random order, from its end: its start is what weights are rounded on."""
     letters = list("abcdefghijklmnopqrstuvwxyz")
     first, again, other = (split_at_decisions(letters, seed) for seed in (1, 1, 2))
     assert first == again != other
     assert [len(part) for part in first] == [3, 1, 2, 3, 5, 6, 6]
     order = np.random.default_rng(1).permutation(26)
-    assert [letter for part in first for letter in part] == [letters[i] for i in order]
+    assert [letter for part in first for letter in part] == [letters[i] for i in order[::-1]]

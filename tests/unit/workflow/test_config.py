@@ -24,13 +24,6 @@ def changed(path: list, value) -> dict:
     return config
 
 
-def test_a_screened_search_does_not_race():
-    screened = changed(["search"], "screened")
-    resolve_config(copy.deepcopy(screened), SCHEMA)
-    with pytest.raises(StableQuantError, match=r"'racing: enabled'.*leave racing off, or set search: exhaustive"):
-        resolve_config(screened | {"racing": {"enabled": True, "confidence": 0.95}}, SCHEMA)
-
-
 def test_the_defaults_are_valid():
     validate_config(CONFIG, SCHEMA)
 
