@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
+from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import write_json, write_table
 
 ROW = {
@@ -30,6 +31,10 @@ def write_results(folder: Path, *rows: dict) -> Path:
     cut = {"cnn01": 99.95, "cnn02": 99.8, "transformer01": 99.8, "positional": 100.0}
     used = {layer: {"layer": layer, "percentile": percentile, "carried": []} for layer, percentile in cut.items()}
     used["transformer01"]["carried"] = [3, 7]
+    used["transformer01.keys"] = used["transformer01"] | {"carried": []}
+    modules = [QuantizedModule(layer, "any", layer, layer) for layer in cut]
+    modules.append(QuantizedModule("transformer01", "any", "k", "transformer01", "transformer01.keys"))
+    write_table(folder / "layers.tsv", pd.DataFrame(modules))
     write_json(folder / "scales/stablequant.json", {"float_layers": ["head"], "activations": used})
     return folder
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
 from stablequant.quantization.histograms import UNCLIPPED
+from stablequant.recognisers.layer_table import read_modules
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import NOT_MEASURABLE, read_comparison
 from stablequant.search.gather_percentiles import best_percentiles
@@ -206,6 +207,8 @@ def _layers(results: Path) -> list[str]:
     kept: Sequence[str] = scales["float_layers"]
     carried = {name: len(row["carried"]) for name, row in scales["activations"].items() if row["carried"]}
     massive = [f"{number} that enter {name}" for name, number in carried.items()]
+    modules = read_modules(results / "layers.tsv")
+    scored = list(dict.fromkeys(m.layer for m in modules if m.output_activation in scales["activations"]))
     return [
         f"layers searched: {_listed(chosen) or 'none; no layer lost more than the threshold'}",
         *_others(used, searched),
@@ -214,6 +217,7 @@ def _layers(results: Path) -> list[str]:
             if massive
             else []
         ),
+        *([f"attention multiplies queries by keys in INT8, too, in {_listed(scored)}"] if scored else []),
         f"layers left in floating point: {_listed(kept) or 'none'}",
     ]
 
