@@ -2,8 +2,8 @@
 
 A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with random weights goes the project's way
 but for the search and the rounding of weights, of which neither changes the graph: exported, calibrated, quantized with
-all that the default procedure adds, built for every backend. All engines are in memory at once, so it needs more than
-24 GB with all packages of envs/peers.txt. Nothing it recognises means anything; how large and how fast it is does.
+all that the default procedure adds, built for every backend. All engines are in memory at once, which is more than
+24 GB with all packages of envs/peers.txt; ``--without`` leaves some out. Nothing it recognises means anything; how large and how fast it is does.
 Every engine runs in a process of its own and they take turns, so that a drifting machine slows all alike.
 ``--checkpoint`` measures another recogniser.
 
@@ -21,7 +21,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -214,9 +214,11 @@ def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
     return found
 
 
-def measure(checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int) -> pd.DataFrame:
-    """One row per engine and length of audio, `COLUMNS`."""
-    engines = build(checkpoint, folder, threads)
+def measure(
+    checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int, without: Sequence[str]
+) -> pd.DataFrame:
+    """One row per length of audio and engine, but those that ``without`` names, `COLUMNS`."""
+    engines = [found for found in build(checkpoint, folder, threads) if f"{found[0]}/{found[1]}" not in without]
     running = []
     for backend, precision, files, load in tqdm(engines, desc="loading", unit="engine"):
         process, pipe = start_process(serve, load)
@@ -294,6 +296,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
     parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
     parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
+    parser.add_argument(
+        "--without", nargs="+", default=[], metavar="BACKEND/PRECISION", help="engines to leave out, such as torch/fp32"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -303,7 +308,14 @@ def main() -> None:
             source = folder / "source"
             write_hubert_large(source)
         import_checkpoint(str(source), folder / "checkpoint")
-        table = measure(folder / "checkpoint", folder, arguments.lengths, arguments.repeats, arguments.threads)
+        table = measure(
+            folder / "checkpoint",
+            folder,
+            arguments.lengths,
+            arguments.repeats,
+            arguments.threads,
+            arguments.without,
+        )
     print(table.drop(columns="processor").round(3).to_string(index=False))
     write_out(arguments.out, table)
 
