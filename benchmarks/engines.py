@@ -2,9 +2,9 @@
 
 A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with random weights goes the project's way
 but for the search and the rounding of weights, of which neither changes the graph: exported, calibrated, quantized with
-all that the default procedure adds, built for every backend. All engines are in memory at once, which is more than
-24 GB with all packages of envs/peers.txt; ``--without`` leaves some out. Nothing it recognises means anything; how large and how fast it is does.
-Every engine runs in a process of its own and they take turns, so that a drifting machine slows all alike.
+all that the default procedure adds, built for every backend. Nothing it recognises means anything; how large and how
+fast it is does. Every engine runs in a process of its own and they take turns, so that a drifting machine slows all
+alike. So all are in memory at once: more than 24 GB with all packages of envs/peers.txt; ``--without`` leaves some out.
 ``--checkpoint`` measures another recogniser.
 
 ``load_seconds`` is from opening the files to the first result, ``peak_rss_bytes`` the process's with the longest audio.
