@@ -16,7 +16,7 @@ BEYOND = "^"  # of a point above the axis
 FONT = 10.5  # points
 GAP = 4  # points between a mark and its label
 ABOVE = 9  # points above the axes that a label may take
-SHUFFLES = 100  # random orders in which labels are placed, at most
+SHUFFLES = 100  # random orders in which labels are placed
 BESIDE = 4  # the first places of a label touch its mark and need no line
 
 
@@ -114,12 +114,12 @@ def _spans(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _choose(
     orders: Sequence[np.ndarray], marks: np.ndarray, labels: np.ndarray, lines: np.ndarray, room: np.ndarray
 ) -> np.ndarray:
-    """Choose a place for each label, int ``(marks,)``, so that few lines cross a mark or a label.
+    """Choose a place for each label, int ``(marks,)``, so that few lines cross a mark or a label, and few are long.
 
-    The labels are placed one after the other in each of the ``orders``; the best layout is taken. If lines still cross
-    something there, random orders are tried, too. ``marks``
-    ``(marks, 4)`` are boxes, ``labels`` and ``lines`` ``(marks, places, 4)`` are those of each place. A label has to be
-    within ``room`` ``(4,)``; one that fits nowhere gets its first place.
+    The labels are placed one after the other in each of the ``orders`` and in random ones, and once more when all
+    others have a place. The best of these layouts is taken. ``marks`` ``(marks, 4)`` are boxes, ``labels`` and
+    ``lines`` ``(marks, places, 4)`` are those of each place. A label has to be within ``room`` ``(4,)``; one that fits
+    nowhere gets its first place.
     """
     inside = np.all(labels[..., :2] >= room[:2], axis=2) & np.all(labels[..., 2:] <= room[2:], axis=2)
     others = ~np.eye(len(marks), dtype=bool)[:, None]
@@ -128,24 +128,26 @@ def _choose(
     apart = ~_overlap(marks[:, None, None], marks)
     across = (_crosses(lines[:, :, None], marks) & apart).sum(axis=2)
 
-    def layout(order: np.ndarray) -> tuple[int, np.ndarray]:
-        chosen, crossed = np.zeros(len(marks), dtype=int), 0
-        for step, number in enumerate(order):
-            before = order[:step], chosen[order[:step]]
-            free = fits[number] & ~_overlap(labels[number][:, None], labels[before]).any(axis=1)
-            crossings = across[number] + _crosses(lines[number][:, None], labels[before]).sum(axis=1)
-            crossings += _crosses(lines[before], labels[number][:, None]).sum(axis=1)
-            chosen[number] = np.argmin(np.where(free, crossings, np.inf))  # the first of the best
-            crossed += crossings[chosen[number]]
-        return crossed, chosen
+    def crossings(number: int, placed: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """How many lines cross something for each place of a label among those ``placed``; infinite if it is taken."""
+        there = placed, chosen[placed]
+        free = fits[number] & ~_overlap(labels[number][:, None], labels[there]).any(axis=1)
+        found = across[number] + _crosses(lines[number][:, None], labels[there]).sum(axis=1)
+        found += _crosses(lines[there], labels[number][:, None]).sum(axis=1)
+        return np.where(free, found, np.inf)
 
-    best = min(map(layout, orders), key=lambda found: found[0])
+    def layout(order: np.ndarray) -> tuple[float, int, np.ndarray]:
+        chosen = np.zeros(len(marks), dtype=int)
+        for step, number in enumerate(order):
+            chosen[number] = np.argmin(crossings(number, order[:step], chosen))  # the first of the best
+        for number in order:
+            chosen[number] = np.argmin(crossings(number, order[order != number], chosen))
+        crossed = sum(crossings(number, order[order != number], chosen)[chosen[number]] for number in order)
+        return crossed, int(chosen.sum()), chosen
+
     draw = np.random.default_rng(0)
-    for _ in range(SHUFFLES):
-        if best[0] == 0:
-            break
-        best = min(best, layout(draw.permutation(len(marks))), key=lambda found: found[0])
-    return best[1]
+    shuffled = [draw.permutation(len(marks)) for _ in range(SHUFFLES)]
+    return min(map(layout, [*orders, *shuffled]), key=lambda found: found[:2])[2]
 
 
 def _overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
