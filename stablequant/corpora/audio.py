@@ -5,7 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +24,28 @@ LONGEST = 24 * 3600  # seconds
 INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # what is silence, and full scale
 DEEPEST = 5  # folders in which recordings are looked for, to name them
 FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
+ADDRESSED = (
+    "WAV",
+    "WAVEX",
+    "RF64",
+    "W64",
+    "AIFF",
+    "AU",
+    "CAF",
+    "NIST",
+    "FLAC",
+)  # formats in which each sample is found...
+STORED = (
+    "PCM_U8",
+    "PCM_S8",
+    "PCM_16",
+    "PCM_24",
+    "PCM_32",
+    "FLOAT",
+    "DOUBLE",
+    "ULAW",
+    "ALAW",
+)  # ...if it has one of these encodings
 
 
 @dataclass(frozen=True)
@@ -72,6 +94,46 @@ def read_audio(
         or too large samples or has no such channel, or when it needs ffmpeg, which is not installed.
     """
     return _decode(source, lambda: Collector(sample_rate, longest, channel))
+
+
+def read_part(source: Path, sample_rate: int, start: float, stop: float, channel: int | None) -> np.ndarray | None:
+    """What `cut` leaves of the audio that `read_audio` reads, without what lies before; float32 ``(samples,)``.
+
+    The file was read before: it is not checked. Returns None where only decoding from the start on gives these samples,
+    see `is_addressed`.
+    """
+    first, last = round(start * sample_rate), round(stop * sample_rate)
+    with _addressed(source, sample_rate) as file:
+        if file is None:
+            return None
+        collector = Collector(sample_rate, LONGEST, channel)
+        collector.begin(file.samplerate, file.channels)
+        try:
+            file.seek(first)
+            collector.add(file.read(last - first, dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError:  # the header does not tell how much there is
+            return None
+    return collector.samples() if collector.length == last - first else None
+
+
+def is_addressed(source: Path, sample_rate: int) -> bool:
+    """Whether each sample of a file can be found at once: one at ``sample_rate`` (Hz), in some formats."""
+    with _addressed(source, sample_rate) as file:
+        return file is not None
+
+
+@contextmanager
+def _addressed(source: Path, sample_rate: int) -> Iterator[soundfile.SoundFile | None]:
+    """A file, opened, if `is_addressed`; None otherwise."""
+    with ExitStack() as opened:
+        try:
+            handle = opened.enter_context(source.open("rb")).fileno()
+            file = opened.enter_context(soundfile.SoundFile(handle, closefd=False))
+        except (OSError, soundfile.LibsndfileError):
+            yield None
+            return
+        stored = file.format in ADDRESSED and file.subtype in STORED
+        yield file if stored and file.samplerate == sample_rate else None
 
 
 def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LONGEST) -> Audio:

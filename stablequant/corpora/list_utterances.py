@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.corpora.audio import Audio, AudioError, cut, read_audio
+from stablequant.corpora.audio import Audio, AudioError, cut, is_addressed, read_audio
 from stablequant.corpora.channels import channel_of
 from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
@@ -82,6 +82,7 @@ def list_utterances(
         utterances.sort(key=lambda u: lines[u.key])
         _tell(utterances, len(manifest.entries), part, writing.sample_rate)
     _warn(heard, writing.sample_rate)
+    _warn_of_parts(utterances, writing.sample_rate)
     unknown = writing.unknown(u.transcript for u in utterances)
     if unknown:
         logging.warning("characters outside the vocabulary, counted as errors: %s", shown(unknown))
@@ -141,6 +142,20 @@ def _warn(heard: list[Audio], sample_rate: int) -> None:
         logging.warning("%d files with %s channels are mixed to one", channels.total(), found)
     for note, count in sorted(Counter(note for audio in heard for note in audio.notes).items()):
         logging.warning("%d files: %s", count, note)
+
+
+def _warn_of_parts(utterances: Sequence[Utterance], sample_rate: int) -> None:
+    """Log how many files with several parts are decoded anew for each."""
+    parts: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        if utterance.start is not None:
+            parts.setdefault(utterance.path, []).append(utterance)
+    anew = [path for path, own in parts.items() if len(own) > 1 and not is_addressed(Path(path), sample_rate)]
+    if anew:
+        logging.warning(
+            "%d files are decoded anew for each of their parts, such as %s; WAV or FLAC at %d Hz saves this time",
+            *(len(anew), anew[0], sample_rate),
+        )
 
 
 def _named_apart(utterances: list[Utterance], root: Path) -> list[Utterance]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from stablequant.corpora.audio import AudioError, cut, read_audio
+from stablequant.corpora.audio import AudioError, cut, read_audio, read_part
 from stablequant.corpora.entries import Rejection
 from stablequant.errors import StableQuantError
 from stablequant.scoring.word_errors import WordErrors, word_errors
@@ -83,21 +84,39 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
     StableQuantError
         when the recording cannot be read, or when it changed since it was listed.
     """
+    path = Path(utterance.path)
     try:
-        whole = read_audio(Path(utterance.path), sample_rate, channel=utterance.channel).samples
+        samples = _read(path, utterance, sample_rate)
     except AudioError as error:
         raise StableQuantError(
             utterance.path,
             str(error),
             "restore the file, or list the split again: snakemake --forcerun list_utterances",
         ) from error
-    if checksum(Path(utterance.path)) != utterance.sha256:
+    status = path.stat()
+    if _checksum(path, status.st_ino, status.st_size, status.st_mtime_ns) != utterance.sha256:
         raise StableQuantError(
             utterance.path,
             "the audio changed since it was listed",
             "restore it, or measure again on the new audio: snakemake --forcerun list_utterances",
         )
+    return samples
+
+
+def _read(path: Path, utterance: Utterance, sample_rate: int) -> np.ndarray:
+    """The samples of ``utterance``; of a part, the rest of the file is only decoded where it must be."""
+    if utterance.start is not None and utterance.stop is not None:
+        part = read_part(path, sample_rate, utterance.start, utterance.stop, utterance.channel)
+        if part is not None:
+            return part
+    whole = read_audio(path, sample_rate, channel=utterance.channel).samples
     return cut(whole, sample_rate, utterance.start, utterance.stop)
+
+
+@lru_cache(maxsize=10_000)  # many parts may lie in one file
+def _checksum(path: Path, _inode: int, _size: int, _changed: int) -> str:
+    """Checksum of a file as long as nothing of the rest of the arguments changes."""
+    return checksum(path)
 
 
 def score(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> WordErrors:

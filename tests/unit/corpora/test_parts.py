@@ -9,13 +9,14 @@ import soundfile
 from checkout import PROJECT
 from listing import FRONT_END, expected, write_librispeech
 
+from stablequant.corpora.audio import cut, read_audio, read_part
 from stablequant.corpora.entries import Part, RowError
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.parts import may_cut, part_of, role_of, seconds_of
 from stablequant.corpora.utterance import Utterance, check_disjoint, load_audio, read_utterances, score, table_of
 from stablequant.errors import StableQuantError
-from stablequant.storage.files import write_table
+from stablequant.storage.files import checksum, write_table
 
 RATE = 16_000
 
@@ -60,6 +61,73 @@ def test_a_part_is_read_and_nothing_else(recording, row, start, stop):
     heard = load_audio(utterance, RATE) * 2**16
     assert heard.tolist() == list(range(int(start * RATE), int(stop * RATE)))
     assert utterance.samples == len(heard)
+
+
+@pytest.mark.parametrize("channel", [None, 1])
+@pytest.mark.parametrize(
+    ("name", "rate", "subtype", "direct"),
+    [
+        *[
+            (f"talk.{kind}", RATE, "PCM_16", True)
+            for kind in ("wav", "flac", "w64", "aiff", "au", "caf", "rf64", "nist")
+        ],
+        *[("talk.wav", RATE, kind, True) for kind in ("PCM_U8", "PCM_24", "FLOAT", "ULAW")],
+        ("talk.flac", RATE, "PCM_24", True),
+        *[("talk.ogg", RATE, "VORBIS", False), ("talk.mp3", RATE, "MPEG_LAYER_III", False)],
+        *[("talk.wav", RATE, "IMA_ADPCM", False), ("talk.flac", 44_100, "PCM_16", False)],
+    ],
+)
+def test_a_part_is_the_same_whether_the_file_is_decoded_from_its_start_or_not(
+    tmp_path, name, rate, subtype, direct, channel
+):
+    """Cut from all of the audio, and, in files that find each sample, read alone."""
+    path = tmp_path / name
+    kind = None if name.endswith(("wav", "flac", "ogg", "mp3", "w64", "aiff", "au", "caf")) else name[5:].upper()
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, (4 * rate, 2)), rate, subtype, format=kind)
+    whole = read_audio(path, RATE, channel=channel).samples
+    for start, stop in ((0.0, 0.5), (1.23456, 3.3), (3.5, 4.0)):
+        part = read_part(path, RATE, start, stop, channel)
+        assert (part is not None) == direct
+        utterance = Utterance("a", str(path), 1, "A", checksum(path), None, start, stop, channel)
+        assert np.array_equal(load_audio(utterance, RATE), cut(whole, RATE, start, stop))
+        assert part is None or np.array_equal(part, cut(whole, RATE, start, stop))
+
+
+def test_a_part_that_the_header_hides_is_read_all_the_same(tmp_path):
+    """The header tells of two seconds, and the file is decoded to its end, at four."""
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE), RATE, "PCM_16")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = (2 * RATE * 2).to_bytes(4, "little")
+    path.write_bytes(content)
+    whole = read_audio(path, RATE).samples
+    assert len(whole) == 4 * RATE
+    assert read_part(path, RATE, 1.5, 3.0, None) is None
+    utterance = Utterance("a", str(path), 1, "A", checksum(path), None, 1.5, 3.0)
+    assert np.array_equal(load_audio(utterance, RATE), cut(whole, RATE, 1.5, 3.0))
+
+
+def test_files_that_are_decoded_anew_for_each_part_are_told(tmp_path, caplog):
+    for name, rate in (("talk.wav", RATE), ("slow.wav", 8000), ("talk.ogg", RATE), ("once.ogg", RATE)):
+        soundfile.write(tmp_path / name, np.random.default_rng(0).uniform(-0.5, 0.5, 4 * rate), rate)
+    rows = [{"path": name, "start": start, "end": start + 1} for name in ("talk.wav", "slow.wav") for start in (0, 2)]
+    rows += [{"path": "talk.ogg", "start": start, "end": start + 1} for start in (1, 3)]
+    utterances, rejections = listed(tmp_path, *rows, {"path": "once.ogg", "start": 1, "end": 2})
+    assert (len(utterances), rejections) == (7, [])
+    told = [record.getMessage() for record in caplog.records if "for each of their parts" in record.getMessage()]
+    assert told == [
+        f"2 files are decoded anew for each of their parts, such as {tmp_path}/slow.wav; WAV or FLAC at 16000 Hz saves "
+        "this time"
+    ]
+
+
+def test_a_recording_that_changed_between_two_of_its_parts_is_refused(recording):
+    utterances, _ = listed(recording.parent, {"start": 0.5, "end": 1.5}, {"start": 2.0, "end": 3.0})
+    assert len(load_audio(utterances[0], RATE)) == RATE
+    soundfile.write(recording, np.zeros(4 * RATE, dtype=np.float32), RATE, subtype="FLOAT")
+    with pytest.raises(StableQuantError, match="the audio changed since it was listed"):
+        load_audio(utterances[1], RATE)
 
 
 @pytest.mark.parametrize(
