@@ -30,6 +30,7 @@ from stablequant.workflow.stages import (
 
 INT8_SHARE = 0.3  # of a float32 file's size that an INT8 one has, at most
 DONE = {*STAGES["checkpoint"], *STAGES["audio"]}  # rules whose jobs ended when a plan is made
+SHORTER = "              shorter: --search screened --racing, which recognise only what leaves doubt"
 FILES = ("layers.tsv", "utterances/calibration.tsv", "utterances/evaluation.tsv", "speed.json")  # it is read from
 
 
@@ -60,6 +61,7 @@ class Plan:
     threshold: points of WER a layer may lose alone
     percentiles: cut-offs tried for a layer that loses more
     screen_seconds: seconds of audio by which a screened search chooses what to recognise; None if it is exhaustive
+    racing: whether a test ends once more audio can hardly change the answer
     passes: recognitions of the calibration split if no layer must be searched
     passes_per_search: further ones for each layer that must
     seconds, seconds_per_search: time for these
@@ -76,6 +78,7 @@ class Plan:
     threshold: float
     percentiles: int
     screen_seconds: float | None
+    racing: bool
     passes: float
     passes_per_search: float
     seconds: float
@@ -91,9 +94,11 @@ class Plan:
         at_once = f"{self.jobs} job{'s' if self.jobs > 1 else ''} at once"
         searching, memory = duration(self.seconds_per_search), memory_here() / 1000
         about, alone = "about", "each is quantized alone"
-        if self.screen_seconds is not None:
+        if self.racing or self.screen_seconds is not None:
             about = "at most about"
+        if self.screen_seconds is not None:
             alone += f" on {self.screen_seconds:g} s of audio, and on all of it where that leaves doubt"
+        shorter = [] if self.racing or self.screen_seconds is not None else [SHORTER]
         return [
             f"layers        {self.layers}; {alone}, and one that loses more than {self.threshold:g} points of WER is "
             f"searched with {self.percentiles} cut-offs",
@@ -104,6 +109,7 @@ class Plan:
             "more for each layer that is searched",
             f"time          {about} {duration(self.seconds)}, and {searching} more for each layer that is searched "
             f"({at_once}, timed on this machine)",
+            *shorter,
             f"memory        up to {self.job_mb / 1000:.1f} GB for a job; this machine has {memory:.1f} GB",
             f"disk          up to {self.disk_mb / 1000:.1f} GB while it runs, {self.kept_mb / 1000:.1f} GB afterwards; "
             f"{self.free_mb / 1000:.0f} GB are free",
@@ -165,6 +171,7 @@ def make_plan(results: Path, model: Mapping[str, Any], config: Mapping[str, Any]
         threshold=config["threshold"],
         percentiles=len(config["percentiles"]),
         screen_seconds=config["screening"]["audio_seconds"] if screened else None,
+        racing=config["racing"]["enabled"],
         passes=sum(passes[rule] * count for rule, count in ahead.items() if rule in SEARCHING),
         passes_per_search=passes["search_percentile"],
         seconds=pace.seconds_left(ahead.elements()) or 0.0,

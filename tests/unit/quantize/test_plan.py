@@ -8,7 +8,7 @@ import pytest
 from recognising import Loaded
 
 from stablequant.errors import StableQuantError
-from stablequant.quantize.plan import make_plan
+from stablequant.quantize.plan import SHORTER, make_plan
 from stablequant.quantize.settings import defaults
 from stablequant.storage.files import read_table, write_json, write_table
 from stablequant.workflow.few_words import few_words, words_in
@@ -67,6 +67,10 @@ def test_of_a_screened_search_and_of_the_papers_it_is_told_what_they_take(result
     assert "each is quantized alone on 60 s of audio, and on all of it where that leaves doubt" in told[0]
     assert all(any(line.startswith(f"{name:<14}at most about ") for line in told) for name in ("passes", "time"))
     assert "each is quantized alone, and one that loses" in exhaustive.lines()[0]
+    raced = make_plan(results, {}, config | {"racing": {"enabled": True, "confidence": 0.95}}, cores=1)
+    assert (raced.passes, raced.racing) == (exhaustive.passes, True)
+    assert any(line.startswith("time          at most about ") for line in raced.lines())
+    assert [SHORTER in found.lines() for found in (exhaustive, screened, raced)] == [True, False, False]
     assert make_plan(results, {"procedure": "paper"}, config, cores=1).passes == pytest.approx(1.5 + 0.6 * 10)
 
 
