@@ -12,7 +12,7 @@ import numpy as np
 from stablequant.corpora.utterance import read_utterances, speakers_of
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.search.search_percentile import Candidate, mark_best, outcome_of
+from stablequant.search.search_percentile import Candidate, WordTies, mark_best, outcome_of
 from stablequant.storage.files import read_json
 
 
@@ -61,6 +61,6 @@ class Record:
             sys.exit(f"{self.results}: searched with racing; run it anew with racing: {{enabled: false}}")
 
 
-def best_of(candidates: Sequence[Candidate]) -> Candidate:
+def best_of(candidates: Sequence[Candidate], ties: WordTies | None = None) -> Candidate:
     """The cut-off that a search takes."""
-    return next(candidate for candidate in mark_best(candidates) if candidate.best)
+    return next(candidate for candidate in mark_best(candidates, ties) if candidate.best)

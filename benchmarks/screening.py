@@ -39,7 +39,7 @@ from stablequant.search.measured import RECOGNISED, Screened
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.racing import Racing
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
-from stablequant.search.search_percentile import Candidate
+from stablequant.search.search_percentile import Candidate, WordTies
 from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json
 
@@ -60,7 +60,11 @@ COLUMNS = [
 
 
 class CostedRecord(Record):
-    """A record, and the computation that each of its trials took."""
+    """A record of a search with ties, and the computation that each of its trials took."""
+
+    @cached_property
+    def ties(self) -> WordTies:
+        return WordTies(self.reference.words, CONFIG["ties"]["points"], CONFIG["seed"])
 
     @cached_property
     def recogniser(self) -> Recogniser:
@@ -172,11 +176,20 @@ class Screen:
         self.passes += self.record.probe_passes(layer) * float(samples[:heard].sum() / samples.sum())
         return row if heard == len(lost) else row | {"above": above}
 
+    def screen_cutoffs(self, layer: str) -> None:
+        """Count what the screen of all cut-offs of ``layer`` takes."""
+        before = self.record.before[layer]
+        self.passes += self.share * (before + (len(CONFIG["percentiles"]) + 1) * (1 - before))
+
+    def search_unknown(self, layer: str) -> None:
+        """Count the least that a search of ``layer`` takes, which the exhaustive search did not select."""
+        self.screen_cutoffs(layer)
+        self.passes += self.record.probe_passes(layer)
+
     def search(self, layer: str) -> tuple[float, bool]:
         """The cut-off of ``layer``, and whether words overruled the screen."""
         tried = self.record.searches[layer]
-        before = self.record.before[layer]
-        self.passes += self.share * (before + len(tried) * (1 - before))
+        self.screen_cutoffs(layer)
         screen = [ScreenedCutoff(p, self.nats(c.outcome.divergences), len(self.part)) for p, c in tried.items()]
 
         def recognise(percentiles: list[float]) -> list[Candidate]:
@@ -184,7 +197,7 @@ class Screen:
             return [tried[percentile] for percentile in percentiles]
 
         known = [tried[UNCLIPPED]] if self.probed[layer]["above"] is None else []  # measured by the probe
-        found = search_screened(screen, recognise, CONFIG["threshold"], known)
+        found = search_screened(screen, recognise, CONFIG["threshold"], known, self.record.ties)
         (best,) = [candidate.percentile for candidate in found if candidate.best]
         return best, best != least_divergent(screen)
 
@@ -203,6 +216,8 @@ def replay(
         table, rounds = screen.probe(in_a_row)
         chosen = table.loc[table["selected"], "layer"].tolist()
         cutoffs = [(layer, *screen.search(layer)) for layer in chosen if layer in record.searches]
+        for layer in {*chosen} - record.searches.keys():
+            screen.search_unknown(layer)
         found.append(
             {
                 "recognised_mean": int(table["measured"].eq(RECOGNISED).sum()),
@@ -241,7 +256,7 @@ def replay(
 
 def compared(record: CostedRecord, layer: str, percentile: float, seed: int) -> tuple[bool, float, bool]:
     """Whether a cut-off differs from the exhaustive search's, the points of WER that it loses more, and surely so."""
-    best = best_of(list(record.searches[layer].values())).percentile
+    best = best_of(list(record.searches[layer].values()), record.ties).percentile
     chosen, exhaustive = record.words_with(layer, percentile), record.words_with(layer, best)
     low, _ = degradation_interval(chosen, exhaustive, seed)
     return percentile != best, degradation(chosen, exhaustive), low > 0

@@ -7,7 +7,7 @@
 
 from dataclasses import asdict
 
-SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "seed")
+SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "search", "seed")
 
 
 rule write_bundle:
@@ -38,6 +38,7 @@ rule write_bundle:
             **asdict(procedure(wildcards)),
             **{key: config[key] for key in SETTINGS_OF_THE_SEARCH},
             "racing": config["racing"] if CONFIDENCE else None,
+            "screening": config["screening"] if SCREENED else None,
         },
         code=code_digest("write_bundle"),
     script:

@@ -23,7 +23,7 @@ with job(snakemake.log[0]) as log:
     grid = [UNCLIPPED, *params.percentiles]
     if params.screening is None:
         percentiles = params.percentiles if known else grid
-        tried = search_percentile(*measured, percentiles, search.calibration, search.racing, known)
+        tried = search_percentile(*measured, percentiles, search.calibration, search.racing, known, ties)
         candidates = mark_best([*known, *tried], ties)
         rows = [c.row() for c in candidates]
     else:

@@ -266,7 +266,9 @@ def serve(
         from stablequant.bundle import serve as service
     except ImportError as missing:
         raise StableQuantError(
-            "stablequant serve", f"it needs the package {missing.name}", "run: pip install 'stablequant[service]'"
+            "stablequant serve",
+            f"it needs the package {missing.name}",
+            "in the project's folder run: pip install '.[service]'",
         ) from missing
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds, cache)

@@ -88,6 +88,14 @@ def quantize(
         float | None,
         typer.Option(min=0, help="points of WER that may be lost to be called safe to deploy; 1 by default"),
     ] = None,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="another key of the config, such as max_rejected=0.02 or cache.disk_mb=0; several are possible",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="say what the run will do and take, and stop")
     ] = False,
@@ -121,7 +129,7 @@ def quantize(
         settings.methods_of(methods or []),
         target_lang,
         audio_root,
-        tuple((key, value) for key, value in changes.items() if value is not None),
+        settings.changes_of({key: value for key, value in changes.items() if value is not None}, keys or []),
     )
     if not command.quantize(options, cores, dry_run, typer.echo):
         raise typer.Exit(1)
@@ -148,5 +156,7 @@ def report(
 
 def _without_search(missing: ImportError) -> StableQuantError:
     return StableQuantError(
-        "stablequant quantize", f"it needs the package {missing.name}", "run: pip install 'stablequant[search]'"
+        "stablequant quantize",
+        f"it needs the package {missing.name}",
+        "in the project's folder run: pip install '.[search]'",
     )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from stablequant.corpora.formats import boxes, ffmpeg, whole
 from stablequant.corpora.formats.collecting import Collector
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
 from stablequant.corpora.formats.stream import AudioError as AudioError
+from stablequant.storage.files import FileState, state_of
 
 BLOCK = 2**20  # values decoded at once; memory is never allocated by the length that a header claims
 LONGEST = 24 * 3600  # seconds
@@ -117,7 +119,7 @@ def read_part(source: Path, sample_rate: int, start: float, stop: float, channel
 
 
 def is_addressed(source: Path, sample_rate: int) -> bool:
-    """Whether each sample of a file can be found at once: one at ``sample_rate`` (Hz), in some formats."""
+    """Whether each sample of a file can be found at once: a whole one at ``sample_rate`` (Hz), in some formats."""
     with _addressed(source, sample_rate) as file:
         return file is not None
 
@@ -132,8 +134,19 @@ def _addressed(source: Path, sample_rate: int) -> Iterator[soundfile.SoundFile |
         except (OSError, soundfile.LibsndfileError):
             yield None
             return
-        stored = file.format in ADDRESSED and file.subtype in STORED
-        yield file if stored and file.samplerate == sample_rate else None
+        stored = file.format in ADDRESSED and file.subtype in STORED and file.samplerate == sample_rate
+        yield file if stored and _is_plain(state_of(source)) else None
+
+
+@lru_cache(maxsize=10_000)  # many parts may lie in one file
+def _is_plain(state: FileState) -> bool:
+    """Whether a file in this state is decoded as it is: not joined of several, and with nothing wrong in its header."""
+    with state.path.open("rb") as file:
+        try:
+            stream = whole.check(file)
+        except AudioError:
+            return False
+    return len(stream.parts) == 1 and not stream.notes and not stream.through_pipe
 
 
 def audio_of(values: np.ndarray, rate: int, sample_rate: int, longest: int = LONGEST) -> Audio:

@@ -5,12 +5,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from stablequant.corpora.audio import Audio, AudioError, cut, is_addressed, read_audio
+from stablequant.corpora.audio import Audio, AudioError, is_addressed, read_audio
 from stablequant.corpora.channels import channel_of
 from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
@@ -32,6 +33,14 @@ class DrawnPart:
 
     seconds: float
     seed: int
+
+
+class Decoded(NamedTuple):
+    """What was found of a file: its audio without the samples, their number at the recogniser's rate, its checksum."""
+
+    audio: Audio
+    samples: int
+    sha256: str
 
 
 def list_utterances(
@@ -58,9 +67,10 @@ def list_utterances(
     transcripts: dict[Path, dict[str, str]] = {}
     respelled = Respelled(writing)
 
-    @lru_cache(maxsize=1)  # the parts of a recording mostly follow each other
-    def decode(path: Path) -> tuple[Audio, str]:
-        return read_audio(path, writing.sample_rate), checksum(path)
+    @cache  # in a split that is drawn, the parts of a recording do not follow each other
+    def decode(path: Path) -> Decoded:
+        audio = read_audio(path, writing.sample_rate)
+        return Decoded(replace(audio, samples=audio.samples[:0].copy()), len(audio.samples), checksum(path))
 
     missing = part.seconds * writing.sample_rate if part else np.inf
     for entry in progress(_drawn(manifest, part), label="checking audio"):
@@ -77,7 +87,7 @@ def list_utterances(
             utterances.append(utterance)
             lengths.append((entry, utterance))
             mixed = audio.channels if utterance.channel is None else 1
-            heard.append(replace(audio, samples=np.zeros(0, dtype=np.float32), channels=mixed))  # for memory
+            heard.append(replace(audio, channels=mixed))
     if part:
         utterances.sort(key=lambda u: lines[u.key])
         _tell(utterances, len(manifest.entries), part, writing.sample_rate)
@@ -181,22 +191,25 @@ def _check(
     entry: ManifestEntry,
     respelled: Respelled,
     transcripts: dict[Path, dict[str, str]],
-    decode: Callable[[Path], tuple[Audio, str]],
+    decode: Callable[[Path], Decoded],
     channels: Collection[int | str | None],
 ) -> tuple[Utterance, Audio]:
-    """The utterance of ``entry``, and the audio of its file.
+    """The utterance of ``entry``, and what was found of its file.
 
-    ``decode`` gives the audio of a file, and its checksum; ``channels`` are all that the manifest names. Raises
+    ``decode`` decodes a file; ``channels`` are all that the manifest names. Raises
     AudioError or RowError if the entry cannot be used.
     """
     path, writing = manifest.file(entry), respelled.writing
-    audio, sha256 = decode(path)
+    audio, decoded, sha256 = decode(path)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
     place = seconds_of(entry.part, audio.file_samples, audio.file_rate) if entry.part else None
     start, stop = place or (None, None)
     channel = None if entry.channel is None else channel_of(entry.channel, channels, audio.channels)
-    samples = len(cut(audio.samples, writing.sample_rate, start, stop))
+    samples = decoded
+    if place:
+        first, last = (min(round(seconds * writing.sample_rate), decoded) for seconds in place)
+        samples = last - first
     if samples < writing.shortest_samples:
         raise AudioError(f"{samples} samples are too few, a frame needs {writing.shortest_samples}")
     if samples > writing.longest_samples:

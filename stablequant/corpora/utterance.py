@@ -12,7 +12,7 @@ from stablequant.corpora.audio import AudioError, cut, read_audio, read_part
 from stablequant.corpora.entries import Rejection
 from stablequant.errors import StableQuantError
 from stablequant.scoring.word_errors import WordErrors, word_errors
-from stablequant.storage.files import checksum, read_table
+from stablequant.storage.files import FileState, checksum, read_table, state_of
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,7 @@ def load_audio(utterance: Utterance, sample_rate: int) -> np.ndarray:
             str(error),
             "restore the file, or list the split again: snakemake --forcerun list_utterances",
         ) from error
-    status = path.stat()
-    if _checksum(path, status.st_ino, status.st_size, status.st_mtime_ns) != utterance.sha256:
+    if _checksum(state_of(path)) != utterance.sha256:
         raise StableQuantError(
             utterance.path,
             "the audio changed since it was listed",
@@ -114,9 +113,9 @@ def _read(path: Path, utterance: Utterance, sample_rate: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=10_000)  # many parts may lie in one file
-def _checksum(path: Path, _inode: int, _size: int, _changed: int) -> str:
-    """Checksum of a file as long as nothing of the rest of the arguments changes."""
-    return checksum(path)
+def _checksum(state: FileState) -> str:
+    """Checksum of a file in this state."""
+    return checksum(state.path)
 
 
 def score(utterances: Sequence[Utterance], hypotheses: Mapping[str, str]) -> WordErrors:

@@ -86,6 +86,31 @@ def methods_of(values: Iterable[str]) -> list[str]:
     return [name for name in METHODS if name in (*names, *NEEDED)] if names else []
 
 
+def changes_of(options: dict[str, Any], further: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """Keys of the config, those that have ``options`` of their own and those given as ``key=value``.
+
+    ``block.key=value`` gives a key in a block. Values are YAML. Raises `StableQuantError` for another form, and for
+    models, which the other options describe.
+    """
+    found: dict[str, Any] = {}
+    for text in further:
+        name, equals, value = text.partition("=")
+        keys = [key.strip() for key in name.split(".")]
+        try:
+            block = yaml.safe_load(value)
+        except yaml.YAMLError:
+            keys = []
+        if not equals or not all(keys) or not keys:
+            raise StableQuantError("--set", f"'{text}' is not KEY=VALUE", "write for example --set max_rejected=0.02")
+        if keys[0] == "models":
+            raise StableQuantError("--set", "the model is described by the other options", "see --help")
+        for key in reversed(keys):
+            block = {key: block}
+        update_config(found, block)
+    update_config(found, options)
+    return tuple(found.items())
+
+
 def write_config(options: Options) -> None:
     """Write the config of the run into its folder.
 

@@ -1,7 +1,7 @@
 """What came of a run, in words that a person can act on."""
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def verdict(results: Path, acceptable: float) -> Verdict:
     reference = {row["backend"]: row for row in rows if row["method"] == "fp32"}
     ours = [row for row in rows if row["method"] == METHOD]
     engines = [_judged(row, reference.get(row["backend"]), acceptable) for row in ours]
-    return Verdict(engines, _layers(results))
+    return Verdict(engines, _layers(results, {row["backend"] for row in ours}))
 
 
 def _judged(row: Row, fp32: Row | None, acceptable: float) -> EngineVerdict:
@@ -199,7 +199,7 @@ def _rounded(number: float) -> int:
     return math.ceil(number / unit) * unit
 
 
-def _layers(results: Path) -> list[str]:
+def _layers(results: Path, backends: Collection[str]) -> list[str]:
     scales = read_json(results / f"scales/{METHOD}.json")
     searched = best_percentiles(read_table(results / "percentiles.tsv"))
     used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
@@ -209,6 +209,7 @@ def _layers(results: Path) -> list[str]:
     massive = [f"{number} that enter {name}" for name, number in carried.items()]
     modules = read_modules(results / "layers.tsv")
     scored = list(dict.fromkeys(m.layer for m in modules if m.output_activation in scales["activations"]))
+    elsewhere = "; ONNX Runtime multiplies them in floating point" if "onnxruntime" in backends else ""
     return [
         f"layers searched: {_listed(chosen) or 'none; no layer lost more than the threshold'}",
         *_others(used, searched),
@@ -217,7 +218,7 @@ def _layers(results: Path) -> list[str]:
             if massive
             else []
         ),
-        *([f"attention multiplies queries by keys in INT8, too, in {_listed(scored)}"] if scored else []),
+        *([f"queries and keys of attention in INT8, too: in {_listed(scored)}{elsewhere}"] if scored else []),
         f"layers left in floating point: {_listed(kept) or 'none'}",
     ]
 

@@ -32,18 +32,18 @@ class Racing:
             return True
         return False if probability <= 1 - self.confidence else None
 
-    def losers(self, errors: np.ndarray, divergences: np.ndarray, unseen: int) -> np.ndarray:
+    def losers(self, errors: np.ndarray, divergences: np.ndarray, unseen: int, tie: float = 0.0) -> np.ndarray:
         """Which candidates can hardly win, bool ``(candidates,)``.
 
-        The candidate with the fewest word errors wins; among equals, the one with the lowest divergence. ``errors``
-        ``(candidates, seen utterances)`` are in words, and ``divergences`` ``(candidates,)`` are totals. ``unseen`` is
-        the number of remaining utterances.
+        The candidate with the fewest word errors wins; among those with up to ``tie`` words more, the one with the
+        lowest divergence. ``errors`` ``(candidates, seen utterances)`` are in words, and ``divergences``
+        ``(candidates,)`` are totals. ``unseen`` is the number of remaining utterances.
         """
         lost = np.zeros(len(errors), dtype=bool)
         leader = np.lexsort((divergences, errors.sum(axis=1)))[0]
         for candidate in np.delete(np.arange(len(errors)), leader):
             totals = self._totals(errors[candidate] - errors[leader], unseen)
-            wins = totals <= 0 if divergences[candidate] < divergences[leader] else totals < 0
+            wins = totals <= tie if divergences[candidate] < divergences[leader] else totals < 0
             lost[candidate] = wins.mean() < 1 - self.confidence
         return lost
 

@@ -56,6 +56,30 @@ class ProbeRow(TypedDict):
     ci_over: str
 
 
+@dataclass(frozen=True)
+class WordTies:
+    """When the words of two cut-offs are too near each other to tell which is better.
+
+    Attributes
+    ----------
+    words: number of words in each utterance, int64 ``(utterances,)``
+    points: they differ by at most this many percentage points of WER
+    seed: for the bootstrap by utterance, whose 95 % interval of their difference holds 0
+    """
+
+    words: np.ndarray
+    points: float
+    seed: int
+
+    def hold(self, errors: np.ndarray, fewest: np.ndarray, heard: np.ndarray) -> bool:
+        """Whether ``errors`` and ``fewest``, int64 ``(heard utterances,)``, tie; ``heard`` tells which those are."""
+        words = self.words[heard]
+        if 100 * (errors.sum() - fewest.sum()) > self.points * words.sum():
+            return False
+        low, _ = degradation_interval(WordErrors(errors, words), WordErrors(fewest, words), self.seed)
+        return low <= 0
+
+
 def search_percentile(
     recogniser: Recogniser,
     modules: list[QuantizedModule],
@@ -64,22 +88,24 @@ def search_percentile(
     calibration: Calibration,
     racing: Racing | None = None,
     known: Sequence[Candidate] = (),
+    ties: WordTies | None = None,
 ) -> list[Candidate]:
     """Recognise the calibration set with the layer of ``modules`` clipped at each of ``percentiles`` (in percent).
 
     ``histograms`` are by activation name. With ``racing``, a cut-off is stopped when it can hardly win, and the search
     ends when one of several candidates is left. ``known`` are candidates that were measured before on all utterances;
-    they take part in the race.
+    they take part in the race. A cut-off that may end in one of ``ties``, see `mark_best`, is not stopped.
     """
     known_errors = [np.array(c.outcome.errors) for c in known]
     known_divergences = [np.array(c.outcome.divergences) for c in known]
+    tie = ties.points / 100 * ties.words.sum() if ties else 0.0
 
     def race(racing: Racing, trials: list[Trial]) -> bool:
         seen = trials[0].seen
         errors = np.stack([*(trial.errors.errors for trial in trials), *(errors[seen] for errors in known_errors)])
         divergences = [trial.divergences.sum() for trial in trials]
         divergences += [nats[seen].sum() for nats in known_divergences]
-        lost = racing.losers(errors, np.array(divergences), int((~seen).sum()))
+        lost = racing.losers(errors, np.array(divergences), int((~seen).sum()), tie)
         for trial, loses in zip(trials, lost.tolist(), strict=False):
             trial.stopped = loses
         return len(lost) > 1 and int(lost.sum()) == len(lost) - 1
@@ -121,30 +147,6 @@ def clipped(
     """Range of each activation of ``modules``, by activation name, clipped at ``percentile`` (in percent)."""
     names = {name for module in modules for name in module.tensors(histograms)}
     return {name: percentile_range(histograms[name], percentile) for name in sorted(names)}
-
-
-@dataclass(frozen=True)
-class WordTies:
-    """When the words of two cut-offs are too near each other to tell which is better.
-
-    Attributes
-    ----------
-    words: number of words in each utterance, int64 ``(utterances,)``
-    points: they differ by at most this many percentage points of WER
-    seed: for the bootstrap by utterance, whose 95 % interval of their difference holds 0
-    """
-
-    words: np.ndarray
-    points: float
-    seed: int
-
-    def hold(self, errors: np.ndarray, fewest: np.ndarray, heard: np.ndarray) -> bool:
-        """Whether ``errors`` and ``fewest``, int64 ``(heard utterances,)``, tie; ``heard`` tells which those are."""
-        words = self.words[heard]
-        if 100 * (errors.sum() - fewest.sum()) > self.points * words.sum():
-            return False
-        low, _ = degradation_interval(WordErrors(errors, words), WordErrors(fewest, words), self.seed)
-        return low <= 0
 
 
 def mark_best(candidates: Sequence[Candidate], ties: WordTies | None = None) -> list[Candidate]:

@@ -14,7 +14,7 @@ from functools import cache
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -120,6 +120,21 @@ def _sweep(path: Path) -> None:
             logging.info("%s: written on another machine or in another container; remove it if none works here", left)
         elif not _is_running(int(owner["process"]), int(owner["start"])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+class FileState(NamedTuple):
+    """A file, and what changes when its content does. It is hashable, to keep what was read of the file."""
+
+    path: Path
+    inode: int
+    size: int
+    changed: int  # nanoseconds
+
+
+def state_of(file: Path) -> FileState:
+    """The present state of ``file``; raise OSError if there is none."""
+    status = file.stat()
+    return FileState(file, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def checksum(file: Path) -> str:

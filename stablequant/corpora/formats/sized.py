@@ -247,7 +247,7 @@ def _check_sphere(file: BinaryIO) -> Stream:
     if start > size:
         raise AudioError(f"cut off in its header; {AGAIN}")
     header = read_at(file, 0, min(start, 1 << 16))
-    fields = dict(re.findall(rb"^(\w+) -i (\d{1,18})\s*$", header, re.MULTILINE))
+    fields = dict(re.findall(rb"^(\w+) -(?:i|s\d+) (\d{1,18})\s*$", header, re.MULTILINE))
     coding = re.search(rb"^sample_coding -s\d+ (\S+)", header, re.MULTILINE)
     if coding and b"shorten" in coding[1]:
         raise AudioError("compressed by shorten; unpack it with sph2pipe")

@@ -33,7 +33,9 @@ class WordSearch:
             from ctc_beam_decoder import BeamSearchDecoder
         except (ImportError, OSError) as error:
             raise StableQuantError(
-                "beam search", f"it needs the package ctc-beam-decoder ({error})", "run: pip install 'stablequant[lm]'"
+                "beam search",
+                f"it needs the package ctc-beam-decoder ({error})",
+                "in the project's folder run: pip install '.[lm]'",
             ) from error
         labels, self._groups = _labels(vocabulary)
         self._last_frames = _last_frames(labels)

@@ -201,7 +201,7 @@ def _needed(place: Path | str) -> Iterator[None]:
         yield
     except ImportError as missing:
         raise StableQuantError(
-            place, f"it needs the package {missing.name}", "run: pip install 'stablequant[whisper]'"
+            place, f"it needs the package {missing.name}", "in the project's folder run: pip install '.[whisper]'"
         ) from missing
 
 

@@ -9,9 +9,9 @@ import soundfile
 from checkout import PROJECT
 from listing import FRONT_END, expected, write_librispeech
 
-from stablequant.corpora.audio import cut, read_audio, read_part
+from stablequant.corpora.audio import Audio, cut, read_audio, read_part
 from stablequant.corpora.entries import Part, RowError
-from stablequant.corpora.list_utterances import list_utterances
+from stablequant.corpora.list_utterances import DrawnPart, list_utterances
 from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.parts import may_cut, part_of, role_of, seconds_of
 from stablequant.corpora.utterance import Utterance, check_disjoint, load_audio, read_utterances, score, table_of
@@ -72,6 +72,7 @@ def test_a_part_is_read_and_nothing_else(recording, row, start, stop):
             for kind in ("wav", "flac", "w64", "aiff", "au", "caf", "rf64", "nist")
         ],
         *[("talk.wav", RATE, kind, True) for kind in ("PCM_U8", "PCM_24", "FLOAT", "ULAW")],
+        ("talk.nist", RATE, "ULAW", True),
         ("talk.flac", RATE, "PCM_24", True),
         *[("talk.ogg", RATE, "VORBIS", False), ("talk.mp3", RATE, "MPEG_LAYER_III", False)],
         *[("talk.wav", RATE, "IMA_ADPCM", False), ("talk.flac", 44_100, "PCM_16", False)],
@@ -93,6 +94,22 @@ def test_a_part_is_the_same_whether_the_file_is_decoded_from_its_start_or_not(
         assert part is None or np.array_equal(part, cut(whole, RATE, start, stop))
 
 
+def test_a_part_of_joined_files_is_that_of_both(tmp_path):
+    """libsndfile would look for samples of the first FLAC in all of the file, and may find the second's."""
+    draw, path = np.random.default_rng(0), tmp_path / "talk.flac"
+    joined = b""
+    for name in ("first.flac", "second.flac"):
+        soundfile.write(tmp_path / name, draw.uniform(-0.5, 0.5, 2 * RATE), RATE)
+        joined += (tmp_path / name).read_bytes()
+    path.write_bytes(joined)
+    audio = read_audio(path, RATE).samples
+    assert len(audio) == 4 * RATE
+    for start in np.arange(0, 4, 0.25).tolist():
+        assert read_part(path, RATE, start, start + 0.25, None) is None
+        utterance = Utterance("a", str(path), 1, "A", checksum(path), None, start, start + 0.25)
+        assert np.array_equal(load_audio(utterance, RATE), cut(audio, RATE, start, start + 0.25))
+
+
 def test_a_part_that_the_header_hides_is_read_all_the_same(tmp_path):
     """The header tells of two seconds, and the file is decoded to its end, at four."""
     path = tmp_path / "talk.wav"
@@ -106,6 +123,25 @@ def test_a_part_that_the_header_hides_is_read_all_the_same(tmp_path):
     assert read_part(path, RATE, 1.5, 3.0, None) is None
     utterance = Utterance("a", str(path), 1, "A", checksum(path), None, 1.5, 3.0)
     assert np.array_equal(load_audio(utterance, RATE), cut(whole, RATE, 1.5, 3.0))
+
+
+def test_each_file_is_decoded_once_also_if_its_parts_are_drawn(tmp_path, monkeypatch):
+    decoded = []
+
+    def counted(path: Path, *arguments: object, **settings: object) -> Audio:
+        decoded.append(path.name)
+        return read_audio(path, *arguments, **settings)
+
+    monkeypatch.setattr("stablequant.corpora.list_utterances.read_audio", counted)
+    names = ["one.wav", "two.wav", "three.wav"]
+    for name in names:
+        soundfile.write(tmp_path / name, np.random.default_rng(0).uniform(-0.5, 0.5, 4 * RATE), RATE)
+    rows = [{"path": name, "text": "A", "start": i / 2, "end": i / 2 + 0.5} for name in names for i in range(8)]
+    (tmp_path / "split.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    utterances, _ = list_utterances(read_manifest(tmp_path / "split.jsonl"), FRONT_END, DrawnPart(9.0, 0))
+    assert len(utterances) == 18
+    assert sorted(decoded) == sorted(names)
+    assert all(u.samples == RATE // 2 == len(load_audio(u, RATE)) for u in utterances)
 
 
 def test_files_that_are_decoded_anew_for_each_part_are_told(tmp_path, caplog):

@@ -12,6 +12,7 @@ from snakemake.utils import update_config
 from stablequant.errors import StableQuantError
 from stablequant.quantize.settings import (
     Options,
+    changes_of,
     config_of,
     defaults,
     engines_of,
@@ -95,3 +96,24 @@ def test_engines_and_methods_are_checked_before_anything_runs():
         methods_of(["minmax"])
     assert methods_of(["mse"]) == ["fp32", "mse", "stablequant"], "the verdict compares these two"
     assert methods_of([]) == engines_of([]) == []
+
+
+def test_any_key_of_the_config_can_be_set(options):
+    further = ["max_rejected=0.02", "cache.disk_mb=0", "cache.half=true", "racing.confidence=0.9", "threshold=3"]
+    changes = changes_of({"racing": {"enabled": True}, "threshold": 0.5}, further)
+    config = merged_config(replace(options, changes=changes))
+    resolve_config(config, PROJECT / "config.schema.yaml")
+    assert (config["max_rejected"], config["cache"]) == (0.02, {"disk_mb": 0, "half": True})
+    assert config["racing"] == {"enabled": True, "confidence": 0.9}
+    assert config["threshold"] == 0.5, "an option of its own wins"
+
+
+@pytest.mark.parametrize("text", ["max_rejected", "=1", "cache.=0", ".disk_mb=0", "seed={", ""])
+def test_what_sets_no_key_is_refused(text):
+    with pytest.raises(StableQuantError, match=r"is not KEY=VALUE; write for example --set max_rejected=0\.02"):
+        changes_of({}, [text])
+
+
+def test_the_model_is_not_set_by_keys():
+    with pytest.raises(StableQuantError, match="described by the other options"):
+        changes_of({}, ["models.demo.checkpoint=x"])

@@ -184,7 +184,7 @@ def test_hot_words_that_cannot_be_written_are_refused(typed, fault):
 
 def test_without_the_package_the_remedy_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ctc_beam_decoder", None)
-    with pytest.raises(StableQuantError, match=r"run: pip install 'stablequant\[lm\]'"):
+    with pytest.raises(StableQuantError, match=r"run: pip install '\.\[lm\]'"):
         WordSearch(LETTERS, BeamSearch())
 
 

@@ -43,7 +43,7 @@ def test_words_size_speed_and_layers_are_told(tmp_path):
         "layers searched: cnn01 at 99.95 %",
         "layers that needed no search: 2 share a cut-off at 99.8 %",
         "channels that reach far beyond the rest, carried as two INT8 numbers: 2 that enter transformer01",
-        "attention multiplies queries by keys in INT8, too, in transformer01",
+        "queries and keys of attention in INT8, too: in transformer01",
         "layers left in floating point: head",
     ]
 

@@ -67,6 +67,15 @@ def test_of_equals_the_lower_divergence_leads():
     assert RACING.losers(errors, np.array([0.1, 0.2]), 1).tolist() == [False, True]
 
 
+def test_a_candidate_that_diverges_less_stays_while_it_may_tie():
+    """It is three words behind with one utterance to come: that is lost, but not where four words are a tie."""
+    errors = np.zeros((2, 200), dtype=int)
+    errors[1, :3] = 1
+    for tie, lost in ((0.0, True), (4.0, False), (1.0, True)):
+        assert RACING.losers(errors, np.array([0.2, 0.1]), 1, tie).tolist() == [False, lost]
+        assert RACING.losers(errors, np.array([0.1, 0.2]), 1, tie).tolist() == [False, True], "it diverges more"
+
+
 def test_the_leader_is_never_given_up():
     draw = np.random.default_rng(0)
     for _ in range(50):
