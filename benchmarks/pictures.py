@@ -29,8 +29,8 @@ def plot_demo(table: pd.DataFrame, path: Path) -> None:
 def plot_whisper(table: pd.DataFrame, path: Path) -> None:
     """Draw WER against speed for the engines in ``whisper.tsv``. A WER far above fp32's does not set the scale.
 
-    The title compares WER and speed of StableQuant's best engine with fp32 in the same library. Sizes are shares of our
-    fp32 networks, as in the table of the documents: GenAI stores fp32 in half precision.
+    The title compares our engine with our fp32. Sizes are shares of our fp32 networks, as in the documents' table: GenAI
+    stores fp32 in half precision.
     """
     table = table.rename(columns={"engine": "backend"})
     table["method"] = table["method"].where(~table["method"].isin(FP32), "fp32")
@@ -38,7 +38,7 @@ def plot_whisper(table: pd.DataFrame, path: Path) -> None:
     fp32 = table[table["method"] == "fp32"].set_index("backend")
     table["size_ratio"] = table["size_bytes"] / fp32.loc["openvino", "size_bytes"]
     table["speedup"] = table["rtfx"] / table["backend"].map(fp32["rtfx"])
-    plot_tradeoff(table, path, against=["rtfx"], cut=True, audio="LibriSpeech")
+    plot_tradeoff(table, path, against=["rtfx"], cut=True, audio="LibriSpeech", told="openvino")
 
 
 def plot_engines(table: pd.DataFrame, path: Path) -> None:

@@ -24,12 +24,14 @@ def plot_tradeoff(
     against: Sequence[str] = tuple(AXES),
     cut: bool = False,
     audio: str = "evaluation split",
+    told: str | None = None,
 ) -> None:
     """Draw each evaluated engine in ``comparison.tsv`` once for each column in ``against``: its WER against it.
 
     WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second. With
     ``cut``, engines with more than `BEYOND` times the WER of fp32 do not set the scale: they lie at the upper edge, and
-    their labels tell their WER. ``audio`` says what was recognised.
+    their labels tell their WER. ``audio`` says what was recognised. The title
+    compares StableQuant's engine of the backend ``told`` with fp32, by default the one with the lowest WER.
     """
     shown = table[table["wer"].notna()]
     several = len(set(shown["backend"])) > 1
@@ -48,11 +50,12 @@ def plot_tradeoff(
             axes.set_ylim(0, min(1.07 * shown["wer"].max(), ceiling) or None)
     panels[0, 0].set_ylabel("WER, %")
     detail = f"{audio}; better is: lower, {', '.join(BETTER[column] for column in against)}"
-    if new := _at_new_lengths(shown):
+    best = _best(shown if told is None else shown[shown["backend"] == told])
+    if new := _at_new_lengths(best):
         detail += f"; {new}"
     if (shown["wer"] > ceiling).any():
         detail += "; ▲: higher than the axis reaches"
-    figures.title(figure, _message(shown), detail, right=MARGIN)
+    figures.title(figure, _message(best, shown), detail, right=MARGIN)
     ends = [axes.get_window_extent().x0 / figure.dpi - BETWEEN for axes in panels[0, 1:]]
     for axes, points, end in zip(panels[0], marks, [*ends, width + MORE], strict=True):
         label_marks(axes, points, end)
@@ -72,17 +75,16 @@ def _best(shown: pd.DataFrame) -> pd.Series | None:
     return None if ours.empty else ours.sort_values("wer").iloc[0]
 
 
-def _at_new_lengths(shown: pd.DataFrame) -> str:
-    """StableQuant's speed at lengths of audio that it meets for the first time; blank if that was not measured."""
-    best = _best(shown)
+def _at_new_lengths(best: pd.Series | None) -> str:
+    """An engine's speed at lengths of audio that it meets for the first time; blank if that was not measured."""
     new = None if best is None else best.get("new_speedup")
     if new is None or pd.isna(new) or new == NOT_MEASURABLE:
         return ""
     return f"{new:.1f} times the speed at new lengths of audio"
 
 
-def _message(shown: pd.DataFrame) -> str:
-    best, fp32 = _best(shown), shown[shown["method"] == "fp32"]
+def _message(best: pd.Series | None, shown: pd.DataFrame) -> str:
+    fp32 = shown[shown["method"] == "fp32"]
     if best is None or fp32.empty:
         return "WER, size and speed of each engine"
     plain = fp32[fp32["backend"] == best["backend"]]
