@@ -29,7 +29,7 @@ def plot_demo(table: pd.DataFrame, path: Path) -> None:
 def plot_whisper(table: pd.DataFrame, path: Path) -> None:
     """Draw WER against speed for the engines in ``whisper.tsv``. A WER far above fp32's does not set the scale.
 
-    The title compares our engine with our fp32. Sizes are shares of our fp32 networks, as in the documents' table: GenAI
+    The title compares our engine with our fp32. Sizes are shares of our fp32 networks, as in the documents: GenAI
     stores fp32 in half precision.
     """
     table = table.rename(columns={"engine": "backend"})

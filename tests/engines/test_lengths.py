@@ -26,14 +26,20 @@ def weight(*shape: int) -> ov.Node:
     return ops.constant(np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32) / shape[-1])
 
 
-def attention(values: ov.Node, relative: bool) -> ov.Node:
-    """Written as the exporter does, with a size that is computed from the audio in each reshape."""
+def attention(values: ov.Node, relative: bool, quantized: bool) -> ov.Node:
+    """Written as the exporter does, with a size that is computed from the audio in each reshape.
+
+    Some tools put constants into INT8, such as the factor of the scores.
+    """
     frames = ops.gather(ops.shape_of(values), ops.constant([0, 1]), ops.constant(0))
     split = ops.concat([frames, ops.constant([HEADS, WIDTH // HEADS])], 0)
     products = [ops.matmul(values, weight(WIDTH, WIDTH), False, turned) for turned in (True, False, False)]
     heads = [ops.reshape(product, split, False) for product in products]
     queries, keys, mixed = (ops.transpose(h, [0, 2, 3, 1] if n == 1 else [0, 2, 1, 3]) for n, h in enumerate(heads))
-    scores = ops.multiply(ops.matmul(queries, keys, False, False), np.float32(0.5))
+    factor = ops.constant(np.float32(0.5))
+    if quantized:
+        factor = ops.fake_quantize(factor, *map(np.float32, (0, 0.5, 0, 0.5)), 256)
+    scores = ops.multiply(ops.matmul(queries, keys, False, False), factor)
     if relative:
         scores = ops.add(scores, ops.sin(scores))
     bounded = ops.maximum(scores, np.float32(np.finfo(np.float32).min))
@@ -41,7 +47,7 @@ def attention(values: ov.Node, relative: bool) -> ov.Node:
     return ops.reshape(found, ops.concat([frames, ops.constant([WIDTH])], 0), False)
 
 
-def network(relative: bool = False, by_time: bool = True) -> ov.Model:
+def network(relative: bool = False, by_time: bool = True, quantized: bool = False) -> ov.Model:
     """A small recogniser: audio ``(batch, samples)``, logits ``(batch, frames, WIDTH)``."""
     audio = ops.parameter([-1, -1], np.float32)
     values = ops.convolution(ops.unsqueeze(audio, 1), weight(WIDTH, 1, 10), [5], [0], [0], [1])
@@ -58,13 +64,13 @@ def network(relative: bool = False, by_time: bool = True) -> ov.Model:
     placed = ops.convolution(turned, weight(WIDTH, WIDTH, 4), [1], [2], [2], [1])
     placed = ops.slice(placed, ops.constant([0]), ops.constant([-1]), ops.constant([1]), ops.constant([2]))
     values = ops.add(values, ops.transpose(placed, [0, 2, 1]))
-    values = ops.add(values, ops.matmul(attention(values, relative), weight(WIDTH, WIDTH), False, False))
+    values = ops.add(values, ops.matmul(attention(values, relative, quantized), weight(WIDTH, WIDTH), False, False))
     logits = ops.add(ops.matmul(values, weight(WIDTH, WIDTH), False, False), weight(WIDTH))
     logits.output(0).get_tensor().set_names({"logits"})
     return ov.Model([logits], [audio], "network")
 
 
-@pytest.mark.parametrize("changes", [{}, {"relative": True}, {"by_time": False}])
+@pytest.mark.parametrize("changes", [{}, {"relative": True}, {"by_time": False}, {"quantized": True}])
 def test_the_numbers_and_lengths_are_the_same(changes):
     plain, rounded = network(**changes), network(**changes)
     round_lengths(rounded)
