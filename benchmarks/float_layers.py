@@ -1,5 +1,6 @@
 """Which layers of a network are not computed in INT8, as its file tells."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +13,15 @@ from stablequant.recognisers.modules import QuantizedModule
 def floating(file: Path, modules: Sequence[QuantizedModule]) -> set[str]:
     """Names of layers with a product that does not read quantized activations and INT8 weights.
 
-    ``file`` is OpenVINO's network or an ONNX graph; ``modules`` that are not in it do not count.
+    ``file`` is OpenVINO's network or an ONNX graph; ``modules`` that are not in it do not count. Where a tool has renamed
+    all of them, they are told by their order, which is that of the audio. Ends the program if that is not possible.
     """
     found = in_onnx(file) if file.suffix == ".onnx" else in_openvino(file)
+    names = {module.module for module in modules}
+    if not names & found.keys():
+        if len(found) != len(modules):
+            sys.exit(f"{file}: no product has a name that is known")
+        found = dict(zip((module.module for module in modules), found.values(), strict=True))
     return {module.layer for module in modules if not found.get(module.module, True)}
 
 
@@ -32,11 +39,11 @@ def in_onnx(file: Path) -> dict[str, bool]:
 
 
 def in_openvino(file: Path) -> dict[str, bool]:
-    """The same of OpenVINO's network."""
+    """The same of OpenVINO's network, of the products with constants only, in the order of the audio."""
     return {
         node.get_friendly_name().split("/")[0]: _behind(node, 0, "FakeQuantize") and _behind(node, 1, "Convert")
-        for node in ov.Core().read_model(file).get_ops()
-        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul")
+        for node in ov.Core().read_model(file).get_ordered_ops()
+        if node.get_type_name() in ("Convolution", "GroupConvolution", "MatMul") and _behind(node, 1, "Constant")
     }
 
 
