@@ -13,8 +13,8 @@ from stablequant.recognisers.modules import QuantizedModule
 def floating(file: Path, modules: Sequence[QuantizedModule]) -> set[str]:
     """Names of layers with a product that does not read quantized activations and INT8 weights.
 
-    ``file`` is OpenVINO's network or an ONNX graph; ``modules`` that are not in it do not count. Where a tool has renamed
-    all of them, they are told by their order, that of the audio. Ends the program if that is not possible.
+    ``file`` is OpenVINO's network or an ONNX graph; ``modules`` that are not in it do not count. Where a tool has
+    renamed all of them, they are told by their order, that of the audio. Ends the program if that is not possible.
     """
     found = in_onnx(file) if file.suffix == ".onnx" else in_openvino(file)
     names = {module.module for module in modules}
