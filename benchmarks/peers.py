@@ -218,7 +218,7 @@ def markdown(table: pd.DataFrame) -> str:
     rows = [["fp32, its WER", *(f"{fp32.loc[m, 'wer']:.2f} %" for m in models), "1", "", ""]]
     for method in [m for m in METHODS[1:] if m in set(table["method"])]:
         own = table[table["method"] == method].set_index("model")
-        cells = [_lost(own.loc[m]) if m in own.index else "" for m in models]
+        cells = [_lost(own.loc[m]) if m in own.index else "not run" for m in models]
         rows.append([method, *cells, _span(own["size"], 2), _span(own["passes"], 0), _span(own["float_layers"], 0)])
     return markdown_table(["points of WER lost", *models, "size", "passes", "not INT8"], rows)
 

@@ -26,28 +26,9 @@ LONGEST = 24 * 3600  # seconds
 INTEGERS = {"uint8": (128, 128), "int16": (0, 2**15), "int32": (0, 2**31)}  # what is silence, and full scale
 DEEPEST = 5  # folders in which recordings are looked for, to name them
 FOR_FFMPEG = (1, 4)  # libsndfile's codes for a format and an encoding that it does not know
-ADDRESSED = (
-    "WAV",
-    "WAVEX",
-    "RF64",
-    "W64",
-    "AIFF",
-    "AU",
-    "CAF",
-    "NIST",
-    "FLAC",
-)  # formats in which each sample is found...
-STORED = (
-    "PCM_U8",
-    "PCM_S8",
-    "PCM_16",
-    "PCM_24",
-    "PCM_32",
-    "FLOAT",
-    "DOUBLE",
-    "ULAW",
-    "ALAW",
-)  # ...if it has one of these encodings
+# In these formats and encodings a sample is found without decoding what lies before it.
+ADDRESSED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
+STORED = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 
 
 @dataclass(frozen=True)
