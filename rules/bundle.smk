@@ -7,7 +7,15 @@
 
 from dataclasses import asdict
 
-SETTINGS_OF_THE_SEARCH = ("calibration_seconds", "threshold", "percentiles", "unrecovered", "precision", "search", "seed")
+SETTINGS_OF_THE_SEARCH = (
+    "calibration_seconds",
+    "threshold",
+    "percentiles",
+    "unrecovered",
+    "precision",
+    "search",
+    "seed",
+)
 
 
 rule write_bundle:
