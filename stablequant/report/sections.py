@@ -96,8 +96,9 @@ def engines(results: Path) -> Section:
     }
     headings |= {"float_layers": "layers not in INT8", "arithmetic": "computes in", "status": "status"}
     plots = {
-        "peers": "The same recogniser, quantized by other tools. All engines are OpenVINO's, and took turns on the "
-        "same audio. The file with these numbers was measured before this run. Tools that made no engine are not drawn."
+        "peers": "The same recogniser, quantized by other tools. All took turns on the same audio, in OpenVINO, or in "
+        "ONNX Runtime where that quantizes while it runs. The file with these numbers was measured before this run. "
+        "Tools that made no engine are not drawn."
     }
     return Section("All engines", text, _columns(table, headings), plots)
 
