@@ -234,6 +234,8 @@ def summarise(table: pd.DataFrame) -> str:
             f"the fastest other's; the best other, {least['method']}, loses {with_interval(least, 'behind')} points of "
             "WER against StableQuant"
         )
+        ratios = rows.set_index("method")["rtfx"].dropna() / own.loc["fp32", "rtfx"]
+        lines.append(f"times fp32's speed: {', '.join(f'{m} {ratio:.2f}' for m, ratio in ratios.items())}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stablequant.bundle import making
-from stablequant.errors import StableQuantError
+from stablequant.errors import StableQuantError, missing_package
 
 if TYPE_CHECKING:
     from stablequant.recognisers.decoder import BeamSearch
@@ -265,11 +265,7 @@ def serve(
     try:
         from stablequant.bundle import serve as service
     except ImportError as missing:
-        raise StableQuantError(
-            "stablequant serve",
-            f"it needs the package {missing.name}",
-            "in the project's folder run: pip install '.[service]'",
-        ) from missing
+        raise missing_package("stablequant serve", missing.name, "service") from missing
     search = _search(lm, hot_words, beam, lm_weight, word_bonus)
     recogniser = load_bundle(bundle, threads, batch_mb, chunk_seconds, backend, search, audio_seconds, cache)
     if language and recogniser.language not in (None, language):

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stablequant.errors import StableQuantError
+from stablequant.errors import missing_package
 
 
 class Unrecovered(StrEnum):
@@ -109,7 +109,7 @@ def quantize(
     try:
         from stablequant.quantize import command, settings
     except ImportError as missing:
-        raise _without_search(missing) from missing
+        raise missing_package("stablequant quantize", missing.name, "search") from missing
     changes: dict[str, Any] = {
         "threshold": threshold,
         "calibration_seconds": calibration_seconds,
@@ -150,13 +150,5 @@ def report(
     try:
         from stablequant.quantize import command
     except ImportError as missing:
-        raise _without_search(missing) from missing
+        raise missing_package("stablequant quantize", missing.name, "search") from missing
     command.report(folder, html, acceptable_loss, typer.echo)
-
-
-def _without_search(missing: ImportError) -> StableQuantError:
-    return StableQuantError(
-        "stablequant quantize",
-        f"it needs the package {missing.name}",
-        "in the project's folder run: pip install '.[search]'",
-    )

@@ -30,8 +30,8 @@ def plot_tradeoff(
 
     WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second. With
     ``cut``, engines with more than `BEYOND` times the WER of fp32 do not set the scale: they lie at the upper edge, and
-    their labels tell their WER. ``audio`` says what was recognised. The title
-    compares StableQuant's engine of the backend ``told`` with fp32, by default the one with the lowest WER.
+    their labels tell their WER. ``audio`` says what was recognised. The title compares StableQuant's engine of the
+    backend ``told`` with fp32, by default the one with the lowest WER.
     """
     shown = table[table["wer"].notna()]
     several = len(set(shown["backend"])) > 1

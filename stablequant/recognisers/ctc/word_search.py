@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.errors import StableQuantError
+from stablequant.errors import StableQuantError, missing_package
 from stablequant.recognisers.ctc.alignment import Aligner
 from stablequant.recognisers.ctc.language_model import read_words
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
@@ -32,11 +32,7 @@ class WordSearch:
         try:
             from ctc_beam_decoder import BeamSearchDecoder
         except (ImportError, OSError) as error:
-            raise StableQuantError(
-                "beam search",
-                f"it needs the package ctc-beam-decoder ({error})",
-                "in the project's folder run: pip install '.[lm]'",
-            ) from error
+            raise missing_package("beam search", f"ctc-beam-decoder ({error})", "lm") from error
         labels, self._groups = _labels(vocabulary)
         self._last_frames = _last_frames(labels)
         file = settings.language_model

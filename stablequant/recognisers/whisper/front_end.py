@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stablequant.errors import StableQuantError
+from stablequant.errors import StableQuantError, missing_package
 from stablequant.recognisers.entries import read_settings, size_of
 from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
@@ -200,9 +200,7 @@ def _needed(place: Path | str) -> Iterator[None]:
     try:
         yield
     except ImportError as missing:
-        raise StableQuantError(
-            place, f"it needs the package {missing.name}", "in the project's folder run: pip install '.[whisper]'"
-        ) from missing
+        raise missing_package(place, missing.name, "whisper") from missing
 
 
 def _tokenizer(file: Path) -> Tokenizer:
