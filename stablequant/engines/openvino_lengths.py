@@ -332,7 +332,7 @@ def _all_constant(outputs: Sequence[ov.Output]) -> bool:
 
 
 def _value(output: ov.Output) -> np.ndarray | None:
-    """The values of ``output``; None if they depend on the audio."""
+    """The values of ``output``; None if they depend on the audio, or if OpenVINO does not fold them."""
     if not output.get_partial_shape().is_static:
         return None
     seen, waiting = {output.get_node().get_name()}, [output.get_node()]
@@ -350,6 +350,4 @@ def _value(output: ov.Output) -> np.ndarray | None:
     folding.register_pass(ConstantFolding())
     folding.run_passes(part)
     folded = part.get_results()[0].input_value(0).get_node()
-    if folded.get_type_name() == "Constant":
-        return np.asarray(folded.data)
-    return np.array(ov.compile_model(part, "CPU")([])[0])  # OpenVINO folds no constants that are quantized
+    return np.asarray(folded.data) if folded.get_type_name() == "Constant" else None
