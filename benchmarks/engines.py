@@ -4,17 +4,17 @@ A HuBERT of large's shape (24 layers, width 1024, 315 million parameters) with r
 but for the search and the rounding of weights, of which neither changes the graph: exported, calibrated, quantized with
 all that the default procedure adds, built for every backend. Nothing it recognises means anything; how large and how
 fast it is does. Every engine runs in a process of its own and they take turns, so that a drifting machine slows all
-alike. So all are in memory at once: more than 24 GB with all packages of envs/peers.txt; ``--without`` leaves some out.
-``--checkpoint`` measures another recogniser.
+alike. A turn loads the engine, recognises each length once, which makes its kernels, and then ``--repeats`` times; so
+one engine is in memory at a time. ``--checkpoint`` measures another recogniser.
 
 ``load_seconds`` is from opening the files to the first result, ``peak_rss_bytes`` the process's with the longest audio.
-Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as in LibriSpeech, one by one, with
-``throughput`` in seconds of audio per second. On a CPU whose INT8 kernels saturate (no VNNI) the project runs quantized
-graphs in floating point: ``arithmetic`` says so, and a row ``int8, saturating`` shows the speed of the kernels that it
-does not use, whose results are wrong. On one that has VNNI and bfloat16, ``int8, bf16`` computes in the latter what
-stays floating. ``int8 weights`` are the weights alone, and ``int8, dynamic`` quantizes activations while it runs
-(easy_engines.py). ``openvino-nncf`` and ``ctranslate2`` need the packages of envs/peers.txt (make peers); plans of
-TensorRT for RTX are only built.
+Rows with ``audio_seconds`` = ``mix`` are one pass over utterances of lengths as in LibriSpeech, one by one, most of
+them new to the engine, with ``throughput`` in seconds of audio per second, the median of the turns. On a CPU whose INT8
+kernels saturate (no VNNI) the project runs quantized graphs in floating point: ``arithmetic`` says so, and a row
+``int8, saturating`` shows the speed of the kernels that it does not use, whose results are wrong. On one that has VNNI
+and bfloat16, ``int8, bf16`` computes in the latter what stays floating. ``int8 weights`` are the weights alone, and
+``int8, dynamic`` quantizes activations while it runs (easy_engines.py). ``openvino-nncf`` and ``ctranslate2`` need the
+packages of envs/peers.txt (make peers); plans of TensorRT for RTX are only built.
 """
 
 import shutil
@@ -214,37 +214,53 @@ def sizes(backend: str, engine: Path, folder: Path, precision: str) -> dict:
     return found
 
 
-def measure(
-    checkpoint: Path, folder: Path, lengths: list[float], repeats: int, threads: int, without: Sequence[str]
-) -> pd.DataFrame:
-    """One row per length of audio and engine, but those that ``without`` names, `COLUMNS`."""
-    engines = [found for found in build(checkpoint, folder, threads) if f"{found[0]}/{found[1]}" not in without]
-    running = []
-    for backend, precision, files, load in tqdm(engines, desc="loading", unit="engine"):
-        process, pipe = start_process(serve, load)
-        loaded, arithmetic = pipe.recv()
-        row = {"backend": backend, "precision": precision, "load_seconds": loaded, "arithmetic": arithmetic}
-        running.append((pipe, process, row | sizes(row["backend"], files, folder, precision)))
-    times: dict[tuple[int, float], list[float]] = {}
-    peaks: dict[int, int] = {}
-    plan = [seconds for _ in range(repeats) for seconds in lengths] + list(MIX_SECONDS)
-    for seconds in tqdm(plan, desc="measuring", unit="length"):
-        for number, (pipe, _, _) in enumerate(running):
-            pipe.send(int(seconds * RATE))
-            elapsed, peaks[number] = pipe.recv()
-            times.setdefault((number, seconds), []).append(elapsed)
-    rows = []
-    for number, (pipe, process, row) in enumerate(running):
-        pipe.send(0)
-        process.join()
+class Turn:
+    """One engine's turn: what it took to load, and to recognise noise of each length."""
+
+    def __init__(self, load: Load, lengths: Sequence[float], repeats: int) -> None:
+        process, self._pipe = start_process(serve, load)
+        self.load_seconds, self.arithmetic = self._pipe.recv()
         for seconds in lengths:
-            taken = times[number, seconds]
-            median, late = np.median(taken), np.percentile(taken, 95)
+            self._recognise(seconds)  # makes the kernels
+        self.seconds = {seconds: [self._recognise(seconds) for _ in range(repeats)] for seconds in lengths}
+        self.mix_seconds = sum(map(self._recognise, MIX_SECONDS))
+        self._pipe.send(0)
+        process.join()
+
+    def _recognise(self, audio_seconds: float) -> float:
+        """Seconds that it takes."""
+        self._pipe.send(int(audio_seconds * RATE))
+        elapsed, self.peak_rss_bytes = self._pipe.recv()
+        return elapsed
+
+
+def measure(
+    checkpoint: Path, folder: Path, lengths: list[float], turns: int, repeats: int, threads: int
+) -> pd.DataFrame:
+    """One row per length of audio and engine, `COLUMNS`."""
+    engines = build(checkpoint, folder, threads)
+    taken: list[list[Turn]] = [[] for _ in engines]
+    with tqdm(total=turns * len(engines), desc="measuring", unit="turn") as done:
+        for _ in range(turns):
+            for own, (*_, load) in zip(taken, engines, strict=True):
+                own.append(Turn(load, lengths, repeats))
+                done.update()
+    rows = []
+    for own, (backend, precision, files, _) in zip(taken, engines, strict=True):
+        row = {
+            "backend": backend,
+            "precision": precision,
+            "load_seconds": np.median([turn.load_seconds for turn in own]),
+            "peak_rss_bytes": max(turn.peak_rss_bytes for turn in own),
+            "arithmetic": own[0].arithmetic,
+            **sizes(backend, files, folder, precision),
+        }
+        for seconds in lengths:
+            spent = [each for turn in own for each in turn.seconds[seconds]]
+            median, late = np.median(spent), np.percentile(spent, 95)
             rows.append({**row, "audio_seconds": seconds, "latency_median": median, "latency_p95": late})
-        total = sum(times[number, seconds][-1] for seconds in MIX_SECONDS)
-        rows.append({**row, "audio_seconds": "mix", "throughput": sum(MIX_SECONDS) / total})
-        for each in rows[-len(lengths) - 1 :]:
-            each["peak_rss_bytes"] = peaks[number]
+        throughput = sum(MIX_SECONDS) / np.median([turn.mix_seconds for turn in own])
+        rows.append({**row, "audio_seconds": "mix", "throughput": throughput})
     rows += tensorrt_rows(folder)
     table = pd.DataFrame(rows, columns=COLUMNS)
     table["processor"] = processor()
@@ -295,10 +311,8 @@ def main() -> None:
     parser = command_line(__doc__, markdown, summarise, threads=True)
     parser.add_argument("--checkpoint", type=Path, help="a Hugging Face folder or fairseq file to measure instead")
     parser.add_argument("--lengths", nargs="+", type=float, default=[2.0, 10.0, 30.0], help="of audio, in seconds")
-    parser.add_argument("--repeats", type=int, default=7, help="of each length and engine")
-    parser.add_argument(
-        "--without", nargs="+", default=[], metavar="BACKEND/PRECISION", help="engines to leave out, such as torch/fp32"
-    )
+    parser.add_argument("--turns", type=int, default=3, help="of each engine (3)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each length in a turn (3)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -312,9 +326,9 @@ def main() -> None:
             folder / "checkpoint",
             folder,
             arguments.lengths,
+            arguments.turns,
             arguments.repeats,
             arguments.threads,
-            arguments.without,
         )
     print(table.drop(columns="processor").round(3).to_string(index=False))
     write_out(arguments.out, table)
