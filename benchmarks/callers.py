@@ -111,12 +111,12 @@ def main() -> None:
     measured = []
     for backend in options.backends:
         recogniser = load(options.bundle, backend, options.threads)
-        writing = recogniser.bundle.family.writing(options.bundle)
-        utterances, _ = list_utterances(read_manifest(options.manifest, None, writing.labels), writing)
+        front_end = recogniser.bundle.family.front_end(options.bundle)
+        utterances, _ = list_utterances(read_manifest(options.manifest, None, front_end.labels), front_end)
         chosen = utterances[:: max(1, len(utterances) // options.recordings)][: options.recordings]
-        recordings = [read_audio(Path(u.path), writing.sample_rate).samples for u in chosen]
-        audio = sum(map(len, recordings)) / writing.sample_rate
-        seconds = measure(ways(recogniser, recordings, writing.sample_rate), options.rounds)
+        recordings = [read_audio(Path(u.path), front_end.sample_rate).samples for u in chosen]
+        audio = sum(map(len, recordings)) / front_end.sample_rate
+        seconds = measure(ways(recogniser, recordings, front_end.sample_rate), options.rounds)
         measured += rows(backend, audio, len(recordings), seconds)
     table = pd.DataFrame(measured)
     write_out(options.out, table)

@@ -48,7 +48,7 @@ def engines_of(model: str, methods: list[str]) -> dict[str, Path]:
 def measure(model: str, methods: list[str], manifest: Path, threads: int) -> pd.DataFrame:
     """One row per engine, `COLUMNS`."""
     checkpoint = PROJECT / "results" / model / "checkpoint"
-    utterances, rejected = list_utterances(read_manifest(manifest), family_of(checkpoint).writing(checkpoint))
+    utterances, rejected = list_utterances(read_manifest(manifest), family_of(checkpoint).front_end(checkpoint))
     if rejected:
         raise SystemExit(f"{manifest}: {len(rejected)} utterances cannot be used, the first {rejected[0]}")
     scored: dict[str, WordErrors] = {}

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
+from stablequant.corpora.front_end import FrontEnd
 from stablequant.corpora.list_utterances import list_utterances
 from stablequant.corpora.manifests import audio_files, read_manifest
 from stablequant.corpora.utterance import Utterance
 from stablequant.corpora.write_manifest import manifest_of
-from stablequant.corpora.writing import Writing
 
 
-def listed(root: Path, writing: Writing, manifest: Path) -> list[Utterance]:
+def listed(root: Path, front_end: FrontEnd, manifest: Path) -> list[Utterance]:
     """The utterances below ``root`` that a recogniser takes; ``manifest`` is written for them."""
     manifest.parent.mkdir(parents=True, exist_ok=True)
     manifest.write_text(manifest_of(root.resolve()))
-    utterances, _ = list_utterances(read_manifest(manifest, None, writing.labels), writing)
+    utterances, _ = list_utterances(read_manifest(manifest, None, front_end.labels), front_end)
     return utterances
 
 

@@ -73,7 +73,7 @@ class CostedRecord(Record):
     @property
     def sample_rate(self) -> int:
         """In Hz."""
-        return self.recogniser.writing.sample_rate
+        return self.recogniser.front_end.sample_rate
 
     @cached_property
     def before(self) -> dict[str, float]:

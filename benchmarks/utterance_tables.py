@@ -19,5 +19,5 @@ def write_utterances(speech: Path, checkpoint: Path, table: Path, most: int | No
     ``speech`` is a manifest or a folder of recordings.
     """
     manifest = list_folder(speech) if speech.is_dir() else read_manifest(speech)
-    utterances, _ = list_utterances(manifest, family_of(checkpoint).writing(checkpoint))
+    utterances, _ = list_utterances(manifest, family_of(checkpoint).front_end(checkpoint))
     write_table(table, table_of(utterances[:most], Utterance))

@@ -78,8 +78,8 @@ def prepare(arguments: argparse.Namespace) -> Subject:
     if arguments.results is None:
         arguments.results = run_workflow(arguments, name, work / "config.yaml", splits)
     results = arguments.results.resolve()
-    writing = family_of(results / "checkpoint").writing(results / "checkpoint")
-    calibration, evaluation = (listed(splits[split], writing, work / f"{split}.tsv") for split in splits)
+    front_end = family_of(results / "checkpoint").front_end(results / "checkpoint")
+    calibration, evaluation = (listed(splits[split], front_end, work / f"{split}.tsv") for split in splits)
     return Subject(arguments.checkpoint.resolve(), results, calibration, evaluation, arguments.threads)
 
 

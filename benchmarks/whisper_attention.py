@@ -167,9 +167,9 @@ def main() -> None:
     parser.add_argument("--recordings", type=int, default=30, help="of the evaluation that are heard (30)")
     arguments = parser.parse_args()
     checkpoint = arguments.results / "checkpoint"
-    writing = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     calibration, evaluation = (
-        listed(getattr(arguments, split), writing, LISTED / f"{split}.tsv") for split in ("calibration", "evaluation")
+        listed(getattr(arguments, split), front_end, LISTED / f"{split}.tsv") for split in ("calibration", "evaluation")
     )
     subject = Subject(checkpoint, arguments.results, calibration, evaluation, arguments.threads)
     folder = arguments.results / "engines/openvino/stablequant"

@@ -47,7 +47,7 @@ def main() -> None:
         import_checkpoint(arguments.checkpoint, Path(folder) / "checkpoint")
         recogniser = load_recogniser(Path(folder) / "checkpoint", threads=arguments.threads)
         part = part_of(arguments.calibration, Path(folder) / "speech", arguments.utterances)
-        chosen = listed(part, recogniser.writing, Path(folder) / "calibration.tsv")
+        chosen = listed(part, recogniser.front_end, Path(folder) / "calibration.tsv")
         table = measure(recogniser, chosen, arguments)
     print(table.to_string(index=False))
     write_out(arguments.out, table)

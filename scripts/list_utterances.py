@@ -20,11 +20,11 @@ with job(snakemake.log.messages) as log:
     manifest = Path(snakemake.input[0])
     root = snakemake.params.audio_root
     checkpoint = Path(snakemake.input.checkpoint)
-    writing = family_of(checkpoint).writing(checkpoint)
-    entries = read_manifest(manifest, Path(root) if root else None, writing.labels)
+    front_end = family_of(checkpoint).front_end(checkpoint)
+    entries = read_manifest(manifest, Path(root) if root else None, front_end.labels)
     wanted = snakemake.params.part
     part = DrawnPart(**wanted) if wanted else None
-    utterances, rejections = list_utterances(entries, writing, part)
+    utterances, rejections = list_utterances(entries, front_end, part)
     rejected = Path(snakemake.log.rejected)
     write_table(rejected, table_of(rejections, Rejection))
     log.info("%s: %d utterances, %d rejected", manifest, len(utterances), len(rejections))

@@ -27,7 +27,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
             method: family.decoder(folder, load_engine(folder, snakemake.threads).networks)
             for method, folder in folders.items()
         }
-        rate, shortest = family.sample_rate(one), family.writing(one).shortest_samples
+        rate, shortest = family.sample_rate(one), family.front_end(one).shortest_samples
         utterances = read_utterances(Path(snakemake.input.utterances))
         chosen = spread_over_lengths(utterances, snakemake.params.audio_seconds, rate)
         recordings = [audio[0] for _, audio in loaded([[u] for u in chosen], rate, "loading")]

@@ -35,7 +35,7 @@ from stablequant.search.trials import Calibration
 
 RATE = 100  # Hz
 VOCABULARY = Vocabulary(["<pad>", "|", "A", "B", "C", "D"], blank=0)
-WRITING = FrontEnd(RATE, do_normalize=False, vocabulary=VOCABULARY, shortest_samples=2)
+FRONT_END = FrontEnd(RATE, do_normalize=False, vocabulary=VOCABULARY, shortest_samples=2)
 LAYERS = ["front", "mix", "near", "deep", "head"]
 MODULES = [
     QuantizedModule("front", "cnn", "front", "front"),
@@ -119,7 +119,7 @@ class FakeRecogniser:
 
     modules = MODULES
     layers = LAYERS
-    writing = WRITING
+    front_end = FRONT_END
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)  # a second thread costs products as small as these more than it saves

@@ -85,8 +85,8 @@ def write_splits(folder: Path) -> None:
 def write_words(checkpoint: Path, manifest: Path) -> None:
     """What the recogniser hears becomes the transcript."""
     recogniser = load_recogniser(checkpoint)
-    writing = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     manifest.with_suffix(".wrd").write_text("x\n" * (len(manifest.read_text().splitlines()) - 1))
-    utterances, _ = list_utterances(read_manifest(manifest), writing)
+    utterances, _ = list_utterances(read_manifest(manifest), front_end)
     texts = [recogniser.recognise(recogniser.load([u]), 0, recogniser.context([u.samples]))[0].text for u in utterances]
     manifest.with_suffix(".wrd").write_text("".join(f"{text}\n" for text in texts))

@@ -182,9 +182,9 @@ def evaluate(
     judge = Judge(opened, engine, search, threads, batch_mb * MEGABYTE)
     reference = None if search is None else reference_engine(opened, engine, fp32)
     before = None if reference is None else Judge(opened, reference, search, threads, batch_mb * MEGABYTE)
-    writing = opened.family.writing(bundle)
-    listed = read_manifest(manifest, audio_root, writing.labels)
-    utterances, rejections = list_utterances(listed, writing)
+    front_end = opened.family.front_end(bundle)
+    listed = read_manifest(manifest, audio_root, front_end.labels)
+    utterances, rejections = list_utterances(listed, front_end)
     if rejections:
         total = len(utterances) + len(rejections)
         typer.echo("\n".join(describe_rejections(listed.source or manifest, rejections, total)), err=True)

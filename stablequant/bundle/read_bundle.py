@@ -147,7 +147,7 @@ def read_bundle(folder: Path) -> Bundle:
     family = family_of(folder)
     for name in family.files(folder):
         check(folder, record, name)
-    family.writing(folder)  # raises StableQuantError if these files are damaged
+    family.front_end(folder)  # raises StableQuantError if these files are damaged
     return Bundle(folder, record, family)
 
 

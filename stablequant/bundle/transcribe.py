@@ -81,8 +81,8 @@ class Transcriber:
         self._max_utterances = max_utterances
         self._budget = batch_mb * MEGABYTE
         self._longest = longest_seconds
-        writing = bundle.family.writing(bundle.folder)
-        self._sample_rate, self.language = writing.sample_rate, writing.language
+        front_end = bundle.family.front_end(bundle.folder)
+        self._sample_rate, self.language = front_end.sample_rate, front_end.language
 
     @overload
     def transcribe(self, source: Source, sample_rate: int | None = None) -> Transcript: ...
@@ -215,10 +215,10 @@ def default_chunk(bundle: Bundle, longest_samples: float) -> float:
     do not exceed, because many recognisers get worse on much longer audio, but at least 5 s and at most 30 s.
     ``longest_samples`` is the longest input of the engine.
     """
-    writing = bundle.family.writing(bundle.folder)
-    rate = writing.sample_rate
-    if writing.longest_samples < np.inf:
-        return writing.longest_samples / rate
+    front_end = bundle.family.front_end(bundle.folder)
+    rate = front_end.sample_rate
+    if front_end.longest_samples < np.inf:
+        return front_end.longest_samples / rate
     shortest, longest = CHUNK_RANGE
     calibrated = bundle.record.get("calibration", {}).get("p90_seconds", UNKNOWN_CHUNK)
     return min(max(float(calibrated), shortest), longest, max(longest_samples / rate, SHORTEST_CHUNK + 0.01))

@@ -15,11 +15,11 @@ from stablequant.corpora.audio import Audio, AudioError, is_addressed, read_audi
 from stablequant.corpora.channels import channel_of
 from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
+from stablequant.corpora.front_end import FrontEnd
 from stablequant.corpora.manifests import transcript_files
 from stablequant.corpora.parts import TOLERANCE, seconds_of
 from stablequant.corpora.respelled import Respelled, shown
 from stablequant.corpora.utterance import Utterance
-from stablequant.corpora.writing import Writing
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
 from stablequant.storage.files import checksum
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
 
 
 def list_utterances(
-    manifest: Manifest, writing: Writing, part: DrawnPart | None = None
+    manifest: Manifest, front_end: FrontEnd, part: DrawnPart | None = None
 ) -> tuple[list[Utterance], list[Rejection]]:
     """Decode every file of ``manifest`` once and join it with its transcript, spelled as the recogniser writes.
 
@@ -65,14 +65,14 @@ def list_utterances(
     lines: dict[str, int] = {}
     channels = {entry.channel for entry in manifest.entries}
     transcripts: dict[Path, dict[str, str]] = {}
-    respelled = Respelled(writing)
+    respelled = Respelled(front_end)
 
     @cache  # in a split that is drawn, the parts of a recording do not follow each other
     def decode(path: Path) -> Decoded:
-        audio = read_audio(path, writing.sample_rate)
+        audio = read_audio(path, front_end.sample_rate)
         return Decoded(replace(audio, samples=audio.samples[:0].copy()), len(audio.samples), checksum(path))
 
-    missing = part.seconds * writing.sample_rate if part else np.inf
+    missing = part.seconds * front_end.sample_rate if part else np.inf
     for entry in progress(_drawn(manifest, part), label="checking audio"):
         if missing <= 0:
             break
@@ -90,14 +90,14 @@ def list_utterances(
             heard.append(replace(audio, channels=mixed))
     if part:
         utterances.sort(key=lambda u: lines[u.key])
-        _tell(utterances, len(manifest.entries), part, writing.sample_rate)
-    _warn(heard, writing.sample_rate)
-    _warn_of_parts(utterances, writing.sample_rate)
-    unknown = writing.unknown(u.transcript for u in utterances)
+        _tell(utterances, len(manifest.entries), part, front_end.sample_rate)
+    _warn(heard, front_end.sample_rate)
+    _warn_of_parts(utterances, front_end.sample_rate)
+    unknown = front_end.unknown(u.transcript for u in utterances)
     if unknown:
         logging.warning("characters outside the vocabulary, counted as errors: %s", shown(unknown))
     respelled.log()
-    _compare_lengths(lengths, writing.sample_rate)
+    _compare_lengths(lengths, front_end.sample_rate)
     return _named_apart(utterances, manifest.root), sorted(rejections, key=lambda rejection: rejection.line)
 
 
@@ -199,7 +199,7 @@ def _check(
     ``decode`` decodes a file; ``channels`` are all that the manifest names. Raises
     AudioError or RowError if the entry cannot be used.
     """
-    path, writing = manifest.file(entry), respelled.writing
+    path, front_end = manifest.file(entry), respelled.front_end
     audio, decoded, sha256 = decode(path)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
@@ -208,13 +208,14 @@ def _check(
     channel = None if entry.channel is None else channel_of(entry.channel, channels, audio.channels)
     samples = decoded
     if place:
-        first, last = (min(round(seconds * writing.sample_rate), decoded) for seconds in place)
+        first, last = (min(round(seconds * front_end.sample_rate), decoded) for seconds in place)
         samples = last - first
-    if samples < writing.shortest_samples:
-        raise AudioError(f"{samples} samples are too few, a frame needs {writing.shortest_samples}")
-    if samples > writing.longest_samples:
+    if samples < front_end.shortest_samples:
+        raise AudioError(f"{samples} samples are too few, a frame needs {front_end.shortest_samples}")
+    if samples > front_end.longest_samples:
         raise AudioError(
-            f"{samples} samples are too many, the recogniser takes {writing.longest_samples}; cut it, or name segments"
+            f"{samples} samples are too many, the recogniser takes {front_end.longest_samples}; cut it, or name "
+            "segments"
         )
     transcript = entry.transcript
     if transcript is None:

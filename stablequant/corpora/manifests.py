@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stablequant.corpora import kaldi, tables, transcript_lists
 from stablequant.corpora.entries import AUDIO, Listing, Manifest, ManifestEntry, Part, first_line, read_lines
-from stablequant.corpora.writing import LABELS
+from stablequant.corpora.front_end import LABELS
 from stablequant.errors import StableQuantError
 
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples

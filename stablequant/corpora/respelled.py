@@ -4,22 +4,22 @@ import logging
 import unicodedata
 from collections import Counter
 
-from stablequant.corpora.writing import Writing
+from stablequant.corpora.front_end import FrontEnd
 
 MOST_SHOWN = 20
 
 
 class Respelled:
-    """Spells transcripts as ``writing`` writes them, and counts what differs then, apart from case and spaces."""
+    """Spells transcripts as ``front_end`` writes them, and counts what differs then, apart from case and spaces."""
 
-    def __init__(self, writing: Writing) -> None:
-        self.writing = writing
+    def __init__(self, front_end: FrontEnd) -> None:
+        self.front_end = front_end
         self._gone: Counter[str] = Counter()
         self._example: tuple[str, str] | None = None
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it."""
-        spelled = self.writing.spell(transcript)
+        spelled = self.front_end.spell(transcript)
         gone = _characters(transcript) - _characters(spelled)
         self._gone += gone
         if gone and self._example is None:

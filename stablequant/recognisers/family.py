@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
 
-    from stablequant.corpora.writing import Writing
+    from stablequant.corpora.front_end import FrontEnd
 
 Network = Callable[[Mapping[str, "np.ndarray"]], Mapping[str, "np.ndarray"]]  # inputs by name -> outputs by name
 
@@ -97,7 +97,7 @@ class Family(Protocol):
     def sample_rate(self, folder: Path) -> int:
         """Sample rate in Hz of the audio that the recogniser in ``folder`` takes."""
 
-    def writing(self, folder: Path) -> Writing:
+    def front_end(self, folder: Path) -> FrontEnd:
         """The audio that the recogniser in ``folder`` takes and the words that it writes."""
 
     def signatures(self, folder: Path) -> Mapping[str, Signature]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from stablequant.corpora.front_end import FrontEnd
     from stablequant.corpora.utterance import Batch, Utterance
-    from stablequant.corpora.writing import Writing
 
 State = Mapping[str, "torch.Tensor"]  # the tensors that enter a layer, by name; a cache stores them under these names
 Guide = Sequence[int] | None  # tokens for which a decoder computes posteriors; None for CTC, which needs no tokens
@@ -65,7 +65,7 @@ class Recogniser(Protocol):
     layers: names of their layers, in the same order; the output of layer ``i`` enters layer ``i + 1``
     resumable: index of the last layer before which a pass can start or stop; all later layers run together
     samples: samples of audio that passed through each layer so far, to count passes
-    writing: the audio that it takes and the words that it writes
+    front_end: the audio that it takes and the words that it writes
     """
 
     model: torch.nn.Module
@@ -73,7 +73,7 @@ class Recogniser(Protocol):
     layers: Sequence[str]
     resumable: int
     samples: Counter[str]
-    writing: Writing
+    front_end: FrontEnd
 
     def reduced(self, precision: str) -> Recogniser:
         """The same model, computing in ``precision``: float32, bfloat16 or float16."""

@@ -29,7 +29,7 @@ class Cost:
 def layer_costs(recogniser: Recogniser) -> dict[str, Cost]:
     """Cost of each layer by name, in the order of the layers, measured on one second of silence."""
     counted = recogniser.samples.copy()
-    second = recogniser.writing.sample_rate
+    second = recogniser.front_end.sample_rate
     context, state = recogniser.context([second]), recogniser.silence(second)
     macs = dict.fromkeys(recogniser.layers, 0)
     sizes = dict.fromkeys(recogniser.layers, math.inf)

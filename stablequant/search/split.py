@@ -84,7 +84,7 @@ def read_split(recogniser: Recogniser, utterances: Path, batch_mb: float, seed: 
         for part in (split_at_decisions(listed, seed) if raced else [listed])
         for batch in recogniser.batches(part, batch_mb * MEGABYTE, seed)
     ]
-    return Split(listed, batches, recogniser.writing.sample_rate, seed)
+    return Split(listed, batches, recogniser.front_end.sample_rate, seed)
 
 
 def context_of(recogniser: Recogniser, batch: Batch) -> Context:

@@ -51,7 +51,7 @@ def recogniser(checkpoint) -> WhisperRecogniser:
 
 @pytest.fixture(scope="module")
 def features(recogniser) -> np.ndarray:
-    return np.stack([recogniser.writing.features(tones(SECONDS, seed)) for seed in range(3)])
+    return np.stack([recogniser.front_end.features(tones(SECONDS, seed)) for seed in range(3)])
 
 
 def encoded(recogniser: WhisperRecogniser, features: np.ndarray) -> np.ndarray:

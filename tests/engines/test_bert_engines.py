@@ -56,7 +56,7 @@ def in_openvino(exported: Exported, graph: Path) -> Network:
 
 def computed(recogniser: Wav2Vec2BertRecogniser, audio: list[np.ndarray]) -> np.ndarray:
     """The torch model's logits of recordings of one length."""
-    features = recogniser.writing.inputs(audio)["input_features"]
+    features = recogniser.front_end.inputs(audio)["input_features"]
     context = recogniser.context([len(samples) for samples in audio])
     return recogniser.logits(recogniser.enter({"hidden": features}), 0, context).numpy()
 
@@ -67,7 +67,7 @@ def test_graph_and_engines_compute_what_transformers_does_at_every_length(export
     audio = [noise(length) for length in LENGTHS]
     for samples, expected in zip(audio, by_transformers(exported.source, audio), strict=True):
         for network in networks:
-            found = network(exported.recogniser.writing.inputs([samples] * 2))["logits"]
+            found = network(exported.recogniser.front_end.inputs([samples] * 2))["logits"]
             assert np.abs(found - expected).max() < 1e-3, len(samples)
 
 
@@ -96,7 +96,7 @@ def test_every_layer_of_the_quantized_graph_and_engine_is_the_simulation(exporte
         effect = relative_rms(exact, expected)
         assert effect > 1e-4, layer
         for network in (onnx_network(int8), in_openvino(exported, int8)):
-            found = network(recogniser.writing.inputs(audio))["logits"]
+            found = network(recogniser.front_end.inputs(audio))["logits"]
             assert relative_rms(found, expected) < min(0.01, 0.5 * effect), layer
 
 
@@ -113,7 +113,7 @@ def test_onnx_runtimes_backend_takes_features_and_mask(exported, tmp_path):
     network = onnx_network(exported.fp32)
     assert ort_backend.BACKEND.max_batch({}) > 1
     decoder = exported.family.decoder(folder, {"model": network})
-    decode = exported.recogniser.writing.vocabulary.decode
+    decode = exported.recogniser.front_end.vocabulary.decode
     for length in LENGTHS:
         [expected] = computed(exported.recogniser, [noise(length)])
         assert decoder.recognise([noise(length)]) == [decode(expected.argmax(axis=-1))]

@@ -46,7 +46,7 @@ def test_logits_are_fairseqs(checkpoints, tmp_path, name):
     assert table["layer"].unique().tolist() == layer_names(cnn=7, transformer=3)
 
     recogniser = load_recogniser(tmp_path / "checkpoint")
-    model, front_end = recogniser.model, recogniser.writing
+    model, front_end = recogniser.model, recogniser.front_end
     assert list(recogniser.layers) == layer_names(cnn=7, transformer=3)
     assert front_end.do_normalize == ("layer_norm" in name)
     assert front_end.vocabulary.tokens[:6] == ["<pad>", "<s>", "</s>", "<unk>", "|", "E"]

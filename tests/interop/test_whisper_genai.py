@@ -48,8 +48,8 @@ def audio(made) -> np.ndarray:
 
 def spelled(made: Path, texts: list[str]) -> list[str]:
     """The texts as the bundle's own engine spells them."""
-    writing = family_of(made / "bundle").writing(made / "bundle")
-    return [writing.spell(text) for text in texts]
+    front_end = family_of(made / "bundle").front_end(made / "bundle")
+    return [front_end.spell(text) for text in texts]
 
 
 def test_openvino_genai_writes_the_same(made, audio, expected):

@@ -49,7 +49,7 @@ def maxima(checkpoint: Path, audio: np.ndarray) -> dict[str, Range]:
             found[name] = max(found.get(name, 0), float(inputs[0].abs().max()))
 
         operation_of(recogniser.model, module).register_forward_pre_hook(note)
-    features = np.stack([recogniser.writing.features(samples) for samples in audio])
+    features = np.stack([recogniser.front_end.features(samples) for samples in audio])
     recogniser.recognise(recogniser.enter({"hidden": features}), 0, recogniser.context([audio.shape[1]] * len(audio)))
     return {name: Range.symmetric(largest) for name, largest in found.items()}
 

@@ -91,8 +91,8 @@ def measure(folder: Path, checkpoint: Path, engine: Path, hours: float) -> dict:
     """Peak memory by step of the calibration's and the evaluation's work on ``hours`` of audio."""
     folder.mkdir()
     (file,) = write_speech(folder / "speech", folder / "manifest.tsv", 1)
-    writing = family_of(checkpoint).writing(checkpoint)
-    (first,), _ = list_utterances(read_manifest(folder / "manifest.tsv"), writing)
+    front_end = family_of(checkpoint).front_end(checkpoint)
+    (first,), _ = list_utterances(read_manifest(folder / "manifest.tsv"), front_end)
     count = round(hours * 3600 * 16_000 / first.samples)
     listed = [first]
     for number in range(1, count):

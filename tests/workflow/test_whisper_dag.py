@@ -82,10 +82,10 @@ def test_its_bundle_verifies_and_transcribes(ran):
     utterances = read_utterances(ran / "results/tiny/utterances/evaluation.tsv")
     hypotheses = read_table(ran / "results/tiny/evaluation/openvino/stablequant.tsv").set_index("utterance")
     recogniser = load_bundle(ran / "results/tiny/bundle")
-    writing = recogniser.bundle.family.writing(ran / "results/tiny/bundle")
+    front_end = recogniser.bundle.family.front_end(ran / "results/tiny/bundle")
     for utterance in utterances:  # its vocabulary has no timestamps, so that the same is decoded
         spoken = recogniser.transcribe(utterance.path)
-        assert writing.spell(spoken.text) == hypotheses.fillna("").loc[utterance.utterance, "hypothesis"]
+        assert front_end.spell(spoken.text) == hypotheses.fillna("").loc[utterance.utterance, "hypothesis"]
 
 
 def test_the_choice_of_scores_is_made_anew_for_another_setting_and_falls_away_with_the_step(ran):

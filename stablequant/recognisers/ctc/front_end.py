@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stablequant.corpora.writing import LABELS
+from stablequant.corpora.front_end import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.vocabulary import Vocabulary, read_vocabulary
 from stablequant.recognisers.ctc.write_vocabulary import write_vocabulary
@@ -42,7 +42,7 @@ class FrontEnd:
 
     @property
     def labels(self) -> Sequence[str]:
-        """See `stablequant.corpora.writing.Writing`. Words and letters say the same, phonemes something else."""
+        """See `stablequant.corpora.front_end.FrontEnd`. Words and letters say the same, phonemes something else."""
         if self.trained_on == "phn":
             return ("phn",)
         if self.trained_on is not None:

@@ -32,9 +32,9 @@ class CtcRecogniser(Generic[Extractor, Frames]):
     """
 
     def __init__(
-        self, model: PreTrainedModel, writing: Extractor, modules: Sequence[QuantizedModule], precision: str
+        self, model: PreTrainedModel, front_end: Extractor, modules: Sequence[QuantizedModule], precision: str
     ) -> None:
-        self.model, self.writing, self.modules = model, writing, modules
+        self.model, self.front_end, self.modules = model, front_end, modules
         self.samples: Counter[str] = Counter()
         self._precision: torch.dtype = getattr(torch, precision)
         self._device = next(model.parameters()).device
@@ -60,7 +60,7 @@ class CtcRecogniser(Generic[Extractor, Frames]):
 
     def load(self, batch: Batch) -> State:
         """The audio of ``batch`` as the first layer takes it, float32. Shorter utterances are padded with zeros."""
-        prepared = [self.writing.prepare(load_audio(u, self.writing.sample_rate)) for u in batch]
+        prepared = [self.front_end.prepare(load_audio(u, self.front_end.sample_rate)) for u in batch]
         audio = np.zeros((len(batch), max(map(len, prepared)), *prepared[0].shape[1:]), dtype=np.float32)
         for row, values in zip(audio, prepared, strict=True):
             row[: len(values)] = values
@@ -68,7 +68,7 @@ class CtcRecogniser(Generic[Extractor, Frames]):
 
     def silence(self, samples: int) -> State:
         """The input of the first layer for one utterance of silence."""
-        return self.enter({HIDDEN: self.writing.prepare(np.zeros(samples, dtype=np.float32))[None]})
+        return self.enter({HIDDEN: self.front_end.prepare(np.zeros(samples, dtype=np.float32))[None]})
 
     def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
         """Audio or stored hidden values as float32 tensors on the recogniser's device."""
@@ -94,7 +94,7 @@ class CtcRecogniser(Generic[Extractor, Frames]):
     ) -> list[Recognised]:
         """The text of the best path and the log posteriors by frame, for each utterance. CTC ignores ``guides``."""
         rows = context.rows(torch.log_softmax(self.logits(state, first, context), dim=-1))
-        return [Recognised(self.writing.vocabulary.decode(row.argmax(axis=-1)), row) for row in rows]
+        return [Recognised(self.front_end.vocabulary.decode(row.argmax(axis=-1)), row) for row in rows]
 
     def _attention_mask(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor | None:
         """The mask of the padding, as transformers' attention takes it; None if nothing is padded."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from transformers import HubertConfig, HubertForCTC, PreTrainedModel, Wav2Vec2Config, Wav2Vec2ForCTC
 
-from stablequant.corpora.writing import LABELS
+from stablequant.corpora.front_end import LABELS
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary

@@ -78,7 +78,7 @@ class Wav2Vec2Family:
 
         return read_sample_rate(folder)
 
-    def writing(self, folder: Path) -> FrontEnd:
+    def front_end(self, folder: Path) -> FrontEnd:
         """The front end."""
         return read_front_end(folder)
 

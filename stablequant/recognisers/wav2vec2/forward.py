@@ -26,13 +26,13 @@ class Wav2Vec2Recogniser(CtcRecogniser[FrontEnd, Frames]):
     ``(utterances, frames, width)`` after it, and ``(utterances, frames, classes)`` after the head.
     """
 
-    def __init__(self, model: PreTrainedModel, writing: FrontEnd, precision: str = "float32") -> None:
+    def __init__(self, model: PreTrainedModel, front_end: FrontEnd, precision: str = "float32") -> None:
         self._config = config_of(model)
         base: Any = model.base_model  # its parts have no types
         self._encoder = base.encoder
         pre_norm = getattr(model.config, "do_stable_layer_norm", False)
         self._norm_after = pre_norm or model.config.model_type == "wav2vec2-conformer"
-        super().__init__(model, writing, quantized_modules(self._config), precision)
+        super().__init__(model, front_end, quantized_modules(self._config), precision)
 
     def _layers(self) -> Mapping[str, Layer]:
         names = layer_names_of(self._config)
@@ -47,7 +47,7 @@ class Wav2Vec2Recogniser(CtcRecogniser[FrontEnd, Frames]):
 
     def reduced(self, precision: str) -> "Wav2Vec2Recogniser":
         """The same model, computing in ``precision``: float32, bfloat16 or float16."""
-        return Wav2Vec2Recogniser(self.model, self.writing, precision)
+        return Wav2Vec2Recogniser(self.model, self.front_end, precision)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
         """Batches in a random order, padded if padding changes no results."""

@@ -47,7 +47,7 @@ class Wav2Vec2BertFamily:
 
         return read_sample_rate(folder)
 
-    def writing(self, folder: Path) -> FilterBank:
+    def front_end(self, folder: Path) -> FilterBank:
         """The front end."""
         from stablequant.recognisers.wav2vec2_bert.sizes import read_recognising
 
@@ -59,7 +59,7 @@ class Wav2Vec2BertFamily:
         from stablequant.recognisers.family import Signature, Tensor
         from stablequant.recognisers.wav2vec2_bert.front_end import FEATURES, MASK
 
-        front_end = self.writing(folder)
+        front_end = self.front_end(folder)
         return {
             GRAPH: Signature(
                 inputs={FEATURES: Tensor(("batch", "stacks", "width")), MASK: Tensor(("batch", "stacks"), "int64")},
@@ -73,7 +73,7 @@ class Wav2Vec2BertFamily:
         from stablequant.recognisers.ctc.decoding import limits_of
         from stablequant.recognisers.family import Limits
 
-        front_end = self.writing(folder)
+        front_end = self.front_end(folder)
         lengths = limits_of(samples, front_end.shortest_samples, longest)["samples"]
         return {
             "stacks": Limits(*(front_end.stacks(length) for length in lengths)),
@@ -97,7 +97,7 @@ class Wav2Vec2BertFamily:
         """The inputs and outputs of the graph, in Markdown."""
         from stablequant.recognisers.ctc.publishing import ONNX
 
-        front_end = self.writing(folder)
+        front_end = self.front_end(folder)
         return USAGE.format(
             graph=ONNX, rate=front_end.sample_rate, width=front_end.width, blank=front_end.vocabulary.blank
         )

@@ -25,10 +25,10 @@ class Wav2Vec2BertRecogniser(CtcRecogniser[FilterBank, Frames]):
     the features ``(utterances, stacks, width)`` at first, and ``(utterances, frames, width)`` after each layer.
     """
 
-    def __init__(self, model: PreTrainedModel, writing: FilterBank, precision: str = "float32") -> None:
+    def __init__(self, model: PreTrainedModel, front_end: FilterBank, precision: str = "float32") -> None:
         self._config = config_of(model)
         self._base: Any = model.base_model  # its parts have no types
-        super().__init__(model, writing, quantized_modules(self._config), precision)
+        super().__init__(model, front_end, quantized_modules(self._config), precision)
 
     def _layers(self) -> Mapping[str, Layer]:
         runs: list[Layer] = [self._projection]
@@ -42,16 +42,16 @@ class Wav2Vec2BertRecogniser(CtcRecogniser[FilterBank, Frames]):
 
     def reduced(self, precision: str) -> "Wav2Vec2BertRecogniser":
         """The same model, computing in ``precision``: float32, bfloat16 or float16."""
-        return Wav2Vec2BertRecogniser(self.model, self.writing, precision)
+        return Wav2Vec2BertRecogniser(self.model, self.front_end, precision)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
         """Batches in a random order, padded if padding changes no results."""
-        memory = footprint(self._config, self.writing.hop)
+        memory = footprint(self._config, self.front_end.hop)
         return make_batches(utterances, memory, budget, tolerates_padding(self._config), seed)
 
     def context(self, samples: Sequence[int]) -> Frames:
         """Lengths and masks of a batch whose utterances have lengths of ``samples``."""
-        return Frames(self._config, self.writing, samples)
+        return Frames(self._config, self.front_end, samples)
 
     def _projection(self, hidden: torch.Tensor, context: Frames) -> torch.Tensor:
         projected: torch.Tensor = self._base.feature_projection(hidden)[0]

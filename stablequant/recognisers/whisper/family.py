@@ -47,9 +47,9 @@ class WhisperFamily:
 
     def sample_rate(self, folder: Path) -> int:
         """Sample rate in Hz, from the settings of the preprocessor."""
-        return self.writing(folder).sample_rate
+        return self.front_end(folder).sample_rate
 
-    def writing(self, folder: Path) -> FrontEnd:
+    def front_end(self, folder: Path) -> FrontEnd:
         """The front end."""
         from stablequant.recognisers.whisper.front_end import read_front_end
 
@@ -74,7 +74,7 @@ class WhisperFamily:
         from stablequant.recognisers.whisper.greedy import GreedyDecoder
         from stablequant.recognisers.whisper.layers import read_sizes
 
-        return GreedyDecoder(self.writing(folder), read_sizes(folder), networks)
+        return GreedyDecoder(self.front_end(folder), read_sizes(folder), networks)
 
     def published(self, folder: Path) -> Mapping[str, str]:
         """The names of optimum, and of OpenVINO GenAI."""
@@ -86,7 +86,7 @@ class WhisperFamily:
         """The inputs and outputs of the graphs, in Markdown."""
         from stablequant.recognisers.whisper.layers import read_sizes
 
-        front_end, sizes = self.writing(folder), read_sizes(folder)
+        front_end, sizes = self.front_end(folder), read_sizes(folder)
         frames = 2 * sizes["max_source_positions"]
         return USAGE.format(bins=sizes["num_mel_bins"], frames=frames, prompt=list(front_end.prompt))
 

@@ -51,11 +51,11 @@ class WhisperRecogniser:
     def __init__(
         self,
         model: WhisperForConditionalGeneration,
-        writing: FrontEnd,
+        front_end: FrontEnd,
         config: ModelConfig,
         precision: str = "float32",
     ) -> None:
-        self.model, self.writing = model, writing
+        self.model, self.front_end = model, front_end
         self._config = config
         self.modules = quantized_modules(config)
         self.layers = layer_names(config["encoder_layers"], config["decoder_layers"])
@@ -66,7 +66,7 @@ class WhisperRecogniser:
 
     def reduced(self, precision: str) -> "WhisperRecogniser":
         """The same model, computing in ``precision``: float32, bfloat16 or float16."""
-        return WhisperRecogniser(self.model, self.writing, self._config, precision)
+        return WhisperRecogniser(self.model, self.front_end, self._config, precision)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
         """Batches in a random order."""
@@ -74,16 +74,16 @@ class WhisperRecogniser:
 
     def context(self, samples: Sequence[int]) -> Windows:
         """The context of a batch whose utterances have lengths of ``samples``."""
-        return Windows(self._config, len(samples), self.writing.window)
+        return Windows(self._config, len(samples), self.front_end.window)
 
     def load(self, batch: Batch) -> State:
         """Log-mel features of ``batch``, float32 ``(utterances, bins, frames)``."""
-        audio = (load_audio(utterance, self.writing.sample_rate) for utterance in batch)
-        return self.enter({HIDDEN: np.stack([self.writing.features(samples) for samples in audio])})
+        audio = (load_audio(utterance, self.front_end.sample_rate) for utterance in batch)
+        return self.enter({HIDDEN: np.stack([self.front_end.features(samples) for samples in audio])})
 
     def silence(self, samples: int) -> State:
         """Log-mel features of a window of silence."""
-        return self.enter({HIDDEN: self.writing.features(np.zeros(samples, dtype=np.float32))[None]})
+        return self.enter({HIDDEN: self.front_end.features(np.zeros(samples, dtype=np.float32))[None]})
 
     def enter(self, arrays: Mapping[str, np.ndarray]) -> State:
         """Features or stored hidden values as float32 tensors on the recogniser's device."""
@@ -113,13 +113,13 @@ class WhisperRecogniser:
         with self._computing():
             crossed = encoded_pairs(self.model, encoder.layer_norm(encoded))
             if guides is None or None in guides:
-                found = write(self.model, self.writing, crossed)
+                found = write(self.model, self.front_end, crossed)
             else:
-                found = follow(self.model, self.writing, crossed, [list(guide or ()) for guide in guides])
+                found = follow(self.model, self.front_end, crossed, [list(guide or ()) for guide in guides])
         self._count(context, found)
         return [
             Recognised(
-                self.writing.spell(self.writing.text(text.tokens)),
+                self.front_end.spell(self.front_end.text(text.tokens)),
                 torch.log_softmax(text.logits, dim=-1).cpu().numpy(),
                 text.guide,
             )
@@ -147,6 +147,6 @@ class WhisperRecogniser:
         of_a_window = 2 * width**2 * self._config["max_source_positions"]
         for layer in self.layers[self.resumable :]:
             window = 0 if layer == "head" else of_a_window / of_a_token
-            tokens = [len(self.writing.prompt) + len(text.guide) - 1 for text in found]
+            tokens = [len(self.front_end.prompt) + len(text.guide) - 1 for text in found]
             anew = [text.rewritten / (window + count) for text, count in zip(found, tokens, strict=True)]
             self.samples[layer] += context.samples + round(context.samples * sum(anew) / len(anew))

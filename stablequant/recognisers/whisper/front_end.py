@@ -35,7 +35,7 @@ WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are wri
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """See `stablequant.corpora.writing.Writing`.
+    """See `stablequant.corpora.front_end.FrontEnd`.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ class TinySeq2Seq:
     def sample_rate(self, folder: Path) -> int:
         return int(json.loads((folder / "config.json").read_text())["rate"])
 
-    def writing(self, folder: Path) -> FrontEnd:
+    def front_end(self, folder: Path) -> FrontEnd:
         from stablequant.recognisers.tiny_seq2seq.front_end import read_front_end
 
         return read_front_end(folder)
@@ -53,7 +53,7 @@ class TinySeq2Seq:
     def decoder(self, folder: Path, networks: Mapping[str, Network]) -> GreedyDecoder:
         from stablequant.recognisers.tiny_seq2seq.greedy import GreedyDecoder
 
-        return GreedyDecoder(self.writing(folder), networks)
+        return GreedyDecoder(self.front_end(folder), networks)
 
     def published(self, folder: Path) -> Mapping[str, str]:
         """None."""

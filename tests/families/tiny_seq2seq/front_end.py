@@ -16,7 +16,7 @@ END = 0  # the token that ends a sentence, and that begins it
 
 @dataclass(frozen=True)
 class FrontEnd:
-    """See `stablequant.corpora.writing.Writing`."""
+    """See `stablequant.corpora.front_end.FrontEnd`."""
 
     sample_rate: int
     words: list[str]

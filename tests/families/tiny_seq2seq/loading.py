@@ -37,8 +37,8 @@ class Lengths:
 class TinyRecogniser:
     """See `stablequant.recognisers.recogniser.Recogniser`."""
 
-    def __init__(self, model: Model, writing: FrontEnd, precision: str = "float32") -> None:
-        self.model, self.writing, self.modules = model, writing, modules_of()
+    def __init__(self, model: Model, front_end: FrontEnd, precision: str = "float32") -> None:
+        self.model, self.front_end, self.modules = model, front_end, modules_of()
         self.layers = list(dict.fromkeys(m.layer for m in self.modules))
         self.resumable = self.layers.index("decoder01")
         self.samples: Counter[str] = Counter()
@@ -46,7 +46,7 @@ class TinyRecogniser:
         self._device = next(model.parameters()).device
 
     def reduced(self, precision: str) -> "TinyRecogniser":
-        return TinyRecogniser(self.model, self.writing, precision)
+        return TinyRecogniser(self.model, self.front_end, precision)
 
     def batches(self, utterances: Sequence[Utterance], budget: float, seed: int) -> list[Batch]:
         return make_batches(utterances, MEMORY, budget, seed=seed)
@@ -55,11 +55,11 @@ class TinyRecogniser:
         return Lengths(samples)
 
     def load(self, batch: Batch) -> State:
-        rate = self.writing.sample_rate
-        return self._state(np.stack([self.writing.features(load_audio(u, rate)) for u in batch]))
+        rate = self.front_end.sample_rate
+        return self._state(np.stack([self.front_end.features(load_audio(u, rate)) for u in batch]))
 
     def silence(self, samples: int) -> State:
-        return self._state(self.writing.features(np.zeros(samples, dtype=np.float32))[None])
+        return self._state(self.front_end.features(np.zeros(samples, dtype=np.float32))[None])
 
     def _state(self, features: np.ndarray) -> State:
         return self.enter({"hidden": features, "level": features.mean(axis=(1, 2))[:, None]})
@@ -90,9 +90,9 @@ class TinyRecogniser:
             tokens = list(guide) if guide is not None else self._greedy(encoded, level)
             logits = self._logits([END, *tokens[:-1]], encoded, level)
             if guide is not None and logits.argmax(dim=-1).tolist() != tokens:
-                text = self.writing.text(self._greedy(encoded, level))
+                text = self.front_end.text(self._greedy(encoded, level))
             else:
-                text = self.writing.text(tokens)
+                text = self.front_end.text(tokens)
             found.append(Recognised(text, torch.log_softmax(logits, dim=-1).cpu().numpy(), tokens))
         return found
 

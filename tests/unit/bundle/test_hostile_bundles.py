@@ -122,7 +122,7 @@ def test_a_bundle_that_holds_anything_is_read_or_refused(bundle, name, changes, 
         except StableQuantError as error:
             assert str(folder) in str(error)
             return
-        front_end = opened.family.writing(folder)
+        front_end = opened.family.front_end(folder)
         assert isinstance(front_end.vocabulary.decode(np.arange(40)), str)
         assert isinstance(front_end.spell("what is said"), str)
         assert front_end.sample_rate == opened.family.sample_rate(folder) > 0
@@ -158,5 +158,5 @@ def test_convolutions_of_any_size_are_read_or_refused(key, place, size, more):
         except StableQuantError as error:
             assert str(folder) in str(error)
             return
-        assert 0 < family_of(folder).writing(folder).shortest_samples <= LONGEST_FRAME
+        assert 0 < family_of(folder).front_end(folder).shortest_samples <= LONGEST_FRAME
         assert all(decoder.transcribe(audio, 30, 1e8, 1) == [] for audio in SHORT_AND_LONG)

@@ -72,8 +72,8 @@ def variant(request, tmp_path_factory) -> tuple[Path, Wav2Vec2BertRecogniser]:
 
 def logits(recogniser: Wav2Vec2BertRecogniser, audio: list[np.ndarray]) -> list[np.ndarray]:
     """Of recordings that are recognised together."""
-    prepared = [recogniser.writing.prepare(samples) for samples in audio]
-    features = np.zeros((len(audio), max(map(len, prepared)), recogniser.writing.width), dtype=np.float32)
+    prepared = [recogniser.front_end.prepare(samples) for samples in audio]
+    features = np.zeros((len(audio), max(map(len, prepared)), recogniser.front_end.width), dtype=np.float32)
     for row, values in zip(features, prepared, strict=True):
         row[: len(values)] = values
     context = recogniser.context([len(samples) for samples in audio])
@@ -91,7 +91,7 @@ def test_logits_and_words_are_those_of_transformers(variant):
         assert np.abs(found - expected).max() < 1e-4, len(samples)
         expected[:, 1:4] = found[:, 1:4] = -np.inf  # tokens that are never written, but by transformers' tokenizer
         words = tokenizer.decode(expected.argmax(axis=-1)).strip()
-        assert recogniser.writing.vocabulary.decode(found.argmax(axis=-1)) == words
+        assert recogniser.front_end.vocabulary.decode(found.argmax(axis=-1)) == words
 
 
 def test_padded_batches_are_recognised_as_alone_where_that_is_promised(variant):
@@ -111,7 +111,7 @@ def test_a_pass_may_start_before_every_layer(variant):
     samples = noise(16_160)
     [expected] = logits(recogniser, [samples])
     context = recogniser.context([len(samples)])
-    state = recogniser.enter({"hidden": recogniser.writing.prepare(samples)[None]})
+    state = recogniser.enter({"hidden": recogniser.front_end.prepare(samples)[None]})
     for number, layer in enumerate(recogniser.layers):
         resumed = recogniser.logits(state, number, recogniser.context([len(samples)]))
         assert np.array_equal(resumed[0].numpy(), expected), layer
@@ -217,7 +217,7 @@ def test_damaged_sizes_are_refused_by_the_files_name(tmp_path, changes):
     import_checkpoint(str(tmp_path / "source"), tmp_path)
     edit(tmp_path / "config.json", **changes)
     with pytest.raises(StableQuantError, match=r"config\.json: not a recogniser's"):
-        family_of(tmp_path).writing(tmp_path)
+        family_of(tmp_path).front_end(tmp_path)
 
 
 def test_the_shortest_audio_is_the_first_with_two_frames_and_an_output(tmp_path):
@@ -230,8 +230,8 @@ def test_the_shortest_audio_is_the_first_with_two_frames_and_an_output(tmp_path)
         folder = tmp_path / f"{name}{expected}"
         write_tiny_bert(folder / "source", name, **changes)
         import_checkpoint(str(folder / "source"), folder / "imported")
-        writing = family_of(folder / "imported").writing(folder / "imported")
-        assert writing.shortest_samples == expected
+        front_end = family_of(folder / "imported").front_end(folder / "imported")
+        assert front_end.shortest_samples == expected
         recogniser = load_recogniser(folder / "imported")
         assert len(logits(recogniser, [noise(expected)])[0]) == 1
         assert np.isfinite(logits(recogniser, [noise(expected)])[0]).all()

@@ -61,7 +61,7 @@ def recordings(count: int = 6) -> list[np.ndarray]:
 
 
 def features_of(recogniser, audio):
-    return recogniser.enter({"hidden": np.stack([recogniser.writing.features(samples) for samples in audio])})
+    return recogniser.enter({"hidden": np.stack([recogniser.front_end.features(samples) for samples in audio])})
 
 
 def contexts(recogniser, audio):
@@ -93,7 +93,7 @@ def test_greedy_decoding_and_posteriors_are_those_of_transformers(recogniser, or
     audio = recordings()
     found = recogniser.recognise(features_of(recogniser, audio), 0, contexts(recogniser, audio))
     assert len({recognised.text for recognised in found}) > 1, "every recording gives the same text"
-    prompt = torch.tensor([recogniser.writing.prompt])
+    prompt = torch.tensor([recogniser.front_end.prompt])
     for samples, recognised in zip(audio, found, strict=True):
         features = extractor(samples, sampling_rate=RATE, return_tensors="pt").input_features
         generated = model.generate(features, language="en", task="transcribe")[0].tolist()
@@ -158,7 +158,7 @@ def test_three_graphs_decode_as_torch_does(recogniser, checkpoint, tmp_path):
         session = ort.InferenceSession(path)
         told = session.get_modelmeta().custom_metadata_map
         assert (told["sample_rate"], told["window_samples"], told["language"]) == ("16000", f"{SECONDS * RATE}", "en")
-        assert json.loads(told["prompt"]) == recogniser.writing.prompt
+        assert json.loads(told["prompt"]) == recogniser.front_end.prompt
         assert json.loads(told["versions"]).keys() == {"stablequant", "torch", "transformers"}
         names = [tensor.name for tensor in session.get_outputs()]
         assert names == list(family.signatures(checkpoint)[name].outputs)
@@ -181,7 +181,7 @@ def test_audio_longer_than_a_window_is_rejected(recogniser, tmp_path):
     for name, seconds in (("fits", SECONDS), ("long", SECONDS + 0.1)):
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(int(RATE * seconds)), RATE)
     (tmp_path / "split.csv").write_text("path,text\nfits.wav,one\nlong.wav,two\n")
-    utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), recogniser.writing)
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "split.csv"), recogniser.front_end)
     assert [u.utterance for u in utterances] == ["fits"]
     assert [(r.line, r.reason) for r in rejections] == [
         (3, "33600 samples are too many, the recogniser takes 32000; cut it, or name segments")
@@ -230,12 +230,12 @@ def test_a_language_may_be_named_as_transformers_allows(checkpoint, tmp_path, ch
     shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
     edit(tmp_path / "source/generation_config.json", **changes)
     import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint", asked)
-    assert family_of(tmp_path / "checkpoint").writing(tmp_path / "checkpoint").language == "de"
+    assert family_of(tmp_path / "checkpoint").front_end(tmp_path / "checkpoint").language == "de"
     assert read_json(tmp_path / "checkpoint/generation_config.json")["language"] == "de", "for engines"
 
 
 def test_letters_are_counted_in_languages_without_spaces(checkpoint):
-    japanese = replace(family_of(checkpoint).writing(checkpoint), language="ja")
+    japanese = replace(family_of(checkpoint).front_end(checkpoint), language="ja")
     assert japanese.spell("\u4eca\u65e5\u306f\u3001\u5929\u6c17 OK\u3002") == "\u4eca \u65e5 \u306f \u5929 \u6c17 o k"
 
 
@@ -255,7 +255,7 @@ def test_tokens_behind_the_timestamps_are_refused(tmp_path):
 def test_a_language_is_chosen_at_the_import(checkpoint, tmp_path):
     source = checkpoint.parent / "source"
     import_checkpoint(str(source), tmp_path / "german", "de")
-    german, english = (family_of(folder).writing(folder) for folder in (tmp_path / "german", checkpoint))
+    german, english = (family_of(folder).front_end(folder) for folder in (tmp_path / "german", checkpoint))
     assert (german.language, english.language) == ("de", "en")
     assert [a == b for a, b in zip(german.prompt, english.prompt, strict=True)] == [True, False, True, True]
     assert english.spell("Mr. Colour, twenty-one!") == "mister color 21"
@@ -266,7 +266,7 @@ def test_a_language_is_chosen_at_the_import(checkpoint, tmp_path):
     with pytest.raises(StableQuantError, match="it writes English only, not 'de'"):
         import_checkpoint(str(tmp_path / "alone"), tmp_path / "german", "de")
     import_checkpoint(str(tmp_path / "alone"), tmp_path / "english")
-    assert len(family_of(tmp_path / "english").writing(tmp_path / "english").prompt) == 2
+    assert len(family_of(tmp_path / "english").front_end(tmp_path / "english").prompt) == 2
 
 
 def test_missing_weights_and_models_without_a_text_head_are_refused(checkpoint, tmp_path):

@@ -24,7 +24,7 @@ def recogniser(checkpoint):
 
 
 def recognise(recogniser, audio, guides=None):
-    state = recogniser.enter({"hidden": np.stack([recogniser.writing.features(samples) for samples in audio])})
+    state = recogniser.enter({"hidden": np.stack([recogniser.front_end.features(samples) for samples in audio])})
     return recogniser.recognise(state, 0, recogniser.context([len(samples) for samples in audio]), guides)
 
 
@@ -82,7 +82,7 @@ def test_only_texts_that_differ_are_decoded_and_only_from_there_on(recogniser, m
         return decode(model, tokens, *rest)
 
     monkeypatch.setattr(torch_greedy, "decode", counted)
-    prompt, longest = len(recogniser.writing.prompt), max(map(len, guides))
+    prompt, longest = len(recogniser.front_end.prompt), max(map(len, guides))
     assert [r.text for r in recognise(recogniser, AUDIO, guides)] == [r.text for r in free]
     assert steps == [(len(AUDIO), prompt + longest - 1)]
     steps.clear()
@@ -92,7 +92,7 @@ def test_only_texts_that_differ_are_decoded_and_only_from_there_on(recogniser, m
 
 def test_what_is_decoded_anew_is_counted_by_its_share_of_the_products(recogniser):
     guide = list(recognise(recogniser, AUDIO)[0].guide)
-    assert set(recogniser.samples.values()) == {len(AUDIO) * recogniser.writing.window}
+    assert set(recogniser.samples.values()) == {len(AUDIO) * recogniser.front_end.window}
     changed = [*guide[:2], guide[2] + 1, *guide[3:]]
     macs, counted = [], []
     for tokens in (guide, changed):
@@ -116,7 +116,7 @@ def test_what_is_decoded_anew_is_counted_by_its_share_of_the_products(recogniser
             handle.remove()
         macs.append(products)
         counted.append({layer: recogniser.samples[layer] for layer in products})
-    assert set(counted[0].values()) == {recogniser.writing.window}
+    assert set(counted[0].values()) == {recogniser.front_end.window}
     assert macs[1]["head"] > macs[0]["head"], "nothing was decoded anew"
     for layer in macs[0]:
         assert counted[1][layer] / counted[0][layer] == pytest.approx(macs[1][layer] / macs[0][layer], abs=1e-3), layer
@@ -124,10 +124,10 @@ def test_what_is_decoded_anew_is_counted_by_its_share_of_the_products(recogniser
 
 def test_costs_are_those_of_whole_windows(recogniser):
     """However short an utterance is, its hidden values are those of a window."""
-    window = recogniser.writing.window
+    window = recogniser.front_end.window
     costs = layer_costs(recogniser)
     context = recogniser.context([len(samples) for samples in AUDIO])
-    state = recogniser.enter({"hidden": np.stack([recogniser.writing.features(samples) for samples in AUDIO])})
+    state = recogniser.enter({"hidden": np.stack([recogniser.front_end.features(samples) for samples in AUDIO])})
     for layer in range(recogniser.resumable):
         bytes_of_values = sum(values.numel() * values.element_size() for values in state.values())
         assert costs[recogniser.layers[layer]].bytes * context.samples == pytest.approx(bytes_of_values)

@@ -47,12 +47,12 @@ def original(checkpoint):
 
 
 def decoder_of(checkpoint, networks, fallback=NEVER) -> GreedyDecoder:
-    return GreedyDecoder(family_of(checkpoint).writing(checkpoint), read_sizes(checkpoint), networks, fallback)
+    return GreedyDecoder(family_of(checkpoint).front_end(checkpoint), read_sizes(checkpoint), networks, fallback)
 
 
 def segments_of(checkpoint, networks, samples, fallback=NEVER) -> list[tuple[float, float, list[int]]]:
     """Start, end and text of each segment."""
-    front_end = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     decoder = decoder_of(checkpoint, networks, fallback)
     window = front_end.window // front_end.hop
     found = transcribe_windows(front_end, samples, window, decoder._encoded, fallback)
@@ -68,7 +68,7 @@ def segments_of(checkpoint, networks, samples, fallback=NEVER) -> list[tuple[flo
 
 def generated(checkpoint, original, samples, **settings) -> list[tuple[float, float, list[int]]]:
     """The same by transformers."""
-    front_end = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     found = original.generate(
         torch.from_numpy(front_end.features(samples))[None],
         return_timestamps=True,
@@ -107,7 +107,7 @@ def test_unlikely_windows_without_speech_are_left_out_as_by_transformers(checkpo
 
 def test_rules_of_timestamps_are_those_of_transformers(checkpoint, original):
     """On random scores, behind every beginning that the rules allow."""
-    front_end = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     settings = original.generation_config
     settings.suppress_tokens = settings.begin_suppress_tokens = None
     rules = WhisperTimeStampLogitsProcessor(settings, begin_index=0)
@@ -161,7 +161,7 @@ def test_words_share_a_segment_by_their_characters():
 
 
 def test_a_words_confidence_is_the_geometric_mean_of_its_tokens(checkpoint):
-    front_end = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     zero = front_end.times.zero
     text = front_end.tokenizer.encode(" so it").ids
     assert len(text) == 6, "every byte is a token"
@@ -186,7 +186,7 @@ def test_a_words_confidence_is_the_geometric_mean_of_its_tokens(checkpoint):
     ],
 )
 def test_segments_are_joined_as_their_language_is_written(checkpoint, language, texts, joined):
-    front_end = replace(family_of(checkpoint).writing(checkpoint), language=language)
+    front_end = replace(family_of(checkpoint).front_end(checkpoint), language=language)
     words = []
     for text in texts:
         tokens = front_end.tokenizer.encode(text).ids
@@ -208,7 +208,7 @@ def test_a_text_that_repeats_itself_is_drawn_with_higher_temperatures(checkpoint
 
 
 def test_likelihood_is_the_mean_of_the_written_tokens(checkpoint):
-    front_end = family_of(checkpoint).writing(checkpoint)
+    front_end = family_of(checkpoint).front_end(checkpoint)
     writer = Writer(front_end, front_end.times, 0.0, np.random.default_rng(0))
     scores = np.full(read_sizes(checkpoint)["vocab_size"], -np.inf)
     scores[front_end.times.zero], scores[front_end.times.zero + 1] = np.log(0.75), np.log(0.25)
@@ -223,9 +223,9 @@ def test_a_vocabulary_without_timestamps_is_decoded_window_by_window(tmp_path):
     samples = tones(2 * SECONDS + 1, 3)
     words = decoder.transcribe(samples, 30, 1, 1)
     texts = [decoder.recognise([samples[first : first + SECONDS * RATE]])[0] for first in (0, SECONDS * RATE)]
-    writing = family_of(tmp_path / "checkpoint").writing(tmp_path / "checkpoint")
-    spelled = writing.spell(" ".join(word.word for word in words if word.end <= 2 * SECONDS))
-    assert spelled == writing.spell(" ".join(texts))
+    front_end = family_of(tmp_path / "checkpoint").front_end(tmp_path / "checkpoint")
+    spelled = front_end.spell(" ".join(word.word for word in words if word.end <= 2 * SECONDS))
+    assert spelled == front_end.spell(" ".join(texts))
     assert words[-1].end == 2 * SECONDS + 1
 
 

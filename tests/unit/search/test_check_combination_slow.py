@@ -64,7 +64,7 @@ def by_hand(calibrated: Calibrated, choice: Choice) -> tuple[float, float]:
         for utterance in split.utterances:
             logits = model(recogniser.load([utterance])["hidden"]).logits
             (rows,) = torch.log_softmax(logits, dim=-1).numpy()
-            hypotheses[utterance.path] = recogniser.writing.vocabulary.decode(rows.argmax(axis=-1))
+            hypotheses[utterance.path] = recogniser.front_end.vocabulary.decode(rows.argmax(axis=-1))
             nats += divergence(calibrated.calibration.reference.posteriors[utterance.path], rows)
             frames += len(rows)
     return score(split.utterances, hypotheses).wer, nats / frames

@@ -45,7 +45,7 @@ def heard(recogniser, batches: list[Batch], guides=None) -> list:
     found = []
     for batch in batches:
         state = recogniser.enter(
-            {"hidden": np.stack([recogniser.writing.features(load_audio(u, 16_000)) for u in batch])}
+            {"hidden": np.stack([recogniser.front_end.features(load_audio(u, 16_000)) for u in batch])}
         )
         along = None if guides is None else guides[len(found) : len(found) + len(batch)]
         found += recogniser.recognise(state, 0, recogniser.context([u.samples for u in batch]), along)

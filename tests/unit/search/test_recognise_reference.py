@@ -130,7 +130,7 @@ def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkey
 
         def context(self, samples):
             found = FakeRecogniser.context(self, samples)
-            if list(samples) != [self.writing.sample_rate]:  # the second of silence by which layers are measured
+            if list(samples) != [self.front_end.sample_rate]:  # the second of silence by which layers are measured
                 found.samples *= 100_000
             return found
 

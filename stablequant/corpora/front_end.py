@@ -7,7 +7,7 @@ from typing import Protocol
 LABELS = ("wrd", "ltr", "phn")  # fairseq's files of transcripts: words, letters, phonemes
 
 
-class Writing(Protocol):
+class FrontEnd(Protocol):
     """The audio that a recogniser takes and the text that it writes. Every family of recognisers implements it.
 
     Attributes
