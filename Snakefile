@@ -29,18 +29,18 @@ include: "rules/common/report.smk"  # plots and tables
 wildcard_constraints:
     model="[A-Za-z0-9][A-Za-z0-9._-]*",
     split="calibration|evaluation",
-    layer="[a-z]+[0-9]*",
-    layers="[a-z]+[0-9]*(-[a-z]+[0-9]*)?",
+    layer=LAYER,
+    layers=f"{LAYER}(-{LAYER})?",
     round="[1-9][0-9]*",
-    method="fp32|max|percentile|entropy|mse|stablequant",
-    backend="openvino|onnxruntime|tensorrt-rtx|tensorrt",
+    method="|".join(methods.METHODS),
+    backend="|".join(BACKENDS),
 
 
 # the stages
 include: "rules/checkpoint.smk"  # the recogniser in one layout
 include: "rules/corpora.smk"  # folders of audio, LibriSpeech
 include: "rules/utterances.smk"  # what can be recognised and scored
-include: "rules/plan.smk"  # how long a run will take
+include: "rules/speed.smk"  # how long a run will take
 include: "rules/equalisation.smk"  # channels of one range
 include: "rules/massive_channels.smk"  # channels that reach far beyond the rest
 include: "rules/rounding.smk"  # weights whose errors cancel

@@ -33,12 +33,12 @@ from simulated import measure_fp32, recognise_int8
 from tables import OTHERS_KEPT, command_line, write_out
 from tqdm import tqdm
 
-from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.channel_scales import load_channel_scales
 from stablequant.quantization.collecting import Preparation
+from stablequant.quantization.equalised import weight_of
 from stablequant.quantization.histograms import UNCLIPPED, Histogram
 from stablequant.quantization.int8 import QMAX, scale_of
 from stablequant.quantization.int8_weights import RoundedFile
-from stablequant.quantization.scaled import weight_of
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.modules import QuantizedModule
@@ -115,7 +115,7 @@ class Subject:
 def load(results: Path, folder: Path, threads: int) -> Subject:
     """The run in ``results``; fp32 recognises its splits anew, its files go to ``folder``."""
     recogniser = load_recogniser(results / "checkpoint", threads=threads)
-    scales = load_scales(results / "channel_scales.safetensors")
+    scales = load_channel_scales(results / "channel_scales.safetensors")
     rounded = dict(RoundedFile(results / "weights.safetensors"))
     carried = read_json(results / "carried_channels.json")
     attention = results / "attention.tsv"

@@ -38,7 +38,7 @@ def plot_whisper(table: pd.DataFrame, path: Path) -> None:
     fp32 = table[table["method"] == "fp32"].set_index("backend")
     table["size_ratio"] = table["size_bytes"] / fp32.loc["openvino", "size_bytes"]
     table["speedup"] = table["rtfx"] / table["backend"].map(fp32["rtfx"])
-    plot_tradeoff(table, path, against=["rtfx"], cut=True, audio="LibriSpeech", told="openvino")
+    plot_tradeoff(table, path, against=["rtfx"], cut=True, audio="LibriSpeech", backend="openvino")
 
 
 def plot_engines(table: pd.DataFrame, path: Path) -> None:

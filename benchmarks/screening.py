@@ -6,7 +6,7 @@ how often it would have chosen otherwise, and what it would have spared, without
 without racing and once with it, which ends probes early. ``results`` is the folder of a model after ``search:
 exhaustive`` without racing, such as ``results/demo``. Run it in the project's folder.
 
-*Passes* are multiply-accumulates in units of one pass over the audio, with the stored activations of that run;
+*Passes* are multiply-accumulates in units of one pass over the audio, with the stored hidden values of that run;
 ``naive_passes`` recognise all audio anew for the words, for the histograms, and for every layer and cut-off.
 ``confidence`` is that of racing, empty without it. ``layers_otherwise`` counts the draws in which other layers are
 selected, ``surely_otherwise`` those with a layer among them whose interval, after all audio, does not hold the
@@ -35,10 +35,10 @@ from stablequant.report.show import markdown_table
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.costs import layer_costs
-from stablequant.search.measured import RECOGNISED, Screened
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.racing import Racing
 from stablequant.search.screen_percentiles import ScreenedCutoff, least_divergent, search_screened
+from stablequant.search.screened import RECOGNISED, Screened
 from stablequant.search.search_percentile import Candidate, WordTies
 from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json
@@ -83,9 +83,9 @@ class CostedRecord(Record):
         return dict(zip(costs, (np.cumsum(shares) - shares) / shares.sum(), strict=True))
 
     def reached(self, layer: str) -> float:
-        """Share of a pass from where a probe of ``layer`` starts, at stored activations, up to the layer."""
+        """Share of a pass from where a probe of ``layer`` starts, at stored hidden values, up to the layer."""
         layers = list(self.before)
-        kept = {"": 0.0} | {k: self.before[k] for k in read_json(self.results / "activations.json")["layers"]}
+        kept = {"": 0.0} | {k: self.before[k] for k in read_json(self.results / "hidden_values.json")["layers"]}
         started = max(share for k, share in kept.items() if not k or layers.index(k) <= layers.index(layer))
         return self.before[layer] - started
 

@@ -1,7 +1,7 @@
 """What the search costs: ``python benchmarks/search.py --out FILE``.
 
 Four modes: *naive* recognises all audio anew for every layer and every cut-off percentile, *prefix* (``search:
-exhaustive``) resumes from stored activations and computes what lies before a layer once for all its percentiles,
+exhaustive``) resumes from stored hidden values and computes what lies before a layer once for all its percentiles,
 *racing* stops early too, and *screened* (``search: screened``) recognises only what the divergence on a minute leaves
 in doubt. Each is a process of its own; they take turns layer by layer, so that a drifting machine slows all alike.
 *Passes* are multiply-accumulates in units of one pass over the audio. The demo is the project's, **synthesised** speech

@@ -16,9 +16,8 @@ from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.search.activations import Activations, cache_key
 from stablequant.search.costs import layer_costs, passes
-from stablequant.search.measured import Screened
+from stablequant.search.hidden_values import HiddenValues, cache_key
 from stablequant.search.plan_probes import layers_to_probe
 from stablequant.search.probe_layer import probe_layers
 from stablequant.search.racing import Racing
@@ -26,6 +25,7 @@ from stablequant.search.recognise_reference import Cache, recognise_reference
 from stablequant.search.reference import load_reference
 from stablequant.search.screen_layers import screen_layers
 from stablequant.search.screen_percentiles import screen_percentiles, search_screened
+from stablequant.search.screened import Screened
 from stablequant.search.search_percentile import Candidate, mark_best, search_percentile
 from stablequant.search.select_layers import select_layers
 from stablequant.search.split import loaded, padded_samples, read_split
@@ -69,8 +69,8 @@ class Mode:
         found = recognise_reference(self.recogniser, self.split, self.files, Cache(self.key, budget))
         self.histograms = found.histograms
         reference = load_reference(self.files.summary, self.files.posteriors)
-        activations = Activations(self.files.activations, self.key, self.recogniser.layers) if budget else None
-        self.calibration = Calibration(self.split, reference, activations, self.seed)
+        hidden_values = HiddenValues(self.files.hidden_values, self.key, self.recogniser.layers) if budget else None
+        self.calibration = Calibration(self.split, reference, hidden_values, self.seed)
 
     def plan(self) -> list[str]:
         """Layers to probe next; none if all were that are needed."""
@@ -133,7 +133,7 @@ class Mode:
 
     def usage(self) -> dict[str, float]:
         """What all steps so far took."""
-        folder = self.files.activations.with_suffix("")
+        folder = self.files.hidden_values.with_suffix("")
         return {
             "passes": passes(self.recogniser.samples, self.costs, padded_samples(self.recogniser, self.split.batches)),
             "peak_rss_bytes": peak_rss_bytes(),

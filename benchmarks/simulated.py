@@ -19,7 +19,7 @@ from stablequant.search.trials import Calibration, Outcome, Trial
 
 def files_in(folder: Path) -> Files:
     """Where fp32's recognition of a split lies, in ``folder``."""
-    return Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+    return Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "hidden_values.json")
 
 
 def collect(recogniser: Recogniser, split: Split, preparation: Preparation) -> dict[str, Histogram]:

@@ -46,7 +46,7 @@ rule write_bundle:
             **asdict(procedure(wildcards)),
             **{key: config[key] for key in SETTINGS_OF_THE_SEARCH},
             "racing": config["racing"] if CONFIDENCE else None,
-            "screening": config["screening"] if SCREENED else None,
+            "screening": config["screening"] if IS_SCREENED else None,
         },
         code=code_digest("write_bundle"),
     script:

@@ -34,7 +34,7 @@ rule check_combination:
         runtime=runtime(passes=COMBINATION_PASSES, gpu=True),
         gpu=gpus,
     params:
-        combination=step("combination"),
+        settings=step("combination"),
         percentiles=config["percentiles"],
         threshold=config["threshold"],
         unrecovered=config["unrecovered"],

@@ -25,7 +25,7 @@ rule equalise_channels:
         runtime=runtime(passes=1, gpu=True),
         gpu=gpus,
     params:
-        equalisation=step("equalisation"),
+        settings=step("equalisation"),
         device=config["device"],
         batch_mb=config["batch_mb"],
         seed=config["seed"],

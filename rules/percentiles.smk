@@ -19,7 +19,7 @@ rule search_percentile:
         histograms="results/{model}/prepared_histograms.safetensors",
         channel_scales="results/{model}/channel_scales.safetensors",
         weights="results/{model}/weights.safetensors",
-        activations="results/{model}/activations.json",
+        hidden_values="results/{model}/hidden_values.json",
         probe=probe_of_layer,
     output:
         "results/{model}/percentiles/{layer}.json",
@@ -36,13 +36,13 @@ rule search_percentile:
         gpu=gpus,
     params:
         percentiles=config["percentiles"],
-        ties=step("ties"),
+        settings=step("ties"),
         device=config["device"],
         batch_mb=config["batch_mb"],
         confidence=CONFIDENCE,
         screening=(
             {"threshold": config["threshold"], "audio_seconds": config["screening"]["audio_seconds"]}
-            if SCREENED
+            if IS_SCREENED
             else None
         ),
         seed=config["seed"],
@@ -52,10 +52,10 @@ rule search_percentile:
 
 
 rule gather_percentiles:
-    """Gather what all searches found, and remove the activations that they resumed from."""
+    """Gather what all searches found, and remove the hidden values that they resumed from."""
     input:
         searches=searched_percentiles,
-        activations="results/{model}/activations.json",
+        hidden_values="results/{model}/hidden_values.json",
     output:
         "results/{model}/percentiles.tsv",
     log:

@@ -9,7 +9,7 @@
 #          results/{model}/prepared_histograms.safetensors   the same inputs as the search quantizes them: equalised,
 #                                                   without carried channels, and with their signs where the range
 #                                                   may lie around another centre than 0; and queries and keys
-#          results/{model}/activations.json         what activations/ beside it holds: hidden values that probes and
+#          results/{model}/hidden_values.json       what hidden_values/ beside it holds: hidden values that probes and
 #                                                   searches resume from, until gather_percentiles removes them
 
 
@@ -28,7 +28,7 @@ rule recognise_reference:
         posteriors="results/{model}/posteriors.safetensors",
         histograms="results/{model}/histograms.safetensors",
         prepared="results/{model}/prepared_histograms.safetensors",
-        activations="results/{model}/activations.json",
+        hidden_values="results/{model}/hidden_values.json",
     log:
         "logs/{model}/recognise_reference.log",
     benchmark:

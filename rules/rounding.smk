@@ -25,7 +25,7 @@ rule round_weights:
         runtime=runtime(passes=1, gpu=True),
         gpu=gpus,
     params:
-        rounding=step("rounding"),
+        settings=step("rounding"),
         device=config["device"],
         batch_mb=config["batch_mb"],
         seed=config["seed"],

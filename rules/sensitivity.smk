@@ -5,7 +5,7 @@
 # INPUTS   results/{model}/checkpoint/, layers.tsv, utterances/calibration.tsv, channel_scales.safetensors,
 #          weights.safetensors, what recognise_reference wrote
 # OUTPUTS  results/{model}/screen.json                 divergence of each layer on the audio of the screen
-#          results/{model}/probes/{round}.json         layers to recognise, and whether all were; the next round follows
+#          results/{model}/probe_plans/{round}.json    layers to recognise, and whether all were; the next round follows
 #                                                      where not
 #          results/{model}/sensitivity/{layers}.json   WER, degradation with its interval, errors and divergence by
 #                                                      utterance, of the one layer it is named by, or of all from one
@@ -53,7 +53,7 @@ checkpoint plan_probes:
         screen="results/{model}/screen.json",
         probes=probes_before,
     output:
-        "results/{model}/probes/{round}.json",
+        "results/{model}/probe_plans/{round}.json",
     log:
         "logs/{model}/plan_probes/{round}.log",
     priority: 40
@@ -79,7 +79,7 @@ rule probe_layer:
         histograms="results/{model}/prepared_histograms.safetensors",
         channel_scales="results/{model}/channel_scales.safetensors",
         weights="results/{model}/weights.safetensors",
-        activations="results/{model}/activations.json",
+        hidden_values="results/{model}/hidden_values.json",
     output:
         "results/{model}/sensitivity/{layers}.json",
     log:

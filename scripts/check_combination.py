@@ -12,7 +12,7 @@ from stablequant.storage.files import read_table, write_json, write_table
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0], snakemake.threads) as log:
-    params, step = snakemake.params, snakemake.params.combination["combination"]
+    params, step = snakemake.params, snakemake.params.settings["combination"]
     searches = read_table(Path(snakemake.input.percentiles))
     keep_float = params.unrecovered == "keep"
     choice = Choice(

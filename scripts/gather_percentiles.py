@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stablequant.search.activation_folder import remove_cache
 from stablequant.search.gather_percentiles import gather_percentiles, overruled
+from stablequant.search.hidden_values_folder import remove_cache
 from stablequant.storage.files import read_json, write_table
 from stablequant.workflow.jobs import job
 
@@ -14,5 +14,5 @@ with job(snakemake.log[0]) as log:
         log.info("%s: %s %%, %+.2f points of WER", row.layer, row.percentile, row.degradation)
     if table["screen_divergence"].notna().any():
         log.info("words overruled the screen for %d of %d layers", overruled(table), table["layer"].nunique())
-    size = remove_cache(Path(snakemake.input.activations))
+    size = remove_cache(Path(snakemake.input.hidden_values))
     log.info("removed %.0f MB of cached hidden values", size / 1e6)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.engines.insert_qdq import insert_qdq
-from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.channel_scales import load_channel_scales
 from stablequant.quantization.int8 import Range
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.recognisers.layer_table import read_modules
@@ -20,7 +20,7 @@ with job(snakemake.log[0]) as log:
     modules = [m for m in read_modules(Path(snakemake.input.layers)) if m.layer not in scales["float_layers"]]
     ranges = {name: Range.of_row(row) for name, row in scales["activations"].items()}
     divisors, weights = snakemake.input.get("channel_scales"), snakemake.input.get("weights")
-    channel_scales = load_scales(Path(divisors)) if divisors else {}
+    channel_scales = load_channel_scales(Path(divisors)) if divisors else {}
     rounded = dict(RoundedFile(Path(weights))) if weights else {}
     insert_qdq(sources, modules, ranges, channel_scales, destinations, rounded)
     before, after = (sum(map(graph_bytes, files.values())) for files in (sources, destinations))

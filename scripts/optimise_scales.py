@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stablequant.quantization.histograms import load_histograms
-from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.search.optimise_scales import optimise_scales
 from stablequant.storage.files import read_json, write_json
 from stablequant.workflow.jobs import job
 
@@ -11,7 +11,7 @@ with job(snakemake.log[0]) as log:
     method = snakemake.wildcards.method
     chosen = snakemake.input.get("choice")
     choice = read_json(Path(chosen)) if chosen else {"percentiles": {}, "float_layers": []}
-    table = optimise_ranges(
+    table = optimise_scales(
         load_histograms(Path(snakemake.input.histograms)),
         method,
         snakemake.params.uniform_percentile,

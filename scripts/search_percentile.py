@@ -17,7 +17,7 @@ with job(snakemake.log[0]) as log:
     known = unclipped(read_json(Path(snakemake.input.probe)), layer)
     histograms = load_histograms(Path(snakemake.input.histograms))
     words = search.calibration.reference.errors.words
-    step = params.ties["ties"]
+    step = params.settings["ties"]
     ties = WordTies(words, step.points, params.seed) if step else None
     measured = (search.recogniser, search.modules, histograms)
     grid = [UNCLIPPED, *params.percentiles]

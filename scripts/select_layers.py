@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stablequant.search.measured import SCREENED
+from stablequant.search.screened import SCREENED
 from stablequant.search.select_layers import overruled, select_layers
 from stablequant.storage.files import read_json, write_table
 from stablequant.workflow.jobs import job

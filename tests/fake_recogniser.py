@@ -27,7 +27,7 @@ from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Guide, Recognised, State
 from stablequant.recognisers.sizes import Footprint
-from stablequant.search.activations import Activations
+from stablequant.search.hidden_values import HiddenValues
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.reference import load_reference
 from stablequant.search.split import Split
@@ -331,10 +331,10 @@ def calibrate_fake(
 ) -> FakeCalibrated:
     """Run the fp32 pass, its files in ``folder``."""
     split = split or split_of(recogniser)
-    files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+    files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "hidden_values.json")
     found = recognise_reference(recogniser, split, files, Cache(KEY, cache_mb, half), preparation, precision)
     reference = load_reference(files.summary, files.posteriors)
-    activations = Activations(files.activations, KEY, recogniser.layers) if cache_mb else None
+    hidden_values = HiddenValues(files.hidden_values, KEY, recogniser.layers) if cache_mb else None
     scales = preparation.channel_scales if preparation else {}
-    calibration = Calibration(split, reference, activations, seed, scales, rounded or {})
+    calibration = Calibration(split, reference, hidden_values, seed, scales, rounded or {})
     return FakeCalibrated(recogniser, split, found.histograms, found.prepared, calibration, files)

@@ -39,15 +39,15 @@ def with_defaults(config):
 
 
 @cache
-def read_split(path, root):
+def manifest_at(path, root):
     """The manifest ``path`` with the audio below ``root``; of a folder, what `write_manifest` will list."""
     return list_folder(path) if path.is_dir() else read_manifest(path, root)
 
 
-def manifest_of(settings, split):
+def manifest_of_split(settings, split):
     """The manifest of a model's split, which is read once."""
     root = settings.get("audio_root")
-    return read_split(Path(settings[split]), Path(root) if root else None)
+    return manifest_at(Path(settings[split]), Path(root) if root else None)
 
 
 def check_braces(name, settings):
@@ -86,7 +86,7 @@ try:
         if not sources.is_hub_identifier(settings["checkpoint"]):
             family_of(Path(settings["checkpoint"]))
         if workflow.is_main_process:
-            splits = [manifest_of(settings, split) for split in ("calibration", "evaluation")]
+            splits = [manifest_of_split(settings, split) for split in ("calibration", "evaluation")]
             check_apart(*splits, f"config key 'models: {name}: evaluation'")
 except StableQuantError as error:
     raise WorkflowError(str(error)) from None

@@ -1,6 +1,7 @@
 # The engines of a model: one for each backend and method.
 
 from stablequant.engines.backend import BACKENDS
+from stablequant.workflow import methods
 
 
 def of_each_engine(pattern, method="{method}"):
@@ -8,8 +9,8 @@ def of_each_engine(pattern, method="{method}"):
 
     def files(wildcards):
         model = wildcards.model
-        methods = METHODS[model] if method == "{method}" else [method]
-        return expand(pattern, model=model, backend=ENGINES[model], method=methods)
+        wanted = METHODS[model] if method == "{method}" else [method]
+        return expand(pattern, model=model, backend=ENGINES[model], method=wanted)
 
     return files
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from stablequant.recognisers.modules import LAYER
 from stablequant.workflow.fan_out import jobs_of_layers, layers_of, layers_with_outputs, selected_layers
 from stablequant.workflow.stages import layers_per_job
 
 CONFIDENCE = config["racing"]["confidence"] if config["racing"]["enabled"] else None
-SCREENED = config["search"] == "screened"
+IS_SCREENED = config["search"] == "screened"
 LAYERS_PER_JOB = layers_per_job(config)
 
 
@@ -51,7 +52,7 @@ def probe_jobs(model):
 
 def probes(wildcards):
     """What the jobs measured that probe layers: all, or with a screen those that its rounds name."""
-    jobs = planned_probes(wildcards.model) if SCREENED else probe_jobs(wildcards.model)
+    jobs = planned_probes(wildcards.model) if IS_SCREENED else probe_jobs(wildcards.model)
     return expand("results/{model}/sensitivity/{layers}.json", model=wildcards.model, layers=jobs)
 
 
@@ -78,7 +79,7 @@ def probes_before(wildcards):
 
 def screen_of_model(wildcards):
     """What the screen measured, if there is one."""
-    return f"results/{wildcards.model}/screen.json" if SCREENED else []
+    return f"results/{wildcards.model}/screen.json" if IS_SCREENED else []
 
 
 def probed_layers(wildcards, input):

@@ -29,7 +29,7 @@ def audio_of(model, name):
     settings = config["models"][model]
     split = Path(settings[name])
     listed = [] if split.is_dir() else [split, *siblings(split)]
-    return fingerprint(listed) + fingerprint_with(manifest_of(settings, name).files(), TRANSCRIPTS)
+    return fingerprint(listed) + fingerprint_with(manifest_of_split(settings, name).files(), TRANSCRIPTS)
 
 
 def audio_root(wildcards):

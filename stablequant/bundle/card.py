@@ -109,14 +109,16 @@ def front_matter(model: str, comparison: Path) -> str:
     The values are written as JSON, which is YAML, too.
     """
     table = read_table(comparison)
-    rows = table[(table["method"] == METHOD) & table["wer"].notna()]
+    ran = table[table["wer"].notna()]
+    rows, backends = ran[ran["method"] == METHOD], sorted({*ran["backend"]})
     task = {"type": "automatic-speech-recognition", "name": "Automatic Speech Recognition"}
     entries: dict[str, object] = {
         "pipeline_tag": task["type"],
-        "library_name": "openvino",
-        "tags": ["stablequant", "int8", "onnx", "openvino", "transformers.js", "speech"],
+        "tags": ["stablequant", "int8", "onnx", *backends, "transformers.js", "speech"],
         "metrics": ["wer"],
     }
+    if "openvino" in backends:
+        entries["library_name"] = "openvino"
     if len(rows):
         wer = {"type": "wer", "name": "Word error rate", "value": round(float(rows["wer"].iloc[0]), 2)}
         dataset = {"type": "evaluation", "name": "the evaluation split"}

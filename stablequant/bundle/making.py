@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from stablequant.engines.backend import BACKENDS
 from stablequant.errors import missing_package
+from stablequant.workflow.methods import METHODS
 
 
 class Unrecovered(StrEnum):
@@ -49,11 +51,11 @@ def quantize(
     out: Annotated[Path, typer.Option(help="folder for all results; a run that was stopped there goes on")],
     engines: Annotated[
         list[str] | None,
-        typer.Option(help="openvino (default), onnxruntime, tensorrt-rtx, tensorrt; several with commas"),
+        typer.Option(help=f"of {', '.join(BACKENDS)}; openvino by default, several with commas"),
     ] = None,
     methods: Annotated[
         list[str] | None,
-        typer.Option(help="what to compare with: max (default), percentile, entropy, mse; several with commas"),
+        typer.Option(help=f"what to compare with, of {', '.join(METHODS[1:-1])}; max by default, several with commas"),
     ] = None,
     target_lang: Annotated[
         str | None,
@@ -150,5 +152,5 @@ def report(
     try:
         from stablequant.quantize import command
     except ImportError as missing:
-        raise missing_package("stablequant quantize", missing.name, "search") from missing
+        raise missing_package("stablequant report", missing.name, "search") from missing
     command.report(folder, html, acceptable_loss, typer.echo)

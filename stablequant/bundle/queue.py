@@ -10,7 +10,7 @@ from starlette.types import Receive
 from stablequant.bundle.transcribe import Transcript
 
 
-class Recogniser(Protocol):
+class Transcribes(Protocol):
     """What the queue needs; `stablequant.bundle.transcribe.Transcriber` is one. Threads call it at the same time."""
 
     def transcribe(self, source: BinaryIO) -> Transcript: ...
@@ -24,7 +24,7 @@ class Queue:
     inside: recordings that wait or are recognised, also those that are recognised beyond their time
     """
 
-    def __init__(self, recogniser: Recogniser, callers: int, waiting: int, seconds: float) -> None:
+    def __init__(self, recogniser: Transcribes, callers: int, waiting: int, seconds: float) -> None:
         self.inside = 0
         self._recogniser, self._callers, self._places, self._seconds = recogniser, callers, callers + waiting, seconds
         self._pool = ThreadPoolExecutor(callers, "recognise")

@@ -24,7 +24,7 @@ from starlette.types import Message, Receive
 
 from stablequant.bundle.answers import Refusal, answer_in, check_language
 from stablequant.bundle.listening import Server, is_loopback, protocol
-from stablequant.bundle.queue import Queue, Recogniser
+from stablequant.bundle.queue import Queue, Transcribes
 from stablequant.bundle.transcribe import RecordingError, Transcript
 from stablequant.recognisers.sizes import MEGABYTE
 
@@ -80,7 +80,7 @@ class Service:
     words, None if it is not known.
     """
 
-    def __init__(self, recogniser: Recogniser, name: str, limits: Limits, language: str | None = None) -> None:
+    def __init__(self, recogniser: Transcribes, name: str, limits: Limits, language: str | None = None) -> None:
         self._name, self._limits, self._language = name, limits, language
         self._queue = Queue(recogniser, limits.callers, limits.waiting, limits.recognise_seconds)
         self._arriving = 0  # requests whose recordings are not complete
@@ -215,7 +215,7 @@ def _text(form: FormData, key: str) -> str | None:
 
 
 def configure(
-    recogniser: Recogniser, name: str, host: str, port: int, limits: Limits, language: str | None = None
+    recogniser: Transcribes, name: str, host: str, port: int, limits: Limits, language: str | None = None
 ) -> uvicorn.Config:
     """The service for uvicorn. It ends when what was taken is answered, for which the limits leave time.
 

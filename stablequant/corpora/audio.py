@@ -15,8 +15,8 @@ import numpy as np
 import soundfile
 
 from stablequant.corpora.entries import AUDIO
-from stablequant.corpora.formats import boxes, ffmpeg, whole
-from stablequant.corpora.formats.collecting import Collector
+from stablequant.corpora.formats import containers, ffmpeg, whole
+from stablequant.corpora.formats.collector import Collector
 from stablequant.corpora.formats.stream import UNCHECKED, Stream, cut_off
 from stablequant.corpora.formats.stream import AudioError as AudioError
 from stablequant.storage.files import FileState, state_of
@@ -41,7 +41,7 @@ class Audio:
     file_samples: number of samples per channel in the file, before resampling
     file_rate: sample rate of the file in Hz
     channels: number of channels in the file, of which ``samples`` is the mean, or one
-    notes: what the user should know of the file, see `formats.stream` and `formats.collecting`
+    notes: what the user should know of the file, see `formats.stream` and `formats.collector`
     """
 
     samples: np.ndarray
@@ -211,7 +211,7 @@ def _decode(source: Path | BinaryIO, collector: Callable[[], Collector]) -> Audi
             if ffmpeg.is_installed():
                 notes = tuple(note for note in stream.notes if note != UNCHECKED)
                 return _audio(ffmpeg.decode(file, collector()), notes)
-            name = boxes.name(file)
+            name = containers.name(file)
             if name is None:
                 fault = f"damaged or not audio ({reason}); if only ffmpeg reads it, {ffmpeg.REMEDY}"
                 raise AudioError(fault) from error

@@ -75,12 +75,12 @@ def equalised_weight(weight: np.ndarray, scales: np.ndarray, groups: int) -> np.
     return scaled.reshape(weight.shape)
 
 
-def save_scales(path: Path, scales: Mapping[str, np.ndarray]) -> None:
+def save_channel_scales(path: Path, scales: Mapping[str, np.ndarray]) -> None:
     """Write scales, float32 ``(channels,)`` by activation name; ``scales`` is empty if channels are not equalised."""
     with replacing(path) as temporary:
         save_file(dict(scales), temporary)
 
 
-def load_scales(path: Path) -> dict[str, np.ndarray]:
-    """Read what `save_scales` wrote; raise `StableQuantError` if the file is damaged."""
+def load_channel_scales(path: Path) -> dict[str, np.ndarray]:
+    """Read what `save_channel_scales` wrote; raise `StableQuantError` if the file is damaged."""
     return read_tensors(path)

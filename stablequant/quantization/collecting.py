@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from stablequant.errors import StableQuantError
+from stablequant.quantization.equalised import reciprocal
 from stablequant.quantization.histograms import TINIEST, Histogram
 from stablequant.quantization.int8 import Carried
-from stablequant.quantization.scaled import reciprocal
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, is_padded, operation_of, reads_audio
 from stablequant.recognisers.recogniser import Context

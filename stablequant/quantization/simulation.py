@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from stablequant.quantization.equalised import reciprocal, weight_of
 from stablequant.quantization.int8 import QMAX, QMIN, Range, dequantized, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.quantization.scaled import reciprocal, weight_of
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of
 

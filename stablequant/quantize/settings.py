@@ -15,10 +15,10 @@ from stablequant.errors import StableQuantError
 from stablequant.quantize.project import project
 from stablequant.recognisers.sources import is_hub_identifier
 from stablequant.storage.files import write_text
+from stablequant.workflow.methods import METHODS
 
 CONFIG = "config.yaml"
 HEADER = "# Written by `stablequant quantize`, and again each time that it runs here.\n"
-METHODS = ("fp32", "max", "percentile", "entropy", "mse", "stablequant")
 LONGEST_NAME = 94  # as the schema allows, less what may be appended
 NEEDED = ("fp32", "stablequant")  # what the verdict compares
 

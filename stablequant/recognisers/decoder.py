@@ -29,7 +29,7 @@ class Word:
     ----------
     word: as it is written
     start, end: seconds from the beginning of the recording
-    confidence: between 0 and 1, see `stablequant.recognisers.ctc.words.words_of`; None if the family gives none
+    confidence: between 0 and 1, as the family defines it in its ``words_of``; None if it gives none
     spaced: whether a space is before it in the text; false in languages that are written without spaces
     """
 

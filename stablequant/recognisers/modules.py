@@ -3,6 +3,8 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+LAYER = "[a-z]+[0-9]*"  # what a layer's name is, as a regular expression: it becomes a part of file names
+
 
 @dataclass(frozen=True)
 class QuantizedModule:
@@ -10,7 +12,7 @@ class QuantizedModule:
 
     Attributes
     ----------
-    layer: name of its layer, such as ``transformer03``; a layer is probed and searched as a whole
+    layer: name of its layer, such as ``transformer03``, see `LAYER`; a layer is probed and searched as a whole
     kind: kind of the layer, such as ``transformer``
     module: dotted path in the torch model; also the name of its node in the exported graph
     activation: name of its input, ``layer`` or ``layer.tensor``; modules that read the same tensor have the same name

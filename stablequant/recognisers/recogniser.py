@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stablequant.corpora.front_end import FrontEnd
     from stablequant.corpora.utterance import Batch, Utterance
 
-State = Mapping[str, "torch.Tensor"]  # the tensors that enter a layer, by name; a cache stores them under these names
+State = Mapping[str, "torch.Tensor"]  # up to 4 tensors that enter a layer, by names of up to 32 letters, for the cache
 Guide = Sequence[int] | None  # tokens for which a decoder computes posteriors; None for CTC, which needs no tokens
 
 

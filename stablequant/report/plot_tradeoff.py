@@ -24,14 +24,14 @@ def plot_tradeoff(
     against: Sequence[str] = tuple(AXES),
     cut: bool = False,
     audio: str = "evaluation split",
-    told: str | None = None,
+    backend: str | None = None,
 ) -> None:
     """Draw each evaluated engine in ``comparison.tsv`` once for each column in ``against``: its WER against it.
 
     WER is in percent, size is a fraction of the size of fp32, and speed is in seconds of audio per second. With
     ``cut``, engines with more than `BEYOND` times the WER of fp32 do not set the scale: they lie at the upper edge, and
     their labels tell their WER. ``audio`` says what was recognised. The title compares StableQuant's engine of the
-    backend ``told`` with fp32, by default the one with the lowest WER.
+    ``backend`` with fp32, by default the one with the lowest WER.
     """
     shown = table[table["wer"].notna()]
     several = len(set(shown["backend"])) > 1
@@ -50,7 +50,7 @@ def plot_tradeoff(
             axes.set_ylim(0, min(1.07 * shown["wer"].max(), ceiling) or None)
     panels[0, 0].set_ylabel("WER, %")
     detail = f"{audio}; better is: lower, {', '.join(BETTER[column] for column in against)}"
-    best = _best(shown if told is None else shown[shown["backend"] == told])
+    best = _best(shown if backend is None else shown[shown["backend"] == backend])
     if new := _at_new_lengths(best):
         detail += f"; {new}"
     if (shown["wer"] > ceiling).any():

@@ -14,7 +14,7 @@ from stablequant.report.compare_hypotheses import TEXT, count_changes
 from stablequant.report.verdict import METHOD
 from stablequant.search import gather_percentiles, select_layers
 from stablequant.search.gather_percentiles import best_percentiles
-from stablequant.search.measured import SCREENED
+from stablequant.search.screened import SCREENED
 from stablequant.search.select_layers import most_sensitive
 from stablequant.storage.files import read_json, read_table
 
@@ -72,7 +72,10 @@ SPEEDUP = (
     "For the speed-up against fp32 they took turns on the same audio. It is not measurable where the noise is "
     "larger than the difference. New lengths are those that an engine meets for the first time."
 )
-DIVERGENCE = "The divergence says how far the recogniser's probabilities are from those of fp32, in nats per frame."
+DIVERGENCE = (
+    "The divergence says how far the recogniser's probabilities are from those of fp32, in nats per position: a frame, "
+    "or a token of Whisper."
+)
 
 
 def _columns(table: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Check all layers quantized together, and reduce the degradation if it is too large."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -70,59 +70,123 @@ def check_combination(
 
     Returns the choice and all steps.
     """
-    choice = searched
-    steps: list[Step] = []
     others = [name for name in combination.layers if name not in {*searched.percentiles, *searched.float_layers}]
-    if others:
-        choice, steps = _search("searched together", combination, searched, OTHERS, others, grid, audio_seconds)
-    together = outcome = combination.recognise(choice)
-    steps.append(Step("all layers", "all", None, outcome, kept=True))
-    _log(steps[-1])
-    if outcome.degradation <= threshold:
-        return choice, steps
     groups = {layer: [layer] for layer in suspects if layer not in searched.float_layers}
     groups[OTHERS] = [layer for layer in others if layer not in groups]
-    groups = {name: layers for name, layers in groups.items() if layers}
-    alone = combination.vary(choice, [(layers, choice.without(layers)) for layers in groups.values()])
-    without = [Step("without", name, None, measured) for name, measured in zip(groups, alone, strict=True)]
-    for step in without:
-        _log(step)
-    steps += without
-    costliest = [step.layers for step in sorted(without, key=lambda step: step.outcome.divergence)]
-    for name in costliest:
-        if outcome.degradation <= threshold:
-            break
-        found, tried = _search("searched again", combination, choice, name, groups[name], grid, audio_seconds)
-        if found == choice:
-            steps += tried
-            continue
-        again = combination.recognise(found)
-        better = _loss(again) < _loss(outcome)
-        steps += tried if better else [replace(step, kept=False) for step in tried]
-        steps.append(Step("all layers", "all", None, again, kept=better))
-        _log(steps[-1])
+    check = _Check(combination, searched, grid, threshold, audio_seconds)
+    if others:
+        check.search_together(others)
+    check.take("all layers", "all", check.choice)
+    if not check.is_enough:
+        without = check.measure_without({name: layers for name, layers in groups.items() if layers})
+        costliest = [step.layers for step in sorted(without, key=lambda step: step.outcome.divergence)]
+        spared = check.spared_per_weight(without)
+        for name in costliest:
+            check.search_again(name, groups[name])
+        for name in sorted(spared, key=spared.__getitem__, reverse=True) if keep_float else []:
+            check.leave_in_float(name, groups[name])
+        if not check.is_enough:
+            logging.warning(
+                "quantized together, the layers lose %.2f points on the calibration set; costliest: %s",
+                check.outcome.degradation,
+                ", ".join(costliest),
+            )
+    return check.choice, check.steps_of_result()
+
+
+class _Check:
+    """The choice so far and its outcome on the calibration set, and the steps that led there.
+
+    Once `is_enough`, nothing changes the choice any more.
+    """
+
+    outcome: Outcome
+
+    def __init__(
+        self,
+        combination: Combination,
+        searched: Choice,
+        grid: Sequence[float],
+        threshold: float,
+        audio_seconds: float,
+    ) -> None:
+        self.choice = searched
+        self._combination, self._threshold, self._audio_seconds = combination, threshold, audio_seconds
+        self._percentiles = sorted({UNCLIPPED, *grid}, reverse=True)
+        self._steps: list[Step] = []
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the degradation is at most the threshold."""
+        return self.outcome.degradation <= self._threshold
+
+    def take(self, step: str, layers: str, choice: Choice) -> None:
+        """Recognise the calibration set with ``choice``, and go on with it."""
+        self.choice, self.outcome = choice, self._combination.recognise(choice)
+        self._add([Step(step, layers, None, self.outcome, kept=True)])
+
+    def search_together(self, others: Sequence[str]) -> None:
+        """Take the common cut-off of ``others``, the layers that were not searched."""
+        self.choice, steps = self._search("searched together", OTHERS, others)
+        self._steps += steps
+
+    def measure_without(self, groups: Mapping[str, Sequence[str]]) -> list[Step]:
+        """The outcome with each group of layers in floating point."""
+        variants = [(layers, self.choice.without(layers)) for layers in groups.values()]
+        outcomes = self._combination.vary(self.choice, variants)
+        steps = [Step("without", name, None, outcome) for name, outcome in zip(groups, outcomes, strict=True)]
+        self._add(steps)
+        return steps
+
+    def spared_per_weight(self, without: Sequence[Step]) -> dict[str, float]:
+        """By how much each suspect in floating point reduces the divergence, for each of its weights."""
+        return {
+            step.layers: (self.outcome.divergence - step.outcome.divergence) / self._combination.size(step.layers)
+            for step in without
+            if step.layers != OTHERS  # these may be nearly all layers
+        }
+
+    def search_again(self, name: str, layers: Sequence[str]) -> None:
+        """Take a new cut-off for the group ``name`` if the calibration set then loses less."""
+        if self.is_enough:
+            return
+        found, tried = self._search("searched again", name, layers)
+        if found == self.choice:
+            self._steps += tried
+            return
+        outcome = self._combination.recognise(found)
+        better = _loss(outcome) < _loss(self.outcome)
+        self._steps += tried if better else [replace(step, kept=False) for step in tried]
+        self._add([Step("all layers", "all", None, outcome, kept=better)])
         if better:
-            choice, outcome = found, again
-    spared = {
-        step.layers: (together.divergence - step.outcome.divergence) / combination.size(step.layers)
-        for step in without
-        if step.layers != OTHERS  # these may be nearly all layers
-    }
-    for name in sorted(spared, key=spared.__getitem__, reverse=True) if keep_float else []:
-        if outcome.degradation <= threshold:
-            break
-        choice = choice.without(groups[name])
-        outcome = combination.recognise(choice)
-        steps.append(Step("left in floating point", name, None, outcome, kept=True))
-        _log(steps[-1])
-    if outcome.degradation > threshold:
-        logging.warning(
-            "quantized together, the layers lose %.2f points on the calibration set; costliest: %s",
-            outcome.degradation,
-            ", ".join(costliest),
-        )
-    recognised = [replace(s, kept=s.outcome is outcome) if s.step == "all layers" else s for s in steps]
-    return choice, recognised
+            self.choice, self.outcome = found, outcome
+
+    def leave_in_float(self, name: str, layers: Sequence[str]) -> None:
+        """Leave the layer ``name`` in floating point."""
+        if not self.is_enough:
+            self.take("left in floating point", name, self.choice.without(layers))
+
+    def steps_of_result(self) -> list[Step]:
+        """All steps; of those that recognised all layers, only the last one that counts is kept."""
+        return [replace(s, kept=s.outcome is self.outcome) if s.step == "all layers" else s for s in self._steps]
+
+    def _add(self, steps: Sequence[Step]) -> None:
+        self._steps += steps
+        for step in steps:
+            _log(step)
+
+    def _search(self, step: str, name: str, layers: Sequence[str]) -> tuple[Choice, list[Step]]:
+        """The choice with the cut-off for ``layers`` that diverges least, and the steps to it."""
+        variants = [self.choice.clipped(layers, percentile) for percentile in self._percentiles]
+        changed = [(layers, variant) for variant in variants]
+        outcomes = self._combination.vary(self.choice, changed, self._audio_seconds)
+        best = min(range(len(outcomes)), key=lambda i: outcomes[i].divergence)
+        steps = [
+            Step(step, name, percentile, outcome, kept=number == best)
+            for number, (percentile, outcome) in enumerate(zip(self._percentiles, outcomes, strict=True))
+        ]
+        _log(steps[best])
+        return variants[best], steps
 
 
 def _loss(outcome: Outcome) -> tuple[float, float]:
@@ -133,28 +197,6 @@ def _loss(outcome: Outcome) -> tuple[float, float]:
 def step_table(steps: Sequence[Step]) -> pd.DataFrame:
     """One row per step with the columns `COLUMNS`."""
     return pd.DataFrame([step.row() for step in steps], columns=COLUMNS)
-
-
-def _search(
-    step: str,
-    combination: Combination,
-    choice: Choice,
-    name: str,
-    layers: Sequence[str],
-    grid: Sequence[float],
-    audio_seconds: float,
-) -> tuple[Choice, list[Step]]:
-    """Choose the cut-off for ``layers`` with the least divergence; return the choice and all steps."""
-    percentiles = sorted({UNCLIPPED, *grid}, reverse=True)
-    variants = [choice.clipped(layers, percentile) for percentile in percentiles]
-    outcomes = combination.vary(choice, [(layers, variant) for variant in variants], audio_seconds)
-    best = min(range(len(outcomes)), key=lambda i: outcomes[i].divergence)
-    steps = [
-        Step(step, name, percentile, outcome, kept=number == best)
-        for number, (percentile, outcome) in enumerate(zip(percentiles, outcomes, strict=True))
-    ]
-    _log(steps[best])
-    return variants[best], steps
 
 
 def _log(step: Step) -> None:

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from stablequant.search.measured import RECOGNISED
+from stablequant.search.screened import RECOGNISED
 
 COLUMNS = [
     *("layer", "percentile", "best", "stopped"),

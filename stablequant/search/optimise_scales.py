@@ -16,7 +16,7 @@ COLUMNS = [
 ]
 
 
-def optimise_ranges(
+def optimise_scales(
     histograms: dict[str, Histogram], method: str, uniform_percentile: float, percentiles: Mapping[str, float]
 ) -> pd.DataFrame:
     """One row per activation with the columns `COLUMNS`, see `stablequant.quantization.int8.Range`.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from stablequant.search.measured import Screened
+from stablequant.search.screened import Screened
 from stablequant.search.select_layers import ProbeRow, select_layers
 
 

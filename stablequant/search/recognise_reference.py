@@ -17,9 +17,9 @@ from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Guide, Recogniser
 from stablequant.recognisers.sizes import FLOAT_BYTES, MEGABYTE
 from stablequant.scoring.word_errors import WordErrors
-from stablequant.search.activation_folder import remove_cache
-from stablequant.search.activations import choose_layers, writing_cache
 from stablequant.search.costs import layer_costs
+from stablequant.search.hidden_values import choose_layers, writing_cache
+from stablequant.search.hidden_values_folder import remove_cache
 from stablequant.search.plausibility import check_plausible
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.reference import names_of, write_posteriors
@@ -38,12 +38,12 @@ class Files:
     ----------
     summary: hypotheses and word errors, JSON
     posteriors: log posteriors of each utterance
-    activations: index of the cached hidden values
+    hidden_values: index of the cached hidden values
     """
 
     summary: Path
     posteriors: Path
-    activations: Path
+    hidden_values: Path
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Cache:
 
     Attributes
     ----------
-    key: what the values belong to, see `stablequant.search.activations.cache_key`
+    key: what the values belong to, see `stablequant.search.hidden_values.cache_key`
     disk_mb: limit for their size on disk, in megabytes
     half: whether they are stored in half precision; a layer for which this changes a hypothesis is not cached
     """
@@ -117,9 +117,9 @@ def recognise_reference(
     if precision not in ("float32", PAIRED):
         logging.info("hidden values are not cached: %s was verified only from the audio", precision)
         cache = Cache(cache.key, 0, cache.half)
-    remove_cache(files.activations)  # an earlier run may have left it; remove it before free space is measured
-    files.activations.unlink(missing_ok=True)
-    chosen = _layers_to_keep(recogniser, split, files.activations, cache)
+    remove_cache(files.hidden_values)  # an earlier run may have left it; remove it before free space is measured
+    files.hidden_values.unlink(missing_ok=True)
+    chosen = _layers_to_keep(recogniser, split, files.hidden_values, cache)
     first = [] if precision == PAIRED else chosen
     heard, plain, prepared = _one_pass(recogniser, split, files, cache, first, recogniser.modules, preparation)
     errors = score(split.utterances, heard.hypotheses)
@@ -127,7 +127,7 @@ def recognise_reference(
         try:
             check_plausible(split.utterances, heard.hypotheses, errors, max_wer)
         except StableQuantError:
-            remove_cache(files.activations)
+            remove_cache(files.hidden_values)
             raise
     if precision == PAIRED:
         exact, recogniser = errors, recogniser.reduced(REDUCED)
@@ -135,7 +135,7 @@ def recognise_reference(
         errors = score(split.utterances, heard.hypotheses)
         logging.info("the search computes in %s: WER %.2f %%, in float32 %.2f %%", REDUCED, errors.wer, exact.wer)
     if cache.half:
-        verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.activations, cache.key)
+        verify_half(recogniser, split.batches, heard.hypotheses, heard.guides, files.hidden_values, cache.key)
     if precision == PAIRED:
         precision = REDUCED
     elif precision != "float32":
@@ -162,7 +162,7 @@ def _one_pass(
         names = [name for utterance in split.utterances for name in names_of(utterance)]
         posteriors = stack.enter_context(writing_arrays(files.posteriors, names))
         writer = stack.enter_context(
-            writing_cache(files.activations, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
+            writing_cache(files.hidden_values, cache.key, recogniser.layers, chosen, len(split.batches), cache.dtype)
         )
         plain = stack.enter_context(collecting(recogniser.model, modules))
         prepared = stack.enter_context(collecting(recogniser.model, modules if preparation else [], preparation))

@@ -9,7 +9,7 @@ import numpy as np
 from stablequant.corpora.utterance import Batch
 from stablequant.progress import progress
 from stablequant.recognisers.recogniser import Guide, Recognised, Recogniser
-from stablequant.search.activations import Activations, drop_layer
+from stablequant.search.hidden_values import HiddenValues, drop_layer
 from stablequant.search.split import context_of, loaded
 
 
@@ -26,13 +26,13 @@ def verify_half(
     ``expected`` are the hypotheses of fp32 and ``guides`` its tokens, by key of the utterance. ``index`` is the cache,
     and ``key`` what it belongs to.
     """
-    activations = Activations(index, key, recogniser.layers)
-    kept, dropped = activations.layers, []
+    hidden_values = HiddenValues(index, key, recogniser.layers)
+    kept, dropped = hidden_values.layers, []
     for number, batch in enumerate(progress(batches, label="half precision")):
         context = context_of(recogniser, batch)
         along = [guides.get(u.key) for u in batch]
         for layer in list(kept):
-            state = recogniser.enter(activations.load(layer, number))
+            state = recogniser.enter(hidden_values.load(layer, number))
             if not _same(batch, recogniser.recognise(state, layer, context, along), expected):
                 kept.remove(layer)
                 dropped.append(recogniser.layers[layer])

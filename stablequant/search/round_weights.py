@@ -1,11 +1,11 @@
-"""Round weights so that their errors cancel over calibration audio, see `stablequant.quantization.compensation`."""
+"""Round weights so that their errors cancel over calibration audio, see `stablequant.quantization.gptq`."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from stablequant.progress import progress
-from stablequant.quantization.compensation import Moments, round_weight
+from stablequant.quantization.gptq import Moments, round_weight
 from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.recognisers.operations import operation_of
 from stablequant.recognisers.recogniser import Recogniser

@@ -7,7 +7,7 @@ import numpy as np
 from stablequant.quantization.int8 import Range
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Recogniser
-from stablequant.search.measured import Screened
+from stablequant.search.screened import Screened
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
 

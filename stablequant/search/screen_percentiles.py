@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from stablequant.quantization.histograms import Histogram
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Recogniser
-from stablequant.search.measured import RECOGNISED, SCREENED
+from stablequant.search.screened import RECOGNISED, SCREENED
 from stablequant.search.search_percentile import Candidate, WordTies, clipped, mark_best
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 

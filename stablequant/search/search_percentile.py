@@ -41,7 +41,7 @@ class Candidate:
         return {"percentile": self.percentile, "best": self.best, "stopped": self.stopped, **asdict(self.outcome)}
 
 
-class ProbeRow(TypedDict):
+class OutcomeRow(TypedDict):
     """What this module reads of a row of ``sensitivity/{layers}.json``: the layer, and the fields of an `Outcome`."""
 
     layer: str
@@ -115,7 +115,7 @@ def search_percentile(
     return [Candidate(p, trial.outcome(), trial.stopped) for p, trial in zip(percentiles, trials, strict=True)]
 
 
-def unclipped(probes: Sequence[ProbeRow], layer: str) -> list[Candidate]:
+def unclipped(probes: Sequence[OutcomeRow], layer: str) -> list[Candidate]:
     """The layer at `UNCLIPPED` as a candidate, from its probe; an empty list if racing stopped the probe early.
 
     ``probes`` is the content of ``sensitivity/{layers}.json``.
@@ -126,7 +126,7 @@ def unclipped(probes: Sequence[ProbeRow], layer: str) -> list[Candidate]:
     return [Candidate(UNCLIPPED, outcome_of(row))]
 
 
-def outcome_of(row: ProbeRow) -> Outcome:
+def outcome_of(row: OutcomeRow) -> Outcome:
     """The `Outcome` in a row, which may have more entries."""
     return Outcome(
         wer=row["wer"],

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 import pandas as pd
 
-from stablequant.search.measured import RECOGNISED, SCREENED, Screened
+from stablequant.search.screened import RECOGNISED, SCREENED, Screened
 
 COLUMNS = ["layer", "kind", "wer", "degradation", "ci_low", "ci_high", "ci_over", "divergence", "utterances"]
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.channel_scales import load_channel_scales
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.products import reduce_weights
 from stablequant.recognisers.recogniser import Recogniser
-from stablequant.search.activations import Activations, cache_key
+from stablequant.search.hidden_values import HiddenValues, cache_key
 from stablequant.search.racing import Racing
 from stablequant.search.reference import load_reference
 from stablequant.search.split import read_split
@@ -29,7 +29,7 @@ class SearchFiles(Protocol):
     posteriors: str
 
     def get(self, name: str) -> str | None:
-        """The file ``name``; None if the rule has no such input. The cache, ``activations``, is optional."""
+        """The file ``name``; None if the rule has no such input. The cache, ``hidden_values``, is optional."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def read_search(files: SearchFiles, settings: Settings, layers: Collection[str] 
     recogniser = loaded if reference.precision == "float32" else loaded.reduced(reference.precision)
     if reference.precision != "float32":
         reduce_weights(recogniser.model, reference.precision, {m.module for m in modules})
-    index = files.get("activations")
+    index = files.get("hidden_values")
     calibration = Calibration(
         split,
         reference,
-        Activations(Path(index), cache_key(checkpoint, split), recogniser.layers) if index else None,
+        HiddenValues(Path(index), cache_key(checkpoint, split), recogniser.layers) if index else None,
         settings.seed,
-        channel_scales=load_scales(Path(files.channel_scales)),
+        channel_scales=load_channel_scales(Path(files.channel_scales)),
         rounded=RoundedFile(Path(files.weights), {m.module for m in modules}),
     )
     return Search(recogniser, modules, calibration, racing)

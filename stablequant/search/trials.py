@@ -16,7 +16,7 @@ from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Recognised, Recogniser
 from stablequant.scoring.intervals import degradation_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
-from stablequant.search.activations import Activations
+from stablequant.search.hidden_values import HiddenValues
 from stablequant.search.racing_order import decision_points
 from stablequant.search.reference import Reference
 from stablequant.search.split import Split, check_finite, context_of
@@ -30,7 +30,7 @@ class Calibration:
     ----------
     split: the utterances
     reference: what fp32 recognised
-    activations: cache of hidden values to start from; None without a cache
+    hidden_values: cache of hidden values to start from; None without a cache
     seed: seed for the bootstrap of intervals
     channel_scales: scales by which activations are equalised, by activation name
     rounded: INT8 weights by module name; other weights are rounded to the nearest level
@@ -38,7 +38,7 @@ class Calibration:
 
     split: Split
     reference: Reference
-    activations: Activations | None
+    hidden_values: HiddenValues | None
     seed: int
     channel_scales: ChannelScales = field(default_factory=dict)
     rounded: Mapping[str, RoundedWeight] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Calibration:
         among = np.array([u.key in chosen for u in self.split.utterances])
         split = replace(self.split, utterances=list(compress(self.split.utterances, among)), batches=batches)
         reference = replace(self.reference, errors=self.reference.errors.of(among))
-        return replace(self, split=split, reference=reference, activations=None)
+        return replace(self, split=split, reference=reference, hidden_values=None)
 
 
 @dataclass(frozen=True)
@@ -228,13 +228,13 @@ def _run_batch(
     batch = calibration.split.batches[number]
     context = context_of(recogniser, batch)
     guides = calibration.reference.guides_of(batch)
-    activations = calibration.activations
+    hidden_values = calibration.hidden_values
     state, entered = None, 0
     for experiment in experiments:
         layer = min(recogniser.layers.index(experiment.layer), recogniser.resumable)
-        stored = activations.nearest(layer) if activations else 0
-        if activations and stored > entered:
-            state, entered = recogniser.enter(activations.load(stored, number)), stored
+        stored = hidden_values.nearest(layer) if hidden_values else 0
+        if hidden_values and stored > entered:
+            state, entered = recogniser.enter(hidden_values.load(stored, number)), stored
         elif state is None:
             state = recogniser.load(batch)
         state, entered = recogniser.run(state, entered, layer, context), layer

@@ -70,7 +70,9 @@ def two_parts(
     """Recognise the second of two parts of ``split``, see `Split.halves`; what fp32 found is kept inside the block."""
     sample = Split([u for batch in judged for u in batch], list(judged), split.sample_rate, split.seed)
     with TemporaryDirectory() as folder:
-        files = Files(*(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "activations.json")))
+        files = Files(
+            *(Path(folder) / name for name in ("summary.json", "posteriors.safetensors", "hidden_values.json"))
+        )
         recognise_reference(recogniser, sample, files, Cache({}, 0))
         reference = load_reference(files.summary, files.posteriors)
         yield TwoParts(recogniser, Calibration(sample, reference, None, sample.seed), counted, judged)

@@ -22,7 +22,7 @@ from stablequant.recognisers.ctc.decoding import SIGNATURE
 from stablequant.recognisers.family import Network
 from stablequant.recognisers.operations import operation_of
 from stablequant.search.equalise_channels import equalise_channels
-from stablequant.search.optimise_scales import optimise_ranges
+from stablequant.search.optimise_scales import optimise_scales
 from stablequant.search.round_weights import round_weights
 from stablequant.search.split import Split
 
@@ -66,7 +66,7 @@ def ranges(demo, demo_utterances, channel_scales) -> dict[str, Range]:
     preparation = Preparation(channel_scales, recentre=extended, split_audio=extended)
     with collecting(demo.model, demo.modules, preparation) as collectors:
         heard(demo, torch_network(demo.model), demo_utterances)
-    table = optimise_ranges(collectors.histograms(), "stablequant", 99.9, searched)
+    table = optimise_scales(collectors.histograms(), "stablequant", 99.9, searched)
     return {row["activation"]: Range.of_row(row) for row in table.to_dict("records")}
 
 

@@ -43,7 +43,7 @@ def test_its_engines_are_judged_and_its_layers_probed(ran):
     assert read_table(results / "layers.tsv")["layer"].drop_duplicates().tolist() == LAYERS
     assert read_table(results / "sensitivity.tsv")["layer"].tolist() == LAYERS
     assert {row["layer"] for row in read_json(results / "scales/stablequant.json")["activations"].values()} == {*LAYERS}
-    assert read_json(results / "activations.json")["layers"], "nothing was cached"
+    assert read_json(results / "hidden_values.json")["layers"], "nothing was cached"
 
 
 def test_its_bundle_transcribes(ran):

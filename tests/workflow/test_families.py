@@ -63,7 +63,7 @@ def test_both_graphs_are_quantized_and_small(ran):
 
 
 def test_hidden_values_of_several_tensors_were_cached_and_resumed(ran):
-    assert read_json(ran / "results/tiny/activations.json")["layers"], "nothing was cached"
+    assert read_json(ran / "results/tiny/hidden_values.json")["layers"], "nothing was cached"
     reference = read_json(ran / "results/tiny/reference.json")
     assert all(row["guide"] for row in reference["utterances"]), "posteriors are taken along fp32's tokens"
     probes = [row for layer in LAYERS for row in read_json(ran / f"results/tiny/sensitivity/{layer}.json")]

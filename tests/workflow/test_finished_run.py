@@ -42,7 +42,7 @@ def test_the_model_card_opens_with_the_verdict_and_names_what_the_graph_takes_an
 
 
 def test_stored_activations_are_gone_when_the_searches_end(finished):
-    assert (finished / "results/tiny/activations.json").is_file()
+    assert (finished / "results/tiny/hidden_values.json").is_file()
     assert not (finished / "results/tiny/activations").exists()
     assert "removed" in (finished / "logs/tiny/gather_percentiles.log").read_text()
 

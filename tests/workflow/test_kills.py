@@ -140,7 +140,7 @@ def assert_same(folder: Path, finished: Path) -> None:
             assert (folder / name).read_bytes().replace(str(folder).encode(), b"") == content, name
             compared += 1
     assert compared > 30
-    lasting = {".snakemake_timestamp", ".activations.lock"}
+    lasting = {".snakemake_timestamp", ".hidden_values.lock"}
     left = {file.name for file in (folder / "results").rglob(".*")} - lasting
     assert not left, "temporary files were left"
 

@@ -37,7 +37,7 @@ from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
-from stablequant.search.activations import Activations, cache_key
+from stablequant.search.hidden_values import Activations, cache_key
 from stablequant.search.check_combination import check_combination
 from stablequant.search.combination import Choice, Combination
 from stablequant.search.equalise_channels import equalise_channels
@@ -62,7 +62,7 @@ scales = equalise_channels(recogniser, split, 0.75, 99.9, 120)
 note("channels")
 rounded = round_weights(recogniser, split, scales, 60)
 note("weights")
-files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "activations.json")
+files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "hidden_values.json")
 key = cache_key(checkpoint, split)
 found = recognise_reference(recogniser, split, files, Cache(key, 10_000), Preparation(scales, recentre=True))
 note("reference")

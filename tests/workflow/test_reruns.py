@@ -13,7 +13,7 @@ from projects import TINY_CONFIG, configure
 from run_results import selected
 from running import planned, snakemake
 
-from stablequant.quantization.channel_scales import load_scales
+from stablequant.quantization.channel_scales import load_channel_scales
 from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.storage.files import read_json, read_table, write_json
 
@@ -68,7 +68,9 @@ def test_massive_channels_are_chosen_anew_if_their_settings_change_and_what_foll
     } <= jobs.keys()
     assert not jobs.keys() & {"equalise_channels", "import_checkpoint", "list_utterances", "export_onnx"}
     table = read_table(project / "results/tiny/massive_channels.tsv")
-    assert len(table) == len(load_scales(project / "results/tiny/equalisation.safetensors")) + 1, "and the audio"
+    assert len(table) == len(load_channel_scales(project / "results/tiny/equalisation.safetensors")) + 1, (
+        "and the audio"
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,11 @@ def test_a_step_runs_again_if_one_of_its_settings_changes(project, step, change,
 
 
 def test_activations_of_other_code_are_refused_with_one_sentence(project):
-    index = project / "results/tiny/activations.json"
+    index = project / "results/tiny/hidden_values.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))
     printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
     fault = "the cached values were made with another version of StableQuant; delete it, and run again"
-    assert f"results/tiny/activations.json: {fault}" in printed
+    assert f"results/tiny/hidden_values.json: {fault}" in printed
     index.unlink()
     snakemake(project, "results/tiny/sensitivity/head.json")
 
@@ -149,7 +151,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
         return [row["centre"] for row in read_json(results / "scales/stablequant.json")["activations"].values()]
 
     assert sum(map(bool, centres())) > 8
-    assert len(load_scales(results / "channel_scales.safetensors")) > 8
+    assert len(load_channel_scales(results / "channel_scales.safetensors")) > 8
     rounded = RoundedFile(results / "weights.safetensors")
     plain = int8_weights(results / "onnx/max.onnx", rounded)
     assert len(rounded) > 10
@@ -169,7 +171,7 @@ def test_the_papers_procedure_neither_recentres_nor_equalises_and_rounds_to_the_
     assert not jobs.keys() & {"import_checkpoint", "list_utterances", "export_onnx"}
     snakemake(project, "--until", "insert_qdq")
     assert not any(centres())
-    assert load_scales(results / "channel_scales.safetensors") == {}
+    assert load_channel_scales(results / "channel_scales.safetensors") == {}
     assert RoundedFile(results / "weights.safetensors") == {}
     own = int8_weights(results / "onnx/stablequant.onnx", rounded)
     assert all(np.array_equal(own[name], plain[name]) for name in rounded)
@@ -279,11 +281,11 @@ def test_layers_that_no_cut_off_mends_stay_in_floating_point_where_the_config_sa
 
 def test_a_layer_that_was_stored_in_part_is_refused_and_the_remedy_mends_it(project):
     results = project / "results/tiny"
-    (results / "activations.json").unlink()
+    (results / "hidden_values.json").unlink()
     snakemake(project, "--until", "recognise_reference", "--forcerun", "recognise_reference", "--notemp")
     stored = next((results / "activations").iterdir())
     stored.write_bytes(stored.read_bytes()[:100])
     printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
-    assert "delete results/tiny/activations.json, and run again" in printed
-    (results / "activations.json").unlink()
+    assert "delete results/tiny/hidden_values.json, and run again" in printed
+    (results / "hidden_values.json").unlink()
     snakemake(project, "results/tiny/sensitivity/head.json")

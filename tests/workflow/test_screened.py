@@ -44,7 +44,7 @@ def test_fewer_layers_are_recognised_and_the_same_are_selected(screened, finishe
     last = ordered[ordered["measured"].eq("recognised")].tail(SCREENING["in_a_row"])
     assert not last["selected"].any() and last["sure"].all()
     assert ordered["measured"].tolist() == sorted(ordered["measured"]), "all that was recognised diverges more"
-    rounds = sorted((results / "probes").iterdir())
+    rounds = sorted((results / "probe_plans").iterdir())
     assert [read_json(file)["complete"] for file in rounds] == [False] * (len(rounds) - 1) + [True]
 
     cutoffs, tried = (read_table(folder / "results/tiny/percentiles.tsv") for folder in (screened, finished))

@@ -42,7 +42,7 @@ def test_its_engines_are_judged_and_its_layers_probed(ran):
     assert comparison.xs("stablequant", level="method")["float_layers"].eq(0).all()
     reference = read_json(results / "reference.json")
     assert all(row["guide"] for row in reference["utterances"])
-    assert read_json(results / "activations.json")["layers"], "nothing was cached"
+    assert read_json(results / "hidden_values.json")["layers"], "nothing was cached"
 
 
 def test_all_three_graphs_are_quantized(ran):

@@ -16,7 +16,7 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
-from stablequant.corpora.formats.collecting import Collector
+from stablequant.corpora.formats.collector import Collector
 from stablequant.corpora.formats.stream import AudioError, read_at
 
 # ffmpeg's readers of single files. Those that open further files (hls, dash, concat, image2) are not among them.

@@ -2,7 +2,7 @@
 
 from typing import BinaryIO
 
-from stablequant.corpora.formats import boxes, flac, mpeg, ogg, sized
+from stablequant.corpora.formats import containers, flac, mpeg, ogg, sized
 from stablequant.corpora.formats.stream import AGAIN, UNCHECKED, AudioError, Stream, after_id3, read_at
 
 LOOKED_AT = 1024  # bytes by which text is told from audio
@@ -35,7 +35,7 @@ def check(file: BinaryIO) -> Stream:
         return sized.check(file, magic)
     if (start or magic[:1] == b"\xff") and mpeg.is_mpeg(read_at(file, start, 2 * mpeg.SEARCHED)):
         return mpeg.check(read_at(file, 0))
-    boxes.check(file)
+    containers.check(file)
     return Stream((file,), notes=(UNCHECKED,))
 
 

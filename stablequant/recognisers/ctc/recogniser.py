@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
@@ -23,7 +23,7 @@ Extractor = TypeVar("Extractor", bound=FrontEnd)
 Frames = TypeVar("Frames", bound=BatchFrames)
 
 
-class CtcRecogniser(Generic[Extractor, Frames]):
+class CtcRecogniser(ABC, Generic[Extractor, Frames]):
     """The layers of a CTC model. All layers together compute its logits.
 
     Attributes and methods are those of `stablequant.recognisers.recogniser.Recogniser`. A state is one tensor: at first

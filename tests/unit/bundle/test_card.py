@@ -18,6 +18,8 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     text = model_card('de"mo', FinishedRun(results, "A note.", acceptable=1.0), 300, checkpoint, samples=5)
     _, matter, body = text.split("---\n", 2)
     assert yaml.safe_load(matter)["pipeline_tag"] == "automatic-speech-recognition"
+    assert yaml.safe_load(matter)["library_name"] == "openvino"
+    assert "tensorrt-rtx" not in yaml.safe_load(matter)["tags"]
     card = ModelCard(text)
     (result,) = card.data.eval_results
     assert (result.metric_type, result.metric_value, card.data.model_name) == ("wer", 3.42, 'de"mo')
@@ -31,3 +33,12 @@ def test_the_hub_reads_task_and_word_error_rate(tmp_path):
     assert "`samples/`" not in strict
     assert "safe to deploy" not in strict, "its interval ends at 0.5"
     assert "**openvino: not proven safe.**" in strict and "a loss of more than 0.4 points" in strict
+
+
+def test_a_card_names_the_libraries_that_its_engines_ran_in(tmp_path):
+    import_checkpoint(str(DEMO), tmp_path / "checkpoint")
+    results = write_results(tmp_path, *(row | {"backend": "onnxruntime"} for row in (FP32, INT8)))
+    text = model_card("demo", FinishedRun(results, "", acceptable=1.0), 300, tmp_path / "checkpoint")
+    matter = yaml.safe_load(text.split("---\n", 2)[1])
+    assert "library_name" not in matter
+    assert "onnxruntime" in matter["tags"] and "openvino" not in matter["tags"]

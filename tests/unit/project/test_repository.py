@@ -182,7 +182,26 @@ def jobs() -> dict[str, str]:
     return {name: body for name, body in rules if "output:" in body}
 
 
+def test_contracts_of_imports_name_every_module_that_they_are_about():
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contract = {found["name"]: found for found in contracts}
+    reached = contract["Families are reached through the registry only"]
+    named, forbidden = set(reached["source_modules"]), set(reached["forbidden_modules"])
+    folder, own = PROJECT / "stablequant/recognisers", {f"stablequant.recognisers.{f.name}" for f in families()}
+    assert named >= {f"stablequant.recognisers.{f.stem}" for f in folder.glob("[!_]*.py")}
+    assert forbidden == own | {"stablequant.recognisers.ctc"}
+    assert set(contract["Families do not know each other"]["modules"]) == own
+    without_torch = set(contract["No torch in the process of an engine"]["source_modules"])
+    assert without_torch >= {f"{name}.family" for name in own - {"stablequant.recognisers.whisper"}}
+    backends = contract["Backends are reached through their dictionary only"]
+    modules = {registered.module for registered in BACKENDS.values()}
+    assert set(backends["forbidden_modules"]) == {f"stablequant.engines.{module}" for module in modules}
+    others = {f.stem for f in (PROJECT / "stablequant/engines").glob("[!_]*.py") if not f.stem.startswith((*modules,))}
+    assert set(backends["source_modules"]) >= {f"stablequant.engines.{name}" for name in others}
+
+
 def test_rules_run_the_script_of_their_own_name():
+    assert len(jobs()) > 25, "rules that are not found are not checked"
     for name, body in jobs().items():
         assert f"../scripts/{name}.py" in body, name
         assert re.search(rf"logs/(\{{model\}}/)?{name}[/.]", body), name

@@ -8,8 +8,8 @@ from stablequant.quantization.channel_scales import (
     channel_scales,
     equalised_weight,
     extents_of,
-    load_scales,
-    save_scales,
+    load_channel_scales,
+    save_channel_scales,
 )
 
 
@@ -102,7 +102,7 @@ def test_an_equalised_weight_by_hand():
 def test_a_file_gives_back_what_was_saved(tmp_path):
     scales = {"cnn02": np.array([1, 2], dtype=np.float32), "transformer01.fc1": np.array([0.5], dtype=np.float32)}
     for saved in (scales, {}):
-        save_scales(tmp_path / "scales.safetensors", saved)
-        found = load_scales(tmp_path / "scales.safetensors")
+        save_channel_scales(tmp_path / "scales.safetensors", saved)
+        found = load_channel_scales(tmp_path / "scales.safetensors")
         assert found.keys() == saved.keys()
         assert all(np.array_equal(found[name], values) for name, values in saved.items())

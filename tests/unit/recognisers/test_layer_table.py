@@ -2,7 +2,9 @@
 
 import pandas as pd
 import pytest
+import torch
 
+from stablequant.recognisers.describe_layers import layer_table
 from stablequant.recognisers.layer_table import read_modules
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.storage.files import write_table
@@ -25,3 +27,14 @@ def test_outputs_are_read_where_there_are_some(tmp_path, outputs):
     assert layers_with_outputs(tmp_path / "layers.tsv") == (["encoder01"] if first else [])
     assert first == "" or expected[0].tensors({first}) == ("encoder01.qkv", first)
     assert second == "" and expected[1].tensors({"encoder01.queries"}) == ("encoder01.qkv",)
+
+
+@pytest.mark.parametrize("layer", ["encoder", "encoder01", "Encoder01", "encoder-01", "encoder01b", "../a", ""])
+def test_layers_have_names_that_rules_take_for_one(layer):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 3))
+    modules = [QuantizedModule(layer, "encoder", "0", layer)]
+    if layer in ("encoder", "encoder01"):
+        assert layer_table(model, modules)["layer"].tolist() == [layer]
+    else:
+        with pytest.raises(ValueError, match="a layer may not be called"):
+            layer_table(model, modules)

@@ -13,7 +13,7 @@ from stablequant.corpora.audio import read_audio
 from stablequant.corpora.utterance import Utterance
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import collecting
-from stablequant.quantization.compensation import columns_of
+from stablequant.quantization.gptq import columns_of
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser

@@ -10,7 +10,7 @@ from stablequant.quantization.histograms import Histogram, load_histograms, save
 from stablequant.quantization.int8 import Carried, Range
 from stablequant.quantization.least_error import mse_range
 from stablequant.quantization.ranges import entropy_amax, percentile_range
-from stablequant.search.optimise_scales import COLUMNS, optimise_ranges
+from stablequant.search.optimise_scales import COLUMNS, optimise_scales
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def histograms() -> dict[str, Histogram]:
 
 def test_methods_differ_as_described(histograms):
     def ranges(method):
-        return optimise_ranges(histograms, method, 99.0, {"cnn02": 99.0}).set_index("activation")
+        return optimise_scales(histograms, method, 99.0, {"cnn02": 99.0}).set_index("activation")
 
     maximum, uniform, mse, ours = (ranges(m) for m in ("max", "percentile", "mse", "stablequant"))
     assert maximum.loc["cnn02", "amax"] == histograms["cnn02"].amax
@@ -32,7 +32,7 @@ def test_methods_differ_as_described(histograms):
 
 
 def rows(histograms: dict[str, Histogram], method: str, percentiles: dict[str, float]) -> dict[str, dict]:
-    table = optimise_ranges(histograms, method, 99.0, percentiles)
+    table = optimise_scales(histograms, method, 99.0, percentiles)
     assert list(table.columns) == COLUMNS
     return table.set_index("activation").to_dict("index")
 
@@ -89,7 +89,7 @@ def test_a_row_gives_back_its_range():
 
 def test_an_unknown_method_is_refused(histograms):
     with pytest.raises(ValueError) as error:
-        optimise_ranges(histograms, "minmax", 99.0, {})
+        optimise_scales(histograms, "minmax", 99.0, {})
     assert str(error.value) == "unknown method minmax"
 
 

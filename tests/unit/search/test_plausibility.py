@@ -82,7 +82,7 @@ def test_characters_are_named_where_they_cannot_be_seen():
 def test_the_fp32_pass_stops_and_leaves_nothing(tmp_path):
     recogniser = FakeRecogniser(songs())
     split = split_of(recogniser)
-    files = Files(tmp_path / "reference.json", tmp_path / "posteriors.safetensors", tmp_path / "activations.json")
+    files = Files(tmp_path / "reference.json", tmp_path / "posteriors.safetensors", tmp_path / "hidden_values.json")
     wer = recognise_reference(recogniser, split, files, Cache(KEY, 1)).errors.wer
     assert wer > 0
     recognise_reference(recogniser, split, files, Cache(KEY, 1), max_wer=wer)
@@ -90,7 +90,7 @@ def test_the_fp32_pass_stops_and_leaves_nothing(tmp_path):
     with pytest.raises(StableQuantError, match="more than 'max_reference_wer'"):
         recognise_reference(recogniser, split, files, Cache(KEY, 1), max_wer=wer / 2)
     assert not files.summary.exists()
-    assert not files.activations.with_suffix("").exists(), "hidden values of a refused reference are kept"
+    assert not files.hidden_values.with_suffix("").exists(), "hidden values of a refused reference are kept"
 
 
 def test_segments_of_one_recording_are_told_apart(caplog):

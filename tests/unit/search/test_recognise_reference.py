@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from stablequant.corpora.utterance import score
 from stablequant.errors import StableQuantError
 from stablequant.quantization.collecting import Preparation
-from stablequant.search import activations
+from stablequant.search import hidden_values
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.reference import load_reference
 
@@ -31,7 +31,7 @@ from stablequant.search.reference import load_reference
 @pytest.fixture(autouse=True)
 def worth_reading(monkeypatch):
     """Else none of the tiny layers would be stored."""
-    monkeypatch.setattr(activations, "MACS_PER_BYTE", 0)
+    monkeypatch.setattr(hidden_values, "MACS_PER_BYTE", 0)
 
 
 def test_what_fp32_recognises_is_written_utterance_by_utterance(tmp_path):
@@ -115,8 +115,8 @@ def test_as_many_layers_are_kept_as_there_is_room_for(tmp_path, caplog):
         (tmp_path / name).mkdir()
         with caplog.at_level("INFO"):
             found = calibrate_fake(FakeRecogniser(songs()), tmp_path / name, cache_mb=cache_mb, half=name == "half")
-        kept[name] = sorted(found.calibration.activations.layers)
-        content = json.loads((tmp_path / name / "activations.json").read_text())
+        kept[name] = sorted(found.calibration.hidden_values.layers)
+        content = json.loads((tmp_path / name / "hidden_values.json").read_text())
         assert content["precision"] == ("float16" if name == "half" else "float32")
         assert content["checkpoint"] == KEY["checkpoint"]
     assert [len(kept[name]) for name in ("one", "two", "half", "all")] == [1, 2, 2, 4]
@@ -136,7 +136,7 @@ def test_sizes_are_told_in_megabytes_and_a_full_disk_is_refused(tmp_path, monkey
 
     recogniser = Large(songs())
     split = split_of(FakeRecogniser(songs()))
-    files = Files(tmp_path / "reference.json", tmp_path / "posteriors.safetensors", tmp_path / "activations.json")
+    files = Files(tmp_path / "reference.json", tmp_path / "posteriors.safetensors", tmp_path / "hidden_values.json")
     samples = 1e5 * sum(len(batch) * max(u.samples for u in batch) for batch in split.batches)
     with caplog.at_level("INFO"):
         recognise_reference(recogniser, split, files, Cache(KEY, 1e9, half=False))
@@ -176,12 +176,12 @@ def test_half_precision_is_verified_before_it_is_used(tmp_path, caplog):
     recogniser = FakeRecogniser(songs())
     shout(recogniser, split_of(recogniser).batches[-1][0])
     found = calibrate_fake(recogniser, tmp_path, cache_mb=1, half=True)
-    assert 0 < len(found.calibration.activations.layers) < 4
+    assert 0 < len(found.calibration.hidden_values.layers) < 4
     told = [text for text in caplog.messages if text.startswith("half precision changes a hypothesis: ")]
     assert len(told) == 1 and "head" in told[0]
     (tmp_path / "whole").mkdir()
     found = calibrate_fake(recogniser, tmp_path / "whole", cache_mb=1)
-    assert len(found.calibration.activations.layers) == 4
+    assert len(found.calibration.hidden_values.layers) == 4
 
 
 @pytest.mark.parametrize(("seed", "chosen"), [(0, "bfloat16"), (6, "float32")])
@@ -191,7 +191,7 @@ def test_a_reduced_precision_keeps_no_hidden_values_and_is_taken_only_if_nothing
     with caplog.at_level("INFO"):
         found = calibrate_fake(FakeRecogniser(songs(seed=seed)), tmp_path, cache_mb=1, precision="bfloat16")
     assert found.calibration.reference.precision == chosen
-    assert found.calibration.activations.layers == []
+    assert found.calibration.hidden_values.layers == []
     assert caplog.messages[0] == "hidden values are not cached: bfloat16 was verified only from the audio"
     assert not any("config key" in message for message in caplog.messages)
 
@@ -205,10 +205,10 @@ def test_a_run_that_fails_leaves_no_index_and_the_next_starts_anew(tmp_path):
     recogniser.audio[path][7] = np.nan
     with pytest.raises(StableQuantError, match="the recogniser's activations: they contain NaN or infinity"):
         calibrate_fake(recogniser, tmp_path, calibrated.split, cache_mb=1)
-    assert not calibrated.files.activations.exists()
+    assert not calibrated.files.hidden_values.exists()
     recogniser.audio[path] = whole
     again = calibrate_fake(recogniser, tmp_path, calibrated.split, cache_mb=1)
-    assert again.calibration.activations.layers == [1, 2, 3, 4]
+    assert again.calibration.hidden_values.layers == [1, 2, 3, 4]
     assert again.calibration.reference.errors.errors.tolist() == before.errors.errors.tolist()
 
 
@@ -254,8 +254,8 @@ def test_paired_recognises_again_in_bfloat16_but_takes_histograms_from_float32(t
         for u, recognised in zip(batch, reduced.recognise(state, 0, context), strict=True):
             expected[u.path] = recognised.text
             assert np.array_equal(found.calibration.reference.posteriors[u.path], recognised.log_posteriors)
-        for layer in found.calibration.activations.layers:
-            stored = found.calibration.activations.load(layer, number)
+        for layer in found.calibration.hidden_values.layers:
+            stored = found.calibration.hidden_values.load(layer, number)
             state = reduced.enter(stored)
             again = reduced.recognise(state, layer, context)
             assert [r.text for r in again] == [expected[u.path] for u in batch]

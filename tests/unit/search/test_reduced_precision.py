@@ -6,7 +6,7 @@ import torch
 from fake_recogniser import KEY, LAYERS, FakeRecogniser, plain, shout, songs, split_of
 
 from stablequant.recognisers.recogniser import Recognised
-from stablequant.search.activations import Activations, writing_cache
+from stablequant.search.hidden_values import HiddenValues, writing_cache
 from stablequant.search.reduced_precision import verify_half, verify_precision
 from stablequant.search.split import Split
 
@@ -25,7 +25,7 @@ def fp32(recogniser: FakeRecogniser, split: Split) -> tuple[dict[str, str], dict
 
 def stored(recogniser: FakeRecogniser, split: Split, folder, dtype: type = np.float16):
     """The index of what enters layers 1 to 4."""
-    index = folder / "activations.json"
+    index = folder / "hidden_values.json"
     with writing_cache(index, KEY, LAYERS, [1, 2, 3, 4], len(split.batches), np.dtype(dtype)) as writer:
         for number, batch in enumerate(split.batches):
             context = recogniser.context([u.samples for u in batch])
@@ -59,9 +59,9 @@ def test_half_precision_is_dropped_of_the_layers_where_a_batch_overflows(place, 
     with caplog.at_level("WARNING"):
         verify_half(recogniser, split.batches, *fp32(recogniser, split), index, KEY)
     expected = [layer for layer in (1, 2, 3, 4) if half_is_finite(recogniser, split, layer)]
-    assert Activations(index, KEY, LAYERS).layers == expected
+    assert HiddenValues(index, KEY, LAYERS).layers == expected
     assert 0 < len(expected) < 4
-    assert {file.stem for file in (tmp_path / "activations").iterdir()} == {LAYERS[layer] for layer in expected}
+    assert {file.stem for file in (tmp_path / "hidden_values").iterdir()} == {LAYERS[layer] for layer in expected}
     (message,) = caplog.messages
     told, _, names = message.rpartition(": ")
     assert told == "half precision changes a hypothesis: the inputs of these layers are not cached"
@@ -73,7 +73,7 @@ def test_half_precision_is_kept_where_nothing_changes(tmp_path, caplog):
     split = split_of(recogniser)
     index = stored(recogniser, split, tmp_path)
     verify_half(recogniser, split.batches, *fp32(recogniser, split), index, KEY)
-    assert sorted(Activations(index, KEY, LAYERS).layers) == [1, 2, 3, 4]
+    assert sorted(HiddenValues(index, KEY, LAYERS).layers) == [1, 2, 3, 4]
     assert not caplog.messages
 
 
@@ -84,10 +84,10 @@ def test_a_layer_is_dropped_for_one_other_hypothesis(tmp_path):
     index = stored(recogniser, split, tmp_path, np.float32)
     hypotheses, guides = fp32(recogniser, split)
     verify_half(recogniser, split.batches, hypotheses, guides, index, KEY)
-    assert len(Activations(index, KEY, LAYERS).layers) == 4
+    assert len(HiddenValues(index, KEY, LAYERS).layers) == 4
     last = split.batches[-1][-1].path
     verify_half(recogniser, split.batches, hypotheses | {last: hypotheses[last] + " A"}, guides, index, KEY)
-    assert Activations(index, KEY, LAYERS).layers == []
+    assert HiddenValues(index, KEY, LAYERS).layers == []
 
 
 def test_values_of_another_run_are_not_verified(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from fake_recogniser import MODULES, SHAPES, WEIGHTS, FakeRecogniser, by_hand, songs, split_of
 
-from stablequant.quantization.compensation import compensated
+from stablequant.quantization.gptq import compensated
 from stablequant.quantization.int8 import quantize_weight
 from stablequant.search.round_weights import round_weights
 

@@ -8,9 +8,9 @@ import torch
 from recognising import Loaded, batches_of, split_in
 from wav2vec2_files import write_tiny_checkpoint
 
-from stablequant.quantization.compensation import Moments
+from stablequant.quantization.equalised import reciprocal, weight_of
+from stablequant.quantization.gptq import Moments
 from stablequant.quantization.int8 import dequantized, quantize_weight
-from stablequant.quantization.scaled import reciprocal, weight_of
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.operations import Operation, channel_axis, operation_of

@@ -9,11 +9,11 @@ from fake_recogniser import LAYERS, MODULES, WEIGHTS, FakeRecogniser, calibrate_
 
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.errors import StableQuantError
-from stablequant.quantization.channel_scales import save_scales
+from stablequant.quantization.channel_scales import save_channel_scales
 from stablequant.quantization.int8 import quantize_weight
 from stablequant.quantization.int8_weights import save_rounded
-from stablequant.search import activations, session
-from stablequant.search.activations import cache_key
+from stablequant.search import hidden_values, session
+from stablequant.search.hidden_values import cache_key
 from stablequant.search.racing import Racing
 from stablequant.search.recognise_reference import Cache, recognise_reference
 from stablequant.search.session import Settings, read_search
@@ -29,14 +29,14 @@ class Inputs(SimpleNamespace):
 @pytest.fixture
 def inputs(tmp_path, monkeypatch) -> Inputs:
     """Files of a project, made by the fp32 pass of the fake recogniser, which takes the place of any checkpoint's."""
-    monkeypatch.setattr(activations, "MACS_PER_BYTE", 0)
+    monkeypatch.setattr(hidden_values, "MACS_PER_BYTE", 0)
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text(json.dumps({"model_type": "hubert"}))
     recogniser = FakeRecogniser(songs(20))
     calibrated = calibrate_fake(recogniser, tmp_path)
     write_table(tmp_path / "utterances.tsv", table_of(utterances_of(recogniser), Utterance))
-    save_scales(tmp_path / "scales.safetensors", {"deep": np.full(6, 2, dtype=np.float32)})
+    save_channel_scales(tmp_path / "scales.safetensors", {"deep": np.full(6, 2, dtype=np.float32)})
     save_rounded(tmp_path / "weights.safetensors", {name: quantize_weight(w) for name, w in WEIGHTS.items()})
     split = read_split(recogniser, tmp_path / "utterances.tsv", 1.2e-3, 3)
     recognise_reference(recogniser, split, calibrated.files, Cache(cache_key(checkpoint, split), 1))
@@ -66,7 +66,7 @@ def test_a_search_of_all_layers(inputs):
     assert search.racing is None
     calibration = search.calibration
     assert calibration.split == read_split(FakeRecogniser(songs(20)), inputs.folder / "utterances.tsv", 1.2e-3, 3)
-    assert calibration.activations is None
+    assert calibration.hidden_values is None
     assert calibration.seed == 3
     assert {name: scales.tolist() for name, scales in calibration.channel_scales.items()} == {"deep": [2.0] * 6}
     assert calibration.rounded.keys() == WEIGHTS.keys()
@@ -75,12 +75,12 @@ def test_a_search_of_all_layers(inputs):
 
 
 def test_a_search_of_some_layers_with_racing_and_stored_values(inputs):
-    inputs.activations = str(inputs.folder / "activations.json")
+    inputs.hidden_values = str(inputs.folder / "hidden_values.json")
     search = read_search(inputs, Settings("cpu", 2, 1.2e-3, 3), ["mix", "head"])
     assert [m.module for m in search.modules] == ["mix.left", "mix.right", "mix.out", "head"]
     assert search.calibration.rounded.keys() == {m.module for m in search.modules}
-    assert search.calibration.activations.layers == [1, 2, 3, 4]
-    raced = read_search(Inputs(**{**vars(inputs), "activations": None}), Settings("cpu", 2, 1.2e-3, 3, 0.9))
+    assert search.calibration.hidden_values.layers == [1, 2, 3, 4]
+    raced = read_search(Inputs(**{**vars(inputs), "hidden_values": None}), Settings("cpu", 2, 1.2e-3, 3, 0.9))
     assert raced.racing == Racing(0.9, 3)
     assert raced.calibration.split == read_split(
         FakeRecogniser(songs(20)), inputs.folder / "utterances.tsv", 1.2e-3, 3, raced=True

@@ -26,7 +26,7 @@ from stablequant.quantization.int8 import Range, dequantized, quantize_weight
 from stablequant.quantization.simulation import fake_quantized, fake_quantized_weights
 from stablequant.recognisers.recogniser import Recognised
 from stablequant.scoring.intervals import degradation_interval
-from stablequant.search import activations
+from stablequant.search import hidden_values
 from stablequant.search.racing_order import decision_points
 from stablequant.search.trials import Calibration, Experiment, Trial, run_trials
 
@@ -135,7 +135,7 @@ def test_channel_scales_and_rounded_weights_take_part(tmp_path):
 @pytest.mark.parametrize("guided", [False, True])
 def test_stored_values_change_nothing_but_the_work(tmp_path, monkeypatch, resumable, guided):
     """Also of a recogniser that runs its last layers together only, and of one whose posteriors follow tokens."""
-    monkeypatch.setattr(activations, "MACS_PER_BYTE", 0)
+    monkeypatch.setattr(hidden_values, "MACS_PER_BYTE", 0)
     outcomes, work = [], []
     for name, cache_mb in (("none", 0), ("some", 0.012), ("all", 1)):
         (tmp_path / name).mkdir()
@@ -148,7 +148,7 @@ def test_stored_values_change_nothing_but_the_work(tmp_path, monkeypatch, resuma
         work.append({layer: recogniser.samples[layer] for layer in LAYERS})
     total = sum(len(batch) * max(u.samples for u in batch) for batch in calibrated.split.batches)
     assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert len(calibrated.calibration.activations.layers) == resumable
+    assert len(calibrated.calibration.hidden_values.layers) == resumable
     # A layer runs once for every trial at or before it, and without a cache once more on the way to the next.
     trials = {layer: number + 1 if number < resumable else 5 for number, layer in enumerate(LAYERS)}
     assert work[2] == {layer: total * times for layer, times in trials.items()}

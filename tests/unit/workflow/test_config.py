@@ -6,10 +6,12 @@ import pytest
 import yaml
 from checkout import PROJECT
 
+from stablequant.engines.backend import BACKENDS
 from stablequant.errors import StableQuantError
 from stablequant.workflow.config import anchor, resolve_config
 from stablequant.workflow.config_files import check_files
 from stablequant.workflow.config_schema import validate_config
+from stablequant.workflow.methods import METHODS
 
 CONFIG = yaml.safe_load((PROJECT / "config.yaml").read_text())
 SCHEMA = PROJECT / "config.schema.yaml"
@@ -26,6 +28,13 @@ def changed(path: list, value) -> dict:
 
 def test_the_defaults_are_valid():
     validate_config(CONFIG, SCHEMA)
+
+
+def test_the_schema_knows_the_backends_and_the_methods_that_there_are():
+    """The Snakefile takes them for its wildcards."""
+    properties = yaml.safe_load(SCHEMA.read_text())["properties"]
+    assert properties["engines"]["items"]["enum"] == list(BACKENDS)
+    assert properties["methods"]["items"]["enum"] == list(METHODS)
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_a_digest_changes_with_every_file_it_covers_and_with_no_other(tmp_path):
         ),
         ("search/racing_order.py", RUN_TORCH),
         ("search/module_inputs.py", {"equalise_channels", "choose_massive_channels", "round_weights"}),
-        ("quantization/compensation.py", {"round_weights"}),
+        ("quantization/gptq.py", {"round_weights"}),
         ("quantization/least_error.py", {"optimise_scales", "check_combination", *CHOICES}),
         ("engines/insert_qdq.py", {"insert_qdq"}),
         ("engines/openvino.py", {"build_engine", "evaluate_engine", "time_engines"}),

@@ -9,7 +9,7 @@ import soundfile
 import soxr
 
 from stablequant.corpora.audio import AudioError, audio_of, read_audio
-from stablequant.corpora.formats.collecting import CANCELLED, UNSCALED, Collector
+from stablequant.corpora.formats.collector import CANCELLED, UNSCALED, Collector
 
 RATE = 16_000
 

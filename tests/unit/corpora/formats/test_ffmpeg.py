@@ -6,7 +6,7 @@ from sound import RATE, SPEECH, by_ffmpeg, encoded, heard, likeness, needs_ffmpe
 
 from stablequant.corpora.audio import AudioError, read_audio
 from stablequant.corpora.formats import ffmpeg
-from stablequant.corpora.formats.collecting import Collector
+from stablequant.corpora.formats.collector import Collector
 
 TO_A_PIPE = ["-movflags", "+frag_keyframe+empty_moov", "-frag_duration", "500000"]  # MP4 cannot be written to one else
 FORMS = {

@@ -1,4 +1,4 @@
-"""Stored activations of the demo: the same answers with and without, and never used where they do not belong."""
+"""Stored hidden values of the demo: the same answers with and without, and never used where they do not belong."""
 
 import copy
 from dataclasses import replace
@@ -47,12 +47,12 @@ def plain(demo, split, tmp_path_factory) -> Calibrated:
 
 
 @pytest.mark.parametrize("cache_mb", [8, 1000])
-def test_probes_and_searches_find_the_same_from_stored_activations_and_compute_less(
+def test_probes_and_searches_find_the_same_from_stored_hidden_values_and_compute_less(
     demo, split, plain, tmp_path, cache_mb
 ):
     kept = calibrate(demo.recogniser(), split, tmp_path, cache_mb=cache_mb)
-    assert 0 < len(kept.calibration.activations.layers) < len(kept.recogniser.layers)
-    assert sum(f.stat().st_size for f in (tmp_path / "activations").iterdir()) < cache_mb * 1.05e6
+    assert 0 < len(kept.calibration.hidden_values.layers) < len(kept.recogniser.layers)
+    assert sum(f.stat().st_size for f in (tmp_path / "hidden_values").iterdir()) < cache_mb * 1.05e6
     for calibrated in (plain, kept):
         calibrated.recogniser.samples.clear()
     expected = [probes(plain, [layer])[0] for layer in LAYERS]
@@ -75,10 +75,10 @@ def test_half_precision_is_kept_where_no_hypothesis_changes_and_dropped_where_on
     demo, split, plain, tmp_path, caplog
 ):
     kept = calibrate(demo.recogniser(), split, tmp_path, cache_mb=1000, half=True)
-    activations = kept.calibration.activations
-    assert len(activations.layers) > 10
-    for layer in activations.layers:
-        assert {values.dtype for values in activations.load(layer, 0).values()} == {np.dtype(np.float32)}
+    hidden_values = kept.calibration.hidden_values
+    assert len(hidden_values.layers) > 10
+    for layer in hidden_values.layers:
+        assert {values.dtype for values in hidden_values.load(layer, 0).values()} == {np.dtype(np.float32)}
     assert [o.errors for o in probes(kept, ["transformer09"])] == [o.errors for o in probes(plain, ["transformer09"])]
     spiked = copy.deepcopy(demo.model)  # what enters transformer05 no longer fits into half precision
     layers = spiked.hubert.encoder.layers
@@ -87,11 +87,11 @@ def test_half_precision_is_kept_where_no_hypothesis_changes_and_dropped_where_on
     with caplog.at_level("WARNING"):
         dropped = calibrate(demo.recogniser(spiked), split, tmp_path, cache_mb=1000, half=True)
     place = dropped.recogniser.layers.index("transformer05")
-    assert place not in dropped.calibration.activations.layers
-    assert not (tmp_path / "activations/transformer05.safetensors").exists()
+    assert place not in dropped.calibration.hidden_values.layers
+    assert not (tmp_path / "hidden_values/transformer05.safetensors").exists()
     told = [text for text in caplog.messages if text.startswith("half precision changes a hypothesis: ")]
     assert len(told) == 1 and "transformer05" in told[0]
-    assert place - 1 in dropped.calibration.activations.layers
+    assert place - 1 in dropped.calibration.hidden_values.layers
 
 
 def test_reduced_precision_is_used_only_where_no_hypothesis_changes(demo, split, tmp_path, caplog):
@@ -116,14 +116,14 @@ def test_nothing_is_kept_where_the_search_computes_in_reduced_precision(demo, sp
     """What is proven is that words recognised from the audio on stay the same, not from values kept in fp32."""
     few = replace(split, batches=split.batches[:1], utterances=split.batches[0])
     calibrated = calibrate(demo.recogniser(), few, tmp_path, cache_mb=1000, precision="bfloat16")
-    assert calibrated.calibration.activations.layers == []
+    assert calibrated.calibration.hidden_values.layers == []
 
 
 @pytest.fixture
 def kept(demo, split, tmp_path) -> Path:
     """Index of cached hidden values that belong to `split`."""
     calibrate(demo.recogniser(), split, tmp_path, cache_mb=8)
-    return tmp_path / "activations.json"
+    return tmp_path / "hidden_values.json"
 
 
 def test_what_was_kept_is_given_up_before_anything_else_is_written_in_its_place(demo, split, kept, monkeypatch):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from distributions import noise
 
-from stablequant.quantization import compensation
-from stablequant.quantization.compensation import (
+from stablequant.quantization import gptq
+from stablequant.quantization.equalised import weight_of
+from stablequant.quantization.gptq import (
     COLUMNS,
     DAMPING,
     Moments,
@@ -18,7 +19,6 @@ from stablequant.quantization.compensation import (
     round_weight,
 )
 from stablequant.quantization.int8 import QMAX, dequantized, quantize_weight
-from stablequant.quantization.scaled import weight_of
 from stablequant.recognisers.operations import Operation, channel_axis, groups_of
 
 OPERATIONS = {
@@ -185,7 +185,7 @@ def test_moments_of_long_audio_are_taken_in_parts(monkeypatch):
         return parts
 
     monkeypatch.setattr(torch, "split", noting)
-    monkeypatch.setattr(compensation, "FRAMES", 7)
+    monkeypatch.setattr(gptq, "FRAMES", 7)
     found = Moments({"read": operation})
     found.add("read", values)
     assert sizes == [7] * 7 + [1]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from distributions import noise
 
-from stablequant.quantization.scaled import reciprocal, weight_of
+from stablequant.quantization.equalised import reciprocal, weight_of
 
 OPERATIONS = {
     "linear": torch.nn.Linear(12, 8),

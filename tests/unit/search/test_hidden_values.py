@@ -11,10 +11,10 @@ from fake_recogniser import KEY, LAYERS, FakeRecogniser, calibrate_fake, songs, 
 from safetensors.numpy import load_file
 
 from stablequant.errors import StableQuantError
-from stablequant.search import activations
-from stablequant.search.activation_folder import file_of, folder_of, remove_cache
-from stablequant.search.activations import Activations, cache_key, choose_layers, drop_layer, writing_cache
+from stablequant.search import hidden_values
 from stablequant.search.costs import Cost, recomputed
+from stablequant.search.hidden_values import HiddenValues, cache_key, choose_layers, drop_layer, writing_cache
+from stablequant.search.hidden_values_folder import file_of, folder_of, remove_cache
 from stablequant.storage.files import read_json
 
 FLOAT32, FLOAT16 = np.dtype(np.float32), np.dtype(np.float16)
@@ -74,7 +74,7 @@ def test_what_is_computed_about_as_fast_as_it_is_read_is_not_stored():
 @pytest.fixture
 def index(tmp_path) -> Path:
     """Two layers and two batches, of one and of two tensors."""
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     with writing_cache(index, KEY, LAYERS, [1, 3], 2, FLOAT32) as writer:
         for batch in range(2):
             writer.keep(1, batch, {"hidden": torch.full((2, 3), 10.0 + batch)})
@@ -83,7 +83,7 @@ def index(tmp_path) -> Path:
 
 
 def test_what_was_kept_comes_back_by_name(index):
-    found = Activations(index, KEY, LAYERS)
+    found = HiddenValues(index, KEY, LAYERS)
     assert sorted(found.layers) == [1, 3]
     first = found.load(1, 1)
     assert list(first) == ["hidden"]
@@ -98,75 +98,75 @@ def test_what_was_kept_comes_back_by_name(index):
 
 def test_batches_are_told_apart_by_their_whole_number(tmp_path):
     """Batch 1 is not batch 10, 11, 12."""
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     with writing_cache(index, KEY, LAYERS, [1], 13, FLOAT32) as writer:
         for batch in range(13):
             writer.keep(1, batch, {"hidden": torch.tensor([float(batch)])})
-    found = Activations(index, KEY, LAYERS)
+    found = HiddenValues(index, KEY, LAYERS)
     assert [found.load(1, batch)["hidden"].tolist() for batch in range(13)] == [[float(batch)] for batch in range(13)]
 
 
 def test_half_precision_takes_half_the_room_and_comes_back_in_float32(tmp_path):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     values = torch.tensor([1 / 3, -2.0, 65504.0])
     with writing_cache(index, KEY, LAYERS, [2], 1, FLOAT16) as writer:
         writer.keep(2, 0, {"hidden": values})
     assert {array.dtype for array in load_file(file_of(index, "near")).values()} == {FLOAT16}
-    found = Activations(index, KEY, LAYERS).load(2, 0)["hidden"]
+    found = HiddenValues(index, KEY, LAYERS).load(2, 0)["hidden"]
     assert found.dtype == np.float32
     assert found.tolist() == values.numpy().astype(np.float16).astype(np.float32).tolist()
     assert read_json(index)["precision"] == "float16"
 
 
 def test_reduced_values_are_kept_as_float32(tmp_path):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     with writing_cache(index, KEY, LAYERS, [2], 1, FLOAT32) as writer:
         writer.keep(2, 0, {"hidden": torch.tensor([0.5], dtype=torch.bfloat16)})
     assert {array.dtype for array in load_file(file_of(index, "near")).values()} == {FLOAT32}
 
 
 def test_room_is_left_for_states_of_four_tensors_with_long_names(tmp_path):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     state = {f"tensor_{number}".ljust(32, "y"): torch.zeros(10, 10, 10, 10) for number in range(4)}
     with writing_cache(index, KEY, LAYERS, [1], 3, FLOAT32) as writer:
         for batch in range(3):
             writer.keep(1, batch, state)
-    assert Activations(index, KEY, LAYERS).load(1, 2).keys() == state.keys()
+    assert HiddenValues(index, KEY, LAYERS).load(1, 2).keys() == state.keys()
 
 
 def test_a_layer_is_forgotten_alone(index):
     drop_layer(index, "mix")
-    assert Activations(index, KEY, LAYERS).layers == [3]
+    assert HiddenValues(index, KEY, LAYERS).layers == [3]
     assert [file.name for file in folder_of(index).iterdir()] == ["deep.safetensors"]
 
 
-def test_activations_of_something_else_are_refused(index):
+def test_hidden_values_of_something_else_are_refused(index):
     with pytest.raises(StableQuantError) as error:
-        Activations(index, {"checkpoint": "another"}, LAYERS)
+        HiddenValues(index, {"checkpoint": "another"}, LAYERS)
     assert str(error.value) == f"{index}: the cached values were made with another checkpoint; delete it, and run again"
     with pytest.raises(StableQuantError, match="made with another version of StableQuant"):
-        Activations(index, KEY | {"code": "new"}, LAYERS)
+        HiddenValues(index, KEY | {"code": "new"}, LAYERS)
 
 
-def test_incomplete_activations_are_refused_and_released_ones_are_computed_again(index, caplog):
+def test_incomplete_hidden_values_are_refused_and_released_ones_are_computed_again(index, caplog):
     file = file_of(index, "deep")
     content = file.read_bytes()
     file.write_bytes(content[:-9])
-    remedy = r"delete \S+activations\.json, and run again"  # the layer's file alone would not be made again
+    remedy = r"delete \S+hidden_values\.json, and run again"  # the layer's file alone would not be made again
     with pytest.raises(StableQuantError, match=rf"{file.name}: damaged or incomplete .*; {remedy}"):
-        Activations(index, KEY, LAYERS)
+        HiddenValues(index, KEY, LAYERS)
     file.unlink()
     with pytest.raises(StableQuantError, match=f"{file.name}.*{remedy}"):
-        Activations(index, KEY, LAYERS)
+        HiddenValues(index, KEY, LAYERS)
     remove_cache(index)
     with caplog.at_level("INFO"):
-        found = Activations(index, KEY, LAYERS)
+        found = HiddenValues(index, KEY, LAYERS)
     assert (found.layers, found.nearest(4)) == ([], 0)
     assert caplog.messages == [f"{folder_of(index)}: no hidden values are cached, starting from the audio"]
 
 
 def test_an_index_appears_only_when_all_is_written(tmp_path):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     with pytest.raises(KeyboardInterrupt), writing_cache(index, KEY, LAYERS, [1], 1, FLOAT32):
         raise KeyboardInterrupt
     assert not index.exists()
@@ -188,12 +188,12 @@ def test_the_key_tells_recognisers_batches_and_code_apart(tmp_path, monkeypatch)
         assert {key for key in before if before[key] != now[key]} == {"checkpoint"}, name
         before = now
     digested = []
-    monkeypatch.setattr(activations, "code_digest", lambda *arguments: digested.append(arguments) or "digest")
+    monkeypatch.setattr(hidden_values, "code_digest", lambda *arguments: digested.append(arguments) or "digest")
     assert cache_key(tmp_path, split)["code"] == "digest digest"
-    package = Path(activations.__file__).parent.parent
+    package = Path(hidden_values.__file__).parent.parent
     assert [script for script, _, _ in digested] == [
         package / "recognisers/load_recogniser.py",
-        package / "search/activations.py",
+        package / "search/hidden_values.py",
     ]
     assert {root for _, root, _ in digested} == {package.parent}
     assert [chosen for _, _, chosen in digested] == [{"family": "wav2vec2"}] * 2
@@ -201,9 +201,9 @@ def test_the_key_tells_recognisers_batches_and_code_apart(tmp_path, monkeypatch)
 
 def test_a_pass_stores_what_enters_each_layer(tmp_path, monkeypatch):
     """All layers of the fake recogniser, whose states have two tensors; each is what a pass to there gives."""
-    monkeypatch.setattr(activations, "MACS_PER_BYTE", 0)
+    monkeypatch.setattr(hidden_values, "MACS_PER_BYTE", 0)
     calibrated = calibrate_fake(FakeRecogniser(songs()), tmp_path, cache_mb=1)
-    found, recogniser = calibrated.calibration.activations, FakeRecogniser(songs())
+    found, recogniser = calibrated.calibration.hidden_values, FakeRecogniser(songs())
     assert sorted(found.layers) == [1, 2, 3, 4]
     for number, batch in enumerate(calibrated.split.batches):
         context = recogniser.context([u.samples for u in batch])

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from stablequant.quantization.equalised import weight_of
 from stablequant.quantization.int8 import QMAX, quantize_weight
 from stablequant.quantization.int8_weights import RoundedWeight
-from stablequant.quantization.scaled import weight_of
 from stablequant.recognisers.operations import Operation, groups_of, padding_of
 
 COLUMNS = 256  # columns that compensate each other's errors; more are hardly better, and memory grows with the square

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from checkout import PROJECT
 
-from stablequant.search.activation_folder import file_of, folder_of, remove_cache
+from stablequant.search.hidden_values_folder import file_of, folder_of, remove_cache
 
 
 def test_files_lie_beside_their_index():
-    assert folder_of(Path("results/demo/activations.json")) == Path("results/demo/activations")
-    assert file_of(Path("a/activations.json"), "cnn02") == Path("a/activations/cnn02.safetensors")
+    assert folder_of(Path("results/demo/hidden_values.json")) == Path("results/demo/hidden_values")
+    assert file_of(Path("a/hidden_values.json"), "cnn02") == Path("a/hidden_values/cnn02.safetensors")
 
 
 def test_what_is_removed_is_counted_and_gone(tmp_path):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     index.write_text("{}")
     assert remove_cache(index) == 0
     folder_of(index).mkdir()
@@ -26,11 +26,11 @@ def test_what_is_removed_is_counted_and_gone(tmp_path):
     file_of(index, "b").write_bytes(bytes(5))
     assert remove_cache(index) == 12
     assert remove_cache(index) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {"activations.json", ".activations.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"hidden_values.json", ".hidden_values.lock"}
 
 
 def test_an_interrupted_removal_leaves_nothing_under_its_name_and_is_finished_by_the_next(tmp_path, monkeypatch):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     folder_of(index).mkdir()
     file_of(index, "a").write_bytes(bytes(7))
 
@@ -44,21 +44,21 @@ def test_an_interrupted_removal_leaves_nothing_under_its_name_and_is_finished_by
             remove_cache(index)
     assert not folder_of(index).exists()
     assert remove_cache(index) == 0
-    assert [path.name for path in tmp_path.iterdir()] == [".activations.lock"]
+    assert [path.name for path in tmp_path.iterdir()] == [".hidden_values.lock"]
 
 
 READ = """
 import sys
 from pathlib import Path
-from stablequant.search.activations import Activations
-activations = Activations(Path(sys.argv[1]), {}, ["a"])
+from stablequant.search.hidden_values import HiddenValues
+hidden_values = HiddenValues(Path(sys.argv[1]), {}, ["a"])
 print("read", flush=True)
 sys.stdin.readline()
 """
 
 
 def test_a_cache_that_another_process_reads_is_removed_only_when_it_has_ended(tmp_path, caplog):
-    index = tmp_path / "activations.json"
+    index = tmp_path / "hidden_values.json"
     index.write_text('{"layers": []}')
     folder_of(index).mkdir()
     reader = subprocess.Popen(

@@ -16,8 +16,8 @@ import transformers
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.recogniser import State
 from stablequant.recognisers.registry import family_of
-from stablequant.search.activation_folder import file_of, folder_of, remove_folder
 from stablequant.search.costs import Cost, recomputed
+from stablequant.search.hidden_values_folder import file_of, folder_of, remove_folder
 from stablequant.search.split import Split
 from stablequant.storage.arrays import ArrayReader, ArrayWriter, writing_arrays
 from stablequant.storage.files import checksum, read_json, write_json
@@ -25,7 +25,7 @@ from stablequant.storage.locks import lock, locked
 from stablequant.workflow.digest import code_digest
 
 MACS_PER_BYTE = 16  # multiply-accumulates that each byte read must save; a core computes about as many in that time
-CODE = ("recognisers/load_recogniser.py", "search/activations.py")  # code that decides what is stored
+CODE = ("recognisers/load_recogniser.py", "search/hidden_values.py")  # code that decides what is stored
 OTHERS = {  # parts of the key, as a message names them
     "batches": "other audio or other batches",
     "code": "another version of StableQuant",
@@ -119,7 +119,7 @@ def drop_layer(index: Path, layer: str) -> None:
     file_of(index, layer).unlink()
 
 
-class Activations:
+class HiddenValues:
     """Reads the cache that `writing_cache` wrote. It is empty if its folder was removed.
 
     As long as the object exists, no other process can change or remove the cache.
