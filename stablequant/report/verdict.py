@@ -20,6 +20,7 @@ ACCEPTABLE_LOSS = 1.0  # points of WER, as in the config's defaults and in nncf.
 METHOD = "stablequant"
 Row = Mapping[Hashable, Any]  # of comparison.tsv
 USABLE_WER = 50.0  # percent; the same as the config's default of max_reference_wer for the calibration split
+LEAST_ROOM = 0.02  # points of WER between a loss and what is acceptable, below which no audio would be enough
 FEWEST_CHANGES = 3.0  # words: where none changed, up to 3 may still be expected in as many others (rule of three, 95 %)
 
 
@@ -136,7 +137,9 @@ def _judged(row: Row, fp32: Row | None, acceptable: float) -> EngineVerdict:
             "transcripts and language are the recogniser's",
             _notes(row),
         )
-    safe, sentence = judge(row["degradation"], row["ci_low"], row["ci_high"], int(row["words"]), acceptable)
+    by_speakers = row["ci_over"] == "speakers"
+    interval = (row["ci_low"], row["ci_high"])
+    safe, sentence = judge(row["degradation"], *interval, int(row["words"]), acceptable, by_speakers)
     return EngineVerdict(row, fp32, safe, sentence, _notes(row))
 
 
@@ -162,14 +165,18 @@ def _notes(row: Row) -> list[str]:
     ]
 
 
-def judge(loss: float, low: float, high: float, words: int, acceptable: float) -> tuple[bool, str]:
+def judge(
+    loss: float, low: float, high: float, words: int, acceptable: float, by_speakers: bool = False
+) -> tuple[bool, str]:
     """Whether a loss with its interval, in points of WER, is surely at most ``acceptable``; and a sentence about it.
 
     ``words`` were heard. A bootstrap's interval is empty where no word changed, so it is never taken for narrower than
-    `FEWEST_CHANGES` words.
+    `FEWEST_CHANGES` words. ``by_speakers`` says that the interval is over speakers, so that more of them would be
+    needed to make it narrower.
     """
     measured, high = high, max(high, 100 * FEWEST_CHANGES / max(words, 1))
     limit = f"{acceptable:g} point{'' if acceptable == 1 else 's'}"
+    keep = "leave the layers that lose most in floating point (--unrecovered keep), unless they are already"
     if high <= acceptable:
         return True, (
             f"safe to deploy: on speech like the evaluation split it loses at most {high:.2f} points; up to {limit} "
@@ -177,20 +184,17 @@ def judge(loss: float, low: float, high: float, words: int, acceptable: float) -
         )
     if low > acceptable:
         return False, (
-            f"not safe to deploy: it loses more than {limit}; try --unrecovered keep, which leaves the "
-            "layers that lose most in floating point, or calibration audio that is more like the evaluation split"
+            f"not safe to deploy: it loses more than {limit}; {keep}, or take calibration audio that is more like the "
+            "evaluation split"
         )
     if loss > acceptable:
-        return False, (
-            f"not safe to deploy: it seems to lose more than {limit}; try --unrecovered keep, or more calibration audio"
-        )
-    needed = max(
-        words * ((measured - loss) / max(acceptable - loss, 1e-3)) ** 2, 100 * FEWEST_CHANGES / max(acceptable, 1e-3)
-    )
-    return False, (
-        f"not proven safe: the evaluation split is too small to rule out a loss of more than {limit}; "
-        f"about {_rounded(needed)} words would do ({words} were heard)"
-    )
+        return False, f"not safe to deploy: it seems to lose more than {limit}; {keep}, or take more calibration audio"
+    unproven = f"not proven safe: the evaluation split is too small to rule out a loss of more than {limit}"
+    if acceptable - loss < LEAST_ROOM:
+        return False, f"{unproven}; the loss is so near to it that no amount of audio would"
+    needed = max(words * ((measured - loss) / (acceptable - loss)) ** 2, 100 * FEWEST_CHANGES / acceptable)
+    speakers = ", by as many times more speakers" if by_speakers else ""
+    return False, f"{unproven}; about {_rounded(needed)} words would do{speakers} ({words} were heard)"
 
 
 def _rounded(number: float) -> int:

@@ -58,6 +58,10 @@ def overruled(table: pd.DataFrame) -> int:
 
 
 def unrecovered_layers(table: pd.DataFrame, threshold: float) -> list[str]:
-    """Layers whose degradation exceeds ``threshold`` percentage points even at their best cut-off."""
-    best = table[table["best"].astype(bool)]
-    return best.loc[best["degradation"] > threshold, "layer"].tolist()
+    """Layers that no cut-off brings to a degradation of at most ``threshold`` percentage points.
+
+    It need not be the best cut-off that does: of cut-offs that tie in words, the best is the one that diverges least.
+    """
+    finished = table[~table["stopped"].astype(bool)].dropna(subset=["degradation"])
+    least = finished.groupby("layer", sort=False)["degradation"].min()
+    return least.index[least > threshold].tolist()

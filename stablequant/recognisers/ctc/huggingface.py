@@ -12,7 +12,7 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.ctc.language import listed, read_adapter
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
-from stablequant.recognisers.ctc.word_marks import find_delimiter
+from stablequant.recognisers.ctc.word_marks import find_delimiter, is_written_without_spaces
 from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
 from stablequant.recognisers.sources import processor_folders
 from stablequant.storage.files import read_json
@@ -157,6 +157,9 @@ def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = N
         return Vocabulary(tokens, blank, None, frozenset(special | {token for token in tokens if token == named}))
     written = {token for token, index in classes.items() if token not in special and index != blank}
     delimiter = find_delimiter(written, named)
+    if delimiter is not None and is_written_without_spaces(written - {delimiter}):
+        logging.info("%s: it writes Chinese or Japanese, without spaces, so each character counts as a word", path)
+        special, delimiter = special | {delimiter}, None
     if tokenizer.get("do_lower_case"):
         tokens = _lower_case(path, tokens, special)
     return Vocabulary(tokens, blank, delimiter, frozenset(special) - {delimiter})

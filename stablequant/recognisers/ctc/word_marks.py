@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 SENTENCEPIECE = "\u2581"  # stands before a word: alone, or at the start of a piece
+IDEOGRAPHS = re.compile(  # Chinese characters, and Japanese kana
+    "[\u3005-\u3007\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 DELIMITERS = ("|", " ", SENTENCEPIECE, "_EOW", "_")  # tokens between words; the last two are fairseq's
 MARKS: list[tuple[str, Callable[[str], str]]] = [  # which tokens show that a mark is in use, and what a token writes
     (f".*{SENTENCEPIECE}.*", lambda token: token.replace(SENTENCEPIECE, " ")),
@@ -26,6 +29,11 @@ def find_delimiter(tokens: Collection[str], configured: str | None = None) -> st
         return found
     pieces = any(len(token) > 1 and token.startswith("_") for token in tokens)
     return found if pieces or all(len(token) == 1 for token in tokens) else None
+
+
+def is_written_without_spaces(tokens: Collection[str]) -> bool:
+    """Whether most of ``tokens`` are Chinese characters or kana, so that spaces tell nothing about words."""
+    return 2 * sum(IDEOGRAPHS.fullmatch(token) is not None for token in tokens) > len(tokens)
 
 
 def texts_of(tokens: Sequence[str], delimiter: str | None) -> list[str] | None:

@@ -6,6 +6,7 @@ from itertools import accumulate, groupby, pairwise
 import numpy as np
 
 from stablequant.recognisers.ctc.vocabulary import Vocabulary
+from stablequant.recognisers.ctc.word_marks import IDEOGRAPHS
 from stablequant.recognisers.decoder import Word
 
 
@@ -75,10 +76,12 @@ def words_of(path: np.ndarray, likely: np.ndarray, vocabulary: Vocabulary, frame
 def word_on(letters: str, heard: np.ndarray, start: int, stop: int, frame_seconds: float) -> Word:
     """The word ``letters`` from the frame ``start`` up to ``stop``.
 
-    ``heard`` holds the logarithm of its token's posterior for each frame that has one.
+    ``heard`` holds the logarithm of its token's posterior for each frame that has one. Before a Chinese character or
+    kana there is no space.
     """
     confidence = round(float(np.exp(heard.mean(dtype=np.float64))), 4)
-    return Word(letters, round(start * frame_seconds, 3), round(stop * frame_seconds, 3), confidence)
+    times = round(start * frame_seconds, 3), round(stop * frame_seconds, 3)
+    return Word(letters, *times, confidence, spaced=IDEOGRAPHS.match(letters) is None)
 
 
 def log_posteriors(logits: np.ndarray) -> np.ndarray:

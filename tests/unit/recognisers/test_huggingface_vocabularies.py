@@ -13,6 +13,8 @@ from transformers import (
 from wav2vec2_files import front_end_of
 
 from stablequant.errors import StableQuantError
+from stablequant.recognisers.ctc.words import words_of
+from stablequant.recognisers.decoder import text_of
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.family import read_front_end
 
@@ -109,6 +111,35 @@ def test_characters_without_a_delimiter_stand_apart(source, tmp_path):
     assert vocabulary.delimiter is None
     assert vocabulary.decode(np.array([2, 0, 3, 1, 4])) == "\u4e00 \u4e01 \u4e02"
     assert vocabulary.spell("\u4e00\u4e01 \u4e02\u3002") == "\u4e00 \u4e01 \u4e02"
+
+
+def test_chinese_and_japanese_are_counted_by_characters_whatever_stands_between_words(source, tmp_path):
+    """As published fine-tunes of XLSR-53: a delimiter is there, but transcripts have no spaces."""
+    characters = [
+        "<pad>",
+        "<unk>",
+        "|",
+        "a",
+        *(chr(0x4E00 + i) for i in range(20)),
+        *(chr(0x3042 + i) for i in range(8)),
+    ]
+    write_vocabulary(source, characters, pad_token="<pad>", word_delimiter_token="|")
+    front_end = front_end_of(source)
+    vocabulary = front_end.vocabulary
+    assert vocabulary.delimiter is None
+    assert front_end.spell("\u4e00\u4e01\u3042\u3002") == "\u4e00 \u4e01 \u3042"
+    path = np.array([4, 4, 2, 5, 24, 0, 3])
+    assert vocabulary.decode(path) == "\u4e00 \u4e01 \u3042 a"
+    words = words_of(path, np.zeros(len(path)), vocabulary, 0.02)
+    assert text_of(words) == "\u4e00\u4e01\u3042 a", "people write it without spaces"
+    again = read_front_end(tmp_path / "imported").vocabulary
+    assert again.decode(path) == vocabulary.decode(path), "as read from the imported folder"
+
+
+def test_a_few_chinese_characters_do_not_make_letters_words(source):
+    tokens = ["<pad>", "<unk>", "|", *LETTERS, *(chr(0x4E00 + i) for i in range(3))]
+    write_vocabulary(source, tokens, pad_token="<pad>", word_delimiter_token="|")
+    assert front_end_of(source).vocabulary.delimiter == "|"
 
 
 def test_sentencepiece_units(source, tmp_path):

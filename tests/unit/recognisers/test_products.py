@@ -146,3 +146,13 @@ def test_the_faster_way_is_logged(caplog):
     assert gain > 0
     chosen = "oneDNN" if gain >= products.LEAST_GAIN else "torch's BLAS"
     assert caplog.messages[0].startswith(f"linear layers compute by {chosen}: 256 x 512 x 512 takes")
+
+
+@pytest.mark.parametrize(("gains", "least"), [([2.0, 1.8, 1.5, 1.6], 1.5), ([2.0, 1.1, 2.0, 2.0], 1.1), ([0.9], 0.9)])
+def test_a_gain_counts_only_where_every_timing_shows_it(monkeypatch, gains, least):
+    """A program that disturbs one timing must not make the jobs of a run compute in different ways."""
+    timings = iter(gains)
+    monkeypatch.setattr(products, "_fastest", lambda *ways: [next(timings), 1.0])
+    products.onednn_gain.cache_clear()
+    assert products.onednn_gain(1) == least
+    products.onednn_gain.cache_clear()

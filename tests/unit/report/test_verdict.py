@@ -18,7 +18,7 @@ from stablequant.report.verdict import judge, verdict
             True,
             "it loses at most 0.50 points; up to 1 point counts as acceptable",
         ),
-        (5.0, 4.0, 6.0, 2000, False, "not safe to deploy: it loses more than 1 point; try --unrecovered keep"),
+        (5.0, 4.0, 6.0, 2000, False, "not safe to deploy: it loses more than 1 point; leave the layers"),
         (1.5, 0.5, 2.5, 2000, False, "not safe to deploy: it seems to lose more than 1 point"),
         (0.5, -0.5, 1.5, 1000, False, "about 4000 words would do (1000 were heard)"),
         (0.0, 0.0, 0.0, 50, False, "about 300 words would do (50 were heard)"),
@@ -29,6 +29,17 @@ def test_a_loss_is_judged_by_its_interval(loss, low, high, words, safe, told):
     found, sentence = judge(loss, low, high, words, acceptable=1.0)
     assert found == safe
     assert told in sentence
+
+
+@pytest.mark.parametrize(("loss", "acceptable"), [(0.0, 0.0), (0.5, 0.5), (0.499, 0.5)])
+def test_where_no_amount_of_audio_would_do_no_number_of_words_is_told(loss, acceptable):
+    safe, sentence = judge(loss, loss - 0.3, loss + 0.3, 2000, acceptable)
+    assert not safe and sentence.endswith("the loss is so near to it that no amount of audio would")
+
+
+def test_where_speakers_were_drawn_more_of_them_are_asked_for():
+    _, sentence = judge(0.5, -0.5, 1.5, 1000, 1.0, by_speakers=True)
+    assert sentence.endswith("about 4000 words would do, by as many times more speakers (1000 were heard)")
 
 
 def test_words_size_speed_and_layers_are_told(tmp_path):

@@ -49,12 +49,15 @@ def test_words_overrule_the_screen_where_another_cut_off_is_best_than_its_own():
     assert overruled(pd.DataFrame(rows, columns=["layer", "percentile", "best", "screen_divergence"])) == 1
 
 
-def test_unrecovered_are_those_above_the_threshold_at_their_best():
-    table = pd.DataFrame(
-        [("a", 99.9, False, 0.1), ("a", 99.0, True, 0.3), ("b", 99.9, True, 0.25), ("b", 99.0, False, 0.9)],
-        columns=["layer", "percentile", "best", "degradation"],
-    )
-    assert unrecovered_layers(table, 0.25) == ["a"]
-    assert unrecovered_layers(table, 0.3) == []
-    assert best_percentiles(table) == {"a": 99.0, "b": 99.9}
-    assert best_percentiles(table.astype({"best": int})) == {"a": 99.0, "b": 99.9}, "as read from a file"
+def test_unrecovered_are_those_that_no_cut_off_brings_below_the_threshold():
+    """Of `b`, the one that does ties with the best; of `c`, it was given up, and nothing is known of it."""
+    rows = [
+        *(("a", 99.9, False, False, 0.4), ("a", 99.0, True, False, 0.3)),
+        *(("b", 99.9, True, False, 0.275), ("b", 99.0, False, False, 0.2)),
+        *(("c", 99.9, True, False, 0.5), ("c", 99.0, False, True, 0.1), ("c", 98.0, False, False, None)),
+    ]
+    table = pd.DataFrame(rows, columns=["layer", "percentile", "best", "stopped", "degradation"])
+    assert unrecovered_layers(table, 0.25) == ["a", "c"]
+    assert unrecovered_layers(table, 0.3) == ["c"]
+    assert best_percentiles(table) == {"a": 99.0, "b": 99.9, "c": 99.9}
+    assert best_percentiles(table.astype({"best": int})) == {"a": 99.0, "b": 99.9, "c": 99.9}, "as read from a file"
