@@ -1,6 +1,6 @@
 """What a probe of each layer of a Whisper costs, beside an encoder pass of fp32.
 
-    .venv/bin/python benchmarks/whisper_probes.py --checkpoint DIR --calibration DIR --out benchmarks/whisper-probes.tsv
+    .venv/bin/python benchmarks/whisper_probes.py --checkpoint DIR --calibration DIR --out benchmarks/whisper_probes.tsv
 
 A probe is what the search does with one layer quantized: it starts at the hidden values that are kept before the layer
 (here, before every one), runs the rest of the encoder, passes fp32's tokens through the decoder at once, and decodes
@@ -30,13 +30,14 @@ from stablequant.quantization.simulation import fake_quantized, fake_quantized_w
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.recogniser import Context, Recogniser, State
+from stablequant.report.show import markdown_table
 from stablequant.search.costs import layer_costs
 
 COLUMNS = ["layer", "seconds", "encoder_passes", "products", "decoded_anew", "free_seconds"]
 
 
 def main() -> None:
-    parser = command_line(__doc__, threads=True)
+    parser = command_line(__doc__, markdown, threads=True)
     parser.add_argument("--checkpoint", required=True, help="a Hugging Face folder or hub id of a Whisper")
     parser.add_argument("--calibration", type=Path, required=True, help="a folder laid out as LibriSpeech")
     parser.add_argument("--utterances", type=int, default=24, help="of all speakers alike")
@@ -109,6 +110,19 @@ def measure(recogniser: Recogniser, chosen: list[Utterance], arguments: argparse
     table = pd.DataFrame(rows, columns=COLUMNS)
     mean = table.drop(columns="layer").mean().to_dict()
     return pd.concat([table, pd.DataFrame([{"layer": "mean", **mean}])], ignore_index=True)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table as the documents show it."""
+    header = ["layer", "seconds", "of an encoder pass", "products, of its", "decoded anew", "seconds, all decoded"]
+    rows = [
+        [
+            *(row.layer, f"{row.seconds:.1f}", f"{row.encoder_passes:.2f}", f"{row.products:.2f}"),
+            *(f"{row.decoded_anew:.0f}", f"{row.free_seconds:.1f}"),
+        ]
+        for row in table.itertuples()
+    ]
+    return markdown_table(header, rows)
 
 
 if __name__ == "__main__":
