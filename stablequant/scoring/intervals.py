@@ -21,14 +21,19 @@ def degradation_interval(quantized: WordErrors, reference: WordErrors, seed: int
     `WordErrors.drawn`). Intervals of a few draws are too narrow, so they are widened by `widening`. The interval over
     speakers is never narrower than that over utterances at either end. ``seed`` is for the draws.
     """
+    low, high = utterance_interval(quantized, reference, seed)
     difference, words = quantized.errors - reference.errors, reference.words
-    low, high = _interval(difference, words, seed)
     if reference.speakers is not None and reference.drawn == "speakers":
         _, speaker = np.unique(reference.speakers, return_inverse=True)
         by_speaker = (np.bincount(speaker, weights=counts) for counts in (difference, words))
         further = _interval(*by_speaker, seed)
         low, high = min(low, further[0]), max(high, further[1])
     return low, high
+
+
+def utterance_interval(quantized: WordErrors, reference: WordErrors, seed: int) -> tuple[float, float]:
+    """The same over utterances, whoever speaks: how sure the degradation of these speakers is."""
+    return _interval(quantized.errors - reference.errors, reference.words, seed)
 
 
 def widening(drawn: int) -> float:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from stablequant.search.screened import Screened
 from stablequant.search.select_layers import ProbeRow, select_layers
 
@@ -17,8 +15,8 @@ def layers_to_probe(
     one that may lose more than ``threshold`` percentage points, and ``in_a_row`` more. A layer may lose that many if
 
     - on the audio of the screen, the utterances that got worse lost more than this share of the words, or
-    - its probe does not put it clearly below the threshold, see `select_layers`; where racing ended a probe early, it
-      was clear enough for racing.
+    - its probe selected it, or does not put it clearly below the threshold: by the interval over utterances, because
+      this decides on this calibration set only. Where racing ended a probe early, it was clear enough for racing.
 
     If the result has only layers that were probed, then the ``in_a_row`` last ones lose clearly less than the
     threshold, and all other layers diverge less than these.
@@ -27,7 +25,12 @@ def layers_to_probe(
     doubtful = {row["layer"] for row in screen if row["lost"] > threshold / 100 * row["words"]}
     if probes:
         table = select_layers(probes, threshold)
-        raced = pd.Series([probe["above"] is not None for probe in probes])
-        doubtful |= set(table.loc[table["selected"] | ~(table["sure"] | raced), "layer"])
+        doubtful |= set(table.loc[table["selected"], "layer"])
+        doubtful |= {probe["layer"] for probe in probes if probe["above"] is None and not _is_below(probe, threshold)}
     last = max((place for place, row in enumerate(ordered) if row["layer"] in doubtful), default=-1)
     return [row["layer"] for row in ordered[: last + 1 + in_a_row]]
+
+
+def _is_below(probe: ProbeRow, threshold: float) -> bool:
+    """Whether a layer surely loses at most ``threshold`` points here; a single utterance says nothing."""
+    return probe["utterances"] > 1 and probe["high_here"] <= threshold

@@ -54,6 +54,7 @@ class OutcomeRow(TypedDict):
     errors: list[int | None]
     divergences: list[float | None]
     ci_over: str
+    high_here: float
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def outcome_of(row: OutcomeRow) -> Outcome:
         errors=row["errors"],
         divergences=row["divergences"],
         ci_over=row["ci_over"],
+        high_here=row["high_here"],
     )
 
 

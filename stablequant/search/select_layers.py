@@ -32,6 +32,7 @@ class ProbeRow(TypedDict):
     divergence: float
     utterances: int
     above: bool | None
+    high_here: float
 
 
 def select_layers(probes: Sequence[ProbeRow], threshold: float, screen: Sequence[Screened] = ()) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Trials: the calibration set recognised with one layer quantized to candidate ranges, batch by batch."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
@@ -14,7 +15,7 @@ from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.simulation import ChannelScales, fake_quantized, fake_quantized_weights
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.recogniser import Recognised, Recogniser
-from stablequant.scoring.intervals import degradation_interval
+from stablequant.scoring.intervals import degradation_interval, utterance_interval
 from stablequant.scoring.word_errors import WordErrors, degradation
 from stablequant.search.hidden_values import HiddenValues
 from stablequant.search.racing_order import decision_points
@@ -74,6 +75,7 @@ class Outcome:
     errors: word errors of each utterance; None if it was not recognised
     divergences: divergence of each utterance, in nats summed over its positions; None if it was not recognised
     ci_over: what the bootstrap of the interval draws: ``speakers`` or ``utterances``
+    high_here: upper end of the interval over utterances, which says nothing about other speakers
     """
 
     wer: float
@@ -85,6 +87,7 @@ class Outcome:
     errors: list[int | None]
     divergences: list[float | None]
     ci_over: str = "utterances"
+    high_here: float = math.inf
 
 
 class Trial:
@@ -158,6 +161,7 @@ class Trial:
                 float(nats) if seen else None for nats, seen in zip(self._divergences, self.seen, strict=True)
             ],
             ci_over=reference.drawn,
+            high_here=utterance_interval(self.errors, reference, self._calibration.seed)[1],
         )
 
 

@@ -19,7 +19,7 @@ def screen(lost: Mapping[str, int], words: int = 150) -> list[dict]:
 
 
 def probe(layer: str, degradation: float, low: float, high: float, utterances: int = 150) -> dict:
-    measured = {"wer": 4 + degradation, "degradation": degradation, "ci_low": low, "ci_high": high}
+    measured = {"wer": 4 + degradation, "degradation": degradation, "ci_low": low, "ci_high": 9.0, "high_here": high}
     heard = {"ci_over": "speakers", "divergence": 0.1, "utterances": utterances, "above": None}
     return {"layer": layer, "kind": "cnn", **measured, **heard}
 
