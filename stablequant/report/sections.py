@@ -86,10 +86,12 @@ def _columns(table: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:
 def engines(results: Path) -> Section:
     table = read_comparison(results / "comparison.tsv")
     table["megabytes"] = table["size_bytes"] / 1e6
-    idle = int((table["status"] != EVALUATED).sum())
-    text = f"{len(table)} engines were built, and recognised the evaluation split. {INTERVAL} {SPEEDUP}"
-    if idle:
-        text += f" {idle} of them could not run on this machine, so only their size is known."
+    ran = int((table["status"] == EVALUATED).sum())
+    text = f"{len(table)} engines were built, {ran} of them recognised the evaluation split."
+    if ran:
+        text += f" {INTERVAL} {SPEEDUP}"
+    if idle := len(table) - ran:
+        text += f" Only the size is known of {idle}, which could not run."
     headings = {"backend": "engine", "method": "method"} | MEASURED
     headings |= {
         "megabytes": "MB",

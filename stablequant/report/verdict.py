@@ -59,7 +59,7 @@ class EngineVerdict:
 
     @property
     def ran(self) -> bool:
-        """Whether the engine was evaluated on this machine."""
+        """Whether the engine was evaluated."""
         return bool(self.row["status"] == EVALUATED)
 
     @property

@@ -1,13 +1,21 @@
 """The model card, as the hub reads it."""
 
+import pytest
 import yaml
 from checkout import DEMO
 from huggingface_hub import ModelCard
 from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.bundle.card import model_card
+from stablequant.engines.folder import GPU
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.verdict import FinishedRun
+
+BY_CPU = {"machine": "64 cores of a far CPU"}
+BY_GPU = {"backend": "tensorrt", "machine": GPU}
+IDLE = dict.fromkeys(("wer", "degradation", "ci_low", "ci_high", "speedup", "new_speedup")) | {
+    **{"backend": "tensorrt-rtx", "status": "built, not run: no supported GPU"}
+}
 
 
 def test_the_hub_reads_task_and_word_error_rate(tmp_path):
@@ -42,3 +50,30 @@ def test_a_card_names_the_libraries_that_its_engines_ran_in(tmp_path):
     matter = yaml.safe_load(text.split("---\n", 2)[1])
     assert "library_name" not in matter
     assert "onnxruntime" in matter["tags"] and "openvino" not in matter["tags"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "judged"),
+    [
+        ([BY_CPU], "Judged on 64 cores of a far CPU, with 300 evaluation utterances"),
+        ([BY_GPU], "Judged on a GPU, with 300 evaluation utterances"),
+        ([BY_CPU, BY_GPU], "Judged on 64 cores of a far CPU and a GPU, with 300"),
+        ([BY_CPU, IDLE], "Judged on 64 cores of a far CPU, with 300"),
+        ([{}], "Judged with 300 evaluation utterances"),  # made by a version that did not store the machine
+    ],
+)
+def test_a_card_names_the_machine_that_judged(tmp_path, rows, judged):
+    import_checkpoint(str(DEMO), tmp_path / "checkpoint")
+    results = write_results(tmp_path, *(row | changes for changes in rows for row in (FP32, INT8)))
+    text = model_card("demo", FinishedRun(results, "", acceptable=1.0), 300, tmp_path / "checkpoint")
+    assert judged in text
+    assert ("VNNI" in text) == (rows != [BY_GPU])
+
+
+def test_a_card_of_engines_that_did_not_run_says_nothing_of_judging_them(tmp_path):
+    import_checkpoint(str(DEMO), tmp_path / "checkpoint")
+    results = write_results(tmp_path, *(row | IDLE for row in (FP32, INT8)))
+    text = model_card("demo", FinishedRun(results, "", acceptable=1.0), 300, tmp_path / "checkpoint")
+    opening, _, rest = text.partition("## What was quantized")
+    assert opening.endswith("**tensorrt-rtx: built, not run.** No supported GPU.\n\n")
+    assert "VNNI" not in rest

@@ -11,7 +11,7 @@ from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.compare import NOT_MEASURABLE
-from stablequant.report.sections import combination, percentiles, sensitivity
+from stablequant.report.sections import combination, engines, percentiles, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
 from stablequant.storage.files import write_table
@@ -137,6 +137,19 @@ def test_the_report_says_what_was_only_screened_and_where_words_overruled_it(tmp
     assert text.endswith("1 of 3 were only screened. Words overruled the screen for 1 of 1 layers.")
     write_table(tmp_path / "percentiles.tsv", pd.DataFrame(cutoffs | screen | {"measured": "recognised"}))
     assert "screen" not in percentiles(tmp_path).text
+
+
+def test_the_report_counts_the_engines_that_ran(tmp_path):
+    idle = {"backend": "tensorrt-rtx", "status": "built, not run: no supported GPU"}
+    write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8, FP32 | idle]))
+    text = engines(tmp_path).text
+    assert text.startswith("3 engines were built, 2 of them recognised the evaluation split.")
+    assert text.endswith(" Only the size is known of 1, which could not run.")
+    write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32 | idle, INT8 | idle]))
+    assert engines(tmp_path).text == (
+        "2 engines were built, 0 of them recognised the evaluation split. Only the size is known of 2, which could not "
+        "run."
+    )
 
 
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
