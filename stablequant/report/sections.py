@@ -157,7 +157,7 @@ def percentiles(results: Path) -> Section:
     headings = {"layer": "layer", "percentile": "kept, %", "best": "chosen", "stopped": "stopped early"} | MEASURED
     caption = (
         "Each line is one searched layer. From right to left more of its largest values are clipped. The filled mark "
-        "is the cut-off that was chosen."
+        "is the cut-off that was chosen. A mark beside the line is of less audio, because racing ended its test early."
     )
     return Section("Cut-offs of the searched layers", text, _columns(table, headings), {"percentiles": caption})
 
