@@ -21,8 +21,8 @@ from stablequant.storage.files import read_json, read_table
 SHOWN_OF_OTHERS = 50  # changed hypotheses of each other method; all of StableQuant's are shown
 STEPS = {
     "searched together": "a cut-off in common for layers that needed no search, on a part of the audio",
-    "all layers": "everything quantized",
-    "without": "everything but these layers quantized",
+    "all layers": "everything that is to be INT8",
+    "without": "everything that is to be INT8 but these layers",
     "searched again": "a cut-off for these layers, with the rest quantized",
 }
 
@@ -148,7 +148,7 @@ def sensitivity(results: Path) -> Section:
 def percentiles(results: Path) -> Section:
     table = read_table(results / "percentiles.tsv")
     best = ", ".join(f"{layer} at {percentile:g} %" for layer, percentile in best_percentiles(table).items())
-    text = f"Cut-offs that were chosen: {best or 'none, since no layer was searched'}. {INTERVAL}"
+    text = f"Cut-offs that were chosen for each layer alone: {best or 'none, since no layer was searched'}. {INTERVAL}"
     if only := _screened(table):
         text += (
             f" {only} of {len(table)} were only screened. Words overruled the screen for "
@@ -175,8 +175,10 @@ def combination(results: Path) -> Section:
         whole = table[table["step"].isin(["all layers", "left in floating point"])]
         kept = whole[whole["kept"]]
         final = (kept if len(kept) else whole).iloc[-1]  # earlier versions kept none where too much was lost
+        floating = ", ".join(read_json(results / f"scales/{METHOD}.json")["float_layers"])
+        left = f", with {floating} left in floating point" if floating else ""
         text = (
-            "All layers were quantized at once, on the calibration split. Together they lose "
+            f"All layers were quantized at once, on the calibration split{left}. Together they lose "
             f"{with_interval(final)} points of WER. {INTERVAL}"
         )
         table["step"] = table["step"].map(lambda step: STEPS.get(step, step))

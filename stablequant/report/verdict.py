@@ -202,9 +202,12 @@ def _rounded(number: float) -> int:
 def _layers(results: Path, backends: Collection[str]) -> list[str]:
     scales = read_json(results / f"scales/{METHOD}.json")
     searched = best_percentiles(read_table(results / "percentiles.tsv"))
-    used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
-    chosen = [f"{layer} at {used.get(layer, percentile):g} %" for layer, percentile in searched.items()]
     kept: Sequence[str] = scales["float_layers"]
+    used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
+    chosen = [
+        f"{layer} (in floating point)" if layer in kept else f"{layer} at {used.get(layer, percentile):g} %"
+        for layer, percentile in searched.items()
+    ]
     carried = {name: len(row["carried"]) for name, row in scales["activations"].items() if row["carried"]}
     massive = [f"{number} that enter {name}" for name, number in carried.items()]
     modules = read_modules(results / "layers.tsv")

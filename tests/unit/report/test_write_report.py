@@ -14,7 +14,7 @@ from stablequant.report.compare import NOT_MEASURABLE
 from stablequant.report.sections import combination, engines, percentiles, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
-from stablequant.storage.files import write_table
+from stablequant.storage.files import write_json, write_table
 
 LOSS = {
     "measured": "recognised",
@@ -36,6 +36,16 @@ CHANGED = {
 OURS = CHANGED | {"method": "stablequant"}
 
 
+def steps_of(rows: list[tuple[str, str, bool, float]]) -> pd.DataFrame:
+    """A table of steps: what was tried, the layers, whether that was kept, and the points lost."""
+    return pd.DataFrame(
+        [
+            LOSS | {"step": step, "layers": layers, "percentile": None, "kept": kept, "degradation": lost}
+            for step, layers, kept, lost in rows
+        ]
+    )
+
+
 def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
     """Also where nothing mends it, and what was tried last was not taken."""
     rows = [
@@ -44,15 +54,23 @@ def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
         ("searched again", "cnn01", False, -0.6),
         ("all layers", "all", False, 0.5),
     ]
-    steps = [
-        LOSS | {"step": step, "layers": layers, "percentile": None, "kept": kept, "degradation": lost}
-        for step, layers, kept, lost in rows
-    ]
-    write_table(tmp_path / "combination.tsv", pd.DataFrame(steps))
-    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
-    earlier = pd.DataFrame(steps[:2]).assign(kept=False)  # as versions before this one wrote it
+    steps = steps_of(rows)
+    write_table(tmp_path / "combination.tsv", steps)
+    write_json(tmp_path / "scales/stablequant.json", {"float_layers": []})
+    lost = "Together they lose 0.40 (0.10 to 0.90) points"
+    assert f"at once, on the calibration split. {lost}" in combination(tmp_path).text
+    earlier = steps[:2].assign(kept=False)  # as versions before this one wrote it
     write_table(tmp_path / "combination.tsv", earlier)
-    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
+    assert lost in combination(tmp_path).text
+
+
+def test_layers_in_floating_point_are_named_where_all_layers_are_told_of(tmp_path):
+    rows = [("all layers", "all", False, 2.0), ("left in floating point", "head", True, 0.2)]
+    write_table(tmp_path / "combination.tsv", steps_of(rows))
+    write_json(tmp_path / "scales/stablequant.json", {"float_layers": ["head"]})
+    found = combination(tmp_path)
+    assert "on the calibration split, with head left in floating point. Together they lose 0.20 (" in found.text
+    assert found.table["what was tried"].tolist() == ["everything that is to be INT8", "left in floating point"]
 
 
 def cells(document: str) -> list[list[str]]:
