@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
+from stablequant.engines.precision import INT8
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import read_comparison
@@ -203,18 +204,33 @@ def precision(results: Path) -> Section:
     rows = []
     for (backend, method), layers in table.groupby(["backend", "method"], sort=False):
         known, fell = layers["runs"].notna(), layers[layers["fell_back"]]["layer"].tolist()
-        asked = int((layers["requested"] == "int8").sum())
+        asked = int((layers["requested"] == INT8).sum())
         kinds = sorted(set(" ".join(layers["runs"][known]).split()))
-        runs = ", ".join(kinds) or "known on a GPU only"
+        runs = ", ".join(kinds) or "not known"
         rows.append([backend, method, asked, runs, len(fell), ", ".join(fell)])
     headings = ["engine", "method", "layers asked for in INT8", "they run in", "fell back", "which"]
-    fallen = int(table["fell_back"].sum())
-    text = (
-        "Every layer that was asked for in INT8 runs in INT8 where the engine ran."
-        if not fallen
-        else f"{fallen} layers do not run in INT8 although that was asked for."
-    )
-    return Section("What the engines compute in", text, pd.DataFrame(rows, columns=headings), {})
+    return Section("What the engines compute in", _fallen(table), pd.DataFrame(rows, columns=headings), {})
+
+
+def _fallen(table: pd.DataFrame) -> str:
+    """Whether layers that were asked for in INT8 run in INT8, in the backends that say what their layers run in."""
+    asked = table[table["requested"] == INT8]
+    known, unknown = asked[asked["runs"].notna()], asked[asked["runs"].isna()]
+    told = list(dict.fromkeys(known["backend"]))
+    silent = [backend for backend in dict.fromkeys(unknown["backend"]) if backend not in told]
+    sentences = []
+    if fallen := known.loc[known["fell_back"], "layer"].nunique():
+        number = asked["layer"].nunique()
+        sentences.append(f"INT8 was asked for but is not used by {fallen} of {number} layers, in at least one engine.")
+    elif told:
+        partly = " and whose precision is known" if set(told) & set(unknown["backend"]) else ""
+        sentences.append(
+            f"In {' and '.join(told)} every layer that was asked for in INT8{partly} runs in INT8 on the machine "
+            "that built the engine."
+        )
+    if silent:
+        sentences.append(f"What {' and '.join(silent)} computes in is not known.")
+    return " ".join(sentences)
 
 
 def data(results: Path) -> Section:

@@ -11,7 +11,7 @@ from run_results import FP32, INT8, ROW, write_results
 
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.compare import NOT_MEASURABLE
-from stablequant.report.sections import combination, engines, percentiles, sensitivity
+from stablequant.report.sections import combination, engines, percentiles, precision, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
 from stablequant.storage.files import write_json, write_table
@@ -168,6 +168,44 @@ def test_the_report_counts_the_engines_that_ran(tmp_path):
         "2 engines were built, 0 of them recognised the evaluation split. Only the size is known of 2, which could not "
         "run."
     )
+
+
+ALL_INT8 = "every layer that was asked for in INT8 runs in INT8 on the machine that built the engine."
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "runs"),
+    [
+        (
+            [("openvino", "max", "a", "int8"), ("tensorrt-rtx", "max", "a", None)],
+            f"In openvino {ALL_INT8} What tensorrt-rtx computes in is not known.",
+            ["int8", "not known"],
+        ),
+        ([("tensorrt", "max", "a", None)], "What tensorrt computes in is not known.", ["not known"]),
+        (
+            [("openvino", "max", "a", "int8"), ("onnxruntime", "max", "a", "int8")],
+            f"In openvino and onnxruntime {ALL_INT8}",
+            ["int8", "int8"],
+        ),
+        (
+            [("openvino", "max", "a", "int8"), ("openvino", "max", "b", None)],
+            f"In openvino {ALL_INT8}".replace("in INT8 runs", "in INT8 and whose precision is known runs"),
+            ["int8"],
+        ),
+        (
+            [("openvino", method, *found) for method in ("max", "mse") for found in (("a", "float32"), ("b", "int8"))],
+            "INT8 was asked for but is not used by 1 of 2 layers, in at least one engine.",
+            ["float32, int8", "float32, int8"],
+        ),
+    ],
+)
+def test_only_known_precisions_are_told(tmp_path, rows, text, runs):
+    table = pd.DataFrame(rows, columns=["backend", "method", "layer", "runs"])
+    table = table.assign(requested="int8", fell_back=table["runs"].eq("float32"))
+    write_table(tmp_path / "precision.tsv", table)
+    found = precision(tmp_path)
+    assert found.text == text
+    assert found.table["they run in"].tolist() == runs
 
 
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
