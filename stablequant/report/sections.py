@@ -70,8 +70,8 @@ MEASURED = {  # columns of most tables, and their headings
 }
 INTERVAL = "The columns “from” and “to” are the 95 % interval of the points lost."
 SPEEDUP = (
-    "For the speed-up against fp32 they took turns on the same audio. It is not measurable where the noise is "
-    "larger than the difference. New lengths are those that an engine meets for the first time."
+    "For the speed-up against fp32 the engines of one backend took turns on the same audio. It is not measurable where "
+    "the noise is larger than the difference. New lengths are those that an engine meets for the first time."
 )
 DIVERGENCE = (
     "The divergence says how far the recogniser's probabilities are from those of fp32, in nats per position: a frame, "

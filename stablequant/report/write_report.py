@@ -100,10 +100,12 @@ def _model(name: str, run: FinishedRun) -> str:
 
 def _captions(searched: bool) -> dict[str, str]:
     """The pictures that show why the verdict is so."""
+    ours = " and, for StableQuant's extended procedure, in how weights and channels are prepared" if searched else ""
     captions = {
-        "comparison": "Every method quantizes the recogniser to INT8. They differ in how they choose the scales.",
+        "comparison": f"Every method quantizes the recogniser to INT8. They differ in scales{ours}.",
         "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. For "
-        "their speed the engines took turns on the same audio, at lengths that they had met before.",
+        "their speed the engines of one backend took turns on the same audio, at lengths that they had met before. "
+        "Several backends were timed one after the other.",
     }
     if searched:
         captions["sensitivity"] = (

@@ -120,6 +120,9 @@ def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
     assert places == sorted(places)
     assert 'class="verdict safe"' in page and 'class="verdict unknown"' in page
     assert 'class="verdict unsafe"' in report({"demo": FinishedRun(results, "", 0.2)})
+    ours = "StableQuant's extended procedure, in how weights and channels are prepared"
+    assert f"They differ in scales and, for {ours}." in html.unescape(page)
+    assert "engines of one backend took turns" in page and "Several backends were timed one after the other." in page
 
 
 @pytest.mark.parametrize(
@@ -209,11 +212,12 @@ def test_only_known_precisions_are_told(tmp_path, rows, text, runs):
 
 
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
-    for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv"):
+    for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv", "plots"):
         (tmp_path / name).symlink_to(results / name)
     write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8 | {"method": "max"}]))
     page = report({"demo": FinishedRun(tmp_path, "", 1.0)})
     assert "so there is no verdict" in page and "Each layer alone" not in page and ">All engines</h2>" in page
+    assert "They differ in scales." in page
 
 
 def test_numbers_are_rounded_but_not_to_others():
