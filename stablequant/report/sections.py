@@ -250,7 +250,8 @@ def data(results: Path) -> Section:
 
 def time(results: Path) -> Section:
     caption = "One line for each rule of the workflow, one bar for each job. The start of processes is not counted."
-    return Section("Time", "When the jobs of this run worked.", pd.DataFrame(), {"timeline": caption})
+    text = "When the jobs of all runs so far worked, also those whose results are no longer used."
+    return Section("Time", text, pd.DataFrame(), {"timeline": caption})
 
 
 ALWAYS: list[Callable[[Path], Section]] = [engines, hypotheses]

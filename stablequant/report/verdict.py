@@ -32,11 +32,13 @@ class FinishedRun:
     results: folder of the model's results
     note: a sentence about the model or its data, from the config; blank if there is none
     acceptable: points of WER that an engine may lose and still be called safe to deploy
+    plots: names of the plots that the run made; None takes all that lie there
     """
 
     results: Path
     note: str
     acceptable: float
+    plots: Collection[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -88,13 +88,13 @@ def _model(name: str, run: FinishedRun) -> str:
         parts += _verdict(verdict(results, run.acceptable), results)
     else:
         parts.append("<p>StableQuant was not among the methods of this run, so there is no verdict.</p>")
-    pictures = "".join(_figure(results, plot, caption) for plot, caption in _captions(searched).items())
+    pictures = "".join(_figure(run, plot, caption) for plot, caption in _captions(searched).items())
     parts.append(f'<div class="pictures">{pictures}</div>')
     found = sections(results, searched)
     places = {section.title: f"{name} {section.title}".replace(" ", "-") for section in found}
     links = "".join(f'<a href="#{html.escape(place)}">{title}</a>' for title, place in places.items())
     parts.append(f"<nav>{links}</nav>")
-    parts += [_section(section, places[section.title], results) for section in found]
+    parts += [_section(section, places[section.title], run) for section in found]
     return f"<main>{''.join(parts)}</main>"
 
 
@@ -155,8 +155,8 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     return facts
 
 
-def _section(section: Section, place: str, results: Path) -> str:
-    figures = "".join(_figure(results, name, caption) for name, caption in section.plots.items())
+def _section(section: Section, place: str, run: FinishedRun) -> str:
+    figures = "".join(_figure(run, name, caption) for name, caption in section.plots.items())
     table = table_html(section.table) if len(section.table) else ""
     return (
         f'<section><h2 id="{html.escape(place)}">{html.escape(section.title)}</h2>\n'
@@ -164,10 +164,10 @@ def _section(section: Section, place: str, results: Path) -> str:
     )
 
 
-def _figure(results: Path, name: str, caption: str) -> str:
+def _figure(run: FinishedRun, name: str, caption: str) -> str:
     """A plot within the page; nothing if the run has none of that name. (An image's identifiers stay its own.)"""
-    file = results / f"plots/{name}.svg"
-    if not file.is_file():
+    file = run.results / f"plots/{name}.svg"
+    if (run.plots is not None and name not in run.plots) or not file.is_file():
         return ""
     data = base64.b64encode(file.read_bytes()).decode()
     text = html.escape(caption)

@@ -220,6 +220,14 @@ def test_without_a_search_its_sections_are_left_out(results, tmp_path):
     assert "They differ in scales." in page
 
 
+def test_plots_of_earlier_runs_are_not_shown(results):
+    (results / "plots/peers.svg").write_text("<svg/>")
+    shown = report({"demo": FinishedRun(results, "", 1.0, ["comparison", "tradeoff", "peers"])})
+    assert re.findall(r'alt="(\w+)"', shown) == ["comparison", "tradeoff", "peers"]
+    without = report({"demo": FinishedRun(results, "", 1.0, ["comparison"])})
+    assert re.findall(r'alt="(\w+)"', without) == ["comparison"]
+
+
 def test_numbers_are_rounded_but_not_to_others():
     table = pd.DataFrame(
         {
