@@ -10,6 +10,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import NOT_MEASURABLE, read_comparison
+from stablequant.report.counted import counted_instead
 from stablequant.report.sections import DIGITS, Section, sections
 from stablequant.report.verdict import METHOD, EngineVerdict, FinishedRun, Verdict, sentence, verdict
 from stablequant.storage.files import read_json, read_table
@@ -83,7 +84,9 @@ def _model(name: str, run: FinishedRun) -> str:
     results, note = run.results, run.note
     table = read_comparison(results / "comparison.tsv")
     searched = METHOD in set(table["method"])
-    parts = [f"<h1>{html.escape(name)} in INT8</h1>", f'<p class="note">{html.escape(note)}</p>' if note else ""]
+    parts = [f"<h1>{html.escape(name)} in INT8</h1>"]
+    told = (note, counted_instead(results / "checkpoint"))
+    parts += [f'<p class="note">{html.escape(text)}</p>' for text in told if text]
     if searched:
         parts += _verdict(verdict(results, run.acceptable), results)
     else:

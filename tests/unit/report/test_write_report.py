@@ -9,8 +9,10 @@ import pytest
 from checkout import DEMO
 from run_results import FP32, INT8, ROW, write_results
 
+from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.compare import NOT_MEASURABLE
+from stablequant.report.counted import LETTERS
 from stablequant.report.sections import combination, engines, percentiles, precision, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
@@ -218,6 +220,12 @@ def test_without_a_search_its_sections_are_left_out(results, tmp_path):
     page = report({"demo": FinishedRun(tmp_path, "", 1.0)})
     assert "so there is no verdict" in page and "Each layer alone" not in page and ">All engines</h2>" in page
     assert "They differ in scales." in page
+
+
+def test_the_report_says_where_letters_are_counted(results, monkeypatch):
+    assert LETTERS not in report({"demo": FinishedRun(results, "", 1.0)})
+    monkeypatch.setattr(FrontEnd, "splits_letters", True)
+    assert report({"demo": FinishedRun(results, "", 1.0)}).count(LETTERS) == 1
 
 
 def test_plots_of_earlier_runs_are_not_shown(results):
