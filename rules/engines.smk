@@ -1,7 +1,7 @@
 # One engine per backend and method, each from that method's one ONNX graph.
 #
 # INPUTS   results/{model}/onnx/{method}.onnx, scales/{method}.json and layers.tsv (what is to be INT8), checkpoint/,
-#          utterances/evaluation.tsv (lengths to tune a plan for)
+#          utterances/ of both splits (lengths to build a plan for)
 # OUTPUTS  results/{model}/engines/{backend}/{method}/   the built network, its front end, engine.json, precision.tsv
 #          results/{model}/precision.tsv                 in which precision each layer of each engine runs
 

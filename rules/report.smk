@@ -22,6 +22,7 @@ rule write_report:
     params:
         note=lambda wildcards: config["models"][wildcards.model].get("note", ""),
         acceptable_loss=config["acceptable_loss"],
+        plots=plots_of,
         code=code_digest("write_report"),
     script:
         "../scripts/write_report.py"
@@ -133,7 +134,7 @@ rule plot_peers:
 
 
 rule plot_timeline:
-    """When the jobs of the run worked; their logs are read."""
+    """When the jobs of all runs so far worked; their logs are read."""
     input:
         "results/{model}/comparison.tsv",
     output:

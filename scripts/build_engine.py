@@ -14,13 +14,16 @@ from stablequant.workflow.provenance import provenance_of
 with job(snakemake.log[0]) as log:
     files, folder = snakemake.input, Path(snakemake.output[0])
     modules = read_modules(Path(files.layers))
-    scales, utterances = files.get("scales"), files.get("utterances")
+    scales = files.get("scales")
+    lengths = [[u.samples for u in read_utterances(Path(split))] for split in files.utterances]
+    calibration, evaluation = lengths or ([], [])  # empty if the backend does not tune its engines
     order = Order(
         snakemake.wildcards.backend,
         snakemake.wildcards.method,
         snakemake.params.settings,
-        [u.samples for u in read_utterances(Path(utterances))] if utterances else [],
+        calibration,
         read_json(Path(scales))["float_layers"] if scales else {m.layer for m in modules},
+        longest=max(evaluation, default=0),
     )
     size = build_engine(order, Path(files.graph), Path(files.checkpoint), modules, folder, provenance_of(snakemake))
     warn_about_fallbacks(read_table(folder / PRECISION), folder)

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from stablequant.corpora.utterance import read_utterances
+from stablequant.engines.backend import BACKENDS
 from stablequant.engines.evaluate_engine import evaluate, hypothesis_table
-from stablequant.engines.folder import EVALUATED, read_engine
+from stablequant.engines.folder import EVALUATED, GPU, read_engine
 from stablequant.engines.running import Stopwatch, load_engine, max_batch, reason_not_run
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
 from stablequant.storage.files import write_json, write_table
 from stablequant.workflow.jobs import job
+from stablequant.workflow.provenance import processor
 
 with job(snakemake.log[0], snakemake.threads) as log:
     folder = Path(snakemake.input.engine)
@@ -37,6 +39,7 @@ with job(snakemake.log[0], snakemake.threads) as log:
             "speakers": None if (speakers := evaluation.scored.speakers) is None else speakers.tolist(),
             "audio_seconds": evaluation.audio_seconds,
             "wall_seconds": evaluation.wall_seconds,
+            "machine": GPU if BACKENDS[result["backend"]].gpu_runs else processor(),
         }
     write_table(Path(snakemake.output.hypotheses), hypothesis_table(utterances, hypotheses))
     write_json(Path(snakemake.output.result), result)

@@ -1,4 +1,4 @@
-"""Plot when the jobs of the run worked, up to the comparison of its engines."""
+"""Plot when the jobs of all runs so far worked, up to the comparison of the engines."""
 
 from pathlib import Path
 

@@ -9,5 +9,5 @@ from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
     model, params = snakemake.wildcards.model, snakemake.params
-    run = FinishedRun(Path("results") / model, params.note, params.acceptable_loss)
+    run = FinishedRun(Path("results") / model, params.note, params.acceptable_loss, params.plots)
     write_text(Path(snakemake.output[0]), report({model: run}))

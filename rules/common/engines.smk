@@ -22,5 +22,10 @@ def backend_settings(wildcards):
 
 
 def lengths_to_tune_for(wildcards):
-    """Utterances of whose lengths an engine is built, where it is built for any."""
-    return f"results/{wildcards.model}/utterances/evaluation.tsv" if BACKENDS[wildcards.backend].tuned else []
+    """Utterances of whose lengths an engine is built, where it is built for any.
+
+    It is tuned for those of the calibration split, which come first, so that the evaluation split only judges. It takes
+    those of both.
+    """
+    splits = ["calibration", "evaluation"] if BACKENDS[wildcards.backend].tuned else []
+    return [f"results/{wildcards.model}/utterances/{split}.tsv" for split in splits]

@@ -17,6 +17,7 @@ class FrontEnd(Protocol):
     longest_samples: length of the longest audio that it recognises as one utterance; infinite if there is no limit
     labels: which of `LABELS` beside a manifest fit what it writes, the best first
     language: code of the language that it writes, such as ``en``; None if its files do not say
+    splits_letters: whether `spell` sets spaces between letters, so that each counts as a word
     """
 
     @property
@@ -33,6 +34,9 @@ class FrontEnd(Protocol):
 
     @property
     def language(self) -> str | None: ...
+
+    @property
+    def splits_letters(self) -> bool: ...
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it."""

@@ -23,6 +23,7 @@ class Order:
     settings: the backend's block of the config; empty if it has none
     samples: lengths in samples of the utterances that the engine is tuned for; empty if the backend does not tune
     float_layers: layers that are not quantized
+    longest: length in samples of an utterance that the engine must take, too; 0 if there is none
     """
 
     backend: str
@@ -30,6 +31,7 @@ class Order:
     settings: Settings
     samples: Sequence[int]
     float_layers: Collection[str]
+    longest: int = 0
 
 
 def build_engine(
@@ -57,7 +59,7 @@ def build_engine(
     family, backend = family_of(checkpoint), backend_named(order.backend, "config key 'engines'")
     signatures = family.signatures(checkpoint)
     graphs = graph_files(graph, list(signatures))
-    longest = order.settings.get("max_samples", 0)
+    longest = max(order.longest, order.settings.get("max_samples", 0))
     limits = family.limits(checkpoint, order.samples, longest) if order.samples else {}
     request = Request(graphs, signatures, limits, order.settings, all_int8=not order.float_layers)
     description: Description = {

@@ -15,6 +15,7 @@ from stablequant.workflow.provenance import FILE
 DESCRIPTION = "engine.json"
 PRECISION = "precision.tsv"
 EVALUATED = "evaluated"  # status of an engine that ran
+GPU = "a GPU"  # machine of an engine that ran on one
 
 
 def write_engine(

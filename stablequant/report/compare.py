@@ -20,7 +20,7 @@ COLUMNS = [
     *("size_bytes", "size_ratio", "onnx_bytes", "onnx_ratio"),
     *("audio_seconds", "wall_seconds"),
     *SPEEDS,
-    *("float_layers", "arithmetic", "status"),
+    *("float_layers", "arithmetic", "machine", "status"),
 ]
 
 
@@ -35,6 +35,7 @@ class EvaluationRecord(TypedDict):
     status: `EVALUATED`, or why the engine did not run; the values below exist only if it ran
     errors, words: word errors, and words of the transcript, by utterance
     speakers: who speaks, by utterance; None if that is not known of all
+    machine: the CPU that it ran on, or `GPU`; records of earlier versions lack it
     """
 
     backend: str
@@ -49,6 +50,7 @@ class EvaluationRecord(TypedDict):
     speakers: NotRequired[list[str] | None]
     audio_seconds: NotRequired[float]
     wall_seconds: NotRequired[float]
+    machine: NotRequired[str]
 
 
 def compare(
@@ -59,8 +61,9 @@ def compare(
     ``wer`` is in percent; ``degradation``, ``ci_low`` and ``ci_high`` are in percentage points. Differences and ratios
     are against fp32 on the same backend. ``ci_over`` says what the bootstrap of the interval draws, ``speakers`` or
     ``utterances``. ``audio_seconds`` were recognised in ``wall_seconds`` to get the words. ``float_layers`` is the
-    number of layers that are not quantized. What was not measured stays empty. ``seed`` is for the bootstrap of the
-    intervals. One warning is logged if all utterances are of one speaker.
+    number of layers that are not quantized. ``machine`` is the CPU that recognised, or a GPU. What was not measured
+    stays empty. ``seed`` is for the bootstrap of the intervals. One warning is logged if all utterances are of one
+    speaker.
 
     The columns `SPEEDS` are from ``timings``, rows of the tables of `stablequant.engines.time_engines.time_engines`. A
     speedup whose interval contains 1 is told as `NOT_MEASURABLE`.
@@ -112,6 +115,7 @@ def _row(evaluation: EvaluationRecord, fp32: EvaluationRecord | None, seed: int)
         "words": int(measured.words.sum()),
         "audio_seconds": evaluation["audio_seconds"],
         "wall_seconds": evaluation["wall_seconds"],
+        "machine": evaluation.get("machine"),
     }
     if fp32 and fp32["status"] == EVALUATED:
         reference = _word_errors(fp32)

@@ -1,4 +1,4 @@
-"""Plot of the times at which the jobs of a run worked."""
+"""Plot of the times at which jobs worked."""
 
 from pathlib import Path
 

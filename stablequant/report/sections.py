@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stablequant.engines.folder import EVALUATED
+from stablequant.engines.precision import INT8
 from stablequant.recognisers.registry import family_of
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import read_comparison
@@ -21,8 +22,8 @@ from stablequant.storage.files import read_json, read_table
 SHOWN_OF_OTHERS = 50  # changed hypotheses of each other method; all of StableQuant's are shown
 STEPS = {
     "searched together": "a cut-off in common for layers that needed no search, on a part of the audio",
-    "all layers": "everything quantized",
-    "without": "everything but these layers quantized",
+    "all layers": "everything that is to be INT8",
+    "without": "everything that is to be INT8 but these layers",
     "searched again": "a cut-off for these layers, with the rest quantized",
 }
 
@@ -69,8 +70,8 @@ MEASURED = {  # columns of most tables, and their headings
 }
 INTERVAL = "The columns “from” and “to” are the 95 % interval of the points lost."
 SPEEDUP = (
-    "For the speed-up against fp32 they took turns on the same audio. It is not measurable where the noise is "
-    "larger than the difference. New lengths are those that an engine meets for the first time."
+    "For the speed-up against fp32 the engines of one backend took turns on the same audio. It is not measurable where "
+    "the noise is larger than the difference. New lengths are those that an engine meets for the first time."
 )
 DIVERGENCE = (
     "The divergence says how far the recogniser's probabilities are from those of fp32, in nats per position: a frame, "
@@ -86,10 +87,12 @@ def _columns(table: pd.DataFrame, headings: Mapping[str, str]) -> pd.DataFrame:
 def engines(results: Path) -> Section:
     table = read_comparison(results / "comparison.tsv")
     table["megabytes"] = table["size_bytes"] / 1e6
-    idle = int((table["status"] != EVALUATED).sum())
-    text = f"{len(table)} engines were built, and recognised the evaluation split. {INTERVAL} {SPEEDUP}"
-    if idle:
-        text += f" {idle} of them could not run on this machine, so only their size is known."
+    ran = int((table["status"] == EVALUATED).sum())
+    text = f"{len(table)} engines were built, {ran} of them recognised the evaluation split."
+    if ran:
+        text += f" {INTERVAL} {SPEEDUP}"
+    if idle := len(table) - ran:
+        text += f" Only the size is known of {idle}, which could not run."
     headings = {"backend": "engine", "method": "method"} | MEASURED
     headings |= {
         "megabytes": "MB",
@@ -146,7 +149,7 @@ def sensitivity(results: Path) -> Section:
 def percentiles(results: Path) -> Section:
     table = read_table(results / "percentiles.tsv")
     best = ", ".join(f"{layer} at {percentile:g} %" for layer, percentile in best_percentiles(table).items())
-    text = f"Cut-offs that were chosen: {best or 'none, since no layer was searched'}. {INTERVAL}"
+    text = f"Cut-offs that were chosen for each layer alone: {best or 'none, since no layer was searched'}. {INTERVAL}"
     if only := _screened(table):
         text += (
             f" {only} of {len(table)} were only screened. Words overruled the screen for "
@@ -155,7 +158,7 @@ def percentiles(results: Path) -> Section:
     headings = {"layer": "layer", "percentile": "kept, %", "best": "chosen", "stopped": "stopped early"} | MEASURED
     caption = (
         "Each line is one searched layer. From right to left more of its largest values are clipped. The filled mark "
-        "is the cut-off that was chosen."
+        "is the cut-off that was chosen. A mark beside the line is of less audio, because racing ended its test early."
     )
     return Section("Cut-offs of the searched layers", text, _columns(table, headings), {"percentiles": caption})
 
@@ -173,8 +176,10 @@ def combination(results: Path) -> Section:
         whole = table[table["step"].isin(["all layers", "left in floating point"])]
         kept = whole[whole["kept"]]
         final = (kept if len(kept) else whole).iloc[-1]  # earlier versions kept none where too much was lost
+        floating = ", ".join(read_json(results / f"scales/{METHOD}.json")["float_layers"])
+        left = f", with {floating} left in floating point" if floating else ""
         text = (
-            "All layers were quantized at once, on the calibration split. Together they lose "
+            f"All layers were quantized at once, on the calibration split{left}. Together they lose "
             f"{with_interval(final)} points of WER. {INTERVAL}"
         )
         table["step"] = table["step"].map(lambda step: STEPS.get(step, step))
@@ -199,18 +204,33 @@ def precision(results: Path) -> Section:
     rows = []
     for (backend, method), layers in table.groupby(["backend", "method"], sort=False):
         known, fell = layers["runs"].notna(), layers[layers["fell_back"]]["layer"].tolist()
-        asked = int((layers["requested"] == "int8").sum())
+        asked = int((layers["requested"] == INT8).sum())
         kinds = sorted(set(" ".join(layers["runs"][known]).split()))
-        runs = ", ".join(kinds) or "known on a GPU only"
+        runs = ", ".join(kinds) or "not known"
         rows.append([backend, method, asked, runs, len(fell), ", ".join(fell)])
     headings = ["engine", "method", "layers asked for in INT8", "they run in", "fell back", "which"]
-    fallen = int(table["fell_back"].sum())
-    text = (
-        "Every layer that was asked for in INT8 runs in INT8 where the engine ran."
-        if not fallen
-        else f"{fallen} layers do not run in INT8 although that was asked for."
-    )
-    return Section("What the engines compute in", text, pd.DataFrame(rows, columns=headings), {})
+    return Section("What the engines compute in", _fallen(table), pd.DataFrame(rows, columns=headings), {})
+
+
+def _fallen(table: pd.DataFrame) -> str:
+    """Whether layers that were asked for in INT8 run in INT8, in the backends that say what their layers run in."""
+    asked = table[table["requested"] == INT8]
+    known, unknown = asked[asked["runs"].notna()], asked[asked["runs"].isna()]
+    told = list(dict.fromkeys(known["backend"]))
+    silent = [backend for backend in dict.fromkeys(unknown["backend"]) if backend not in told]
+    sentences = []
+    if fallen := known.loc[known["fell_back"], "layer"].nunique():
+        number = asked["layer"].nunique()
+        sentences.append(f"INT8 was asked for but is not used by {fallen} of {number} layers, in at least one engine.")
+    elif told:
+        partly = " and whose precision is known" if set(told) & set(unknown["backend"]) else ""
+        sentences.append(
+            f"In {' and '.join(told)} every layer that was asked for in INT8{partly} runs in INT8 on the machine "
+            "that built the engine."
+        )
+    if silent:
+        sentences.append(f"What {' and '.join(silent)} computes in is not known.")
+    return " ".join(sentences)
 
 
 def data(results: Path) -> Section:
@@ -230,7 +250,8 @@ def data(results: Path) -> Section:
 
 def time(results: Path) -> Section:
     caption = "One line for each rule of the workflow, one bar for each job. The start of processes is not counted."
-    return Section("Time", "When the jobs of this run worked.", pd.DataFrame(), {"timeline": caption})
+    text = "When the jobs of all runs so far worked, also those whose results are no longer used."
+    return Section("Time", text, pd.DataFrame(), {"timeline": caption})
 
 
 ALWAYS: list[Callable[[Path], Section]] = [engines, hypotheses]

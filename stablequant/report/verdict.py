@@ -33,11 +33,13 @@ class FinishedRun:
     results: folder of the model's results
     note: a sentence about the model or its data, from the config; blank if there is none
     acceptable: points of WER that an engine may lose and still be called safe to deploy
+    plots: names of the plots that the run made; None takes all that lie there
     """
 
     results: Path
     note: str
     acceptable: float
+    plots: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class EngineVerdict:
 
     @property
     def ran(self) -> bool:
-        """Whether the engine was evaluated on this machine."""
+        """Whether the engine was evaluated."""
         return bool(self.row["status"] == EVALUATED)
 
     @property
@@ -206,9 +208,12 @@ def _rounded(number: float) -> int:
 def _layers(results: Path, backends: Collection[str]) -> list[str]:
     scales = read_json(results / f"scales/{METHOD}.json")
     searched = best_percentiles(read_table(results / "percentiles.tsv"))
-    used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
-    chosen = [f"{layer} at {used.get(layer, percentile):g} %" for layer, percentile in searched.items()]
     kept: Sequence[str] = scales["float_layers"]
+    used: dict[str, float] = {row["layer"]: row["percentile"] for row in scales["activations"].values()}
+    chosen = [
+        f"{layer} (in floating point)" if layer in kept else f"{layer} at {used.get(layer, percentile):g} %"
+        for layer, percentile in searched.items()
+    ]
     carried = {name: len(row["carried"]) for name, row in scales["activations"].items() if row["carried"]}
     massive = [f"{number} that enter {name}" for name, number in carried.items()]
     modules = read_modules(results / "layers.tsv")

@@ -10,6 +10,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from stablequant.report.captions import with_interval
 from stablequant.report.compare import NOT_MEASURABLE, read_comparison
+from stablequant.report.counted import counted_instead
 from stablequant.report.sections import DIGITS, Section, sections
 from stablequant.report.verdict import METHOD, EngineVerdict, FinishedRun, Verdict, sentence, verdict
 from stablequant.storage.files import read_json, read_table
@@ -83,27 +84,31 @@ def _model(name: str, run: FinishedRun) -> str:
     results, note = run.results, run.note
     table = read_comparison(results / "comparison.tsv")
     searched = METHOD in set(table["method"])
-    parts = [f"<h1>{html.escape(name)} in INT8</h1>", f'<p class="note">{html.escape(note)}</p>' if note else ""]
+    parts = [f"<h1>{html.escape(name)} in INT8</h1>"]
+    told = (note, counted_instead(results / "checkpoint"))
+    parts += [f'<p class="note">{html.escape(text)}</p>' for text in told if text]
     if searched:
         parts += _verdict(verdict(results, run.acceptable), results)
     else:
         parts.append("<p>StableQuant was not among the methods of this run, so there is no verdict.</p>")
-    pictures = "".join(_figure(results, plot, caption) for plot, caption in _captions(searched).items())
+    pictures = "".join(_figure(run, plot, caption) for plot, caption in _captions(searched).items())
     parts.append(f'<div class="pictures">{pictures}</div>')
     found = sections(results, searched)
     places = {section.title: f"{name} {section.title}".replace(" ", "-") for section in found}
     links = "".join(f'<a href="#{html.escape(place)}">{title}</a>' for title, place in places.items())
     parts.append(f"<nav>{links}</nav>")
-    parts += [_section(section, places[section.title], results) for section in found]
+    parts += [_section(section, places[section.title], run) for section in found]
     return f"<main>{''.join(parts)}</main>"
 
 
 def _captions(searched: bool) -> dict[str, str]:
     """The pictures that show why the verdict is so."""
+    ours = " and, for StableQuant's extended procedure, in how weights and channels are prepared" if searched else ""
     captions = {
-        "comparison": "Every method quantizes the recogniser to INT8. They differ in how they choose the scales.",
+        "comparison": f"Every method quantizes the recogniser to INT8. They differ in scales{ours}.",
         "tradeoff": "A good engine lies low in both plots, far left in the first and far right in the second. For "
-        "their speed the engines took turns on the same audio, at lengths that they had met before.",
+        "their speed the engines of one backend took turns on the same audio, at lengths that they had met before. "
+        "Several backends were timed one after the other.",
     }
     if searched:
         captions["sensitivity"] = (
@@ -153,8 +158,8 @@ def _facts(engine: EngineVerdict, results: Path) -> dict[str, str]:
     return facts
 
 
-def _section(section: Section, place: str, results: Path) -> str:
-    figures = "".join(_figure(results, name, caption) for name, caption in section.plots.items())
+def _section(section: Section, place: str, run: FinishedRun) -> str:
+    figures = "".join(_figure(run, name, caption) for name, caption in section.plots.items())
     table = table_html(section.table) if len(section.table) else ""
     return (
         f'<section><h2 id="{html.escape(place)}">{html.escape(section.title)}</h2>\n'
@@ -162,10 +167,10 @@ def _section(section: Section, place: str, results: Path) -> str:
     )
 
 
-def _figure(results: Path, name: str, caption: str) -> str:
+def _figure(run: FinishedRun, name: str, caption: str) -> str:
     """A plot within the page; nothing if the run has none of that name. (An image's identifiers stay its own.)"""
-    file = results / f"plots/{name}.svg"
-    if not file.is_file():
+    file = run.results / f"plots/{name}.svg"
+    if (run.plots is not None and name not in run.plots) or not file.is_file():
         return ""
     data = base64.b64encode(file.read_bytes()).decode()
     text = html.escape(caption)

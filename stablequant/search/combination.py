@@ -116,7 +116,7 @@ class Combination:
         return {activation: self._ranges[activation, percentile] for activation, percentile in self._wanted(choice)}
 
     def _wanted(self, choice: Choice) -> set[tuple[str, float]]:
-        """HiddenValues that are quantized in ``choice``, with their cut-offs."""
+        """Activations that are quantized in ``choice``, with their cut-offs."""
         quantized = (m for m in self._modules if m.layer not in choice.float_layers)
         return {(name, self.percentile_of(choice, m)) for m in quantized for name in m.tensors(self._histograms)}
 

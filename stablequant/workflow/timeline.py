@@ -1,4 +1,4 @@
-"""When the jobs of a run started and ended, read from their logs."""
+"""When jobs started and ended, read from their logs, each of which tells of the last time the job ran."""
 
 import re
 from datetime import datetime

@@ -1,6 +1,7 @@
 """A tiny random Wav2Vec2-BERT recogniser runs through the whole DAG."""
 
 from pathlib import Path
+from statistics import median
 
 import pytest
 from bert_files import write_tiny_bert
@@ -12,6 +13,7 @@ from seq2seq_files import configure_tiny, write_words
 from stablequant.bundle.transcribe import load_bundle
 from stablequant.corpora.utterance import read_utterances
 from stablequant.recognisers.import_checkpoint import import_checkpoint
+from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import read_json, read_table
 
 LAYERS = ["projection", "transformer01", "transformer02", "adapter01", "head"]
@@ -44,6 +46,19 @@ def test_its_engines_are_judged_and_its_layers_probed(ran):
     assert read_table(results / "sensitivity.tsv")["layer"].tolist() == LAYERS
     assert {row["layer"] for row in read_json(results / "scales/stablequant.json")["activations"].values()} == {*LAYERS}
     assert read_json(results / "hidden_values.json")["layers"], "nothing was cached"
+
+
+def test_its_plan_is_tuned_for_the_calibration_split_and_takes_both(ran):
+    results = ran / "results/tiny"
+    calibration, evaluation = (
+        [u.samples for u in read_utterances(results / f"utterances/{split}.tsv")]
+        for split in ("calibration", "evaluation")
+    )
+    front_end = family_of(results / "checkpoint").front_end(results / "checkpoint")
+    _, typical, longest = read_json(results / "engines/tensorrt-rtx/fp32/engine.json")["profile"]["stacks"]
+    assert typical == front_end.stacks(int(median(calibration)))
+    assert typical != front_end.stacks(int(median(evaluation))), "else this would prove nothing"
+    assert longest >= front_end.stacks(max(*calibration, *evaluation))
 
 
 def test_its_bundle_transcribes(ran):

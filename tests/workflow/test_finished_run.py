@@ -8,6 +8,7 @@ from run_results import selected
 from stablequant.report.verdict import sentence, verdict
 from stablequant.storage.files import read_json, read_table
 from stablequant.storage.onnx_graph import load_graph
+from stablequant.workflow.provenance import processor
 
 
 def test_the_run_is_complete(finished):
@@ -39,6 +40,9 @@ def test_the_model_card_opens_with_the_verdict_and_names_what_the_graph_takes_an
     assert "The bundle holds 5 recordings of the evaluation split" in card
     assert "The bundle holds 5 recordings" in (finished / "logs/tiny/write_bundle.log").read_text()
     assert all(f"`{value.name}`" in card for value in (*graph.inputs, *graph.outputs))
+    judged = read_json(finished / "results/tiny/evaluation/openvino/stablequant.json")
+    assert judged["machine"] == processor()
+    assert f"Judged on {processor()}, with " in card
 
 
 def test_stored_activations_are_gone_when_the_searches_end(finished):

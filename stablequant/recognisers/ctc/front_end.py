@@ -59,6 +59,11 @@ class FrontEnd:
         """None: the files of CTC recognisers do not name it."""
         return None
 
+    @property
+    def splits_letters(self) -> bool:
+        """False: words are those that the vocabulary parts."""
+        return False
+
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""
         return self.vocabulary.spell(transcript)

@@ -80,12 +80,14 @@ class FrontEnd:
         """A window."""
         return self.window
 
+    @property
+    def splits_letters(self) -> bool:
+        """True in languages without spaces."""
+        return self.language in WITHOUT_SPACES
+
     @functools.cached_property
     def _normalise(self) -> Callable[[str], str]:
-        """Whisper's published normaliser: the English one, or the basic one for other languages.
-
-        In languages without spaces every letter counts as a word.
-        """
+        """Whisper's published normaliser: the English one, or the basic one for other languages."""
         with _needed("Whisper"):
             from transformers.models.whisper.english_normalizer import BasicTextNormalizer, EnglishTextNormalizer
 
@@ -93,7 +95,7 @@ class FrontEnd:
         basic: Callable[..., Callable[[str], str]] = BasicTextNormalizer
         if self.language == "en":
             return english(dict(self.spelling))
-        return basic(split_letters=self.language in WITHOUT_SPACES)
+        return basic(split_letters=self.splits_letters)
 
     def spell(self, transcript: str) -> str:
         """``transcript`` normalised as Whisper's authors do before they count word errors."""

@@ -24,6 +24,7 @@ class FrontEnd:
     longest_samples: float = math.inf
     labels: tuple[str, ...] = ("wrd", "ltr")
     language: str | None = None
+    splits_letters: bool = False
 
     def spell(self, transcript: str) -> str:
         return " ".join(transcript.lower().split())

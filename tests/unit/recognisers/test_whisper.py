@@ -237,6 +237,7 @@ def test_a_language_may_be_named_as_transformers_allows(checkpoint, tmp_path, ch
 def test_letters_are_counted_in_languages_without_spaces(checkpoint):
     japanese = replace(family_of(checkpoint).front_end(checkpoint), language="ja")
     assert japanese.spell("\u4eca\u65e5\u306f\u3001\u5929\u6c17 OK\u3002") == "\u4eca \u65e5 \u306f \u5929 \u6c17 o k"
+    assert japanese.splits_letters and not family_of(checkpoint).front_end(checkpoint).splits_letters
 
 
 def test_tokens_behind_the_timestamps_are_refused(tmp_path):

@@ -28,6 +28,14 @@ def test_an_engine_is_compared_with_fp32_of_its_backend():
     assert (row["wer"], row["degradation"], row["size_ratio"], row["speedup"]) == (20.0, 10.0, 0.25, 2.0)
 
 
+def test_the_table_names_the_machine_that_recognised(tmp_path):
+    known, unknown = rows()
+    table = compare([{**known, "machine": "4 cores of a far CPU"}, unknown], timings(), seed=0)
+    write_table(tmp_path / "comparison.tsv", table)
+    found = read_comparison(tmp_path / "comparison.tsv")["machine"]
+    assert found[0] == "4 cores of a far CPU" and pd.isna(found[1])
+
+
 def test_a_speedup_within_the_noise_is_told_as_not_measurable(tmp_path):
     engines: list[EvaluationRecord] = [*rows(), {**rows()[1], "method": "stablequant"}]
     speeds = timings(fp32=(1.0, 0.9, 1.1), max=(1.05, 0.97, 1.2), stablequant=(0.8, 0.7, 0.9))

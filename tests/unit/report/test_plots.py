@@ -23,7 +23,7 @@ from stablequant.report import figures
 from stablequant.report.plot_comparison import plot_comparison
 from stablequant.report.plot_histograms import plot_histograms
 from stablequant.report.plot_peers import plot_peers
-from stablequant.report.plot_percentiles import plot_percentiles
+from stablequant.report.plot_percentiles import NEUTRAL, plot_percentiles
 from stablequant.report.plot_sensitivity import plot_sensitivity
 from stablequant.report.plot_timeline import plot_timeline
 from stablequant.report.plot_tradeoff import plot_tradeoff
@@ -78,7 +78,8 @@ def test_layers_and_cutoffs_that_were_only_screened_are_not_drawn(drawn):
     assert "a loses most, 0.7 points; black lines: 95 % intervals; without a bar: only screened (1)" in titles(drawn[0])
     assert np.nan_to_num([bar.get_width() for bar in drawn[0].axes[0].patches]).tolist() == [0.7, 0.1, 0]
     cutoffs = {"layer": "a", "percentile": [98.0, 99.0, 99.9, 100.0], "wer": [np.nan, 5.0, 4.0, 9.0], "stopped": False}
-    plot_percentiles(pd.DataFrame(cutoffs | {"best": [False, False, True, False]}), Path("b"))
+    cutoffs |= {"best": [False, False, True, False], "utterances": [3, 20, 20, 20]}
+    plot_percentiles(pd.DataFrame(cutoffs), Path("b"))
     line = drawn[1].axes[0].lines[0]
     assert [*line.get_xdata()] == [1, 2, 3] and [*line.get_ydata()] == [5, 4, 9]
     assert [label.get_text() for label in drawn[1].axes[0].get_xticklabels()] == ["98", "99", "99.9", "100"]
@@ -92,6 +93,7 @@ def test_a_cutoff_that_was_given_up_is_no_part_of_the_line(drawn):
             "wer": [50.0, 5.0, 4.0],
             "best": [False, False, True],
             "stopped": [True, False, False],
+            "utterances": [5, 20, 20],
         }
     )
     plot_percentiles(table, Path("percentiles.svg"))
@@ -99,6 +101,38 @@ def test_a_cutoff_that_was_given_up_is_no_part_of_the_line(drawn):
     assert np.array_equal(line.get_ydata(), [np.nan, 5, 4], equal_nan=True)
     assert best.get_ydata().tolist() == [4]
     assert stopped.get_ydata().tolist() == [50]
+
+
+def raced(**layers: tuple[float, int, float]) -> pd.DataFrame:
+    """Cut-offs by layer: WER and utterances of the best one at 99.9 %, and WER at 100 % on 20 utterances."""
+    rows = [
+        {"layer": layer, "percentile": percentile, "wer": wer, "utterances": heard, "best": percentile < 100}
+        for layer, (best, utterances, whole) in layers.items()
+        for percentile, wer, heard in ((99.9, best, utterances), (100.0, whole, 20))
+    ]
+    return pd.DataFrame(rows).assign(stopped=False)
+
+
+def test_a_best_cutoff_that_heard_less_audio_is_no_part_of_the_line(drawn):
+    plot_percentiles(raced(a=(3.0, 5, 9.0)), Path("percentiles.svg"))
+    line, best, _ = drawn[0].axes[0].lines
+    assert np.array_equal(line.get_ydata(), [np.nan, 9], equal_nan=True)
+    assert best.get_ydata().tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("table", "title"),
+    [
+        (raced(a=(3.0, 5, 9.0)), NEUTRAL),
+        (raced(a=(3.0, 5, 9.0), b=(4.0, 20, 4.5)), "Clipping b at 99.9 % brings WER from 4.50 to 4.00 %"),
+        (raced(a=(3.0, 5, 9.0), b=(4.5, 20, 4.5)), NEUTRAL),  # a may gain
+        (raced(a=(9.0, 20, 9.0), b=(4.5, 20, 4.5)), "No searched layer gains by clipping"),
+        (raced(a=(3.0, 5, 9.0))[:0], NEUTRAL),
+    ],
+)
+def test_the_title_compares_only_what_was_heard_in_the_same_audio(drawn, table, title):
+    plot_percentiles(table, Path("percentiles.svg"))
+    assert titles(drawn[0])[0] == title
 
 
 def test_the_comparison_tells_the_size_of_the_engine_and_not_of_its_graph(drawn):
@@ -268,7 +302,7 @@ def test_titles_tell_the_message_in_numbers(drawn):
     plot_sensitivity(layers, 0.25, Path("sensitivity.svg"))
     cutoffs = pd.DataFrame(
         {"layer": "cnn02", "percentile": [99.9, 100.0], "wer": [3.44, 4.5], "best": [True, False], "stopped": False}
-    )
+    ).assign(utterances=20)
     plot_percentiles(cutoffs, Path("percentiles.svg"))
     engines = pd.DataFrame({"backend": "openvino", "method": ["fp32", "max", "stablequant"]}).assign(
         degradation=[0.0, 61.65, 0.04], ci_low=0.0, ci_high=1.0, size_ratio=[1.0, 0.29, 0.3], wer=[3.38, 65.03, 3.42]

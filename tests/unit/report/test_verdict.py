@@ -1,10 +1,12 @@
 """The verdict: safe only where the interval says so, and what to do where it does not."""
 
+import pandas as pd
 import pytest
 from run_results import FP32, INT8, write_results
 
 from stablequant.report.compare import NOT_MEASURABLE
 from stablequant.report.verdict import judge, verdict
+from stablequant.storage.files import write_table
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,15 @@ def test_words_size_speed_and_layers_are_told(tmp_path):
         "queries and keys of attention in INT8, too: in transformer01",
         "layers left in floating point: head",
     ]
+
+
+def test_a_searched_layer_that_stays_in_floating_point_is_not_told_as_clipped(tmp_path):
+    results = write_results(tmp_path, FP32, INT8)
+    row = {"percentile": 99.9, "best": True, "measured": "recognised"}
+    write_table(results / "percentiles.tsv", pd.DataFrame([row | {"layer": layer} for layer in ("cnn01", "head")]))
+    found = verdict(results, acceptable=1.0).layers
+    assert found[0] == "layers searched: cnn01 at 99.95 %, head (in floating point)"
+    assert found[-1] == "layers left in floating point: head"
 
 
 def test_a_speed_at_new_lengths_is_told_also_where_the_other_is_not_measurable(tmp_path):

@@ -9,12 +9,14 @@ import pytest
 from checkout import DEMO
 from run_results import FP32, INT8, ROW, write_results
 
+from stablequant.recognisers.ctc.front_end import FrontEnd
 from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.report.compare import NOT_MEASURABLE
-from stablequant.report.sections import combination, percentiles, sensitivity
+from stablequant.report.counted import LETTERS
+from stablequant.report.sections import combination, engines, percentiles, precision, sensitivity
 from stablequant.report.verdict import FinishedRun, verdict
 from stablequant.report.write_report import _facts, report, table_html
-from stablequant.storage.files import write_table
+from stablequant.storage.files import write_json, write_table
 
 LOSS = {
     "measured": "recognised",
@@ -36,6 +38,16 @@ CHANGED = {
 OURS = CHANGED | {"method": "stablequant"}
 
 
+def steps_of(rows: list[tuple[str, str, bool, float]]) -> pd.DataFrame:
+    """A table of steps: what was tried, the layers, whether that was kept, and the points lost."""
+    return pd.DataFrame(
+        [
+            LOSS | {"step": step, "layers": layers, "percentile": None, "kept": kept, "degradation": lost}
+            for step, layers, kept, lost in rows
+        ]
+    )
+
+
 def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
     """Also where nothing mends it, and what was tried last was not taken."""
     rows = [
@@ -44,15 +56,23 @@ def test_the_loss_of_all_layers_is_that_on_all_audio(tmp_path):
         ("searched again", "cnn01", False, -0.6),
         ("all layers", "all", False, 0.5),
     ]
-    steps = [
-        LOSS | {"step": step, "layers": layers, "percentile": None, "kept": kept, "degradation": lost}
-        for step, layers, kept, lost in rows
-    ]
-    write_table(tmp_path / "combination.tsv", pd.DataFrame(steps))
-    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
-    earlier = pd.DataFrame(steps[:2]).assign(kept=False)  # as versions before this one wrote it
+    steps = steps_of(rows)
+    write_table(tmp_path / "combination.tsv", steps)
+    write_json(tmp_path / "scales/stablequant.json", {"float_layers": []})
+    lost = "Together they lose 0.40 (0.10 to 0.90) points"
+    assert f"at once, on the calibration split. {lost}" in combination(tmp_path).text
+    earlier = steps[:2].assign(kept=False)  # as versions before this one wrote it
     write_table(tmp_path / "combination.tsv", earlier)
-    assert "Together they lose 0.40 (0.10 to 0.90) points" in combination(tmp_path).text
+    assert lost in combination(tmp_path).text
+
+
+def test_layers_in_floating_point_are_named_where_all_layers_are_told_of(tmp_path):
+    rows = [("all layers", "all", False, 2.0), ("left in floating point", "head", True, 0.2)]
+    write_table(tmp_path / "combination.tsv", steps_of(rows))
+    write_json(tmp_path / "scales/stablequant.json", {"float_layers": ["head"]})
+    found = combination(tmp_path)
+    assert "on the calibration split, with head left in floating point. Together they lose 0.20 (" in found.text
+    assert found.table["what was tried"].tolist() == ["everything that is to be INT8", "left in floating point"]
 
 
 def cells(document: str) -> list[list[str]]:
@@ -102,6 +122,9 @@ def test_the_verdict_comes_first_then_three_pictures_then_sections(results):
     assert places == sorted(places)
     assert 'class="verdict safe"' in page and 'class="verdict unknown"' in page
     assert 'class="verdict unsafe"' in report({"demo": FinishedRun(results, "", 0.2)})
+    ours = "StableQuant's extended procedure, in how weights and channels are prepared"
+    assert f"They differ in scales and, for {ours}." in html.unescape(page)
+    assert "engines of one backend took turns" in page and "Several backends were timed one after the other." in page
 
 
 @pytest.mark.parametrize(
@@ -139,12 +162,78 @@ def test_the_report_says_what_was_only_screened_and_where_words_overruled_it(tmp
     assert "screen" not in percentiles(tmp_path).text
 
 
+def test_the_report_counts_the_engines_that_ran(tmp_path):
+    idle = {"backend": "tensorrt-rtx", "status": "built, not run: no supported GPU"}
+    write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8, FP32 | idle]))
+    text = engines(tmp_path).text
+    assert text.startswith("3 engines were built, 2 of them recognised the evaluation split.")
+    assert text.endswith(" Only the size is known of 1, which could not run.")
+    write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32 | idle, INT8 | idle]))
+    assert engines(tmp_path).text == (
+        "2 engines were built, 0 of them recognised the evaluation split. Only the size is known of 2, which could not "
+        "run."
+    )
+
+
+ALL_INT8 = "every layer that was asked for in INT8 runs in INT8 on the machine that built the engine."
+
+
+@pytest.mark.parametrize(
+    ("rows", "text", "runs"),
+    [
+        (
+            [("openvino", "max", "a", "int8"), ("tensorrt-rtx", "max", "a", None)],
+            f"In openvino {ALL_INT8} What tensorrt-rtx computes in is not known.",
+            ["int8", "not known"],
+        ),
+        ([("tensorrt", "max", "a", None)], "What tensorrt computes in is not known.", ["not known"]),
+        (
+            [("openvino", "max", "a", "int8"), ("onnxruntime", "max", "a", "int8")],
+            f"In openvino and onnxruntime {ALL_INT8}",
+            ["int8", "int8"],
+        ),
+        (
+            [("openvino", "max", "a", "int8"), ("openvino", "max", "b", None)],
+            f"In openvino {ALL_INT8}".replace("in INT8 runs", "in INT8 and whose precision is known runs"),
+            ["int8"],
+        ),
+        (
+            [("openvino", method, *found) for method in ("max", "mse") for found in (("a", "float32"), ("b", "int8"))],
+            "INT8 was asked for but is not used by 1 of 2 layers, in at least one engine.",
+            ["float32, int8", "float32, int8"],
+        ),
+    ],
+)
+def test_only_known_precisions_are_told(tmp_path, rows, text, runs):
+    table = pd.DataFrame(rows, columns=["backend", "method", "layer", "runs"])
+    table = table.assign(requested="int8", fell_back=table["runs"].eq("float32"))
+    write_table(tmp_path / "precision.tsv", table)
+    found = precision(tmp_path)
+    assert found.text == text
+    assert found.table["they run in"].tolist() == runs
+
+
 def test_without_a_search_its_sections_are_left_out(results, tmp_path):
-    for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv"):
+    for name in ("checkpoint", "utterances", "hypotheses.tsv", "precision.tsv", "plots"):
         (tmp_path / name).symlink_to(results / name)
     write_table(tmp_path / "comparison.tsv", pd.DataFrame([FP32, INT8 | {"method": "max"}]))
     page = report({"demo": FinishedRun(tmp_path, "", 1.0)})
     assert "so there is no verdict" in page and "Each layer alone" not in page and ">All engines</h2>" in page
+    assert "They differ in scales." in page
+
+
+def test_the_report_says_where_letters_are_counted(results, monkeypatch):
+    assert LETTERS not in report({"demo": FinishedRun(results, "", 1.0)})
+    monkeypatch.setattr(FrontEnd, "splits_letters", True)
+    assert report({"demo": FinishedRun(results, "", 1.0)}).count(LETTERS) == 1
+
+
+def test_plots_of_earlier_runs_are_not_shown(results):
+    (results / "plots/peers.svg").write_text("<svg/>")
+    shown = report({"demo": FinishedRun(results, "", 1.0, ["comparison", "tradeoff", "peers"])})
+    assert re.findall(r'alt="(\w+)"', shown) == ["comparison", "tradeoff", "peers"]
+    without = report({"demo": FinishedRun(results, "", 1.0, ["comparison"])})
+    assert re.findall(r'alt="(\w+)"', without) == ["comparison"]
 
 
 def test_numbers_are_rounded_but_not_to_others():
