@@ -4,6 +4,7 @@ The files are strangers' files. So ffmpeg may open no network address and no pla
 its time and memory are limited.
 """
 
+import os
 import shutil
 import struct
 import subprocess
@@ -78,15 +79,23 @@ def decode(file: BinaryIO, collector: Collector) -> Collector:
 
 @contextmanager
 def _on_disk(file: BinaryIO) -> Iterator[Path]:
-    """The path of an open file; of a copy if it lies in memory only."""
+    """The path of an open file; of a copy if it has none, as what lies in memory or was replaced."""
     name = getattr(file, "name", None)
-    if isinstance(name, str) and Path(name).is_file():
+    if isinstance(name, str) and _leads_to(Path(name), file):
         yield Path(name)
         return
     with tempfile.NamedTemporaryFile(prefix="stablequant-") as copy:
         copy.write(read_at(file, 0))
         copy.flush()
         yield Path(copy.name)
+
+
+def _leads_to(path: Path, file: BinaryIO) -> bool:
+    """Whether the open ``file`` is the one at ``path``. What lies in memory may have the name of another file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (AttributeError, OSError, ValueError):  # no descriptor, no such file, or no possible name
+        return False
 
 
 def _read_au(pipe: IO[bytes], collector: Collector) -> None:

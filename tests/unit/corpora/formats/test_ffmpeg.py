@@ -1,5 +1,7 @@
 """What only ffmpeg reads: whole files are decoded, cut ones refused, and no other file is opened."""
 
+import io
+
 import numpy as np
 import pytest
 from sound import RATE, SPEECH, by_ffmpeg, encoded, heard, likeness, needs_ffmpeg
@@ -60,6 +62,24 @@ def test_an_mp4_without_its_index_is_refused(tmp_path):
 def test_the_content_counts_and_not_the_name(tmp_path):
     (tmp_path / "named.wav").write_bytes(by_ffmpeg(*FORMS["mp4"]))
     assert read_audio(tmp_path / "named.wav", RATE).file_samples == pytest.approx(len(SPEECH), abs=2048)
+
+
+@needs_ffmpeg
+def test_a_recording_that_is_not_the_file_of_its_name_is_decoded_itself(tmp_path, monkeypatch):
+    """In memory under the name of a file in the working directory, and opened before the file was replaced."""
+    monkeypatch.chdir(tmp_path)
+    content, other = (by_ffmpeg(*FORMS["mp4"], content=encoded("WAV", SPEECH[:length])) for length in (16_000, 32_000))
+    expected = heard(content).file_samples
+    assert expected != heard(other).file_samples
+    (tmp_path / "talk.m4a").write_bytes(other)
+    in_memory = io.BytesIO(content)
+    in_memory.name = "talk.m4a"
+    assert read_audio(in_memory, RATE).file_samples == expected
+    (tmp_path / "talk.m4a").write_bytes(content)
+    (tmp_path / "other.m4a").write_bytes(other)
+    with (tmp_path / "talk.m4a").open("rb") as opened:
+        (tmp_path / "other.m4a").rename(tmp_path / "talk.m4a")
+        assert read_audio(opened, RATE).file_samples == expected
 
 
 @needs_ffmpeg
