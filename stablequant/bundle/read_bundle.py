@@ -114,11 +114,16 @@ def check(folder: Path, record: Record, part: str = "") -> None:
 
 
 def _leads_into(folder: Path, file: Path) -> bool:
-    """Whether ``file`` lies in ``folder`` after all symbolic links are followed."""
+    """Whether ``file`` belongs to the bundle in ``folder`` after all symbolic links are followed.
+
+    In the cache of the Hugging Face hub a repository's files are links from ``snapshots/REVISION`` into its ``blobs``.
+    """
     try:
-        return file.resolve().is_relative_to(folder.resolve())
+        bundle, content = folder.resolve(), file.resolve()
     except (OSError, RuntimeError, ValueError):  # an impossible file name, or symbolic links in a circle
         return False
+    cached = bundle.parent.name == "snapshots" and content.is_relative_to(bundle.parent.parent / "blobs")
+    return cached or content.is_relative_to(bundle)
 
 
 def read_bundle(folder: Path) -> Bundle:
