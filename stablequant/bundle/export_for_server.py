@@ -6,11 +6,11 @@ The servers compute logits. Their clients prepare the audio and decode, as the b
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stablequant.bundle.read_bundle import Bundle, check
-from stablequant.errors import StableQuantError
+from stablequant.errors import StableQuantError, missing_package
 from stablequant.recognisers.family import Signature, Tensor
 from stablequant.storage.files import replacing_folder, write_json, write_text
 
@@ -28,15 +28,19 @@ def export_for_triton(bundle: Bundle, name: str, folder: Path) -> None:
     place = _place(bundle, f"{graph}.onnx", f"{graph}.onnx")
     with replacing_folder(folder) as making:
         _copy(bundle, place, making / name / VERSION / "model.onnx")
-        write_text(making / name / "config.pbtxt", triton_config(name, signature))
+        sizes = _sizes_in(bundle.folder / place, signature)
+        write_text(making / name / "config.pbtxt", triton_config(name, signature, sizes))
 
 
-def triton_config(name: str, signature: Signature) -> str:
-    """Triton's model configuration, as protobuf text. The first axis of all tensors is the batch, the others are free.
+def triton_config(name: str, signature: Signature, sizes: Mapping[str, Sequence[int]]) -> str:
+    """Triton's model configuration, as protobuf text.
+
+    ``sizes`` are those of the axes of each input and output in the graph, -1 where any is taken. The first axis is the
+    batch. Triton refuses a graph that has other sizes than its configuration.
 
     Triton puts requests together only if their tensors have one shape, so no recording is padded.
     """
-    listed = [_triton_tensors("input", signature.inputs), _triton_tensors("output", signature.outputs)]
+    listed = [_triton_tensors("input", signature.inputs, sizes), _triton_tensors("output", signature.outputs, sizes)]
     return "\n".join(
         [
             f"name: {json.dumps(name)}",
@@ -50,12 +54,33 @@ def triton_config(name: str, signature: Signature) -> str:
     )
 
 
-def _triton_tensors(side: str, tensors: Mapping[str, Tensor]) -> str:
+def _triton_tensors(side: str, tensors: Mapping[str, Tensor], sizes: Mapping[str, Sequence[int]]) -> str:
     entries = [
-        f"  {{ name: {json.dumps(name)} data_type: {KINDS[tensor.dtype]} dims: {[-1] * (len(tensor.axes) - 1)} }}"
+        f"  {{ name: {json.dumps(name)} data_type: {KINDS[tensor.dtype]} dims: {list(sizes[name][1:])} }}"
         for name, tensor in tensors.items()
     ]
     return "\n".join([f"{side} [", ",\n".join(entries), "]"])
+
+
+def _sizes_in(graph: Path, signature: Signature) -> dict[str, list[int]]:
+    """Sizes of the axes of each input and output of an ONNX graph, by name; -1 where any size is taken.
+
+    Raises `StableQuantError` if they do not match ``signature``, or if the package onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as missing:
+        raise missing_package("stablequant export", missing.name, "onnxruntime") from missing
+    try:
+        content = onnx.load(graph, load_external_data=False).graph
+    except Exception as error:  # protobuf has several exception classes, and they change between versions
+        raise StableQuantError(graph, f"not an ONNX graph ({error})", "quantize again") from error
+    tensors = [*content.input, *content.output]
+    sizes = {tensor.name: [axis.dim_value or -1 for axis in tensor.type.tensor_type.shape.dim] for tensor in tensors}
+    for name, tensor in {**signature.inputs, **signature.outputs}.items():
+        if len(sizes.get(name, ())) != len(tensor.axes):
+            raise StableQuantError(graph, f"it has no '{name}' with {len(tensor.axes)} axes", "quantize again")
+    return sizes
 
 
 def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """``stablequant export``: folders for model servers."""
 
 import json
+import re
 
+import onnxruntime
 import pytest
 from commands import run
 
@@ -38,3 +40,17 @@ def test_an_export_replaces_nothing_foreign(bundle, tmp_path, name, fault):
     done = run("export", bundle, "--for", "triton", "--out", tmp_path / "mine", "--name", name, expect=1)
     assert fault in done.stderr.decode()
     assert (tmp_path / "mine/precious.txt").is_file()
+
+
+def test_triton_is_told_the_sizes_in_the_graph(bundle, tmp_path):
+    """It refuses a graph with other sizes than in its configuration. Triton itself is not run, only ONNX Runtime."""
+    run("export", bundle, "--for", "triton", "--out", tmp_path / "triton", "--name", "demo")
+    configured = (tmp_path / "triton/demo/config.pbtxt").read_text()
+    listed = re.findall(r'name: "(\w+)" data_type: \w+ dims: (.*?) \}', configured)
+    graph = tmp_path / "triton/demo/1/model.onnx"
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    shapes = {tensor.name: tensor.shape for tensor in (*session.get_inputs(), *session.get_outputs())}
+    sizes = {name: [size if isinstance(size, int) else -1 for size in shape[1:]] for name, shape in shapes.items()}
+    assert {name: json.loads(dims) for name, dims in listed} == sizes
+    letters = len(json.loads((bundle / "vocab.json").read_text()))
+    assert sizes == {"input_values": [-1], "logits": [-1, letters]}
