@@ -12,7 +12,7 @@ from pathlib import Path
 from stablequant.bundle.read_bundle import Bundle, check
 from stablequant.errors import StableQuantError, missing_package
 from stablequant.recognisers.family import Signature, Tensor
-from stablequant.storage.files import replacing_folder, write_json, write_text
+from stablequant.storage.files import data_beside, replacing_folder, write_json, write_text
 
 LARGEST_BATCH = 16  # requests of one length that Triton may compute together
 KINDS = {"float32": "TYPE_FP32", "int64": "TYPE_INT64"}  # Triton's names
@@ -25,9 +25,12 @@ def export_for_triton(bundle: Bundle, name: str, folder: Path) -> None:
     ``folder`` appears complete or not at all. Raises `StableQuantError` if the recogniser has several graphs.
     """
     graph, signature = _only_graph(bundle, name, folder)
-    place = _place(bundle, f"{graph}.onnx", f"{graph}.onnx")
+    place = _place(bundle, f"{graph}.onnx")
+    weights = data_beside(Path(place))
     with replacing_folder(folder) as making:
         _copy(bundle, place, making / name / VERSION / "model.onnx")
+        if weights.as_posix() in bundle.record["sha256"] or (bundle.folder / weights).exists():
+            _copy(bundle, weights.as_posix(), making / name / VERSION / weights.name)  # the graph names this file
         sizes = _sizes_in(bundle.folder / place, signature)
         write_text(making / name / "config.pbtxt", triton_config(name, signature, sizes))
 
@@ -100,7 +103,7 @@ def export_for_ovms(bundle: Bundle, name: str, folder: Path) -> None:
     with replacing_folder(folder) as making:
         for kind in ("xml", "bin"):
             file = f"engines/openvino/{graph}.{kind}"
-            _copy(bundle, _place(bundle, file, file), making / name / VERSION / f"model.{kind}")
+            _copy(bundle, _place(bundle, file), making / name / VERSION / f"model.{kind}")
         entry = {"name": name, "base_path": name, "target_device": "CPU"}
         write_json(making / "config.json", {"model_config_list": [{"config": entry}]})
 
@@ -109,10 +112,6 @@ def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature
     """Name and signature of the recogniser's graph. Refuses what cannot be exported, and to replace foreign folders."""
     if not re.fullmatch(r"\w[\w.-]*", name):
         raise StableQuantError("--name", f"'{name}' is no name for a folder", "take letters, digits, '_', '-' and '.'")
-    if folder.exists() and any(folder.iterdir()) and not _is_export(folder, name):
-        raise StableQuantError(
-            folder, f"it exists, and is no model repository of '{name}' only", "name a new folder, and copy the model"
-        )
     signatures = bundle.family.signatures(bundle.folder)
     if len(signatures) > 1:
         raise StableQuantError(
@@ -121,22 +120,34 @@ def _only_graph(bundle: Bundle, name: str, folder: Path) -> tuple[str, Signature
             "use stablequant serve",
         )
     ((graph, signature),) = signatures.items()
+    weights = [data_beside(Path(place)).name for place in _places(bundle, f"{graph}.onnx")]
+    if folder.exists() and any(folder.iterdir()) and not _is_export(folder, name, weights):
+        raise StableQuantError(
+            folder, f"it exists, and is no model repository of '{name}' only", "name a new folder, and copy the model"
+        )
     return graph, signature
 
 
-def _is_export(folder: Path, name: str) -> bool:
-    """Whether ``folder`` holds what an export of the model ``name`` writes, and nothing else that would be lost."""
+def _is_export(folder: Path, name: str, weights: Sequence[str]) -> bool:
+    """Whether ``folder`` holds what an export of the model ``name`` writes, and nothing else that would be lost.
+
+    ``weights`` are names of the file for the weights of a large graph.
+    """
     model = f"{name}/{VERSION}/model"
     own = {"config.json", f"{name}/config.pbtxt", f"{model}.onnx", f"{model}.xml", f"{model}.bin"}
+    own |= {f"{name}/{VERSION}/{file}" for file in weights}
     files = (file for file in folder.rglob("*") if not file.is_dir())
     return (folder / name / VERSION).is_dir() and all(file.relative_to(folder).as_posix() in own for file in files)
 
 
-def _place(bundle: Bundle, file: str, otherwise: str) -> str:
-    """Where a file of the bundle lies: under its published name, or in a bundle of an earlier version ``otherwise``."""
-    published = {file: name for name, file in bundle.family.published(bundle.folder).items()}
-    name = published.get(file, otherwise)
-    return name if (bundle.folder / name).is_file() else otherwise
+def _places(bundle: Bundle, file: str) -> list[str]:
+    """Where a file lies in a bundle: under its published name, or in a bundle of an earlier version its own."""
+    return [*(name for name, named in bundle.family.published(bundle.folder).items() if named == file), file]
+
+
+def _place(bundle: Bundle, file: str) -> str:
+    """Where a file of this bundle lies."""
+    return next((place for place in _places(bundle, file) if (bundle.folder / place).is_file()), file)
 
 
 def _copy(bundle: Bundle, name: str, copy: Path) -> None:
