@@ -52,7 +52,7 @@ def decode(file: BinaryIO, collector: Collector) -> Collector:
             *("-i", f"file:{path.absolute()}", "-map", "0:a:0"),
             *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
         ]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process:
+        with _started(command, messages) as process:
             clock = threading.Timer(TIME_LIMIT, process.kill)
             clock.start()
             try:
@@ -75,6 +75,16 @@ def decode(file: BinaryIO, collector: Collector) -> Collector:
             reason = "format not recognised"
         raise AudioError(f"damaged or not audio (ffmpeg: {reason[:200]})")
     return collector
+
+
+def _started(command: list[str], messages: IO[bytes]) -> subprocess.Popen[bytes]:
+    """ffmpeg, which writes to a pipe. Ctrl-C in a terminal reaches the program that waits for it only.
+
+    So a service that was interrupted can answer what it took. If the program is killed, ffmpeg ends with the pipe.
+    """
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, start_new_session=True
+    )
 
 
 @contextmanager
