@@ -49,7 +49,7 @@ print(recogniser.transcribe("recording.flac").text)
 ## What is in it
 
 {graphs} the quantized graph. `engines/` describes what was built from it. `quantization.json` holds every
-scale, the loss of each layer when it alone is quantized, versions, and the checksums of all files.
+scale, the loss of each layer when it alone is quantized, versions, and the checksums of all files but this card.
 
 ## Without StableQuant
 

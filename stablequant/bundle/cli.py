@@ -208,7 +208,7 @@ def evaluate(
 def verify(bundle: BundleFolder, threads: Threads = 0, backend: Backend = None) -> None:
     """Check that no file of a bundle changed and that this machine recognises its samples as before.
 
-    The exit status is 1 if a file changed or a hypothesis differs.
+    The exit status is 1 if a file changed or a hypothesis differs. The model card, README.md, may be edited.
     """
     from stablequant.bundle import verify as verification
 

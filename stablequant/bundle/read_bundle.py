@@ -13,6 +13,7 @@ from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import checksum, read_json
 
 RECORD = "quantization.json"
+CARD = "README.md"  # its owner may edit it, so it is not checked
 
 
 class StoredSample(TypedDict):
@@ -84,10 +85,11 @@ class Bundle:
         return folder
 
 
-def check(folder: Path, record: Record, part: str = "") -> None:
-    """Check files of the bundle in ``folder`` against the checksums in ``record``.
+def check(folder: Path, record: Record, part: str = "") -> int:
+    """Check files of the bundle in ``folder`` against the checksums in ``record``; return their number.
 
-    ``part`` is a file, or a folder that ends with a slash. Without it, all files are checked.
+    ``part`` is a file, or a folder that ends with a slash. Without it, all files but the card are checked,
+    of which earlier versions wrote a checksum, too.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def check(folder: Path, record: Record, part: str = "") -> None:
         when a file is missing, was changed, or lies outside the bundle, or when no file of ``part`` has a checksum.
     """
     inside = part.endswith("/") or not part
-    names = [name for name in record["sha256"] if name == part or (inside and name.startswith(part))]
+    names = [name for name in record["sha256"] if name == part or (inside and name.startswith(part) and name != CARD)]
     listed = {name: record["sha256"][name] for name in names}
     if not listed:
         raise StableQuantError(folder / RECORD, f"it has no checksum of '{part}'", "copy the bundle again")
@@ -111,14 +113,20 @@ def check(folder: Path, record: Record, part: str = "") -> None:
             raise StableQuantError(file, "missing from the bundle", "copy the bundle again")
         if checksum(file) != expected:
             raise StableQuantError(file, "the file was changed", "copy the bundle again")
+    return len(listed)
 
 
 def _leads_into(folder: Path, file: Path) -> bool:
-    """Whether ``file`` lies in ``folder`` after all symbolic links are followed."""
+    """Whether ``file`` belongs to the bundle in ``folder`` after all symbolic links are followed.
+
+    In the cache of the Hugging Face hub a repository's files are links from ``snapshots/REVISION`` into its ``blobs``.
+    """
     try:
-        return file.resolve().is_relative_to(folder.resolve())
+        bundle, content = folder.resolve(), file.resolve()
     except (OSError, RuntimeError, ValueError):  # an impossible file name, or symbolic links in a circle
         return False
+    cached = bundle.parent.name == "snapshots" and content.is_relative_to(bundle.parent.parent / "blobs")
+    return cached or content.is_relative_to(bundle)
 
 
 def read_bundle(folder: Path) -> Bundle:

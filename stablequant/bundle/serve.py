@@ -153,7 +153,10 @@ class Service:
         return written(transcript)
 
     async def _form(self, request: Request) -> FormData:
-        """The form of a request, with the recording in a temporary file; raise `Refusal` if it is too large or slow."""
+        """The form of a request, with the recording in a temporary file.
+
+        Raises `Refusal` if it is too large or slow, or no form that can be decoded.
+        """
         largest = int(self._limits.upload_mb * MEGABYTE)
         limited = Request(request.scope, _at_most(request.receive, largest))
         try:
@@ -162,6 +165,8 @@ class Service:
         except TimeoutError as error:
             message = f"the request did not arrive within {self._limits.upload_seconds:g} s"
             raise Refusal(408, message, headers={"Connection": "close"}) from error
+        except UnicodeError as error:  # a charset that Python has for other uses, such as punycode
+            raise Refusal(400, "the form cannot be decoded with its charset; send it in UTF-8") from error
         if not form:
             raise Refusal(400, "no form; send the recording as multipart/form-data", "file")
         return form

@@ -30,7 +30,7 @@ def _cue(cue: Sequence[Word], point: str, text: str) -> str:
 
 
 def cues(words: Sequence[Word]) -> list[list[Word]]:
-    """``words`` in parts that are shown at once: they end at pauses, and when they are full."""
+    """``words`` in parts that are shown at once: they end at pauses, with the model's own segments, and when full."""
     found: list[list[Word]] = []
     for word in words:
         if found and _fits(found[-1], word):
@@ -41,6 +41,8 @@ def cues(words: Sequence[Word]) -> list[list[Word]]:
 
 
 def _fits(cue: Sequence[Word], word: Word) -> bool:
+    if word.begins_segment:
+        return False
     letters = sum(len(w.word) + 1 for w in cue) + len(word.word)
     return letters <= LETTERS and word.end - cue[0].start <= SECONDS and word.start - cue[-1].end < PAUSE
 

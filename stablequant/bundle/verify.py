@@ -53,7 +53,7 @@ class Verification(NamedTuple):
 
 
 def verify(folder: Path, backend: str | None = None, threads: int = 0) -> Verification:
-    """Check every file of a bundle, then recognise its samples.
+    """Check every file of a bundle but the card, then recognise its samples.
 
     ``backend`` is as in `stablequant.bundle.choose_engine.choose_engine`.
 
@@ -63,7 +63,7 @@ def verify(folder: Path, backend: str | None = None, threads: int = 0) -> Verifi
         when a file is missing or was changed, or when the engine cannot run here.
     """
     bundle = read_bundle(folder)
-    check(folder, bundle.record)
+    files = check(folder, bundle.record)
     engine = choose_engine(bundle, backend)
     loaded = load_engine(engine, threads)
     decoder = bundle.family.decoder(engine, loaded.networks)
@@ -88,4 +88,4 @@ def verify(folder: Path, backend: str | None = None, threads: int = 0) -> Verifi
         for sample in samples:
             yield VerifiedSample(sample["file"], sample["hypotheses"][engine.name], recognise(folder / sample["file"]))
 
-    return Verification(len(bundle.record["sha256"]), engine.name, loaded.arithmetic, hear())
+    return Verification(files, engine.name, loaded.arithmetic, hear())

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from stablequant.bundle.read_bundle import RECORD, StoredSample
+from stablequant.bundle.read_bundle import CARD, RECORD, StoredSample
 from stablequant.engines.folder import DESCRIPTION, read_engine
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import (
@@ -26,7 +26,6 @@ from stablequant.storage.files import (
 )
 from stablequant.workflow.provenance import checksums
 
-CARD = "README.md"
 MARK = ".snakemake_timestamp"  # Snakemake writes this file into folders
 
 
@@ -64,7 +63,7 @@ def write_bundle(
     graph: the main ONNX graph; further graphs are beside it
     checkpoint: folder of the imported checkpoint
     engines: folders of engines, by backend
-    record: how the model was quantized; it is written with the checksums of all other files
+    record: how the model was quantized; it is written with the checksums of all other files but the card
     card: the model card, see `stablequant.bundle.card`
     samples: utterances for `stablequant.bundle.verify`
     """
@@ -91,9 +90,9 @@ def write_bundle(
             else:
                 soundfile.write(making / name, *sample.part, subtype="FLOAT")  # exactly what was recognised
             stored.append({"file": name, "transcript": sample.transcript, "hypotheses": dict(sample.hypotheses)})
-        write_text(making / CARD, card)
         sums = checksums(making)
         write_json(making / RECORD, {**record, "samples": stored, "sha256": sums})
+        write_text(making / CARD, card)
 
 
 def _copy_graph(source: Path, copy: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -170,7 +171,7 @@ def file_samples(source: Path) -> int:
 def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
     """``source``, opened."""
     if not isinstance(source, Path):
-        yield source if source.seekable() else io.BytesIO(source.read())
+        yield source if _is_direct(source) else io.BytesIO(_whole(source))
         return
     try:
         if source.is_symlink() and not source.exists():
@@ -185,6 +186,22 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
         raise AudioError(f"it cannot be opened ({error.strerror})") from error
     with file:
         yield file
+
+
+def _is_direct(source: BinaryIO) -> bool:
+    """Whether an open file lies in memory or on disk, as `_handle` needs it.
+
+    A file inside an archive has no descriptor, and that of a compressed one leads to the compressed content.
+    """
+    in_memory = isinstance(source, io.BytesIO | tempfile.SpooledTemporaryFile)
+    return in_memory or (isinstance(getattr(source, "raw", source), io.FileIO) and source.seekable())
+
+
+def _whole(source: BinaryIO) -> bytes:
+    """The content of an open file from its start, or what is left if that cannot be reached."""
+    with suppress(AttributeError, OSError):
+        source.seek(0)
+    return source.read()
 
 
 def _fault_of(folder: Path) -> str:

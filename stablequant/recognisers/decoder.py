@@ -31,6 +31,7 @@ class Word:
     start, end: seconds from the beginning of the recording
     confidence: between 0 and 1, as the family defines it in its ``words_of``; None if it gives none
     spaced: whether a space is before it in the text; false in languages that are written without spaces
+    begins_segment: whether a segment of the model's own begins with it; CTC recognisers have none
     """
 
     word: str
@@ -38,6 +39,7 @@ class Word:
     end: float
     confidence: float | None = None
     spaced: bool = True
+    begins_segment: bool = False
 
 
 def text_of(words: Iterable[Word]) -> str:

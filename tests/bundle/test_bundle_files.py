@@ -1,6 +1,7 @@
 """The files of a bundle: which there are, and what is refused when they were changed."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -135,3 +136,20 @@ def test_a_bundle_of_an_earlier_version_is_read(bundle, demo_utterances, tmp_pat
     assert load_bundle(old).transcribe(path) == load_bundle(bundle).transcribe(path)
     done = run("export", old, "--for", "ovms", "--out", tmp_path / "served")
     assert done.stdout.decode().strip() == str(tmp_path / "served")
+
+
+def test_a_bundle_in_the_cache_of_the_hub_is_used_as_it_is(bundle, demo_utterances, tmp_path):
+    """As ``hf download`` leaves it: every file is a link into the folder ``blobs`` of its repository."""
+    snapshot = tmp_path / "models--me--demo/snapshots/0123456789abcdef0123456789abcdef01234567"
+    blobs = tmp_path / "models--me--demo/blobs"
+    blobs.mkdir(parents=True)
+    for file in (file for file in bundle.rglob("*") if file.is_file()):
+        link = snapshot / file.relative_to(bundle)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, blobs / checksum(file))
+        link.symlink_to(os.path.relpath(blobs / checksum(file), link.parent))
+    assert run("verify", snapshot).stdout.decode().endswith("2 of 2 stored hypotheses reproduced\n")
+    path = demo_utterances[0].path
+    for backend in ("openvino", "onnxruntime"):
+        expected = load_bundle(bundle, backend=backend).transcribe(path)
+        assert load_bundle(snapshot, backend=backend).transcribe(path) == expected

@@ -11,7 +11,9 @@ from listing import samples_of, write_as_parts
 from recognising import heard, torch_network
 
 from stablequant.bundle.read_bundle import RECORD
+from stablequant.bundle.verify import verify
 from stablequant.bundle.write_bundle import Sample
+from stablequant.storage.files import checksum
 
 
 def test_a_part_of_a_recording_is_a_sample_of_its_own(bundle, demo, demo_utterances, tmp_path):
@@ -30,7 +32,8 @@ def test_a_part_of_a_recording_is_a_sample_of_its_own(bundle, demo, demo_utteran
 def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_path):
     done = run("verify", bundle)
     lines = done.stdout.decode().splitlines()
-    assert lines[0].startswith(f"{sum(f.is_file() for f in bundle.rglob('*')) - 1} files unchanged; openvino runs in")
+    checked = sum(f.is_file() for f in bundle.rglob("*")) - 2  # all but the record and the card
+    assert lines[0].startswith(f"{checked} files unchanged; openvino runs in")
     assert lines[1] == "2 of 2 stored hypotheses reproduced"
     shutil.copytree(bundle, tmp_path / "copy")
     record = json.loads((tmp_path / "copy" / RECORD).read_text())
@@ -45,3 +48,15 @@ def test_verification_checks_every_file_and_hears_the_samples_again(bundle, tmp_
     assert (
         "the bundle has no samples for this engine" in run("verify", bundle, "--backend", "onnxruntime").stdout.decode()
     )
+
+
+def test_the_card_may_be_edited(bundle, tmp_path):
+    """As for the hub, which wants a licence in it. Earlier versions wrote a checksum of the card."""
+    shutil.copytree(bundle, tmp_path / "copy")
+    card, record = tmp_path / "copy/README.md", json.loads((tmp_path / "copy" / RECORD).read_text())
+    assert "README.md" not in record["sha256"]
+    sums_with_card = record["sha256"] | {"README.md": checksum(card)}
+    card.write_text("---\nlicense: mit\n---\n" + card.read_text())
+    checked = verify(tmp_path / "copy").files
+    (tmp_path / "copy" / RECORD).write_text(json.dumps(record | {"sha256": sums_with_card}))
+    assert verify(tmp_path / "copy").files == checked == len(record["sha256"])

@@ -4,6 +4,7 @@ The files are strangers' files. So ffmpeg may open no network address and no pla
 its time and memory are limited.
 """
 
+import os
 import shutil
 import struct
 import subprocess
@@ -51,7 +52,7 @@ def decode(file: BinaryIO, collector: Collector) -> Collector:
             *("-i", f"file:{path.absolute()}", "-map", "0:a:0"),
             *("-c:a", "pcm_f32be", "-f", "au", "pipe:1"),
         ]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process:
+        with _started(command, messages) as process:
             clock = threading.Timer(TIME_LIMIT, process.kill)
             clock.start()
             try:
@@ -76,17 +77,35 @@ def decode(file: BinaryIO, collector: Collector) -> Collector:
     return collector
 
 
+def _started(command: list[str], messages: IO[bytes]) -> subprocess.Popen[bytes]:
+    """ffmpeg, which writes to a pipe. Ctrl-C in a terminal reaches the program that waits for it only.
+
+    So a service that was interrupted can answer what it took. If the program is killed, ffmpeg ends with the pipe.
+    """
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages, start_new_session=True
+    )
+
+
 @contextmanager
 def _on_disk(file: BinaryIO) -> Iterator[Path]:
-    """The path of an open file; of a copy if it lies in memory only."""
+    """The path of an open file; of a copy if it has none, as what lies in memory or was replaced."""
     name = getattr(file, "name", None)
-    if isinstance(name, str) and Path(name).is_file():
+    if isinstance(name, str) and _leads_to(Path(name), file):
         yield Path(name)
         return
     with tempfile.NamedTemporaryFile(prefix="stablequant-") as copy:
         copy.write(read_at(file, 0))
         copy.flush()
         yield Path(copy.name)
+
+
+def _leads_to(path: Path, file: BinaryIO) -> bool:
+    """Whether the open ``file`` is the one at ``path``. What lies in memory may have the name of another file."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except (AttributeError, OSError, ValueError):  # no descriptor, no such file, or no possible name
+        return False
 
 
 def _read_au(pipe: IO[bytes], collector: Collector) -> None:

@@ -8,6 +8,7 @@ LENGTH = "no length or a wrong one in the header; decoded to the end"
 EXTRA = "bytes that are no audio were left out"
 UNCHECKED = "a rare format; whether all of the audio is there could not be checked"
 GARBAGE = 4096  # bytes that are no audio and are left out whatever the file's size
+MOST_TAGS = 100  # ID3 tags before the audio; a file of nothing else would keep us busy
 AGAIN = "copy or download it again"
 
 
@@ -59,11 +60,14 @@ def read_at(file: BinaryIO, position: int, count: int = -1) -> bytes:
 
 
 def after_id3(file: BinaryIO) -> int:
-    """Position after the ID3v2 tags at the start of a file; 0 if there is none."""
+    """Position after the ID3v2 tags at the start of a file; 0 if there is none. Raises AudioError if there are many."""
     position = 0
-    while (size := id3_size(read_at(file, position, 10))) > 0:
+    for _ in range(MOST_TAGS + 1):
+        size = id3_size(read_at(file, position, 10))
+        if not size:
+            return position
         position += size
-    return position
+    raise AudioError(f"more than {MOST_TAGS} ID3 tags before the audio; remove them, or convert it to FLAC")
 
 
 def id3_size(head: bytes) -> int:

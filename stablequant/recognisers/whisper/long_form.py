@@ -134,6 +134,7 @@ def words_of(front_end: FrontEnd, segment: Segment, start: float, end: float) ->
 
     The confidence of a word is the geometric mean of its tokens' probabilities; where tokens and words do not fit,
     as in languages without spaces, it is that of the segment. There a segment without spaces is one word.
+    Without timestamps a window takes the place of a segment, and its first word begins none.
     """
     apart: list[list[float]] = []
     for token, likely in zip(segment.tokens, segment.log_probabilities, strict=True):
@@ -145,8 +146,9 @@ def words_of(front_end: FrontEnd, segment: Segment, start: float, end: float) ->
     if len(apart) != len(words):
         apart = [[likely for part in apart for likely in part]] * len(words)
     found = spread(words, start, end, [round(float(np.exp(np.mean(part))), 4) for part in apart])
-    if found and front_end.language in WITHOUT_SPACES and not _begins_with_space(front_end, segment.tokens):
-        found[0] = replace(found[0], spaced=False)
+    if found:
+        joined = front_end.language in WITHOUT_SPACES and not _begins_with_space(front_end, segment.tokens)
+        found[0] = replace(found[0], spaced=not joined, begins_segment=front_end.times is not None)
     return found
 
 

@@ -1,5 +1,6 @@
 """Hostile bundles: read or refused, whatever their files hold, and nothing outside them is looked at."""
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -160,3 +161,36 @@ def test_convolutions_of_any_size_are_read_or_refused(key, place, size, more):
             return
         assert 0 < family_of(folder).front_end(folder).shortest_samples <= LONGEST_FRAME
         assert all(decoder.transcribe(audio, 30, 1e8, 1) == [] for audio in SHORT_AND_LONG)
+
+
+def write_cached(repository: Path, files: dict[str, bytes]) -> Path:
+    """The snapshot of a repository in the cache of the Hugging Face hub, whose files are links into its blobs."""
+    snapshot = repository / "snapshots/0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for name, content in files.items():
+        blob = repository / "blobs" / hashlib.sha256(content).hexdigest()
+        blob.write_bytes(content)
+        (snapshot / name).symlink_to(Path("../../blobs", blob.name))
+    return snapshot
+
+
+def test_a_bundle_in_the_cache_of_the_hub_reads_its_own_blobs_only(tmp_path):
+    own = write_cached(tmp_path / "models--own", {"a.wav": b"sound", "changed.wav": b"other"})
+    other = write_cached(tmp_path / "models--other", {"b.wav": b"sound"})
+    sums = {"a.wav": hashlib.sha256(b"sound").hexdigest()}
+    assert (own / "a.wav").is_symlink()
+    check(own, {"sha256": sums})
+    (tmp_path / "by-link").symlink_to(own)
+    check(tmp_path / "by-link", {"sha256": sums})
+    with pytest.raises(StableQuantError, match=r"changed\.wav: the file was changed"):
+        check(own, {"sha256": {"changed.wav": sums["a.wav"]}})
+    (own / "foreign.wav").symlink_to(other / "b.wav")
+    (own / "beside.wav").symlink_to("../../refs")
+    (tmp_path / "models--own/refs").write_bytes(b"sound")
+    for name in ("foreign.wav", "beside.wav", "../../blobs/../refs"):
+        with pytest.raises(StableQuantError, match="leads out of the bundle"):
+            check(own, {"sha256": {name: sums["a.wav"]}})
+    own.parent.rename(tmp_path / "models--own/elsewhere")
+    with pytest.raises(StableQuantError, match="leads out of the bundle"):
+        check(tmp_path / "models--own/elsewhere" / own.name, {"sha256": sums})

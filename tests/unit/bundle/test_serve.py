@@ -68,6 +68,20 @@ def test_what_cannot_be_heard_is_refused_as_openai_does(demo_service):
     assert "400" in raw(port, head(len(long)) + long).splitlines()[0], "texts are kept in memory"
 
 
+@pytest.mark.parametrize(
+    ("charset", "status"), [("undefined", 400), ("punycode", 400), ("idna", 200), ("hex", 200), ("no-such", 200)]
+)
+def test_a_form_that_its_charset_cannot_decode_is_refused(charset, status):
+    """Python has charsets that no form has; unknown ones are passed over."""
+    form = STARTED + recording(7) + b"\r\n--x--\r\n"
+    with serving(Echo()) as port:
+        answer = raw(port, head(len(form), f"multipart/form-data; boundary=x; charset={charset}") + form)
+        assert answer.split()[1] == str(status)
+        if status == 400:
+            assert '"message":"the form cannot be decoded with its charset; send it in UTF-8"' in answer
+        assert json.loads(get(port, "/health")) == {"status": "ready", "waiting": 0, "arriving": 0}
+
+
 def test_another_language_than_the_recognisers_is_refused():
     audio = ("a.wav", recording(7))
     with serving(Echo(), language="en") as port:

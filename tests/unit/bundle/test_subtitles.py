@@ -1,7 +1,9 @@
 """Subtitles in both formats."""
 
-from stablequant.bundle.subtitles import subrip, webvtt
-from stablequant.recognisers.decoder import Word
+from stablequant.bundle.answers import verbose
+from stablequant.bundle.subtitles import cues, subrip, webvtt
+from stablequant.bundle.transcribe import Transcript
+from stablequant.recognisers.decoder import Word, text_of
 
 
 def test_subtitles_end_at_pauses_and_when_they_are_full():
@@ -12,6 +14,21 @@ def test_subtitles_end_at_pauses_and_when_they_are_full():
     assert len(blocks) == 5
     assert all(len(block.splitlines()[2]) <= 84 for block in blocks)
     assert subrip([]) == ""
+
+
+def test_subtitles_begin_where_the_model_begins_a_segment():
+    """Whisper's segments end with sentences. Only one that is too long is split further."""
+    begun = [("So", True), ("it", False), ("is.", False), ("Yes.", True), ("But", True), *[("LONGWORD", False)] * 12]
+    words = [Word(word, 3 * i / 10, 3 * (i + 1) / 10, begins_segment=begins) for i, (word, begins) in enumerate(begun)]
+    *short, first, second = cues(words)
+    assert [text_of(cue) for cue in short] == ["So it is.", "Yes."]
+    assert [(cue[0].start, cue[-1].end) for cue in short] == [(0.0, 0.9), (0.9, 1.2)]
+    assert first[0].word == "But"
+    assert not second[0].begins_segment
+    assert [s["text"] for s in verbose(Transcript(text_of(words), 9.0, words))["segments"]][:2] == ["So it is.", "Yes."]
+    assert subrip(words).startswith(
+        "1\n00:00:00,000 --> 00:00:00,900\nSo it is.\n\n2\n00:00:00,900 --> 00:00:01,200\nYes.\n"
+    )
 
 
 def test_webvtt_has_its_header_and_points():

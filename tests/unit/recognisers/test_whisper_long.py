@@ -176,6 +176,15 @@ def test_a_words_confidence_is_the_geometric_mean_of_its_tokens(checkpoint):
     assert [word.confidence for word in mixed] == 2 * [pytest.approx(np.prod(chances[:7]) ** (1 / 7), abs=1e-4)]
 
 
+def test_the_first_word_of_a_segment_begins_it(checkpoint):
+    front_end = family_of(checkpoint).front_end(checkpoint)
+    tokens = front_end.tokenizer.encode(" so it is").ids
+    segment = Segment(0, 100, tokens, np.zeros(len(tokens)))
+    assert [word.begins_segment for word in words_of(front_end, segment, 0.0, 1.0)] == [True, False, False]
+    without_times = replace(front_end, times=None)
+    assert not any(word.begins_segment for word in words_of(without_times, segment, 0.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("language", "texts", "joined"),
     [

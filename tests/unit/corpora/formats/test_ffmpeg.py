@@ -1,7 +1,17 @@
 """What only ffmpeg reads: whole files are decoded, cut ones refused, and no other file is opened."""
 
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import pytest
+from checkout import PROJECT
 from sound import RATE, SPEECH, by_ffmpeg, encoded, heard, likeness, needs_ffmpeg
 
 from stablequant.corpora.audio import AudioError, read_audio
@@ -60,6 +70,24 @@ def test_an_mp4_without_its_index_is_refused(tmp_path):
 def test_the_content_counts_and_not_the_name(tmp_path):
     (tmp_path / "named.wav").write_bytes(by_ffmpeg(*FORMS["mp4"]))
     assert read_audio(tmp_path / "named.wav", RATE).file_samples == pytest.approx(len(SPEECH), abs=2048)
+
+
+@needs_ffmpeg
+def test_a_recording_that_is_not_the_file_of_its_name_is_decoded_itself(tmp_path, monkeypatch):
+    """In memory under the name of a file in the working directory, and opened before the file was replaced."""
+    monkeypatch.chdir(tmp_path)
+    content, other = (by_ffmpeg(*FORMS["mp4"], content=encoded("WAV", SPEECH[:length])) for length in (16_000, 32_000))
+    expected = heard(content).file_samples
+    assert expected != heard(other).file_samples
+    (tmp_path / "talk.m4a").write_bytes(other)
+    in_memory = io.BytesIO(content)
+    in_memory.name = "talk.m4a"
+    assert read_audio(in_memory, RATE).file_samples == expected
+    (tmp_path / "talk.m4a").write_bytes(content)
+    (tmp_path / "other.m4a").write_bytes(other)
+    with (tmp_path / "talk.m4a").open("rb") as opened:
+        (tmp_path / "other.m4a").rename(tmp_path / "talk.m4a")
+        assert read_audio(opened, RATE).file_samples == expected
 
 
 @needs_ffmpeg
@@ -133,3 +161,54 @@ def test_a_real_file_is_named_by_its_format_where_ffmpeg_is_missing(monkeypatch,
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(AudioError, match=name + r".*" + NOT_INSTALLED):
         read_audio(tmp_path / f"a.{form}", RATE)
+
+
+INTERRUPTED = """
+import os, pathlib, signal, sys
+from stablequant.corpora.formats.collector import Collector
+from stablequant.corpora.formats.ffmpeg import decode
+
+class Interrupting(Collector):
+    def begin(self, rate, channels):
+        os.killpg(0, signal.{sent})
+        super().begin(rate, channels)
+
+signal.signal(signal.SIGINT, lambda *_: None)  # as the service, which then answers what it took
+with pathlib.Path(sys.argv[1]).open("rb") as file:
+    print(decode(file, Interrupting(None, 3600)).length)
+"""
+
+
+def interrupted(file: Path, sent: str) -> subprocess.CompletedProcess:
+    """Decode ``file`` in a process group that gets a signal meanwhile, as by Ctrl-C in a terminal."""
+    command = [sys.executable, "-c", INTERRUPTED.format(sent=sent), str(file)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, env=environment, capture_output=True, check=False, start_new_session=True)
+
+
+def running_on(file: Path) -> list[int]:
+    """Processes of ffmpeg that decode ``file``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.fsencode(file) in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+@needs_ffmpeg
+def test_ctrl_c_does_not_reach_ffmpeg(tmp_path):
+    (tmp_path / "a.mka").write_bytes(by_ffmpeg(*FORMS["mka"], content=encoded("WAV", np.tile(SPEECH, 20))))
+    done = interrupted(tmp_path / "a.mka", "SIGINT")
+    assert done.returncode == 0, done.stderr.decode()
+    assert int(done.stdout) == heard((tmp_path / "a.mka").read_bytes()).file_samples
+
+
+@needs_ffmpeg
+def test_ffmpeg_does_not_outlive_who_waits_for_it(tmp_path):
+    (tmp_path / "a.mka").write_bytes(by_ffmpeg(*FORMS["mka"], content=encoded("WAV", np.tile(SPEECH, 20))))
+    assert interrupted(tmp_path / "a.mka", "SIGKILL").returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while running_on(tmp_path / "a.mka") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running_on(tmp_path / "a.mka")

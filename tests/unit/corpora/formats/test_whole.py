@@ -1,5 +1,7 @@
 """What lies in place of audio is called by its name."""
 
+import io
+
 import pytest
 from sound import RATE, SPEECH, encoded, heard
 
@@ -48,3 +50,28 @@ def test_a_link_to_nowhere_and_a_folder_are_called_by_their_names(tmp_path):
         read_audio(tmp_path / "a", RATE)
     with pytest.raises(AudioError, match="it cannot be opened"):
         read_audio(tmp_path / ("a" * 300), RATE)
+
+
+@pytest.mark.parametrize("form", ["FLAC", "WAV", "MP3"])
+def test_a_row_of_tags_before_the_audio_is_followed_up_to_a_limit(form):
+    """A small upload could hold millions, each of which costs two look-ups."""
+    tag = b"ID3\x04\0\0\0\0\0\0"
+    if form != "WAV":  # libsndfile reads none behind a tag
+        assert len(heard(100 * tag + encoded(form)).samples) == len(SPEECH)
+    with pytest.raises(
+        AudioError, match=r"more than 100 ID3 tags before the audio; remove them, or convert it to FLAC"
+    ):
+        heard(101 * tag + encoded(form))
+
+
+def test_a_file_of_tags_only_is_refused_at_once():
+    looked_at = []
+
+    class Counted(io.BytesIO):
+        def read(self, *size):
+            looked_at.append(size)
+            return super().read(*size)
+
+    with pytest.raises(AudioError, match="more than 100 ID3 tags"):
+        read_audio(Counted(100_000 * b"ID3\x04\0\0\0\0\0\0"), RATE)
+    assert len(looked_at) < 200
