@@ -14,6 +14,13 @@ import numpy as np
 
 from stablequant.errors import StableQuantError, missing_package
 from stablequant.recognisers.entries import read_settings, size_of
+from stablequant.recognisers.whisper.generation import (
+    GENERATION,
+    NO_TIMES,
+    is_multilingual,
+    named_language,
+    read_generation,
+)
 from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
 from stablequant.recognisers.whisper.timestamps import TimeTokens
@@ -21,14 +28,9 @@ from stablequant.recognisers.whisper.timestamps import TimeTokens
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
+START, TRANSCRIBE = "<|startoftranscript|>", "<|transcribe|>"
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the same token, by its name in newer and older tokenizers
-GENERATION, PREPROCESSOR, TOKENIZER, SPELLING = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "normalizer.json",
-)
+PREPROCESSOR, TOKENIZER, SPELLING = "preprocessor_config.json", "tokenizer.json", "normalizer.json"
 FILES = ("config.json", GENERATION, PREPROCESSOR, TOKENIZER, SPELLING)
 WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are written so, as OpenAI's code lists them
 
@@ -127,12 +129,13 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     Raises `StableQuantError` if a file is missing or damaged, or if the checkpoint does not know the language.
     """
     sizes = read_sizes(folder)
-    generation, preprocessor = read_settings(folder / GENERATION), read_settings(folder / PREPROCESSOR)
+    generation, preprocessor = read_generation(folder), read_settings(folder / PREPROCESSOR)
     tokenizer = _tokenizer(folder / TOKENIZER)
-    language = _code(language or _language(generation, folder), tokenizer, folder)
-    if language != "en" and not _multilingual(generation):
+    multilingual = is_multilingual(generation, sizes["vocab_size"])
+    language = _code(language or named_language(generation, tokenizer, folder), tokenizer, folder)
+    if language != "en" and not multilingual:
         raise StableQuantError(folder, f"it writes English only, not '{language}'", "take a multilingual checkpoint")
-    prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
+    prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if multilingual else []), NO_TIMES]
     end = generation.get("eos_token_id")
     rate, hop, fft = (
         size_of(preprocessor, key, folder / PREPROCESSOR) for key in ("sampling_rate", "hop_length", "n_fft")
@@ -212,18 +215,6 @@ def _tokenizer(file: Path) -> Tokenizer:
         raise StableQuantError(file, f"not a tokenizer ({error})", "restore the file") from error
 
 
-def _multilingual(generation: Mapping[str, object]) -> bool:
-    return bool(generation.get("is_multilingual", "lang_to_id" in generation))
-
-
-def _language(generation: Mapping[str, object], folder: Path) -> str:
-    """The language of ``generation``, English if it names none."""
-    named = generation.get("language") or _forced(generation) or "en"
-    if not isinstance(named, str):
-        raise StableQuantError(folder / GENERATION, f"'language' is {named!r}", "write a code such as en")
-    return named.strip("<|>")
-
-
 def _code(language: str, tokenizer: Tokenizer, folder: Path) -> str:
     """The code of a language that may be named as transformers allows, such as ``German``."""
     if language == "en" or tokenizer.token_to_id(f"<|{language}|>") is not None:
@@ -232,14 +223,6 @@ def _code(language: str, tokenizer: Tokenizer, folder: Path) -> str:
         from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
     return str(TO_LANGUAGE_CODE.get(language.lower(), language.lower()))
-
-
-def _forced(generation: Mapping[str, object]) -> str | None:
-    """The language that an older checkpoint names by its token, as what is written first."""
-    forced, known = generation.get("forced_decoder_ids"), generation.get("lang_to_id")
-    if not isinstance(forced, list) or not isinstance(known, dict):
-        return None
-    return next((str(name) for name, token in known.items() if isinstance(token, int) and [1, token] in forced), None)
 
 
 def _tokens(generation: Mapping[str, object], key: str, classes: int, folder: Path) -> list[int]:

@@ -10,10 +10,11 @@ from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Imported
 from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
 from stablequant.recognisers.sources import read_config
-from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
+from stablequant.recognisers.whisper.front_end import PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
+from stablequant.recognisers.whisper.generation import GENERATION, completed, is_multilingual, read_generation
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
 from stablequant.recognisers.whisper.published import write_openvino_tokenizer
-from stablequant.storage.files import read_json, write_json
+from stablequant.storage.files import write_json
 
 WHISPER = Kind(
     AutoModelForSpeechSeq2Seq,
@@ -26,13 +27,12 @@ WHISPER = Kind(
 def read(source: Path, language: str | None = None) -> Imported:
     """Read the checkpoint in the folder ``source``.
 
-    ``language`` is the language to transcribe, such as ``de``; without it, the one that ``generation_config.json``
-    names, or English. Raises `StableQuantError` if the checkpoint is damaged or does not know the language.
+    ``language`` is the language to transcribe, such as ``de``; without it, the one that the checkpoint names, or
+    English. Raises `StableQuantError` if the checkpoint is damaged or does not know the language.
     """
     sizes = read_sizes(source)
-    for name in (GENERATION, PREPROCESSOR):
-        if not (source / name).is_file():
-            raise StableQuantError(source / name, "the file does not exist", "complete the checkpoint's folder")
+    if not (source / PREPROCESSOR).is_file():
+        raise StableQuantError(source / PREPROCESSOR, "the file does not exist", "complete the checkpoint's folder")
     if (source / TOKENIZER).is_file():
         read_front_end(source, language)
     model = _model(source)
@@ -42,13 +42,17 @@ def read(source: Path, language: str | None = None) -> Imported:
         for name in (PREPROCESSOR, SPELLING):
             if (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
-        generation = read_json(source / GENERATION)
+        generation = read_generation(source)
         write_json(folder / GENERATION, generation)
         _write_tokenizer(source, folder / TOKENIZER)
         write_openvino_tokenizer(folder / TOKENIZER, folder)
-        code = read_front_end(folder, language).language  # raises StableQuantError if the tokenizer does not fit
-        if language or generation.get("language") or code != "en":
-            write_json(folder / GENERATION, generation | {"language": code})
+        front_end = read_front_end(folder, language)  # raises StableQuantError if the tokenizer does not fit
+        named = language or generation.get("language") or front_end.language != "en"
+        if is_multilingual(generation, sizes["vocab_size"]):
+            generation = completed(generation, front_end.tokenizer) | ({"task": "transcribe"} if named else {})
+        if named:
+            generation["language"] = front_end.language
+        write_json(folder / GENERATION, generation)
 
     return Imported(model, quantized_modules(sizes), write)
 
