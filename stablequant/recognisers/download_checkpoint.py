@@ -11,7 +11,7 @@ from stablequant.faults import fault_of_the_machine
 from stablequant.recognisers.sources import adapter_files, check_head, read_config
 
 Heads = Mapping[str, Sequence[str]]  # see `stablequant.recognisers.registry.heads_by_kind`
-TEXTS = ["*.json"]
+TEXTS = ["*.json", "merges.txt"]  # the latter belongs to a tokenizer without tokenizer.json
 SAFE_WEIGHTS = ["model*.safetensors"]
 PICKLED_WEIGHTS = ["pytorch_model*.bin"]
 

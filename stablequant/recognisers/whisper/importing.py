@@ -68,6 +68,9 @@ def _write_tokenizer(source: Path, file: Path) -> None:
     if (source / TOKENIZER).is_file():
         shutil.copyfile(source / TOKENIZER, file)
         return
+    if not all((source / name).is_file() for name in ("vocab.json", "merges.txt")):  # transformers would guess merges
+        fault = f"neither {TOKENIZER} nor both vocab.json and merges.txt"
+        raise StableQuantError(source, fault, "complete the checkpoint's folder")
     try:
         AutoTokenizer.from_pretrained(source, local_files_only=True).backend_tokenizer.save(str(file))
     except Exception as error:  # the library raises no exception class of its own

@@ -13,9 +13,13 @@ from hub import serving
 from json_files import edit
 from mms_files import write_tiny_mms
 from recognising import torch_network
+from tokenizers import Tokenizer
 from transformers import AutoModelForCTC
 from wav2vec2_files import write_tiny_checkpoint
+from whisper_files import split_tokenizer, write_tiny_whisper
 
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.loading import load_model
 
 IMPORT = """
@@ -65,6 +69,22 @@ def test_safetensors_are_preferred_to_pickled_weights(source):
         done = hub.python(DOWNLOAD.format("owner/tiny"))
         assert done.returncode == 0, done.stderr
         assert not [path for path in hub.requested if path.endswith(".bin")]
+
+
+def test_a_tokenizer_in_several_files_is_downloaded_whole(tmp_path):
+    source = tmp_path / "source"
+    write_tiny_whisper(source)
+    whole = Tokenizer.from_file(str(source / "tokenizer.json"))
+    split_tokenizer(source)
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(IMPORT, tmp_path / "imported")
+    assert done.returncode == 0, done.stderr
+    found = Tokenizer.from_file(str(tmp_path / "imported/tokenizer.json"))
+    assert found.get_vocab() == whole.get_vocab()
+    assert found.encode("two words", add_special_tokens=False).ids == whole.encode("two words").ids
+    (source / "merges.txt").unlink()
+    with pytest.raises(StableQuantError, match=r"neither tokenizer\.json nor both vocab\.json and"):
+        import_checkpoint(str(source), tmp_path / "without")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])
