@@ -11,7 +11,10 @@ TRAINERS = re.compile(r"checkpoint-\d+")  # the folders of transformers' Trainer
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
+    "tokenizer.json",
     "vocab.json",
+    "merges.txt",
+    "normalizer.json",
     "tokenizer_config.json",
     "added_tokens.json",
     "special_tokens_map.json",
