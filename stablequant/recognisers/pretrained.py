@@ -15,10 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
+from stablequant.recognisers.sources import WEIGHTS
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers takes them
 WRAPPERS = frozenset(  # parts of names that data-parallel, compiled and other wrappers of a model add
     {"module", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 )
