@@ -70,8 +70,12 @@ def from_pretrained(automatic: Any, folder: Path, **options: object) -> Any:
 def build_config(place: Path, settings: Mapping[str, Any]) -> PreTrainedConfig:
     """The configuration with the content ``settings`` of the file ``place``, without `SWITCHES`.
 
-    Raises `StableQuantError` if transformers does not take it.
+    Raises `StableQuantError` if transformers does not take it, or if the weights are quantized.
     """
+    if settings.get("quantization_config"):
+        raise StableQuantError(
+            place, "its weights are already quantized (quantization_config)", "take the one that it was made from"
+        )
     kept = {key: value for key, value in settings.items() if key not in SWITCHES}
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[settings["model_type"]].from_dict(kept)

@@ -67,10 +67,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for key, most in MOST.items():
         if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
             raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
-    if config.get("quantization_config"):
-        raise StableQuantError(
-            path, "its weights are already quantized (quantization_config)", "take the one that it was made from"
-        )
     return config
 
 
