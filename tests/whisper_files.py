@@ -109,6 +109,19 @@ def write_tiny_whisper(
     (folder / "normalizer.json").write_text(json.dumps({"colour": "color"}))
 
 
+def split_tokenizer(folder: Path) -> None:
+    """Replace ``tokenizer.json`` by the files of older tokenizers: vocabulary, merges and added tokens."""
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.json").write_text(json.dumps(whole["model"]["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in whole["model"]["merges"]))
+    added = {token["content"]: token["id"] for token in whole["added_tokens"]}
+    (folder / "added_tokens.json").write_text(json.dumps(added))
+    ends = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), "<|endoftext|>")
+    settings = {"tokenizer_class": "WhisperTokenizer", **ends}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
 def torch_networks(folder: Path) -> dict[str, Network]:
     """The three networks of an imported checkpoint, as an engine has them, in torch."""
     parts, wanted = graph_modules(load_model(folder, "eager")), signatures(read_sizes(folder))

@@ -48,7 +48,7 @@ def model_bytes(model):
     """Size of a model's checkpoint; of one on the hub a guess until it is downloaded."""
     if not is_on_hub(model):
         settings = config["models"][model]
-        return file_bytes(sources.checkpoint_files(settings["checkpoint"], settings.get("target_lang")))
+        return file_bytes(sources.loaded_files(settings["checkpoint"], settings.get("target_lang")))
     try:
         return download_of(model)["bytes"]
     except OSError:

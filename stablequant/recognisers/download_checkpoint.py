@@ -8,19 +8,18 @@ from huggingface_hub import snapshot_download
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
-from stablequant.recognisers.sources import adapter_files, check_head, read_config
+from stablequant.recognisers.sources import WEIGHTS, adapter_files, check_head, loaded_files, read_config
 
 Heads = Mapping[str, Sequence[str]]  # see `stablequant.recognisers.registry.heads_by_kind`
-TEXTS = ["*.json"]
-SAFE_WEIGHTS = ["model*.safetensors"]
-PICKLED_WEIGHTS = ["pytorch_model*.bin"]
+TEXTS = ["*.json", "merges.txt"]  # the latter belongs to a tokenizer without tokenizer.json
 
 
 def download(identifier: str, language: str | None, heads: Heads) -> Path:
     """Download ``owner/name`` or ``owner/name@revision``, unless it is in the local cache; return its folder.
 
-    Pickled weights are downloaded only if there are no weights in safetensors format. Of adapters for languages, only
-    that of ``language`` is downloaded. No weights are downloaded of a model of a kind in ``heads`` that writes no text.
+    Of several copies of the weights only the one is downloaded that transformers takes, see `WEIGHTS`. Of adapters for
+    languages, only that of ``language`` is downloaded. No weights are downloaded of a model of a kind in ``heads`` that
+    writes no text.
 
     Raises
     ------
@@ -33,7 +32,7 @@ def download(identifier: str, language: str | None, heads: Heads) -> Path:
         config = read_config(texts)
         if config.get("architectures") and (endings := heads.get(str(config.get("model_type")))):
             check_head(config, f"{identifier}, config.json", endings)
-        folder = _download(name, texts.name, SAFE_WEIGHTS, PICKLED_WEIGHTS)
+        folder = _download(name, texts.name, *([pattern] for kind in WEIGHTS.items() for pattern in kind))
         if language is not None:
             _download(name, folder.name, *([file] for file in adapter_files(language)))
     except StableQuantError:
@@ -64,10 +63,11 @@ def download_checkpoint(identifier: str, language: str | None, heads: Heads) -> 
     """Download a checkpoint into the hub's cache; return what the workflow needs to know before the import.
 
     ``source`` is its name with the exact revision, so that another run imports the same checkpoint. ``bytes`` is the
-    size of its files, and ``config`` the content of its ``config.json``. See `download` for ``language`` and ``heads``.
+    size of the files that an import loads, and ``config`` the content of its ``config.json``. See `download` for
+    ``language`` and ``heads``.
     """
     folder = download(identifier, language, heads)
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    size = sum(Path(file).stat().st_size for file in loaded_files(str(folder), language))
     return {
         "source": f"{identifier.partition('@')[0]}@{folder.name}",
         "bytes": size,

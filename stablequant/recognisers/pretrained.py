@@ -3,7 +3,7 @@
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
+from stablequant.recognisers.sources import WEIGHTS
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in the order in which transformers takes them
 WRAPPERS = frozenset(  # parts of names that data-parallel, compiled and other wrappers of a model add
     {"module", "model", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 )
@@ -70,8 +70,12 @@ def from_pretrained(automatic: Any, folder: Path, **options: object) -> Any:
 def build_config(place: Path, settings: Mapping[str, Any]) -> PreTrainedConfig:
     """The configuration with the content ``settings`` of the file ``place``, without `SWITCHES`.
 
-    Raises `StableQuantError` if transformers does not take it.
+    Raises `StableQuantError` if transformers does not take it, or if the weights are quantized.
     """
+    if settings.get("quantization_config"):
+        raise StableQuantError(
+            place, "its weights are already quantized (quantization_config)", "take the one that it was made from"
+        )
     kept = {key: value for key, value in settings.items() if key not in SWITCHES}
     try:
         config: PreTrainedConfig = CONFIG_MAPPING[settings["model_type"]].from_dict(kept)
@@ -90,7 +94,9 @@ def load_pretrained(folder: Path, config: PreTrainedConfig, kind: Kind) -> PreTr
     try:
         with torch.device("meta"):
             empty = kind.automatic.from_config(config)
-        renamed = bare_names(folder, _stored_names(folder), set(empty.state_dict()), empty.base_model_prefix)
+        stored, files = _stored(folder)
+        _check_size(folder, empty, files)
+        renamed = bare_names(folder, stored, set(empty.state_dict()), empty.base_model_prefix)
         loaded, loading = from_pretrained(
             kind.automatic,
             folder,
@@ -114,6 +120,25 @@ def load_pretrained(folder: Path, config: PreTrainedConfig, kind: Kind) -> PreTr
         if name in loading["missing_keys"] and name not in shared:  # transformers draws them at random
             values.fill_(1 if ".parametrizations." in name else 0)  # a weight norm divides by a norm
     return model
+
+
+def _check_size(folder: Path, network: torch.nn.Module, files: Collection[Path]) -> None:
+    """Raise `StableQuantError` if the ``files`` in ``folder`` are too small for the weights of the ``network``.
+
+    A damaged or hostile config.json can ask for more memory than there is, and transformers takes it before it compares
+    sizes. A weight has at least one byte in a file, and takes four in memory: what is let through takes at most four
+    times the memory of the files.
+    """
+    if not files:
+        raise StableQuantError(folder, f"the weights cannot be read: no {' or '.join(WEIGHTS)}", "restore them")
+    for file in files:
+        if not file.is_file():
+            raise StableQuantError(file, "the file does not exist", "complete the checkpoint's folder")
+    size = sum(file.stat().st_size for file in files)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if count > size:
+        fault = f"its network has more weights ({count}) than the files have bytes ({size})"
+        raise StableQuantError(folder / "config.json", fault, "take the config.json that was saved with these weights")
 
 
 def _check(folder: Path, loading: Mapping[str, Iterable[Any]], kind: Kind) -> None:
@@ -166,16 +191,17 @@ def bare_names(folder: Path, stored: Iterable[str], expected: set[str], base: st
     return renamed
 
 
-def _stored_names(folder: Path) -> list[str]:
-    """Names of the tensors in the file or the shards that transformers will read; none if there is no such file."""
+def _stored(folder: Path) -> tuple[list[str], set[Path]]:
+    """Names of the tensors that transformers will read, and the file or the shards that hold them."""
     for name in WEIGHTS:
         file, index = folder / name, folder / f"{name}.index.json"
         if file.is_file() and file.suffix == ".safetensors":
             with safe_open(file, framework="pt") as tensors:
-                return list(tensors.keys())
+                return list(tensors.keys()), {file}
         if file.is_file():
             state = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-            return [key for key in state if isinstance(key, str)]
+            return [key for key in state if isinstance(key, str)], {file}
         if index.is_file():
-            return list(read_json(index)["weight_map"])
-    return []
+            shards = read_json(index)["weight_map"]
+            return list(shards), {folder / shard for shard in shards.values()}
+    return [], set()

@@ -11,11 +11,18 @@ TRAINERS = re.compile(r"checkpoint-\d+")  # the folders of transformers' Trainer
 PROCESSOR_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
+    "tokenizer.json",
     "vocab.json",
+    "merges.txt",
+    "normalizer.json",
     "tokenizer_config.json",
     "added_tokens.json",
     "special_tokens_map.json",
 )
+WEIGHTS = {  # the file that holds all weights, and the names of shards, in the order in which transformers takes them
+    "model.safetensors": "model-*-of-*.safetensors",
+    "pytorch_model.bin": "pytorch_model-*-of-*.bin",
+}
 HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 
 
@@ -53,6 +60,30 @@ def checkpoint_files(source: str, language: str | None = None) -> list[str]:
     for above in processor_folders(path)[1:]:
         found += [file for name in PROCESSOR_FILES if (file := above / name).is_file()]
     return sorted(map(str, found))
+
+
+def loaded_files(source: str, language: str | None = None) -> list[str]:
+    """Those of `checkpoint_files` that an import loads: of a folder the texts, and only one copy of the weights.
+
+    Folders can hold more, such as optimizer.pt, tf_model.h5, or model.fp32-00001-of-00002.safetensors.
+    """
+    files = checkpoint_files(source, language)
+    folder = Path(source)
+    if not folder.is_dir():
+        return files
+    loaded = {str(file) for file in _weights(folder)}
+    loaded |= {str(folder / name) for name in adapter_files(language)} if language else set()
+    return [file for file in files if file in loaded or file.endswith((".json", ".txt"))]
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files with weights that transformers takes from ``folder``."""
+    for name, shards in WEIGHTS.items():
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            return list(folder.glob(shards))
+    return []
 
 
 def processor_folders(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from stablequant.recognisers.ctc.language import listed, read_adapter
 from stablequant.recognisers.ctc.vocabulary import SPECIAL, Vocabulary
 from stablequant.recognisers.ctc.word_marks import find_delimiter, is_written_without_spaces
 from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
-from stablequant.recognisers.sources import processor_folders
+from stablequant.recognisers.processor_files import processor_file, read_optional, read_preprocessor
 from stablequant.storage.files import read_json
 
 Extractor = TypeVar("Extractor", bound=FrontEnd)
@@ -67,10 +67,6 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for key, most in MOST.items():
         if key in config and not (type(config[key]) is int and 0 < config[key] <= most):
             raise StableQuantError(path, f"'{key}' is {config[key]!r}, no number up to {most}", "restore the file")
-    if config.get("quantization_config"):
-        raise StableQuantError(
-            path, "its weights are already quantized (quantization_config)", "take the one that it was made from"
-        )
     return config
 
 
@@ -96,28 +92,13 @@ def waveform_front_end(folder: Path, config: PreTrainedConfig, language: str | N
     )
 
 
-def read_preprocessor(folder: Path) -> tuple[Path, Mapping[str, Any]]:
-    """The file with the settings of the preprocessor, and these settings."""
-    for place in processor_folders(folder):
-        alone, together = place / "preprocessor_config.json", place / "processor_config.json"
-        if alone.is_file():
-            return alone, _optional(alone)
-        settings = _optional(together).get("feature_extractor")  # transformers 5 writes this file for a processor
-        if isinstance(settings, dict):
-            return together, settings
-    raise StableQuantError(
-        folder / "preprocessor_config.json", "the file does not exist", "complete the checkpoint's folder"
-    )
-
-
 def read_tokens(folder: Path, config: PreTrainedConfig, language: str | None = None) -> Vocabulary:
     """The vocabulary, from ``vocab.json`` and from the tokens that the tokenizer's other files add.
 
     ``language`` names one of several vocabularies in ``vocab.json``.
     """
-    path = next((file for place in processor_folders(folder) if (file := place / "vocab.json").is_file()), None)
-    if path is None or not (classes := dict(read_json(path))):
-        path = path or folder / "vocab.json"
+    path = processor_file(folder, "vocab.json")
+    if not path.is_file() or not (classes := dict(read_json(path))):
         raise StableQuantError(
             path,
             "the file does not exist or is empty",
@@ -174,8 +155,10 @@ def _remedy(config: PreTrainedConfig, languages: Sequence[str]) -> str:
 
 def _read_tokenizer(folder: Path) -> dict[str, Any]:
     """The tokenizer's settings. As in transformers, old files name their tokens in ``special_tokens_map.json``."""
-    settings = _optional(folder / "tokenizer_config.json")
-    return settings if "added_tokens_decoder" in settings else settings | _optional(folder / "special_tokens_map.json")
+    settings = read_optional(folder / "tokenizer_config.json")
+    return (
+        settings if "added_tokens_decoder" in settings else settings | read_optional(folder / "special_tokens_map.json")
+    )
 
 
 def _named_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,7 +168,7 @@ def _named_tokens(tokenizer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _added(folder: Path, tokenizer: Mapping[str, Any]) -> list[tuple[Any, int]]:
     """Tokens that the tokenizer's other files add, with their classes."""
-    added = list(_optional(folder / "added_tokens.json").items())
+    added = list(read_optional(folder / "added_tokens.json").items())
     return added + [(_content(token), int(index)) for index, token in tokenizer.get("added_tokens_decoder", {}).items()]
 
 
@@ -197,13 +180,6 @@ def _lower_case(path: Path, tokens: list[str], special: Collection[str]) -> list
             path, "the tokenizer has 'do_lower_case', but letters differ only in their case", "correct one of them"
         )
     return lower
-
-
-def _optional(file: Path) -> dict[str, Any]:
-    content = read_json(file) if file.is_file() else {}
-    if not isinstance(content, dict):
-        raise StableQuantError(file, "not a JSON object", "restore it")
-    return content
 
 
 def _content(token: str | dict[str, str] | None) -> str | None:

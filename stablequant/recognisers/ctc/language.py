@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.faults import fault_of_the_machine
+from stablequant.recognisers.processor_files import processor_file
 from stablequant.recognisers.sources import adapter_files, processor_folders
 from stablequant.recognisers.unpickling import refusal
 from stablequant.storage.files import read_json
@@ -68,7 +69,7 @@ def read_adapter(folder: Path, config: PreTrainedConfig, language: str) -> Adapt
             folder, f"it has no adapters for languages, but 'target_lang' is '{language}'", "leave 'target_lang' out"
         )
     places = processor_folders(folder)
-    named = next((file for place in places if (file := place / "vocab.json").is_file()), folder / "vocab.json")
+    named = processor_file(folder, "vocab.json")
     vocabulary = read_json(named)
     languages = [name for name, classes in vocabulary.items() if isinstance(classes, dict)]
     if not languages:

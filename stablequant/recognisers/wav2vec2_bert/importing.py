@@ -5,8 +5,9 @@ from pathlib import Path
 from transformers import PreTrainedConfig
 
 from stablequant.errors import StableQuantError
-from stablequant.recognisers.ctc.huggingface import read_huggingface, read_preprocessor, read_tokens
+from stablequant.recognisers.ctc.huggingface import read_huggingface, read_tokens
 from stablequant.recognisers.family import Imported
+from stablequant.recognisers.processor_files import read_preprocessor
 from stablequant.recognisers.wav2vec2_bert.front_end import FilterBank, checked, write_filter_bank
 from stablequant.recognisers.wav2vec2_bert.layers import config_of, quantized_modules
 from stablequant.recognisers.wav2vec2_bert.sizes import read_recognising

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stablequant.errors import StableQuantError, missing_package
-from stablequant.recognisers.entries import read_settings, size_of
+from stablequant.recognisers.entries import size_of
+from stablequant.recognisers.processor_files import PREPROCESSOR, processor_file, read_optional, read_preprocessor
+from stablequant.recognisers.whisper.generation import (
+    GENERATION,
+    NO_TIMES,
+    is_multilingual,
+    named_language,
+    read_generation,
+)
 from stablequant.recognisers.whisper.layers import ModelConfig, read_sizes
 from stablequant.recognisers.whisper.mel import log_mel
 from stablequant.recognisers.whisper.timestamps import TimeTokens
@@ -21,14 +29,9 @@ from stablequant.recognisers.whisper.timestamps import TimeTokens
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-START, TRANSCRIBE, WITHOUT_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
+START, TRANSCRIBE = "<|startoftranscript|>", "<|transcribe|>"
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the same token, by its name in newer and older tokenizers
-GENERATION, PREPROCESSOR, TOKENIZER, SPELLING = (
-    "generation_config.json",
-    "preprocessor_config.json",
-    "tokenizer.json",
-    "normalizer.json",
-)
+TOKENIZER, SPELLING = "tokenizer.json", "normalizer.json"
 FILES = ("config.json", GENERATION, PREPROCESSOR, TOKENIZER, SPELLING)
 WITHOUT_SPACES = {"ja", "lo", "my", "th", "yue", "zh"}  # languages that are written so, as OpenAI's code lists them
 
@@ -129,22 +132,22 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
     Raises `StableQuantError` if a file is missing or damaged, or if the checkpoint does not know the language.
     """
     sizes = read_sizes(folder)
-    generation, preprocessor = read_settings(folder / GENERATION), read_settings(folder / PREPROCESSOR)
-    tokenizer = _tokenizer(folder / TOKENIZER)
-    language = _code(language or _language(generation, folder), tokenizer, folder)
-    if language != "en" and not _multilingual(generation):
+    generation, (settings, preprocessor) = read_generation(folder), read_preprocessor(folder)
+    vocabulary = processor_file(folder, TOKENIZER)
+    tokenizer = _tokenizer(vocabulary)
+    multilingual = is_multilingual(generation, sizes["vocab_size"])
+    language = _code(language or named_language(generation, tokenizer, folder), tokenizer, folder)
+    if language != "en" and not multilingual:
         raise StableQuantError(folder, f"it writes English only, not '{language}'", "take a multilingual checkpoint")
-    prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if _multilingual(generation) else []), WITHOUT_TIMES]
+    prompt = [START, *([f"<|{language}|>", TRANSCRIBE] if multilingual else []), NO_TIMES]
     end = generation.get("eos_token_id")
-    rate, hop, fft = (
-        size_of(preprocessor, key, folder / PREPROCESSOR) for key in ("sampling_rate", "hop_length", "n_fft")
-    )
+    rate, hop, fft = (size_of(preprocessor, key, settings) for key in ("sampling_rate", "hop_length", "n_fft"))
     if fft > rate:
-        raise StableQuantError(folder / PREPROCESSOR, f"'n_fft' is {fft}, more than a second", "restore the file")
-    window = rate * size_of(preprocessor, "chunk_length", folder / PREPROCESSOR)
+        raise StableQuantError(settings, f"'n_fft' is {fft}, more than a second", "restore the file")
+    window = rate * size_of(preprocessor, "chunk_length", settings)
     if window // hop != 2 * sizes["max_source_positions"]:
         raise StableQuantError(
-            folder / PREPROCESSOR, "its window is not as long as the encoder's", "restore the files of the checkpoint"
+            settings, "its window is not as long as the encoder's", "restore the files of the checkpoint"
         )
     if not isinstance(end, int) or not 0 <= end < sizes["vocab_size"]:
         raise StableQuantError(folder / GENERATION, f"'eos_token_id' is {end!r}", "restore the file")
@@ -153,14 +156,14 @@ def read_front_end(folder: Path, language: str | None = None) -> FrontEnd:
         number = tokenizer.token_to_id(token)
         if number is None or number >= sizes["vocab_size"]:
             raise StableQuantError(
-                folder / TOKENIZER, f"no token {token}", "take a checkpoint of Whisper that knows the language"
+                vocabulary, f"no token {token}", "take a checkpoint of Whisper that knows the language"
             )
         tokens.append(number)
-    spelling = read_settings(folder / SPELLING) if (folder / SPELLING).is_file() else {}
+    spelling = read_optional(processor_file(folder, SPELLING))
     times = _times(generation, tokenizer, tokens, sizes)
     if times and any(tokenizer.id_to_token(n) is not None for n in range(times.last + 1, sizes["vocab_size"])):
         raise StableQuantError(
-            folder / TOKENIZER,
+            vocabulary,
             "tokens were added behind the timestamps, and would be missing from texts",
             "take a checkpoint with Whisper's own vocabulary",
         )
@@ -214,18 +217,6 @@ def _tokenizer(file: Path) -> Tokenizer:
         raise StableQuantError(file, f"not a tokenizer ({error})", "restore the file") from error
 
 
-def _multilingual(generation: Mapping[str, object]) -> bool:
-    return bool(generation.get("is_multilingual", "lang_to_id" in generation))
-
-
-def _language(generation: Mapping[str, object], folder: Path) -> str:
-    """The language of ``generation``, English if it names none."""
-    named = generation.get("language") or _forced(generation) or "en"
-    if not isinstance(named, str):
-        raise StableQuantError(folder / GENERATION, f"'language' is {named!r}", "write a code such as en")
-    return named.strip("<|>")
-
-
 def _code(language: str, tokenizer: Tokenizer, folder: Path) -> str:
     """The code of a language that may be named as transformers allows, such as ``German``."""
     if language == "en" or tokenizer.token_to_id(f"<|{language}|>") is not None:
@@ -234,14 +225,6 @@ def _code(language: str, tokenizer: Tokenizer, folder: Path) -> str:
         from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
     return str(TO_LANGUAGE_CODE.get(language.lower(), language.lower()))
-
-
-def _forced(generation: Mapping[str, object]) -> str | None:
-    """The language that an older checkpoint names by its token, as what is written first."""
-    forced, known = generation.get("forced_decoder_ids"), generation.get("lang_to_id")
-    if not isinstance(forced, list) or not isinstance(known, dict):
-        return None
-    return next((str(name) for name, token in known.items() if isinstance(token, int) and [1, token] in forced), None)
 
 
 def _tokens(generation: Mapping[str, object], key: str, classes: int, folder: Path) -> list[int]:

@@ -4,16 +4,18 @@ import re
 import shutil
 from pathlib import Path
 
-from transformers import AutoModelForSpeechSeq2Seq, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForSpeechSeq2Seq, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from stablequant.errors import StableQuantError
 from stablequant.recognisers.family import Imported
 from stablequant.recognisers.pretrained import Kind, build_config, load_pretrained
+from stablequant.recognisers.processor_files import PREPROCESSOR, processor_file, read_preprocessor
 from stablequant.recognisers.sources import read_config
-from stablequant.recognisers.whisper.front_end import GENERATION, PREPROCESSOR, SPELLING, TOKENIZER, read_front_end
+from stablequant.recognisers.whisper.front_end import SPELLING, TOKENIZER, read_front_end
+from stablequant.recognisers.whisper.generation import GENERATION, completed, is_multilingual, read_generation
 from stablequant.recognisers.whisper.layers import quantized_modules, read_sizes
 from stablequant.recognisers.whisper.published import write_openvino_tokenizer
-from stablequant.storage.files import read_json, write_json
+from stablequant.storage.files import write_json
 
 WHISPER = Kind(
     AutoModelForSpeechSeq2Seq,
@@ -26,29 +28,31 @@ WHISPER = Kind(
 def read(source: Path, language: str | None = None) -> Imported:
     """Read the checkpoint in the folder ``source``.
 
-    ``language`` is the language to transcribe, such as ``de``; without it, the one that ``generation_config.json``
-    names, or English. Raises `StableQuantError` if the checkpoint is damaged or does not know the language.
+    ``language`` is the language to transcribe, such as ``de``; without it, the one that the checkpoint names, or
+    English. Raises `StableQuantError` if the checkpoint is damaged or does not know the language.
     """
     sizes = read_sizes(source)
-    for name in (GENERATION, PREPROCESSOR):
-        if not (source / name).is_file():
-            raise StableQuantError(source / name, "the file does not exist", "complete the checkpoint's folder")
-    if (source / TOKENIZER).is_file():
+    _, preprocessor = read_preprocessor(source)
+    if processor_file(source, TOKENIZER).is_file():
         read_front_end(source, language)
     model = _model(source)
 
     def write(folder: Path) -> None:
         model.save_pretrained(folder, save_original_format=False)  # by the names that wrappers did not change
-        for name in (PREPROCESSOR, SPELLING):
-            if (source / name).is_file():
-                shutil.copyfile(source / name, folder / name)
-        generation = read_json(source / GENERATION)
+        write_json(folder / PREPROCESSOR, preprocessor)
+        if (spelling := processor_file(source, SPELLING)).is_file():
+            shutil.copyfile(spelling, folder / SPELLING)
+        generation = read_generation(source)
         write_json(folder / GENERATION, generation)
-        _write_tokenizer(source, folder / TOKENIZER)
+        _write_tokenizer(source, model.config, folder / TOKENIZER)
         write_openvino_tokenizer(folder / TOKENIZER, folder)
-        code = read_front_end(folder, language).language  # raises StableQuantError if the tokenizer does not fit
-        if language or generation.get("language") or code != "en":
-            write_json(folder / GENERATION, generation | {"language": code})
+        front_end = read_front_end(folder, language)  # raises StableQuantError if the tokenizer does not fit
+        named = language or generation.get("language") or front_end.language != "en"
+        if is_multilingual(generation, sizes["vocab_size"]):
+            generation = completed(generation, front_end.tokenizer) | ({"task": "transcribe"} if named else {})
+        if named:
+            generation["language"] = front_end.language
+        write_json(folder / GENERATION, generation)
 
     return Imported(model, quantized_modules(sizes), write)
 
@@ -60,11 +64,17 @@ def _model(source: Path) -> PreTrainedModel:
     return model
 
 
-def _write_tokenizer(source: Path, file: Path) -> None:
-    if (source / TOKENIZER).is_file():
-        shutil.copyfile(source / TOKENIZER, file)
+def _write_tokenizer(source: Path, config: PreTrainedConfig, file: Path) -> None:
+    """Write the tokenizer of the checkpoint in ``source``, whose model has this ``config``, as tokenizer.json."""
+    whole, vocabulary = processor_file(source, TOKENIZER), processor_file(source, "vocab.json")
+    if whole.is_file():
+        shutil.copyfile(whole, file)
         return
+    place = vocabulary.parent
+    if not vocabulary.is_file() or not (place / "merges.txt").is_file():  # transformers would guess the merges
+        fault = f"neither {TOKENIZER} nor both vocab.json and merges.txt"
+        raise StableQuantError(place, fault, "complete the checkpoint's folder")
     try:
-        AutoTokenizer.from_pretrained(source, local_files_only=True).backend_tokenizer.save(str(file))
+        AutoTokenizer.from_pretrained(place, config=config, local_files_only=True).backend_tokenizer.save(str(file))
     except Exception as error:  # the library raises no exception class of its own
-        raise StableQuantError(source, f"no usable tokenizer ({error})", "complete the checkpoint's folder") from error
+        raise StableQuantError(place, f"no usable tokenizer ({error})", "complete the checkpoint's folder") from error

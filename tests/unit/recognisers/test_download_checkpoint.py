@@ -13,9 +13,13 @@ from hub import serving
 from json_files import edit
 from mms_files import write_tiny_mms
 from recognising import torch_network
+from tokenizers import Tokenizer
 from transformers import AutoModelForCTC
 from wav2vec2_files import write_tiny_checkpoint
+from whisper_files import split_tokenizer, write_tiny_whisper
 
+from stablequant.errors import StableQuantError
+from stablequant.recognisers.import_checkpoint import import_checkpoint
 from stablequant.recognisers.wav2vec2.loading import load_model
 
 IMPORT = """
@@ -65,6 +69,48 @@ def test_safetensors_are_preferred_to_pickled_weights(source):
         done = hub.python(DOWNLOAD.format("owner/tiny"))
         assert done.returncode == 0, done.stderr
         assert not [path for path in hub.requested if path.endswith(".bin")]
+
+
+def test_other_copies_of_the_weights_are_not_downloaded(source):
+    """As in openai/whisper-large-v3, which holds its weights in float16, in float32 and pickled."""
+    for name in ("model.fp32-00001-of-00002.safetensors", "pytorch_model.fp32-00001-of-00002.bin", "pytorch_model.bin"):
+        (source / name).write_bytes(b"of no use here")
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/tiny"))
+    assert done.returncode == 0, done.stderr
+    fetched = {path.rpartition("/")[2] for path in hub.requested if path.endswith((".safetensors", ".bin"))}
+    assert fetched == {"model.safetensors"}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_shards_are_downloaded(source, suffix):
+    stem = "model" if suffix == "safetensors" else "pytorch_model"
+    (source / "model.safetensors").unlink()
+    shards = [f"{stem}-0000{i}-of-00002.{suffix}" for i in (1, 2)]
+    for name in (*shards, f"{stem}.{suffix}.index.json"):
+        (source / name).write_text("{}")
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(DOWNLOAD.format("owner/tiny"))
+    assert done.returncode == 0, done.stderr
+    assert {f"/owner/tiny/resolve/{hub.revision}/{name}" for name in shards} <= set(hub.requested)
+    files = [file for file in source.iterdir() if file.suffix != ".h5"]
+    assert json.loads(done.stdout)["bytes"] == sum(file.stat().st_size for file in files)
+
+
+def test_a_tokenizer_in_several_files_is_downloaded_whole(tmp_path):
+    source = tmp_path / "source"
+    write_tiny_whisper(source)
+    whole = Tokenizer.from_file(str(source / "tokenizer.json"))
+    split_tokenizer(source)
+    with serving(source, "owner/tiny") as hub:
+        done = hub.python(IMPORT, tmp_path / "imported")
+    assert done.returncode == 0, done.stderr
+    found = Tokenizer.from_file(str(tmp_path / "imported/tokenizer.json"))
+    assert found.get_vocab() == whole.get_vocab()
+    assert found.encode("two words", add_special_tokens=False).ids == whole.encode("two words").ids
+    (source / "merges.txt").unlink()
+    with pytest.raises(StableQuantError, match=r"neither tokenizer\.json nor both vocab\.json and"):
+        import_checkpoint(str(source), tmp_path / "without")
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])

@@ -283,6 +283,13 @@ def test_missing_weights_and_models_without_a_text_head_are_refused(checkpoint, 
         import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
 
 
+def test_quantized_weights_are_refused(checkpoint, tmp_path):
+    shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
+    edit(tmp_path / "source/config.json", quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
+    with pytest.raises(StableQuantError, match=r"config\.json: its weights are already quantized .*made from"):
+        import_checkpoint(str(tmp_path / "source"), tmp_path / "checkpoint")
+
+
 def test_weights_of_another_size_are_refused_by_name(checkpoint, tmp_path):
     shutil.copytree(checkpoint.parent / "source", tmp_path / "source")
     weights = load_file(tmp_path / "source/model.safetensors")

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from stablequant.recognisers.sources import checkpoint_files
+from stablequant.recognisers.sources import loaded_files
 from stablequant.storage.files import write_table
 from stablequant.workflow.resources import HUB_BYTES, audio_seconds, file_bytes, memory_mb, runtime_minutes
 
@@ -45,7 +45,33 @@ def test_time_grows_with_audio_and_shrinks_on_a_gpu():
 def test_size_of_a_local_checkpoint(tmp_path):
     (tmp_path / "config.json").write_bytes(bytes(10))
     (tmp_path / "model.safetensors").write_bytes(bytes(300))
-    assert file_bytes(checkpoint_files(str(tmp_path))) == 310
+    assert file_bytes(loaded_files(str(tmp_path))) == 310
+
+
+@pytest.mark.parametrize(
+    ("weights", "others"),
+    [
+        (["model.safetensors"], ["model.fp32-00001-of-00002.safetensors", "pytorch_model.bin"]),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], ["pytorch_model.bin"]),
+        (["pytorch_model.bin"], ["adapter.deu.safetensors"]),
+        (["model.safetensors", "adapter.eng.safetensors"], ["adapter.deu.safetensors"]),
+    ],
+)
+def test_only_what_is_loaded_of_a_local_checkpoint_counts(tmp_path, weights, others):
+    for name in (*weights, "vocab.json"):
+        (tmp_path / name).write_bytes(bytes(100))
+    if "-of-" in weights[0]:
+        (tmp_path / "model.safetensors.index.json").write_bytes(bytes(10))
+    for name in (*others, "optimizer.pt", "tf_model.h5", "flax_model.msgpack", "training_args.bin"):
+        (tmp_path / name).write_bytes(bytes(1000))
+    index = 10 if "-of-" in weights[0] else 0
+    assert file_bytes(loaded_files(str(tmp_path), "eng")) == 100 * (len(weights) + 1) + index
+
+
+def test_all_of_a_single_file_counts(tmp_path):
+    for name in ("checkpoint.pt", "dict.ltr.txt", "other.pt"):
+        (tmp_path / name).write_bytes(bytes(50))
+    assert file_bytes(loaded_files(str(tmp_path / "checkpoint.pt"))) == 100
 
 
 def test_size_of_a_checkpoint_on_the_hub_is_guessed_until_it_is_downloaded():
