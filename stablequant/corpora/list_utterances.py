@@ -15,8 +15,8 @@ from stablequant.corpora.audio import Audio, AudioError, is_addressed, read_audi
 from stablequant.corpora.channels import channel_of
 from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
+from stablequant.corpora.folders import transcript_files
 from stablequant.corpora.front_end import FrontEnd
-from stablequant.corpora.manifests import transcript_files
 from stablequant.corpora.parts import TOLERANCE, seconds_of
 from stablequant.corpora.respelled import Respelled, shown
 from stablequant.corpora.utterance import Utterance

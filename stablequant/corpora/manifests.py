@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from stablequant.corpora import kaldi, tables, transcript_lists
-from stablequant.corpora.entries import AUDIO, Listing, Manifest, ManifestEntry, Part, first_line, read_lines
+from stablequant.corpora.entries import Listing, Manifest, ManifestEntry, Part, first_line, read_lines
 from stablequant.corpora.front_end import LABELS
 from stablequant.errors import StableQuantError
 
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
-TRANSCRIPTS = ".trans.txt"  # how LibriSpeech's files of transcripts end, which lie beside the audio
 AUDIOFOLDER = "file_name"  # the column that an audiofolder of the package datasets has
 IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
 LOOKED_AT = 20  # first files of a table, by which its root is found
@@ -54,7 +53,7 @@ def read_manifest(path: Path, audio_root: Path | None = None, labels: Sequence[s
     elif separator := tables.separator_of(lines):
         listing = tables.read_separated(path, lines, separator)
     elif transcript_lists.is_transcript_list(path, lines, audio_root or path.parent):
-        listing = transcript_lists.read_transcript_list(path, lines, audio_root or path.parent, audio_files)
+        listing = transcript_lists.read_transcript_list(path, lines, audio_root or path.parent)
     else:
         tables.check_is_no_table(path, lines, LINE)
         listing = _read_fairseq(path, lines, audio_root, labels)
@@ -195,22 +194,6 @@ def _sibling_transcripts(manifest: Path, count: int, labels: Sequence[str]) -> S
     if found.suffix == ".ltr":  # letters, or SentencePiece's pieces, with spaces between them
         return [re.sub("[|\u2581]", " ", line.replace(" ", "")).strip() for line in lines]
     return lines
-
-
-def transcript_files(folder: Path) -> list[Path]:
-    """LibriSpeech's files of transcripts in ``folder``, for the audio beside them."""
-    return sorted(folder.glob(f"*{TRANSCRIPTS}"))
-
-
-def audio_files(root: Path) -> list[Path]:
-    """Audio files below ``root``, sorted by path."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)
-
-
-def list_folder(root: Path) -> Manifest:
-    """The audio files below ``root`` as a manifest without lengths and transcripts; no file is opened."""
-    files = enumerate(audio_files(root), start=1)
-    return Manifest(root, [ManifestEntry(number, str(file.relative_to(root))) for number, file in files])
 
 
 def check_apart(calibration: Manifest, evaluation: Manifest, place: str) -> None:

@@ -1,10 +1,11 @@
 """Lists of transcripts without a header: ``utterance TAB words``, as Multilingual LibriSpeech's ``transcripts.txt``."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from stablequant.corpora.entries import AUDIO, Listing, ManifestEntry, Rejection, RowError
+from stablequant.corpora.folders import audio_files
 from stablequant.errors import StableQuantError
 
 NAME = "transcripts.txt"
@@ -21,10 +22,8 @@ def is_transcript_list(path: Path, lines: Sequence[str], root: Path) -> bool:
     return _directly(root, match["name"]) is not None
 
 
-def read_transcript_list(
-    path: Path, lines: Sequence[str], root: Path, audio_files: Callable[[Path], list[Path]]
-) -> Listing:
-    """Find the audio of each line below ``root``, whose ``audio_files`` are listed if that is needed.
+def read_transcript_list(path: Path, lines: Sequence[str], root: Path) -> Listing:
+    """Find the audio of each line below ``root``, whose files are listed if that is needed.
 
     An utterance is the path of its file, the name of one in ``audio/speaker/book`` (Multilingual LibriSpeech), or the
     name of any file below ``root``.

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from stablequant.corpora.audio import AudioError, file_samples
-from stablequant.corpora.manifests import audio_files
+from stablequant.corpora.folders import audio_files
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
 from stablequant.storage.files import write_text

@@ -7,7 +7,8 @@ import soundfile
 from listing import expected, listed
 
 from stablequant.corpora.entries import Manifest, ManifestEntry
-from stablequant.corpora.manifests import check_apart, list_folder, read_manifest
+from stablequant.corpora.folders import list_folder
+from stablequant.corpora.manifests import check_apart, read_manifest
 from stablequant.errors import StableQuantError
 
 
