@@ -8,15 +8,16 @@ from stablequant.corpora.entries import AUDIO, Manifest, ManifestEntry
 from stablequant.errors import StableQuantError
 
 TRANSCRIPTS = ".trans.txt"  # how LibriSpeech's files of transcripts end, which lie beside the audio
+OF_MACOS = "._"  # how the files begin that macOS keeps beside others on foreign disks (AppleDouble)
 
 
 def transcript_files(folder: Path) -> list[Path]:
     """LibriSpeech's files of transcripts in ``folder``, for the audio beside them."""
-    return sorted(folder.glob(f"*{TRANSCRIPTS}"))
+    return sorted(file for file in folder.glob(f"*{TRANSCRIPTS}") if not file.name.startswith(OF_MACOS))
 
 
 def audio_files(root: Path) -> list[Path]:
-    """Audio files below ``root``, sorted by path; links to folders are followed.
+    """Audio files below ``root``, sorted by path; links to folders are followed, and what macOS adds is left out.
 
     A folder to which several ways lead is listed once: under its own name if it lies below ``root``, otherwise behind
     the first link to it.
@@ -40,7 +41,7 @@ def _audio_in(folder: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder below ``root`` once, ``root`` too, and the names of its files."""
+    """Each folder below ``root`` once, ``root`` too, and the names of its files but for those of macOS."""
     seen: set[Path] = set()
     ways = [root]  # those behind links come after all that lie below the root themselves
     for way in ways:
@@ -53,9 +54,10 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
             seen.add(real)
             folders.sort()
             ways += [folder / name for name in folders if (folder / name).is_symlink()]
-            for name in names:
+            kept = [name for name in names if not name.startswith(OF_MACOS)]
+            for name in kept:
                 _check_link(folder / name)
-            yield folder, names
+            yield folder, kept
 
 
 def _refuse(error: OSError) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stablequant.corpora.folders import audio_files, list_folder
+from stablequant.corpora.folders import audio_files, list_folder, transcript_files
 from stablequant.errors import StableQuantError
 
 
@@ -77,3 +77,9 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(StableQuantError, match=r"/2: the folder cannot be listed \(Permission denied\); make it"):
         audio_files(tmp_path)
+
+
+def test_what_macos_keeps_beside_files_is_neither_audio_nor_a_transcript(tmp_path):
+    touch(tmp_path, ["1/a.flac", "1/._a.flac", "1/x.trans.txt", "1/._x.trans.txt"])
+    assert found(tmp_path) == ["1/a.flac"]
+    assert transcript_files(tmp_path / "1") == [tmp_path / "1/x.trans.txt"]
