@@ -31,9 +31,27 @@ def audio_files(root: Path) -> list[Path]:
 
 
 def list_folder(root: Path) -> Manifest:
-    """The `audio_files` below ``root`` as a manifest without lengths and transcripts; no file is opened."""
-    files = enumerate(audio_files(root), start=1)
-    return Manifest(root, [ManifestEntry(number, str(file.relative_to(root))) for number, file in files])
+    """The `audio_files` below ``root`` as a manifest without lengths and transcripts; no file is opened.
+
+    Raises
+    ------
+    StableQuantError
+        as `audio_files` does, and when no file of transcripts lies beside any of the audio.
+    """
+    files: list[Path] = []
+    transcribed = False
+    for folder, names in _folders(root):
+        audio = _audio_in(folder, names)
+        files += audio
+        transcribed = transcribed or (bool(audio) and any(name.endswith(TRANSCRIPTS) for name in names))
+    if files and not transcribed:
+        raise StableQuantError(
+            root,
+            f"{len(files)} audio files, and no transcripts ({TRANSCRIPTS} files) beside them",
+            "name the table that lists the files with their words, or write one",
+        )
+    listed = enumerate(sorted(files), start=1)
+    return Manifest(root, [ManifestEntry(number, str(file.relative_to(root))) for number, file in listed])
 
 
 def _audio_in(folder: Path, names: Iterable[str]) -> list[Path]:

@@ -80,11 +80,30 @@ def manifest_in(split: Path) -> Path:
 
     These are Kaldi's ``wav.scp``, the ``transcripts.txt`` of Multilingual LibriSpeech, and the ``metadata.csv`` and
     ``metadata.jsonl`` of an audiofolder, in which the first line names the column ``file_name``.
+
+    Raises
+    ------
+    StableQuantError
+        when it is a folder of Common Voice, whose tables are several.
     """
     for file in (split / name for name in IN_FOLDERS):
         if file.is_file() and (file.stem != "metadata" or AUDIOFOLDER in first_line(file)):
             return file
+    found = _tables_of_common_voice(split)
+    if found:
+        chosen = next((name for name in ("validated.tsv", "train.tsv") if name in found), found[0])
+        raise StableQuantError(
+            split, f"Common Voice's folder, with the tables {', '.join(found)}", f"name one, such as {split / chosen}"
+        )
     return split
+
+
+def _tables_of_common_voice(split: Path) -> list[str]:
+    """The names of the tables in ``split`` if the audio lies in ``clips`` there, as Common Voice has it."""
+    if not (split / "clips").is_dir():
+        return []
+    files = sorted(split.glob("[!.]*.tsv"))
+    return [file.name for file in files if {"path", "sentence"} <= {*first_line(file).split("\t")}]
 
 
 def siblings(manifest: Path) -> list[Path]:

@@ -17,9 +17,7 @@ def touch(folder: Path, names: Iterable[str]) -> None:
 
 
 def found(root: Path) -> list[str]:
-    files = [str(file.relative_to(root)) for file in audio_files(root)]
-    assert [entry.path for entry in list_folder(root).entries] == files
-    return files
+    return [str(file.relative_to(root)) for file in audio_files(root)]
 
 
 def test_links_to_folders_are_followed(tmp_path):
@@ -83,3 +81,11 @@ def test_what_macos_keeps_beside_files_is_neither_audio_nor_a_transcript(tmp_pat
     touch(tmp_path, ["1/a.flac", "1/._a.flac", "1/x.trans.txt", "1/._x.trans.txt"])
     assert found(tmp_path) == ["1/a.flac"]
     assert transcript_files(tmp_path / "1") == [tmp_path / "1/x.trans.txt"]
+
+
+def test_a_folder_without_transcripts_is_refused_before_anything_is_decoded(tmp_path):
+    touch(tmp_path, ["1/b.wav", "1/a.wav", "2/x.trans.txt"])
+    with pytest.raises(StableQuantError, match=r"2 audio files, and no transcripts .* beside them; name the table"):
+        list_folder(tmp_path)
+    touch(tmp_path, ["1/x.trans.txt"])
+    assert [(entry.line, entry.path) for entry in list_folder(tmp_path).entries] == [(1, "1/a.wav"), (2, "1/b.wav")]
