@@ -9,6 +9,7 @@ from pathlib import Path
 from stablequant.corpora import kaldi, tables, transcript_lists
 from stablequant.corpora.entries import Listing, Manifest, ManifestEntry, Part, first_line, read_lines
 from stablequant.corpora.front_end import LABELS
+from stablequant.corpora.windows_paths import check_is_relative, is_file, with_slashes
 from stablequant.errors import StableQuantError
 
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
@@ -123,7 +124,8 @@ def _transcripts_beside(manifest: Path) -> list[Path]:
 def _below(manifest: Path, root: Path, entry: ManifestEntry) -> ManifestEntry:
     """``entry`` with its path relative to ``root``; raise `StableQuantError` if it leads out of it."""
     place = f"{manifest}, line {entry.line}"
-    path = entry.path
+    check_is_relative(place, root, entry.path)
+    path = with_slashes(root, entry.path)
     if path.startswith("/"):
         inside = Path(os.path.normpath(path))
         if not inside.is_relative_to(root.absolute()):
@@ -139,7 +141,7 @@ def _root_of_table(path: Path, listed: Sequence[str]) -> Path:
     if listed and all(Path(name).is_absolute() for name in listed):
         return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
     clips = path.parent / "clips"
-    beside = any(transcript_lists.is_file(path.parent / name) for name in listed[:LOOKED_AT])
+    beside = any(is_file(path.parent / with_slashes(path.parent, name)) for name in listed[:LOOKED_AT])
     return clips if clips.is_dir() and not beside else path.parent
 
 
