@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from stablequant.corpora.folders import audio_files
 from stablequant.corpora.front_end import FrontEnd
 from stablequant.corpora.list_utterances import list_utterances
-from stablequant.corpora.manifests import audio_files, read_manifest
+from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance
 from stablequant.corpora.write_manifest import manifest_of
 

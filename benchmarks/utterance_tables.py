@@ -4,8 +4,9 @@ from pathlib import Path
 
 from project import CONFIG, PROJECT
 
+from stablequant.corpora.folders import list_folder
 from stablequant.corpora.list_utterances import list_utterances
-from stablequant.corpora.manifests import list_folder, read_manifest
+from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.utterance import Utterance, table_of
 from stablequant.recognisers.registry import family_of
 from stablequant.storage.files import write_table

@@ -7,4 +7,4 @@ from stablequant.storage.files import write_text
 from stablequant.workflow.jobs import job
 
 with job(snakemake.log[0]):
-    write_text(Path(snakemake.output[0]), manifest_of(Path(snakemake.input[0])))
+    write_text(Path(snakemake.output[0]), manifest_of(Path(snakemake.input[0]), keep_unreadable=True))

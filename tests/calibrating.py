@@ -11,7 +11,7 @@ from stablequant.quantization.int8_weights import RoundedWeight
 from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.modules import QuantizedModule
 from stablequant.recognisers.wav2vec2.forward import Wav2Vec2Recogniser
-from stablequant.search.hidden_values import Activations
+from stablequant.search.hidden_values import HiddenValues
 from stablequant.search.recognise_reference import Cache, Files, recognise_reference
 from stablequant.search.reference import load_reference
 from stablequant.search.split import Split
@@ -55,7 +55,7 @@ def calibrate(
     files = Files(folder / "reference.json", folder / "posteriors.safetensors", folder / "hidden_values.json")
     found = recognise_reference(recogniser, split, files, Cache(KEY, cache_mb, half), preparation, precision)
     reference = load_reference(files.summary, files.posteriors)
-    activations = Activations(files.activations, KEY, recogniser.layers) if cache_mb else None
+    hidden_values = HiddenValues(files.hidden_values, KEY, recogniser.layers) if cache_mb else None
     scales = preparation.channel_scales if preparation else {}
-    calibration = Calibration(split, reference, activations, 0, scales, rounded or {})
+    calibration = Calibration(split, reference, hidden_values, 0, scales, rounded or {})
     return Calibrated(recogniser, found.histograms, found.prepared, calibration)

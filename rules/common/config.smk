@@ -12,7 +12,8 @@ from snakemake.io import contains_wildcard
 from snakemake.logging import logger
 from snakemake.utils import update_config
 
-from stablequant.corpora.manifests import check_apart, list_folder, manifest_in, read_manifest, siblings
+from stablequant.corpora.folders import list_folder
+from stablequant.corpora.manifests import check_apart, manifest_in, read_manifest, siblings
 from stablequant.errors import StableQuantError
 from stablequant.recognisers import sources
 from stablequant.recognisers.registry import family_of

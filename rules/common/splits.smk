@@ -3,7 +3,8 @@
 from functools import cache
 from pathlib import Path
 
-from stablequant.corpora.manifests import TRANSCRIPTS, siblings
+from stablequant.corpora.folders import TRANSCRIPTS
+from stablequant.corpora.manifests import siblings
 from stablequant.workflow.fingerprint import fingerprint, fingerprint_with
 
 

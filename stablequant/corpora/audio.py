@@ -167,13 +167,9 @@ def file_samples(source: Path) -> int:
     return _decode(source, lambda: Collector(None, LONGEST)).file_samples
 
 
-@contextmanager
-def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
-    """``source``, opened."""
-    if not isinstance(source, Path):
-        yield source if _is_direct(source) else io.BytesIO(_whole(source))
-        return
-    try:
+def check_is_file(source: Path) -> None:
+    """Raise AudioError if ``source`` is no file, or a link to one that is not here."""
+    with _as_audio_error():
         if source.is_symlink() and not source.exists():
             remedy = "fetch it (git annex get, dvc pull, hf download)"
             raise AudioError(f"a link to '{source.readlink()}', which is not here; {remedy}")
@@ -181,9 +177,26 @@ def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
             if source.is_dir():
                 raise AudioError(_fault_of(source))
             raise AudioError("not a file" if source.exists() else "the file does not exist")
-        file = source.open("rb")
+
+
+@contextmanager
+def _as_audio_error() -> Iterator[None]:
+    """Raise AudioError for an error of the operating system."""
+    try:
+        yield
     except OSError as error:
         raise AudioError(f"it cannot be opened ({error.strerror})") from error
+
+
+@contextmanager
+def _opened(source: Path | BinaryIO) -> Iterator[BinaryIO]:
+    """``source``, opened."""
+    if not isinstance(source, Path):
+        yield source if _is_direct(source) else io.BytesIO(_whole(source))
+        return
+    check_is_file(source)
+    with _as_audio_error():
+        file = source.open("rb")
     with file:
         yield file
 

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stablequant.corpora.audio import Audio, AudioError, is_addressed, read_audio
+from stablequant.corpora.audio import Audio, AudioError, check_is_file, is_addressed, read_audio
 from stablequant.corpora.channels import channel_of
 from stablequant.corpora.draw import balanced_order
 from stablequant.corpora.entries import Manifest, ManifestEntry, Rejection, RowError, composed, read_lines
+from stablequant.corpora.folders import transcript_files
 from stablequant.corpora.front_end import FrontEnd
-from stablequant.corpora.manifests import transcript_files
 from stablequant.corpora.parts import TOLERANCE, seconds_of
 from stablequant.corpora.respelled import Respelled, shown
 from stablequant.corpora.utterance import Utterance
@@ -200,6 +200,7 @@ def _check(
     AudioError or RowError if the entry cannot be used.
     """
     path, front_end = manifest.file(entry), respelled.front_end
+    transcript = _transcript_beside(path, transcripts) if entry.transcript is None else entry.transcript
     audio, decoded, sha256 = decode(path)
     if entry.samples not in (None, audio.file_samples):
         raise AudioError(f"{audio.file_samples} samples, the manifest says {entry.samples}")
@@ -217,19 +218,26 @@ def _check(
             f"{samples} samples are too many, the recogniser takes {front_end.longest_samples}; cut it, or name "
             "segments"
         )
-    transcript = entry.transcript
-    if transcript is None:
-        if path.parent not in transcripts:
-            transcripts[path.parent] = read_transcripts(path.parent)
-        transcript = transcripts[path.parent].get(composed(path.stem))
-        if transcript is None:
-            raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
     spelled = respelled.spell(transcript)
     if not spelled:
         raise AudioError("the transcript is empty")
     name = entry.name or path.stem + _place(start, stop, channel)
     speaker = entry.speaker or speaker_in(path)
     return Utterance(name, str(path), samples, spelled, sha256, speaker, start, stop, channel), audio
+
+
+def _transcript_beside(path: Path, transcripts: dict[Path, dict[str, str]]) -> str:
+    """The transcript of the file ``path`` in a file of ``transcripts``, which are read once a folder.
+
+    Raises AudioError if there is none, or if the file is not there: without its transcript it need not be decoded.
+    """
+    check_is_file(path)
+    if path.parent not in transcripts:
+        transcripts[path.parent] = read_transcripts(path.parent)
+    transcript = transcripts[path.parent].get(composed(path.stem))
+    if transcript is None:
+        raise AudioError(f"no transcript for '{path.stem}' in a .trans.txt file beside it")
+    return transcript
 
 
 def speaker_in(path: Path) -> str | None:

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from stablequant.corpora import kaldi, tables, transcript_lists
-from stablequant.corpora.entries import AUDIO, Listing, Manifest, ManifestEntry, Part, first_line, read_lines
+from stablequant.corpora.entries import Listing, Manifest, ManifestEntry, Part, first_line, read_lines
 from stablequant.corpora.front_end import LABELS
+from stablequant.corpora.windows_paths import check_is_relative, is_file, with_slashes
 from stablequant.errors import StableQuantError
 
 LINE = re.compile(r"(.*\S)\s+(\d+)\s*")  # of fairseq's manifests: path TAB samples
-TRANSCRIPTS = ".trans.txt"  # how LibriSpeech's files of transcripts end, which lie beside the audio
 AUDIOFOLDER = "file_name"  # the column that an audiofolder of the package datasets has
 IN_FOLDERS = (kaldi.RECORDINGS, transcript_lists.NAME, "metadata.csv", "metadata.jsonl")
 LOOKED_AT = 20  # first files of a table, by which its root is found
@@ -54,7 +54,7 @@ def read_manifest(path: Path, audio_root: Path | None = None, labels: Sequence[s
     elif separator := tables.separator_of(lines):
         listing = tables.read_separated(path, lines, separator)
     elif transcript_lists.is_transcript_list(path, lines, audio_root or path.parent):
-        listing = transcript_lists.read_transcript_list(path, lines, audio_root or path.parent, audio_files)
+        listing = transcript_lists.read_transcript_list(path, lines, audio_root or path.parent)
     else:
         tables.check_is_no_table(path, lines, LINE)
         listing = _read_fairseq(path, lines, audio_root, labels)
@@ -81,11 +81,30 @@ def manifest_in(split: Path) -> Path:
 
     These are Kaldi's ``wav.scp``, the ``transcripts.txt`` of Multilingual LibriSpeech, and the ``metadata.csv`` and
     ``metadata.jsonl`` of an audiofolder, in which the first line names the column ``file_name``.
+
+    Raises
+    ------
+    StableQuantError
+        when it is a folder of Common Voice, whose tables are several.
     """
     for file in (split / name for name in IN_FOLDERS):
         if file.is_file() and (file.stem != "metadata" or AUDIOFOLDER in first_line(file)):
             return file
+    found = _tables_of_common_voice(split)
+    if found:
+        chosen = next((name for name in ("validated.tsv", "train.tsv") if name in found), found[0])
+        raise StableQuantError(
+            split, f"Common Voice's folder, with the tables {', '.join(found)}", f"name one, such as {split / chosen}"
+        )
     return split
+
+
+def _tables_of_common_voice(split: Path) -> list[str]:
+    """The names of the tables in ``split`` if the audio lies in ``clips`` there, as Common Voice has it."""
+    if not (split / "clips").is_dir():
+        return []
+    files = sorted(split.glob("[!.]*.tsv"))
+    return [file.name for file in files if {"path", "sentence"} <= {*first_line(file).split("\t")}]
 
 
 def siblings(manifest: Path) -> list[Path]:
@@ -105,7 +124,8 @@ def _transcripts_beside(manifest: Path) -> list[Path]:
 def _below(manifest: Path, root: Path, entry: ManifestEntry) -> ManifestEntry:
     """``entry`` with its path relative to ``root``; raise `StableQuantError` if it leads out of it."""
     place = f"{manifest}, line {entry.line}"
-    path = entry.path
+    check_is_relative(place, root, entry.path)
+    path = with_slashes(root, entry.path)
     if path.startswith("/"):
         inside = Path(os.path.normpath(path))
         if not inside.is_relative_to(root.absolute()):
@@ -121,7 +141,7 @@ def _root_of_table(path: Path, listed: Sequence[str]) -> Path:
     if listed and all(Path(name).is_absolute() for name in listed):
         return Path(os.path.commonpath([Path(os.path.normpath(name)).parent for name in listed]))
     clips = path.parent / "clips"
-    beside = any(transcript_lists.is_file(path.parent / name) for name in listed[:LOOKED_AT])
+    beside = any(is_file(path.parent / with_slashes(path.parent, name)) for name in listed[:LOOKED_AT])
     return clips if clips.is_dir() and not beside else path.parent
 
 
@@ -195,22 +215,6 @@ def _sibling_transcripts(manifest: Path, count: int, labels: Sequence[str]) -> S
     if found.suffix == ".ltr":  # letters, or SentencePiece's pieces, with spaces between them
         return [re.sub("[|\u2581]", " ", line.replace(" ", "")).strip() for line in lines]
     return lines
-
-
-def transcript_files(folder: Path) -> list[Path]:
-    """LibriSpeech's files of transcripts in ``folder``, for the audio beside them."""
-    return sorted(folder.glob(f"*{TRANSCRIPTS}"))
-
-
-def audio_files(root: Path) -> list[Path]:
-    """Audio files below ``root``, sorted by path."""
-    return sorted(file for file in root.rglob("*") if file.suffix.lower() in AUDIO)
-
-
-def list_folder(root: Path) -> Manifest:
-    """The audio files below ``root`` as a manifest without lengths and transcripts; no file is opened."""
-    files = enumerate(audio_files(root), start=1)
-    return Manifest(root, [ManifestEntry(number, str(file.relative_to(root))) for number, file in files])
 
 
 def check_apart(calibration: Manifest, evaluation: Manifest, place: str) -> None:

@@ -36,6 +36,14 @@ def may_cut(column: str) -> bool:
     return role_of(column) is None and any(word.casefold() in CUTTING for word in words)
 
 
+def is_a_number_but_0(value: object) -> bool:
+    """Whether a cell of a column that may cut the audio does so."""
+    try:
+        return float(str(value)) != 0
+    except ValueError:
+        return False
+
+
 def part_of(cells: Mapping[str, object], columns: Sequence[str]) -> Part | None:
     """The part that a row names in ``columns``, which have roles; None if all of them are blank.
 

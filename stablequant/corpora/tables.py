@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stablequant.corpora import channels
+from stablequant.corpora.audio_objects import path_in
 from stablequant.corpora.entries import Listing, ManifestEntry, Rejection, RowError
-from stablequant.corpora.parts import may_cut, part_of, role_of
+from stablequant.corpora.parts import is_a_number_but_0, may_cut, part_of, role_of
 from stablequant.errors import StableQuantError
 
 PATH_COLUMNS = (
     *("path", "audio_filepath", "file_name", "filename", "file", "audio", "wav", "audio_path", "audio_file"),
     *("file_path", "filepath", "wav_filename", "wav_path", "wav_file"),
 )
-TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription")
+TEXT_COLUMNS = ("sentence", "text", "transcript", "transcription", "wrd")
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "client_id", "spk", "spk_id", "speakerid")
 SEPARATORS = ("\t", ";", ",")
 Cells = Mapping[str, object]  # of a row, by column
@@ -169,7 +170,7 @@ def _listing(place: str, names: Sequence[str], rows: Sequence[Row]) -> Listing:
         if rows and not found:
             raise StableQuantError(place, f"no column named {' or '.join(known)}", "add it, or rename another")
     for name in filter(may_cut, names):
-        row = next((row for row in rows if _is_a_number_but_0(row.cells.get(name))), None)
+        row = next((row for row in rows if is_a_number_but_0(row.cells.get(name))), None)
         if row:
             raise StableQuantError(
                 f"{place.rpartition(' ')[0]} {row.line}",
@@ -182,7 +183,7 @@ def _listing(place: str, names: Sequence[str], rows: Sequence[Row]) -> Listing:
     for row in rows:
         path = ""
         try:
-            path = _text(row.cells, paths)
+            path = _text({name: path_in(name, row.cells.get(name)) for name in paths}, paths)
             if row.unnamed:
                 raise RowError(f"the cell '{row.unnamed[0][:40]}' is below no column; quote cells with a separator")
             text, part = _text(row.cells, texts), part_of(row.cells, parts)
@@ -202,13 +203,6 @@ def _known(names: Sequence[str], known: Sequence[str]) -> list[str]:
 def _first(cells: Cells, names: Sequence[str]) -> str | None:
     """What the first of the columns ``names`` says that says anything."""
     return next((text for name in names if cells.get(name) is not None and (text := str(cells[name]).strip())), None)
-
-
-def _is_a_number_but_0(value: object) -> bool:
-    try:
-        return float(str(value)) != 0
-    except ValueError:
-        return False
 
 
 def _text(cells: Cells, names: Sequence[str]) -> str:

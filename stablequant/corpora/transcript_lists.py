@@ -1,10 +1,12 @@
 """Lists of transcripts without a header: ``utterance TAB words``, as Multilingual LibriSpeech's ``transcripts.txt``."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from stablequant.corpora.entries import AUDIO, Listing, ManifestEntry, Rejection, RowError
+from stablequant.corpora.folders import audio_files
+from stablequant.corpora.windows_paths import is_file, with_slashes
 from stablequant.errors import StableQuantError
 
 NAME = "transcripts.txt"
@@ -18,13 +20,11 @@ def is_transcript_list(path: Path, lines: Sequence[str], root: Path) -> bool:
     match = LINE.fullmatch(next((line for line in lines if line.strip()), ""))
     if match is None or match["words"].strip().isdecimal():  # path and samples, as fairseq's
         return False
-    return _directly(root, match["name"]) is not None
+    return _directly(root, with_slashes(root, match["name"])) is not None
 
 
-def read_transcript_list(
-    path: Path, lines: Sequence[str], root: Path, audio_files: Callable[[Path], list[Path]]
-) -> Listing:
-    """Find the audio of each line below ``root``, whose ``audio_files`` are listed if that is needed.
+def read_transcript_list(path: Path, lines: Sequence[str], root: Path) -> Listing:
+    """Find the audio of each line below ``root``, whose files are listed if that is needed.
 
     An utterance is the path of its file, the name of one in ``audio/speaker/book`` (Multilingual LibriSpeech), or the
     name of any file below ``root``.
@@ -44,7 +44,7 @@ def read_transcript_list(
                 raise StableQuantError(
                     f"{path}, line {number}", f"'{line[:80]}' is not 'utterance TAB words'", "write it so"
                 )
-            rows.append((number, match["name"], match["words"]))
+            rows.append((number, with_slashes(root, match["name"]), match["words"]))
     places = {name: _directly(root, name) for _, name, _ in rows}
     named: dict[str, list[str]] = {}
     if None in places.values():
@@ -66,14 +66,6 @@ def _directly(root: Path, name: str) -> str | None:
     speaker, _, rest = name.partition("_")
     folder = f"audio/{speaker}/{rest.partition('_')[0]}"
     return next((p for suffix in sorted(AUDIO) if is_file(root / (p := f"{folder}/{name}{suffix}"))), None)
-
-
-def is_file(path: Path) -> bool:
-    """Whether ``path`` is a file; it is none if its name is impossible."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # an impossible file name
-        return False
 
 
 def _only(name: str, named: dict[str, list[str]]) -> str:

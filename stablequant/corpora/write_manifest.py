@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from stablequant.corpora.audio import AudioError, file_samples
-from stablequant.corpora.manifests import audio_files
+from stablequant.corpora.folders import audio_files
 from stablequant.errors import StableQuantError
 from stablequant.progress import progress
 from stablequant.storage.files import write_text
@@ -17,18 +17,22 @@ from stablequant.storage.files import write_text
 PART = re.compile(r"(dev|test|train)-(clean|other)(-\d+)?")  # LibriSpeech's parts
 
 
-def manifest_of(root: Path) -> str:
+def manifest_of(root: Path, *, keep_unreadable: bool = False) -> str:
     """Text of the manifest of all audio files below ``root``, sorted by path.
+
+    ``keep_unreadable`` lists a file that cannot be read with 0 samples. `list_utterances` rejects it with the reason,
+    so that it counts as one of the split's rejected rows.
 
     Raises
     ------
     StableQuantError
-        when the folder does not exist or contains no audio, or when a file in it cannot be read.
+        when the folder does not exist or contains no audio, or, unless it is to be kept, when a file in it cannot be
+        read.
     """
     if not root.is_dir():
         raise StableQuantError(root, "not a directory", "give the folder of the audio")
     with progress(audio_files(root), label=root.name) as files:
-        lines = [f"{file.relative_to(root)}\t{_samples(file)}" for file in files]
+        lines = [f"{file.relative_to(root)}\t{_samples(file, keep_unreadable)}" for file in files]
     if not lines:
         raise StableQuantError(
             root, "no audio (FLAC, WAV, OGG, MP3 and so on) below it", "give the folder of the audio"
@@ -36,11 +40,13 @@ def manifest_of(root: Path) -> str:
     return "\n".join([str(root), *lines]) + "\n"
 
 
-def _samples(file: Path) -> int:
+def _samples(file: Path, keep_unreadable: bool) -> int:
     """Number of samples per channel, by decoding the file: its header may be wrong."""
     try:
         return file_samples(file)
     except AudioError as error:
+        if keep_unreadable:
+            return 0
         raise StableQuantError(file, str(error), "repair or remove it") from error
 
 

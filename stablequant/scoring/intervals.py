@@ -25,8 +25,8 @@ def degradation_interval(quantized: WordErrors, reference: WordErrors, seed: int
     difference, words = quantized.errors - reference.errors, reference.words
     if reference.speakers is not None and reference.drawn == "speakers":
         _, speaker = np.unique(reference.speakers, return_inverse=True)
-        by_speaker = (np.bincount(speaker, weights=counts) for counts in (difference, words))
-        further = _interval(*by_speaker, seed)
+        by_speaker = [np.bincount(speaker, weights=counts) for counts in (difference, words)]
+        further = _interval(by_speaker[0], by_speaker[1], seed)
         low, high = min(low, further[0]), max(high, further[1])
     return low, high
 

@@ -143,6 +143,17 @@ def test_a_tolerated_share_is_listed_and_counted(project):
     assert len((project / "results/tiny/utterances/evaluation.tsv").read_text().splitlines()) == 3
 
 
+def test_a_tolerated_share_of_a_folder_is_listed_and_counted(project):
+    truncate(first_audio(project, "evaluation"))
+    edit_config(project, "evaluation: tsv/evaluation.tsv", "evaluation: speech/evaluation")
+    assert "cut off: " in fails(project)
+    edit_config(project, "max_rejected: 0", "max_rejected: 0.4")
+    snakemake(project, "results/tiny/utterances/evaluation.tsv")
+    assert len((project / "results/tiny/utterances/evaluation.tsv").read_text().splitlines()) == 3
+    (rejected,) = (project / "results/tiny/utterances/evaluation.rejected.tsv").read_text().splitlines()[1:]
+    assert "\tcut off: " in rejected
+
+
 def test_a_reference_whose_words_do_not_fit_the_transcripts_is_refused(project):
     """Random weights; the search would take every layer for harmless."""
     printed = snakemake(project, "results/tiny/sensitivity.tsv", expect=1)

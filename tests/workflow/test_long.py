@@ -37,7 +37,7 @@ from stablequant.quantization.ranges import full_range
 from stablequant.recognisers.load_recogniser import load_recogniser
 from stablequant.recognisers.registry import family_of
 from stablequant.recognisers.sizes import MEGABYTE
-from stablequant.search.hidden_values import Activations, cache_key
+from stablequant.search.hidden_values import HiddenValues, cache_key
 from stablequant.search.check_combination import check_combination
 from stablequant.search.combination import Choice, Combination
 from stablequant.search.equalise_channels import equalise_channels
@@ -66,8 +66,8 @@ files = Files(folder / "reference.json", folder / "posteriors.safetensors", fold
 key = cache_key(checkpoint, split)
 found = recognise_reference(recogniser, split, files, Cache(key, 10_000), Preparation(scales, recentre=True))
 note("reference")
-activations = Activations(files.activations, key, recogniser.layers)
-calibration = Calibration(split, load_reference(files.summary, files.posteriors), activations, 0, scales, rounded)
+hidden_values = HiddenValues(files.hidden_values, key, recogniser.layers)
+calibration = Calibration(split, load_reference(files.summary, files.posteriors), hidden_values, 0, scales, rounded)
 ranges = {name: full_range(h) for name, h in found.prepared.items()}
 probe_layers(recogniser, recogniser.modules, ["transformer02"], ranges, calibration, 0.25)
 note("probe")

@@ -91,3 +91,18 @@ def test_a_folder_that_holds_a_manifest_is_read_by_it(tmp_path, speech):
     assert manifest_in(tmp_path / "corpus") == forms["metadata.jsonl"]
     assert manifest_in(tmp_path / "LibriSpeech") == tmp_path / "LibriSpeech"
     assert manifest_in(forms["list.tsv"]) == forms["list.tsv"]
+
+
+def test_a_folder_of_common_voice_is_refused_with_the_name_of_a_table(tmp_path):
+    header = "client_id\tpath\tsentence\tup_votes"
+    tables = {"dev.tsv": header, "reported.tsv": "sentence_id\tsentence", "validated.tsv": header}
+    for name, first in tables.items():
+        (tmp_path / name).write_text(f"{first}\n")
+    (tmp_path / "._validated.tsv").write_bytes(b"\0\5\x16\7\xff")  # of macOS
+    assert manifest_in(tmp_path) == tmp_path
+    (tmp_path / "clips").mkdir()
+    with pytest.raises(StableQuantError, match=r"the tables dev\.tsv, validated\.tsv; .* such as .*/validated\.tsv$"):
+        manifest_in(tmp_path)
+    (tmp_path / "validated.tsv").unlink()
+    with pytest.raises(StableQuantError, match=r"with the tables dev\.tsv; name one, such as .*/dev\.tsv$"):
+        manifest_in(tmp_path)

@@ -87,6 +87,18 @@ def test_an_unusable_utterance_is_listed_with_the_reason(tmp_path, damage, reaso
     check_rejections(tmp_path / "manifest.tsv", rejections, 4, 0.25, tmp_path / "rejected.tsv")
 
 
+def test_audio_without_a_transcript_is_not_decoded(tmp_path, monkeypatch):
+    """A corpus may take hours."""
+    files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
+    files[0].unlink()
+    for file in {transcripts for f in files for transcripts in f.parent.glob("*.trans.txt")}:
+        file.unlink()
+    monkeypatch.setattr("stablequant.corpora.list_utterances.read_audio", None)
+    utterances, rejections = list_utterances(read_manifest(tmp_path / "manifest.tsv"), FRONT_END)
+    assert not utterances
+    assert [r.reason.split(" for ")[0] for r in rejections] == ["the file does not exist", *["no transcript"] * 3]
+
+
 def test_audio_of_several_channels_is_mixed_with_one_warning(tmp_path, caplog):
     files = write_speech(tmp_path / "speech", tmp_path / "manifest.tsv", 4)
     mono = [soundfile.read(file, dtype="float32")[0] for file in files]

@@ -7,7 +7,8 @@ import soundfile
 from listing import expected, listed
 
 from stablequant.corpora.entries import Manifest, ManifestEntry
-from stablequant.corpora.manifests import check_apart, list_folder, read_manifest
+from stablequant.corpora.folders import list_folder
+from stablequant.corpora.manifests import check_apart, read_manifest
 from stablequant.errors import StableQuantError
 
 
@@ -73,7 +74,7 @@ def test_a_relative_root_is_found_around_the_manifest_unless_it_is_in_the_workin
 
 
 def test_audio_in_both_splits_is_found_by_its_path(tmp_path):
-    for name in ("a.wav", "b.wav", "c/d.wav"):
+    for name in ("a.wav", "b.wav", "x.trans.txt", "c/d.wav", "c/y.trans.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     whole, part = list_folder(tmp_path), list_folder(tmp_path / "c")

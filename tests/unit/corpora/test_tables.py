@@ -150,7 +150,7 @@ def test_a_wrong_form_is_told_at_its_line(tmp_path, name, content, named):
         ("a.csv", "path,text\n{good}\n,B\n", "no value in a column named path"),
         ("a.csv", "path,text,sentence\n{good},A\nb.flac,B,C\n", "the columns 'sentence' and 'text' differ"),
         ("a.jsonl", '{"path": "a.flac", "text": "A"}\n\n{"path": "b.flac", "text": 7}\n', "'7' .* is not text"),
-        ("a.jsonl", '{"path": "a.flac", "text": "A"}\n\n{"path": {"bytes": 1}, "text": "B"}\n', "is not text"),
+        ("a.jsonl", '{"path": "a.flac", "text": "A"}\n\n{"path": {"bytes": 1}, "text": "B"}\n', "holds audio itself"),
     ],
 )
 def test_a_faulty_row_is_rejected_with_its_line(tmp_path, name, rows, reason):
@@ -187,3 +187,74 @@ def test_a_table_says_who_speaks(tmp_path):
     assert [entry.speaker for entry in read_manifest(tmp_path / "a.tsv").entries] == ["c0ffee", None]
     (tmp_path / "a.jsonl").write_text('{"path": "a.flac", "text": "A", "speaker": 17}\n')
     assert read_manifest(tmp_path / "a.jsonl").entries[0].speaker == "17"
+
+
+@pytest.mark.parametrize("column", ["path", "audio_filepath"])
+def test_paths_of_windows_are_found(tmp_path, speech, column):
+    (tmp_path / "clips").mkdir()
+    rows = []
+    for file, text in zip(speech, expected(speech), strict=True):
+        file.rename(tmp_path / "clips" / file.name)
+        rows.append(f"clips\\{file.name},{text}")
+    (tmp_path / "a.csv").write_text("\n".join([f"{column},text", *rows]) + "\n")
+    assert read_manifest(tmp_path / "a.csv").root == tmp_path, "the root is not clips/"
+    assert listed(tmp_path / "a.csv") == [row.split(",")[1] for row in rows]
+
+
+def test_a_backslash_in_the_name_of_a_file_stays(tmp_path):
+    for name in ("clips\\a.wav", "b.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / "a.csv").write_text("path,text\nclips\\a.wav,A\nclips\\b.wav,B\n")
+    assert [entry.path for entry in read_manifest(tmp_path / "a.csv").entries] == ["clips\\a.wav", "clips/b.wav"]
+    (tmp_path / "a.csv").write_text("path,text\n..\\b.wav,B\n")
+    with pytest.raises(StableQuantError, match="is outside the root"):
+        read_manifest(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("name", [r"C:\data\a.wav", "d:/data/a.wav", r"\\server\data\a.wav"])
+def test_an_absolute_path_of_windows_is_told(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"path,text\na.wav,A\n{name},B\n")
+    with pytest.raises(StableQuantError, match=r"a\.csv, line 3: '.*' is a path of Windows.*; write paths relative to"):
+        read_manifest(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"path": "a.flac", "audio": {"bytes": null, "path": "a.flac"}, "sentence": "A"}'),
+        ("a.jsonl", '{"audio": {"path": "a.flac", "start_time": 0}, "sentence": "A", "duration": 2.1}'),
+        ("a.jsonl", '{"path": "a.flac", "audio": {"bytes": null, "path": null}, "sentence": "A"}'),
+        ("a.csv", "path,audio,sentence\na.flac,\"{'bytes': None, 'path': 'a.flac'}\",A"),
+        ("a.csv", 'audio;sentence\n"{""bytes"": null, ""path"": ""a.flac""}";A'),
+        ("a.csv", "path,sentence\na.flac,A"),
+    ],
+)
+def test_audio_that_an_object_names_as_datasets_writes_it(tmp_path, name, text):
+    (tmp_path / name).write_text(f"{text}\n")
+    manifest = read_manifest(tmp_path / name)
+    assert not manifest.rejections
+    assert [(entry.path, entry.transcript) for entry in manifest.entries] == [("a.flac", "A")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("a.jsonl", '{"audio": {"bytes": "UklGR", "path": "a.flac"}, "text": "A"}', "the column 'audio' holds audio"),
+        ("a.jsonl", '{"audio": {"path": "a.flac", "end_time": 2}, "text": "A"}', "'end_time' in the column 'audio'"),
+        ("a.jsonl", '{"path": "b.flac", "audio": {"path": "a.flac"}, "text": "A"}', "'path' and 'audio' differ"),
+        ("a.jsonl", '{"audio": {"path": 7}, "text": "A"}', "'7' in the column 'audio' is not text"),
+        ("a.jsonl", '{"audio": {"path": null}, "text": "A"}', "no value in a column named audio"),
+        ("a.csv", "audio,text\n\"{'bytes': b'RIFF', 'path': 'a.flac'}\",A", "the column 'audio' holds audio itself"),
+        ("a.csv", "path,audio,text\na.wav,\"{'path': 'a.wav', 'array': array([0.])}\",A", "write its path alone, or"),
+    ],
+)
+def test_an_object_that_names_no_whole_file_is_refused(tmp_path, name, text, reason):
+    (tmp_path / name).write_text(f"{text}\n")
+    with pytest.raises(StableQuantError, match=reason):
+        read_manifest(tmp_path / name)
+
+
+def test_speechbrains_table(tmp_path):
+    (tmp_path / "a.csv").write_text("ID,duration,wav,spk_id,wrd\n84-1,2.5,a.flac,84,SHE HAD\n")
+    (entry,) = read_manifest(tmp_path / "a.csv").entries
+    assert (entry.path, entry.transcript, entry.speaker) == ("a.flac", "SHE HAD", "84")

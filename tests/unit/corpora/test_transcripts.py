@@ -96,3 +96,13 @@ def test_namesakes_are_no_choice_for_a_list_of_transcripts(tmp_path):
     manifest = read_manifest(tmp_path / "transcripts.txt")
     assert [entry.path for entry in manifest.entries] == ["x/b.wav"]
     assert [(r.line, r.reason) for r in manifest.rejections] == [(2, "2 audio files below the root are named 'a'")]
+
+
+def test_a_list_of_transcripts_made_on_windows(tmp_path, speech):
+    root = tmp_path / "LibriSpeech/dev-clean"
+    texts = expected(speech)
+    names = [str(file.relative_to(root)).replace("/", "\\") for file in speech]
+    (root / "list.tsv").write_text("".join(f"{name}\t{text}\n" for name, text in zip(names, texts, strict=True)))
+    assert listed(root / "list.tsv") == texts
+    utterances, _ = list_utterances(read_manifest(root / "list.tsv"), FRONT_END)
+    assert [u.utterance for u in utterances] == [file.stem for file in speech]

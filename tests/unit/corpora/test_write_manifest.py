@@ -4,12 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import soundfile
 from checkout import PROJECT
-from listing import expected, listed, write_speech
+from listing import FRONT_END, expected, listed, write_speech
 
 from stablequant.corpora.formats.mpeg import frame_at
+from stablequant.corpora.list_utterances import list_utterances
+from stablequant.corpora.manifests import read_manifest
 from stablequant.corpora.write_manifest import manifest_of
+from stablequant.errors import StableQuantError
 
 
 def write_manifests(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess:
@@ -57,3 +61,15 @@ def test_lengths_are_of_the_decoded_samples(tmp_path):
 def test_the_manifest_of_a_folder_is_fairseqs():
     written = manifest_of(Path("resources/demo/speech/evaluation"))
     assert written == (PROJECT / "tsv/demo-evaluation.tsv").read_text()
+
+
+def test_a_file_that_cannot_be_read_is_rejected_with_its_reason_where_that_is_wanted(tmp_path, speech):
+    speech[1].write_bytes(speech[1].read_bytes()[: speech[1].stat().st_size // 2])
+    root = tmp_path / "LibriSpeech/dev-clean"
+    with pytest.raises(StableQuantError, match=rf"{speech[1].name}: cut off"):
+        manifest_of(root)
+    (tmp_path / "split.tsv").write_text(manifest_of(root, keep_unreadable=True))
+    utterances, (rejection,) = list_utterances(read_manifest(tmp_path / "split.tsv"), FRONT_END)
+    assert [u.path for u in utterances] == [str(file) for file in speech if file != speech[1]]
+    assert rejection.path == str(speech[1].relative_to(root))
+    assert rejection.reason.startswith("cut off")

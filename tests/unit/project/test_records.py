@@ -20,8 +20,15 @@ from records import Record, best_of
 
 def outcome(errors: list[int | None], **more: object) -> dict:
     """A row of a probe or of a search, as far as records go."""
-    measured = dict.fromkeys(("wer", "degradation", "ci_low", "ci_high", "divergence"), 0.0)
-    return {**measured, "utterances": 2, "errors": errors, "divergences": [0.1, 0.2], "ci_over": "utterances", "high_here": 0.5, **more}
+    measured = dict.fromkeys(("wer", "degradation", "ci_low", "ci_high", "high_here", "divergence"), 0.0)
+    return {
+        **measured,
+        "utterances": 2,
+        "errors": errors,
+        "divergences": [0.1, 0.2],
+        "ci_over": "utterances",
+        **more,
+    }
 
 
 @pytest.fixture

@@ -166,6 +166,15 @@ def test_a_picture_of_the_documents_is_of_its_table(tmp_path, source):
     assert (PROJECT / picture).read_bytes() == (tmp_path / "picture.svg").read_bytes(), "run: benchmarks/pictures.py"
 
 
+def test_commands_for_whisper_go_on_without_recordings_of_librispeech_longer_than_its_window():
+    page = (PROJECT / "docs/how-to/whisper.md").read_text()
+    commands = [command for command in re.findall(r"```\n(.*?)```", page, re.DOTALL) if "LibriSpeech" in command]
+    presets = sorted((PROJECT / "presets").glob("whisper-*.yaml"))
+    assert len(presets) == 3 and all("\nmax_rejected: 0.01 " in preset.read_text() for preset in presets)
+    assert len(commands) == 2
+    assert all(re.search(r"--set max_rejected=0\.01\b|--configfile presets/whisper-", each) for each in commands)
+
+
 def test_every_link_of_the_documents_leads_somewhere():
     for file in DOCUMENTS:
         for target in re.findall(r"\]\((?!http)([^)]+)\)", file.read_text()):
