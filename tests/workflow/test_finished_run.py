@@ -45,9 +45,9 @@ def test_the_model_card_opens_with_the_verdict_and_names_what_the_graph_takes_an
     assert f"Judged on {processor()}, with " in card
 
 
-def test_stored_activations_are_gone_when_the_searches_end(finished):
+def test_stored_hidden_values_are_gone_when_the_searches_end(finished):
     assert (finished / "results/tiny/hidden_values.json").is_file()
-    assert not (finished / "results/tiny/activations").exists()
+    assert not (finished / "results/tiny/hidden_values").exists()
     assert "removed" in (finished / "logs/tiny/gather_percentiles.log").read_text()
 
 

@@ -18,12 +18,12 @@ from stablequant.quantization.int8_weights import RoundedFile
 from stablequant.storage.files import read_json, read_table, write_json
 
 
-def test_more_or_less_disk_for_activations_and_racing_that_is_off_rerun_nothing(project):
+def test_more_or_less_disk_for_hidden_values_and_racing_that_is_off_rerun_nothing(project):
     configure(project, cache={"disk_mb": 0, "half": False}, racing={"enabled": False, "confidence": 0.8})
     assert planned(project) == {}
 
 
-def test_without_stored_activations_and_with_several_layers_in_a_job_the_results_are_the_same(project):
+def test_without_stored_hidden_values_and_with_several_layers_in_a_job_the_results_are_the_same(project):
     names = ("sensitivity.tsv", "percentiles.tsv", "scales/stablequant.json")
     before = {name: (project / "results/tiny" / name).read_bytes() for name in names}
     configure(project, cache={"disk_mb": 0, "half": False}, probe={"layers_per_job": 5})
@@ -89,7 +89,7 @@ def test_a_step_runs_again_if_one_of_its_settings_changes(project, step, change,
     assert planned(project)[rule]
 
 
-def test_activations_of_other_code_are_refused_with_one_sentence(project):
+def test_hidden_values_of_other_code_are_refused_with_one_sentence(project):
     index = project / "results/tiny/hidden_values.json"
     index.write_text(index.read_text().replace('"code": "', '"code": "0'))
     printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
@@ -283,7 +283,7 @@ def test_a_layer_that_was_stored_in_part_is_refused_and_the_remedy_mends_it(proj
     results = project / "results/tiny"
     (results / "hidden_values.json").unlink()
     snakemake(project, "--until", "recognise_reference", "--forcerun", "recognise_reference", "--notemp")
-    stored = next((results / "activations").iterdir())
+    stored = next((results / "hidden_values").iterdir())
     stored.write_bytes(stored.read_bytes()[:100])
     printed = snakemake(project, "results/tiny/sensitivity/head.json", "--force", expect=1)
     assert "delete results/tiny/hidden_values.json, and run again" in printed
