@@ -61,8 +61,8 @@ class FrontEnd:
 
     @property
     def splits_letters(self) -> bool:
-        """False: words are those that the vocabulary parts."""
-        return False
+        """Whether the vocabulary has letters only and nothing between words, as one of Chinese."""
+        return self.vocabulary.splits_letters
 
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, see `Vocabulary.spell`."""

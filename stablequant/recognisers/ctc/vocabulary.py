@@ -71,6 +71,11 @@ class Vocabulary:
         """Whether every token counts as a word, and some are longer than a letter."""
         return self._texts is None and self._spelling.has_long_tokens
 
+    @property
+    def splits_letters(self) -> bool:
+        """Whether every token counts as a word, and each is a single letter."""
+        return self._texts is None and not self._spelling.has_long_tokens
+
     def spell(self, transcript: str) -> str:
         """``transcript`` as the recogniser would write it, so that its spelling causes no word errors.
 

@@ -126,7 +126,7 @@ def test_chinese_and_japanese_are_counted_by_characters_whatever_stands_between_
     write_vocabulary(source, characters, pad_token="<pad>", word_delimiter_token="|")
     front_end = front_end_of(source)
     vocabulary = front_end.vocabulary
-    assert vocabulary.delimiter is None
+    assert vocabulary.delimiter is None and front_end.splits_letters
     assert front_end.spell("\u4e00\u4e01\u3042\u3002") == "\u4e00 \u4e01 \u3042"
     path = np.array([4, 4, 2, 5, 24, 0, 3])
     assert vocabulary.decode(path) == "\u4e00 \u4e01 \u3042 a"
@@ -139,7 +139,7 @@ def test_chinese_and_japanese_are_counted_by_characters_whatever_stands_between_
 def test_a_few_chinese_characters_do_not_make_letters_words(source):
     tokens = ["<pad>", "<unk>", "|", *LETTERS, *(chr(0x4E00 + i) for i in range(3))]
     write_vocabulary(source, tokens, pad_token="<pad>", word_delimiter_token="|")
-    assert front_end_of(source).vocabulary.delimiter == "|"
+    assert front_end_of(source).vocabulary.delimiter == "|" and not front_end_of(source).splits_letters
 
 
 def test_sentencepiece_units(source, tmp_path):
